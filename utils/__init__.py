@@ -1,0 +1,1 @@
+"""The ground floor: typed records and batches, rotations, points, distances, configuration, console."""
