@@ -21,6 +21,7 @@ class Outcome(IntEnum):
     SLIPPED = 4  # object lost under the force (or during the lift)
     NO_CONTACT = 5  # fingers never reached the object
     SCENE_COLLISION = 6  # hand in the table or in a neighbouring object
+    NOT_RUN = 7  # the simulation diverged: no verdict, counted apart
 
 
 @dataclass(frozen=True)
