@@ -1,0 +1,1 @@
+"""Decoders: noised grasps and a scene in, a prediction per grasp out."""

@@ -1,0 +1,192 @@
+"""The science without the trainer: encode a scene once, denoise grasps anchored on it any number of times."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from hands import GraspPose, Hand
+from models.decoder.dit import GraspContext, SetDiT
+from models.encoder.base import SceneEncoder
+from models.frames import take
+from models.representation import GraspCodec, StateNormalizer
+from models.tokens import Cloud, SceneTokens
+from utils.names import unknown_name
+from utils.rotation import matrix_from_rot6d
+
+Representation = Literal["anchored", "plain"]
+_FREQUENCIES = 3
+
+
+@dataclass(frozen=True)
+class SceneContext:
+    """An encoded scene: tokens, the decoder's keys and values, and how likely each token carries a grasp."""
+
+    tokens: SceneTokens
+    keys_values: tuple[tuple[Tensor, Tensor], ...]
+    anchor_logits: Float[Tensor, "b s"]
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """A scene as seen from the anchor of each grasp: reference frames, geometry and the decoder's context."""
+
+    scene: SceneContext
+    index: Int[Tensor, "b g"]
+    origins: Float[Tensor, "b g 3"]
+    frames: Float[Tensor, "b g 3 3"]
+    context: GraspContext
+
+
+class PairGeometry(nn.Module):
+    """Embeds where a scene token lies, how it faces and whether it is the target, as seen from a frame."""
+
+    def __init__(self, dim: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.mlp = nn.Sequential(nn.Linear(7 + 6 * _FREQUENCIES, dim), nn.GELU(), nn.Linear(dim, dim))
+
+    def forward(
+        self, origins: Float[Tensor, "b g 3"], frames: Float[Tensor, "b g 3 3"], tokens: SceneTokens
+    ) -> Float[Tensor, "b g s p"]:
+        """Return one embedding per (grasp, token) pair."""
+        # (x_s - o_g) R_g without forming the differences first: two products instead of a broadcast one.
+        rotated = torch.einsum("bsi,bgij->bgsj", tokens.xyz, frames)
+        own = (origins[:, :, None] @ frames).squeeze(-2)
+        offset = (rotated - own[:, :, None]) / self.scale
+        normal = torch.einsum("bsi,bgij->bgsj", tokens.frames[..., 2], frames)
+        waves = torch.cat([offset * (torch.pi * 2.0**k) for k in range(_FREQUENCIES)], dim=-1)
+        target = tokens.target.to(offset.dtype)[:, None, :, None].expand(*offset.shape[:-1], 1)
+        return self.mlp(torch.cat([offset, normal, target, waves.sin(), waves.cos()], dim=-1))
+
+
+class Denoiser(nn.Module):
+    """Encoder, decoder, pose codec and normaliser behind two calls, ``encode`` and ``denoise``.
+
+    Args:
+        hand: the hand whose grasps are generated.
+        encoder: scene encoder.
+        representation: ``anchored`` expresses each grasp in the local frame of a point of the target's cloud, which makes
+            generation equivariant to turns about the vertical and to translations; ``plain`` in the cloud's own frame.
+        reference_depth: distance of the pose's reference point in front of the palm (m).
+        dim: width of the decoder.
+        depth: blocks of the decoder.
+        heads: attention heads.
+        dim_geometry: width of pair embeddings.
+        geometry_scale: length that pair geometry is measured in (m).
+        set_attention: whether the grasps of a set see each other.
+        hand_geometry: also look at the scene from the current noisy hand, faded out with the noise.
+    """
+
+    def __init__(
+        self,
+        *,
+        hand: Hand,
+        encoder: SceneEncoder,
+        representation: Representation,
+        reference_depth: float,
+        dim: int,
+        depth: int,
+        heads: int,
+        dim_geometry: int,
+        geometry_scale: float,
+        set_attention: bool,
+        hand_geometry: bool,
+    ) -> None:
+        super().__init__()
+        if representation not in get_args(Representation):
+            raise unknown_name("model.representation", representation, get_args(Representation))
+        self.representation = representation
+        self.encoder = encoder
+        self.codec = GraspCodec(hand, reference_depth=reference_depth)
+        self.normalizer = StateNormalizer(self.codec.layout.dim)
+        self.decoder = SetDiT(
+            dim_state=self.codec.layout.dim,
+            dim_scene=encoder.dim,
+            dim_geometry=dim_geometry,
+            dim_out=self.codec.layout.dim,
+            dim=dim,
+            depth=depth,
+            heads=heads,
+            set_attention=set_attention,
+        )
+        self.geometry = PairGeometry(dim_geometry, geometry_scale)
+        self.hand_geometry = PairGeometry(dim_geometry, geometry_scale) if hand_geometry else None
+        self.anchor_head = nn.Sequential(
+            nn.Linear(encoder.dim, encoder.dim), nn.GELU(), nn.Linear(encoder.dim, 1)
+        )
+
+    def encode(self, cloud: Cloud) -> SceneContext:
+        """Encode a scene; everything that does not depend on the grasps is computed here, once."""
+        tokens = self.encoder(cloud)
+        logits = self.anchor_head(tokens.features).squeeze(-1).float()
+        return SceneContext(
+            tokens=tokens,
+            keys_values=self.decoder.keys_values(tokens.features),
+            anchor_logits=logits.masked_fill(~tokens.target, float("-inf")),
+        )
+
+    def anchor(
+        self, scene: SceneContext, index: Int[Tensor, "b g"], grasp_valid: Bool[Tensor, "b g"]
+    ) -> Anchored:
+        """Look at a scene from the tokens that carry the grasps."""
+        origins, frames = self.reference_frames(scene.tokens, index)
+        context = GraspContext(
+            keys_values=scene.keys_values,
+            geometry=self.geometry(origins, frames, scene.tokens),
+            anchor=take(scene.tokens.features, index),
+            token_valid=scene.tokens.valid,
+            grasp_valid=grasp_valid,
+        )
+        return Anchored(scene=scene, index=index, origins=origins, frames=frames, context=context)
+
+    def reference_frames(
+        self, tokens: SceneTokens, index: Int[Tensor, "b g"]
+    ) -> tuple[Float[Tensor, "b g 3"], Float[Tensor, "b g 3 3"]]:
+        """Return the frames that grasps anchored at these tokens are expressed in."""
+        origins, frames = take(tokens.xyz, index), take(tokens.frames, index)
+        if self.representation == "plain":
+            return torch.zeros_like(origins), torch.eye(
+                3, device=frames.device, dtype=frames.dtype
+            ).expand_as(frames)
+        return origins, frames
+
+    def denoise(
+        self,
+        x_t: Float[Tensor, "b g d"],
+        t: Float[Tensor, "b"],
+        alpha_t: Float[Tensor, "b"],
+        anchored: Anchored,
+    ) -> Float[Tensor, "b g d"]:
+        """Return the network's prediction (of the model's prediction type) for noised normalised states."""
+        geometry = anchored.context.geometry
+        if self.hand_geometry is not None:
+            geometry = geometry + alpha_t[:, None, None, None] * self.hand_view(x_t, alpha_t, anchored)
+        return self.decoder(x_t, t, geometry, anchored.context)
+
+    def hand_view(
+        self, x_t: Float[Tensor, "b g d"], alpha_t: Float[Tensor, "b"], anchored: Anchored
+    ) -> Float[Tensor, "b g s p"]:
+        """Embed the scene as seen from the hands that ``x_t`` stands for."""
+        assert self.hand_geometry is not None
+        scaled = x_t / alpha_t.clamp(min=0.1)[:, None, None]
+        parts = self.codec.layout.split(self.normalizer.denormalize(scaled.float()))
+        origins = anchored.origins + (anchored.frames @ parts["translation"][..., None]).squeeze(-1)
+        frames = anchored.frames @ matrix_from_rot6d(parts["rotation"])
+        return self.hand_geometry(origins, frames, anchored.scene.tokens)
+
+    def states(
+        self, pose: GraspPose, squeeze_qpos: Float[Tensor, "b g j"], anchored: Anchored
+    ) -> Float[Tensor, "b g d"]:
+        """Return normalised states of grasps given in the frame of the cloud."""
+        return self.normalizer.normalize(
+            self.codec.encode(pose, squeeze_qpos, anchored.origins, anchored.frames)
+        )
+
+    def grasps(
+        self, states: Float[Tensor, "b g d"], anchored: Anchored
+    ) -> tuple[GraspPose, Float[Tensor, "b g j"]]:
+        """Return grasps in the frame of the cloud, and their squeeze joints."""
+        return self.codec.decode(self.normalizer.denormalize(states), anchored.origins, anchored.frames)

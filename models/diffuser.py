@@ -1,0 +1,296 @@
+"""The Lightning shell around the denoiser: it draws noise, logs, optimises and samples; the science is in ``denoiser.py``."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from hands import GraspPose, load_hand
+from models.denoiser import Anchored, Denoiser, Representation, SceneContext
+from models.diffusion.path import Path, Prediction
+from models.diffusion.samplers import SamplerConfig
+from models.encoder.base import SceneEncoder
+from models.losses import anchor_loss, clipped_v_weight, group_losses, score_loss
+from models.scorer import GraspScorer
+from models.tokens import Cloud, SceneTokens
+from utils.batch import GraspBatch
+
+
+@dataclass(frozen=True)
+class GeneratedGrasps:
+    """Grasps of a batch of scenes, in the frame of each cloud."""
+
+    hand_pose: Float[Tensor, "b k p"]  # [translation, joints, quaternion wxyz]
+    pred_pose: Float[Tensor, "b k d"]  # [translation, joints, rot6d]
+    pregrasp_qpos: Float[Tensor, "b k j"]
+    squeeze_qpos: Float[Tensor, "b k j"]
+    score: Float[Tensor, "b k"]  # log-odds of success
+    nfe: int
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one training step."""
+
+    t: Float[Tensor, "b"]
+    eps: Float[Tensor, "b g d"]
+    gumbel: Float[Tensor, "b a s"]
+
+
+class GraspDiffuser(pl.LightningModule):
+    """Learns to generate grasp triples for the target object of a scene.
+
+    Args:
+        hand: name of the hand.
+        hand_hash: hash of the hand's description that the weights belong to; None for the description at hand.
+        encoder: scene encoder.
+        path: noise process.
+        prediction: what the network outputs.
+        sampler: default sampler.
+        representation: frame of the pose vector, see :class:`~models.denoiser.Denoiser`.
+        reference_depth: distance of the pose's reference point in front of the palm (m).
+        decoder: width, depth and so on of the decoder; keyword arguments of :class:`~models.denoiser.Denoiser`.
+        scorer: keyword arguments of :class:`~models.scorer.GraspScorer`.
+        anchor_softness: standard deviation of the choice among anchors near a grasp (m).
+        anchor_reach: grasps further than this from every visible target token are not trained on (m).
+        anchor_temperature: flattens (> 1) or sharpens (< 1) the choice of anchors when sampling.
+        pregrasp_opening: how far the flexion joints open from grasp to pre-grasp (rad).
+        squeeze_gain: factor on the predicted squeeze when grasps are generated.
+        num_grasps: successful grasps per scene in a training batch; what follows them are failures for the scorer.
+        loss_weights: by pose group, and ``anchor`` and ``score``.
+        max_loss_weight: bound of the weight of low noise levels.
+        seed: of all noise, together with the step and the item.
+        optimizer: partial of an optimiser over parameter groups; None for inference.
+        scheduler: partial of a learning-rate schedule over an optimiser; None for inference.
+    """
+
+    def __init__(
+        self,
+        *,
+        hand: str,
+        encoder: SceneEncoder,
+        path: Path,
+        prediction: Prediction,
+        sampler: SamplerConfig,
+        representation: Representation,
+        reference_depth: float,
+        decoder: dict[str, Any],
+        scorer: dict[str, Any],
+        anchor_softness: float,
+        anchor_reach: float,
+        anchor_temperature: float,
+        pregrasp_opening: float,
+        squeeze_gain: float,
+        num_grasps: int,
+        loss_weights: dict[str, float],
+        max_loss_weight: float,
+        seed: int,
+        optimizer: Callable[..., Any] | None,
+        scheduler: Callable[..., Any] | None,
+    ) -> None:
+        super().__init__()
+        path.check(prediction)
+        self.hand = load_hand(hand)
+        self.denoiser = Denoiser(
+            hand=self.hand,
+            encoder=encoder,
+            representation=representation,
+            reference_depth=reference_depth,
+            **decoder,
+        )
+        self.scorer = GraspScorer(self.denoiser, **scorer)
+        groups = {*self.denoiser.codec.layout.groups, "anchor", "score"}
+        if set(loss_weights) != groups:
+            raise ValueError(
+                f"model.loss_weights needs exactly {sorted(groups)}, got {sorted(loss_weights)}."
+            )
+        self.path, self.prediction, self.sampler = path, prediction, sampler
+        self.anchor_softness, self.anchor_reach = anchor_softness, anchor_reach
+        self.anchor_temperature = anchor_temperature
+        self.pregrasp_opening, self.squeeze_gain = pregrasp_opening, squeeze_gain
+        self.num_grasps, self.seed = num_grasps, seed
+        self.loss_weights, self.max_loss_weight = loss_weights, max_loss_weight
+        self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
+        self.config: dict[
+            str, Any
+        ] = {}  # the plain configuration this module was built from; goes into checkpoints
+
+    # Training
+
+    def losses(self, batch: GraspBatch, draws: Draws) -> dict[str, Tensor]:
+        """Return every loss term of a batch for given random numbers."""
+        hand_pose, squeeze, valid, success = (
+            batch.hand_pose,
+            batch.squeeze_qpos,
+            batch.grasp_valid,
+            batch.grasp_success,
+        )
+        if hand_pose is None or squeeze is None or valid is None or success is None:
+            raise ValueError(
+                "Training needs batches with grasps; this one has none. Is it an inference batch?"
+            )
+        scene = self.denoiser.encode(cloud_of(batch))
+        pose = GraspPose.from_hand_pose(hand_pose)
+        index, near = self.assign_anchors(scene.tokens, pose, draws.gumbel)
+        valid = valid & near
+        everything = self.denoiser.anchor(scene, index, valid)
+        states = self.denoiser.states(pose, squeeze, everything)
+
+        g = self.num_grasps
+        positive = (valid & success)[:, :g]
+        anchored = self.denoiser.anchor(scene, index[:, :g], positive)
+        x0 = states[:, :g]
+        x_t = self.path.noised(x0, draws.eps, draws.t)
+        output = self.denoiser.denoise(x_t, draws.t, self.path.alpha(draws.t), anchored)
+        x0_hat = self.path.to_x0(self.prediction, output.float(), x_t, draws.t)
+        weight = clipped_v_weight(self.path, draws.t, self.max_loss_weight)
+        terms = group_losses(x0_hat, x0, weight, positive, self.denoiser.codec.layout)
+        terms["anchor"] = anchor_loss(scene.anchor_logits, index[:, :g], positive)
+        logits = self.scorer(states, pose, self.denoiser.codec.reference_point(pose), everything)
+        terms["score"] = score_loss(logits, success, valid)
+        return terms
+
+    def assign_anchors(
+        self, tokens: SceneTokens, pose: GraspPose, gumbel: Float[Tensor, "b a s"]
+    ) -> tuple[Int[Tensor, "b a"], Bool[Tensor, "b a"]]:
+        """Choose a visible target token near each grasp's reference point; say whether one is within reach."""
+        point = self.denoiser.codec.reference_point(pose).float()
+        squared = (point[:, :, None] - tokens.xyz[:, None]).square().sum(-1)
+        squared = squared.masked_fill(~tokens.target[:, None], float("inf"))
+        index = (gumbel - squared / (2 * self.anchor_softness**2)).argmax(-1)
+        return index, squared.amin(-1) <= self.anchor_reach**2
+
+    def draw(self, batch: GraspBatch, step: int, num_tokens: int) -> Draws:
+        """Draw the random numbers of a step, keyed by (seed, step, item): the same for any split over processes."""
+        assert batch.hand_pose is not None
+        total, dim = batch.hand_pose.shape[1], self.denoiser.codec.layout.dim
+        g = min(self.num_grasps, total)
+        t, eps, uniform = [], [], []
+        for item in batch.item_index:
+            key = np.random.SeedSequence([self.seed, step, item]).generate_state(1, np.uint64)[0]
+            generator = torch.Generator().manual_seed(int(key))
+            t.append(torch.rand((), generator=generator))
+            eps.append(torch.randn(g, dim, generator=generator))
+            uniform.append(torch.rand(total, num_tokens, generator=generator))
+        gumbel = -torch.log(-torch.log(torch.stack(uniform).clamp(1e-9, 1 - 1e-7)))
+        return Draws(
+            t=torch.stack(t).to(self.device),
+            eps=torch.stack(eps).to(self.device),
+            gumbel=gumbel.to(self.device),
+        )
+
+    def training_step(self, batch: GraspBatch, batch_idx: int) -> Tensor:
+        """Return the weighted sum of the loss terms."""
+        return self._step(batch, "train", self.global_step)
+
+    def validation_step(self, batch: GraspBatch, batch_idx: int) -> Tensor:
+        """Log the loss on held-out objects, with noise that does not change from one validation to the next."""
+        return self._step(batch, "val", 0)
+
+    def _step(self, batch: GraspBatch, stage: str, step: int) -> Tensor:
+        terms = self.losses(batch, self.draw(batch, step, self.denoiser.encoder.num_tokens))
+        loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
+        logged = {f"{stage}/{name}": term.detach() for name, term in terms.items()} | {
+            f"{stage}/loss": loss.detach()
+        }
+        self.log_dict(logged, batch_size=batch.size, sync_dist=stage == "val", on_step=stage == "train")
+        return loss
+
+    def fit_normalizer(self, batches: Iterable[GraspBatch], *, frame: str, data_hash: str) -> None:
+        """Measure the state statistics on training batches, once, before training starts."""
+        states, valid = [], []
+        with torch.no_grad():
+            for batch in batches:
+                assert batch.hand_pose is not None and batch.squeeze_qpos is not None
+                assert batch.grasp_valid is not None and batch.grasp_success is not None
+                scene = self.denoiser.encode(cloud_of(batch))
+                pose = GraspPose.from_hand_pose(batch.hand_pose)
+                draws = self.draw(batch, 0, self.denoiser.encoder.num_tokens)
+                index, near = self.assign_anchors(scene.tokens, pose, draws.gumbel)
+                origins, frames = self.denoiser.reference_frames(scene.tokens, index)
+                states.append(
+                    self.denoiser.codec.encode(pose, batch.squeeze_qpos, origins, frames).flatten(0, 1)
+                )
+                valid.append((batch.grasp_valid & batch.grasp_success & near).flatten())
+        self.denoiser.normalizer.fit(torch.cat(states), torch.cat(valid), frame=frame, data_hash=data_hash)
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser over decay and no-decay groups, and its schedule in steps."""
+        from models.optim import build_param_groups
+
+        if self.optimizer_factory is None or self.scheduler_factory is None:
+            raise ValueError("This model was built for inference; training needs optimizer= and scheduler=.")
+        optimizer = self.optimizer_factory(build_param_groups(self))
+        scheduler = self.scheduler_factory(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put what is needed to rebuild the model beside its weights."""
+        checkpoint["model_config"] = self.config
+        checkpoint["hand_hash"] = self.hand.table_hash
+
+    # Sampling
+
+    @torch.no_grad()
+    def forward_infer(
+        self,
+        batch: GraspBatch,
+        k: int,
+        *,
+        sampler: SamplerConfig | None = None,
+        seed: int = 0,
+    ) -> GeneratedGrasps:
+        """Generate ``k`` grasps per scene; ground truth is neither needed nor read."""
+        sampler = sampler or self.sampler
+        generator = torch.Generator(self.device).manual_seed(seed)
+        scene = self.denoiser.encode(cloud_of(batch))
+        index = self.sample_anchors(scene, k, generator)
+        everyone = torch.ones(index.shape, dtype=torch.bool, device=index.device)
+        anchored = self.denoiser.anchor(scene, index, everyone)
+        noise = torch.randn(
+            batch.size, k, self.denoiser.codec.layout.dim, generator=generator, device=self.device
+        )
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            output = self.denoiser.denoise(x_t, t, self.path.alpha(t), anchored)
+            return self.path.to_x0(self.prediction, output.float(), x_t, t)
+
+        samples = sampler(denoise, self.path, noise, generator)
+        return self._finish(samples.x0, anchored, samples.nfe)
+
+    def sample_anchors(self, scene: SceneContext, k: int, generator: torch.Generator) -> Int[Tensor, "b k"]:
+        """Draw the target tokens that carry the grasps, from their learned probability."""
+        probability = torch.softmax(scene.anchor_logits / self.anchor_temperature, dim=-1)
+        return torch.multinomial(probability, k, replacement=True, generator=generator)
+
+    def _finish(self, states: Float[Tensor, "b k d"], anchored: Anchored, nfe: int) -> GeneratedGrasps:
+        """Turn clean states into grasp triples with scores."""
+        pose, squeeze = self.denoiser.grasps(states, anchored)
+        score = self.scorer(states, pose, self.denoiser.codec.reference_point(pose), anchored)
+        low, high = self.denoiser.codec.joint_limits.unbind(-1)
+        opened = pose.qpos - self.pregrasp_opening * self.hand.flexion_sign.to(pose.qpos)
+        squeezed = pose.qpos + self.squeeze_gain * (squeeze - pose.qpos)
+        return GeneratedGrasps(
+            hand_pose=pose.to_hand_pose(),
+            pred_pose=pose.pack(),
+            pregrasp_qpos=opened.clamp(low, high),
+            squeeze_qpos=squeezed.clamp(low, high),
+            score=score,
+            nfe=nfe,
+        )
+
+
+def cloud_of(batch: GraspBatch) -> Cloud:
+    """Return what the encoder reads of a batch."""
+    return Cloud(
+        points=batch.scene_pc,
+        valid=batch.point_valid,
+        target=batch.object_mask & batch.point_valid,
+        viewpoint=batch.viewpoint,
+        up=batch.up,
+    )

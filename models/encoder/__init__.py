@@ -1,0 +1,1 @@
+"""Scene encoders: a cloud in, tokens with positions and local frames out."""

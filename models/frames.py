@@ -1,0 +1,69 @@
+"""Local frames on a cloud: outward normals by PCA and a tangent fixed by gravity. Always float32."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+_TINY = 1e-12
+
+
+def smallest_eigenvector(A: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
+    """Return the unit eigenvector of the least eigenvalue of symmetric matrices, in closed form.
+
+    Trigonometric eigenvalues (Smith 1961), eigenvector as the longest cross product of two rows of A - lambda I.
+    Unlike ``torch.linalg.eigh`` it neither synchronises with the host nor loops over the batch.
+    """
+    trace = A.diagonal(dim1=-2, dim2=-1).sum(-1)
+    A = A / trace.clamp(min=_TINY)[..., None, None]  # scale-free: the thresholds below are relative
+    q = A.diagonal(dim1=-2, dim2=-1).mean(-1)
+    eye = torch.eye(3, dtype=A.dtype, device=A.device)
+    B = A - q[..., None, None] * eye
+    p = (B.pow(2).sum((-2, -1)) / 6.0).clamp(min=_TINY).sqrt()
+    r = (torch.linalg.det(B) / (2.0 * p**3)).clamp(-1.0, 1.0)
+    least = q + 2.0 * p * torch.cos(torch.acos(r) / 3.0 + 2.0 * math.pi / 3.0)
+    M = A - least[..., None, None] * eye
+    rows = M.unbind(-2)
+    crosses = torch.stack([torch.linalg.cross(rows[i], rows[j]) for i, j in ((0, 1), (0, 2), (1, 2))], dim=-2)
+    lengths = crosses.pow(2).sum(-1)
+    best = lengths.argmax(-1)[..., None, None].expand(*lengths.shape[:-1], 1, 3)
+    v = crosses.gather(-2, best).squeeze(-2)
+    return v / v.norm(dim=-1, keepdim=True).clamp(min=_TINY)
+
+
+def local_frames(
+    neighbours: Float[Tensor, "b s k 3"],
+    neighbour_valid: Bool[Tensor, "b s k"],
+    centres: Float[Tensor, "b s 3"],
+    viewpoint: Float[Tensor, "b 3"],
+    up: Float[Tensor, "b 3"],
+) -> Float[Tensor, "b s 3 3"]:
+    """Return frames whose third column is the normal towards the camera and whose first lies as far up as it can.
+
+    Where the normal is within about 6 degrees of the vertical, "up" fixes nothing and the tangent is the horizontal
+    across the viewing direction instead.
+    """
+    weight = neighbour_valid.to(neighbours.dtype)[..., None]
+    count = weight.sum(-2).clamp(min=1.0)
+    mean = (neighbours * weight).sum(-2) / count
+    centred = (neighbours - mean[..., None, :]) * weight
+    normal = smallest_eigenvector(centred.transpose(-1, -2) @ centred)
+    to_camera = viewpoint[:, None] - centres
+    to_camera = to_camera / to_camera.norm(dim=-1, keepdim=True).clamp(min=1e-8)
+    lonely = normal.norm(dim=-1, keepdim=True) < 0.5  # a point without neighbours has no plane
+    normal = torch.where(lonely, to_camera, normal)
+    facing = (normal * to_camera).sum(-1, keepdim=True)
+    normal = torch.where(facing < 0, -normal, normal)
+    steep = (normal * up[:, None]).sum(-1, keepdim=True).abs() > 0.995
+    level = to_camera.cross(up[:, None].expand_as(to_camera), dim=-1)  # never parallel to a steep normal
+    reference = torch.where(steep, level, up[:, None].expand_as(normal))
+    tangent = reference - (reference * normal).sum(-1, keepdim=True) * normal
+    tangent = tangent / tangent.norm(dim=-1, keepdim=True).clamp(min=1e-8)
+    return torch.stack([tangent, torch.linalg.cross(normal, tangent), normal], dim=-1)
+
+
+def take(values: Float[Tensor, "b n *c"], index: Int[Tensor, "b *i"]) -> Float[Tensor, "b *i *c"]:
+    """Gather rows of each batch element: ``out[b, i] = values[b, index[b, i]]``."""
+    batch = torch.arange(len(values), device=values.device).reshape(-1, *([1] * (index.dim() - 1)))
+    return values[batch, index]

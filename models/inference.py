@@ -1,0 +1,158 @@
+"""From a checkpoint and a cloud to grasps: the one call a user's program needs."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from omegaconf import OmegaConf
+
+from models.diffuser import GraspDiffuser
+from utils.batch import GraspBatch
+from utils.cloud import arrange_cloud
+from utils.config import build
+
+
+@dataclass(frozen=True)
+class SampledGrasps:
+    """Grasps of one cloud, best first, in the cloud's own frame."""
+
+    hand_pose: Float[np.ndarray, "g p"]  # [translation, joints, quaternion wxyz]
+    pregrasp_qpos: Float[np.ndarray, "g j"]
+    squeeze_qpos: Float[np.ndarray, "g j"]
+    score: Float[np.ndarray, "g"]  # log-odds of success
+    nfe: int
+
+
+@dataclass(frozen=True)
+class GraspModel:
+    """A trained model ready to sample.
+
+    Example:
+        >>> model = load_grasp_model("runs/table/checkpoints/last.ckpt")
+        >>> grasps = model.sample(points, num_grasps=64, object_mask=mask, viewpoint=(0, 0, 0), up=(0, -1, 0), seed=0)
+        >>> grasps.hand_pose, grasps.score
+    """
+
+    module: GraspDiffuser
+    cloud_settings: dict[str, float]
+
+    def sample(
+        self,
+        scene_pc: Float[np.ndarray, "n 3"],
+        num_grasps: int,
+        *,
+        object_mask: Bool[np.ndarray, "n"],
+        viewpoint: tuple[float, float, float],
+        up: tuple[float, float, float],
+        seed: int,
+        sampler: str | None = None,
+        steps: int | None = None,
+        temperature: float | None = None,
+    ) -> SampledGrasps:
+        """Generate grasps for the masked object of a cloud in any metric frame.
+
+        Args:
+            scene_pc: points (m).
+            num_grasps: how many.
+            object_mask: which points belong to the object to grasp.
+            viewpoint: camera centre in the frame of the cloud; (0, 0, 0) for a cloud in the camera's frame.
+            up: direction against gravity in the frame of the cloud.
+            seed: of the noise.
+            sampler: name, instead of the model's own.
+            steps: function evaluations, instead of the model's own.
+            temperature: scale of the initial noise, instead of the model's own.
+
+        Raises:
+            ValueError: the cloud is empty, not finite, too large to be in metres or has too few points on the object.
+        """
+        if num_grasps < 1:
+            raise ValueError(f"num_grasps must be at least 1, got {num_grasps}.")
+        points = self._checked(np.asarray(scene_pc, dtype=np.float32), np.asarray(object_mask, dtype=bool))
+        arranged, is_target = arrange_cloud(
+            points,
+            np.asarray(object_mask, dtype=bool),
+            num_points=int(self.cloud_settings["num_points"]),
+            target_share=self.cloud_settings["target_share"],
+            crop_radius=self.cloud_settings["crop_radius"],
+        )
+        # A cloud short of points is padded behind its validity mask, far outside what anything attends to.
+        missing = int(self.cloud_settings["num_points"]) - len(arranged)
+        centre = arranged[is_target].mean(0)
+        padded = np.concatenate([arranged - centre, np.zeros((missing, 3), np.float32)])
+        direction = np.asarray(up, dtype=np.float32)
+        batch = GraspBatch(
+            scene_pc=torch.from_numpy(padded)[None],
+            point_valid=torch.arange(len(padded))[None] < len(arranged),
+            object_mask=torch.from_numpy(np.pad(is_target, (0, missing)))[None],
+            viewpoint=torch.from_numpy(np.asarray(viewpoint, dtype=np.float32) - centre)[None],
+            up=torch.from_numpy(direction / np.linalg.norm(direction))[None],
+            T_world_frame=torch.eye(4)[None],
+        ).to(self.module.device)
+        changed = {"name": sampler, "steps": steps, "temperature": temperature}
+        settings = replace(self.module.sampler, **{k: v for k, v in changed.items() if v is not None})
+        made = self.module.forward_infer(batch, num_grasps, sampler=settings, seed=seed)
+        order = made.score[0].argsort(descending=True)
+        hand_pose = made.hand_pose[0, order].cpu().numpy()
+        hand_pose[:, :3] += centre
+        return SampledGrasps(
+            hand_pose=hand_pose,
+            pregrasp_qpos=made.pregrasp_qpos[0, order].cpu().numpy(),
+            squeeze_qpos=made.squeeze_qpos[0, order].cpu().numpy(),
+            score=made.score[0, order].cpu().numpy(),
+            nfe=made.nfe,
+        )
+
+    def _checked(
+        self, points: Float[np.ndarray, "n 3"], mask: Bool[np.ndarray, "n"]
+    ) -> Float[np.ndarray, "n 3"]:
+        """Refuse what no grasp can be made of."""
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise ValueError(f"scene_pc must have shape (n, 3), got {points.shape}; pass colours separately.")
+        if mask.shape != points.shape[:1]:
+            raise ValueError(f"object_mask must have shape ({len(points)},) like scene_pc, got {mask.shape}.")
+        if not np.isfinite(points).all():
+            bad = int((~np.isfinite(points)).any(-1).sum())
+            raise ValueError(
+                f"scene_pc has {bad} points with NaN or infinity of {len(points)}; remove them first."
+            )
+        needed = self.module.denoiser.encoder.min_points
+        if mask.sum() < needed:
+            raise ValueError(
+                f"The encoder needs at least {needed} points on the object, object_mask marks {int(mask.sum())} of "
+                f"{len(points)}. Is the mask right, and the object in view?"
+            )
+        extent = float(np.ptp(points[mask], axis=0).max())
+        if extent > 2.0:
+            raise ValueError(
+                f"The object's points span {extent:.1f}: scene_pc must be in metres. Divide millimetres by 1000."
+            )
+        return points
+
+
+def load_grasp_model(path: str | Path, device: str = "cpu") -> GraspModel:
+    """Load a checkpoint for sampling, with its averaged weights.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a checkpoint of this project, or its hand is described differently now.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No checkpoint at {path}. Train one with: python train_lightning.py")
+    checkpoint = torch.load(path, map_location=device, weights_only=True)
+    if not isinstance(checkpoint, dict) or "model_config" not in checkpoint:
+        raise ValueError(
+            f"{path} holds no grasp model: it has no 'model_config'. Was it written by train_lightning.py?"
+        )
+    config = checkpoint["model_config"]
+    module: GraspDiffuser = build(OmegaConf.create({**config["model"], "optimizer": None, "scheduler": None}))
+    if checkpoint["hand_hash"] != module.hand.table_hash:
+        raise ValueError(
+            f"{path} was trained with another description of hand '{module.hand.name}' "
+            f"(hash {checkpoint['hand_hash']}, here {module.hand.table_hash}). Use the description it was trained with."
+        )
+    module.load_state_dict(checkpoint["state_dict"])
+    module.config = config
+    return GraspModel(module=module.to(device).eval(), cloud_settings=config["cloud"])

@@ -1,0 +1,48 @@
+"""What training minimises: masked, per pose group, averaged per scene so that batches split over processes add up."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from models.diffusion.path import Path
+from models.representation import StateLayout
+
+
+def masked_mean(values: Float[Tensor, "b g"], mask: Bool[Tensor, "b g"]) -> Float[Tensor, ""]:
+    """Average over the valid grasps of each scene, then over all scenes; a scene without any counts as zero."""
+    weight = mask.to(values.dtype)
+    return ((values * weight).sum(-1) / weight.sum(-1).clamp(min=1.0)).mean()
+
+
+def group_losses(
+    x0_hat: Float[Tensor, "b g d"],
+    x0: Float[Tensor, "b g d"],
+    weight: Float[Tensor, "b"],
+    valid: Bool[Tensor, "b g"],
+    layout: StateLayout,
+) -> dict[str, Tensor]:
+    """Return the weighted squared error of the clean sample, by pose group."""
+    error = weight[:, None, None] * (x0_hat - x0).square()
+    return {name: masked_mean(part.mean(-1), valid) for name, part in layout.split(error).items()}
+
+
+def clipped_v_weight(path: Path, t: Float[Tensor, "b"], maximum: float) -> Float[Tensor, "b"]:
+    """Weight that turns the error of x0 into that of v, ``1 / sigma^2 = SNR + 1``, bounded (Hang et al. 2023, min-SNR)."""
+    return (1.0 / path.sigma(t).square().clamp(min=1.0 / maximum)).clamp(max=maximum)
+
+
+def anchor_loss(logits: Float[Tensor, "b s"], index: Tensor, valid: Bool[Tensor, "b g"]) -> Float[Tensor, ""]:
+    """Negative log-likelihood of the tokens that carry the successful grasps of each scene."""
+    log_p = torch.log_softmax(logits, dim=-1)
+    chosen = log_p.gather(-1, index)
+    return masked_mean(-chosen.masked_fill(~valid, 0.0), valid)
+
+
+def score_loss(
+    logits: Float[Tensor, "b g"], success: Bool[Tensor, "b g"], valid: Bool[Tensor, "b g"]
+) -> Float[Tensor, ""]:
+    """Binary cross-entropy of the predicted success."""
+    bce = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, success.to(logits.dtype), reduction="none"
+    )
+    return masked_mean(bce, valid)

@@ -1,0 +1,58 @@
+"""How weights are updated: which of them decay, and how the learning rate moves with the step.
+
+The schedules are factories over an optimiser, for ``_partial_`` configs. Each wraps its rule in a plain function, because
+LambdaLR saves and restores the fields of callable objects: a run continued with more steps would keep the old end.
+"""
+
+import math
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def build_param_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Split trainable parameters: matrices take the optimiser's weight decay; biases, gains and norms do not decay."""
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trainable if p.ndim >= 2]},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def warmup_cosine(
+    optimizer: Optimizer, *, warmup_steps: int, total_steps: int, final_ratio: float
+) -> LambdaLR:
+    """Rise linearly over ``warmup_steps``, then follow a cosine down to ``final_ratio`` of the peak at ``total_steps``."""
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+        return _cosine(1.0, final_ratio, progress)
+
+    return LambdaLR(optimizer, factor)
+
+
+def warmup_constant(optimizer: Optimizer, *, warmup_steps: int) -> LambdaLR:
+    """Rise linearly over ``warmup_steps``, then stay."""
+    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup_steps + 1)))
+
+
+def one_cycle(
+    optimizer: Optimizer, *, total_steps: int, rise: float, initial_ratio: float, final_ratio: float
+) -> LambdaLR:
+    """Rise by a cosine for a share ``rise`` of the steps, then fall by one (Smith & Topin 2018; momentum left alone)."""
+    peak = max(1.0, rise * total_steps)
+
+    def factor(step: int) -> float:
+        if step < peak:
+            return _cosine(initial_ratio, 1.0, step / peak)
+        return _cosine(1.0, final_ratio, (step - peak) / max(1.0, total_steps - peak))
+
+    return LambdaLR(optimizer, factor)
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

@@ -1,0 +1,148 @@
+"""What the network denoises: a grasp as a flat normalised vector, packed and unpacked here and nowhere else.
+
+State = [translation 3, joints J, rot6d 6, squeeze J]. The translation is that of a reference point in front of the palm,
+expressed in a reference frame (an anchor on the cloud, or the cloud's own frame); squeeze is the further closing of each joint.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from hands import GraspPose, Hand
+from utils.rotation import matrix_from_rot6d, rot6d_from_matrix
+
+
+@dataclass(frozen=True)
+class StateLayout:
+    """Where each group of the state vector lies, for a hand with ``num_joints`` joints."""
+
+    num_joints: int
+
+    @property
+    def dim(self) -> int:
+        """Length of the state vector."""
+        return 9 + 2 * self.num_joints
+
+    @property
+    def groups(self) -> dict[str, slice]:
+        """Slices by group name."""
+        j = self.num_joints
+        return {
+            "translation": slice(0, 3),
+            "joints": slice(3, 3 + j),
+            "rotation": slice(3 + j, 9 + j),
+            "squeeze": slice(9 + j, 9 + 2 * j),
+        }
+
+    def split(self, state: Float[Tensor, "*b d"]) -> dict[str, Tensor]:
+        """Return the groups of a state by name."""
+        return {name: state[..., where] for name, where in self.groups.items()}
+
+
+class GraspCodec(nn.Module):
+    """Turns grasps of a hand into metric state vectors relative to reference frames, and back.
+
+    Args:
+        hand: the hand whose palm carries the reference point.
+        reference_depth: distance of the reference point in front of the palm (m).
+    """
+
+    palm_center: Tensor
+    palm_direction: Tensor
+    joint_limits: Tensor
+
+    def __init__(self, hand: Hand, *, reference_depth: float) -> None:
+        super().__init__()
+        self.layout = StateLayout(hand.num_joints)
+        self.reference_depth = reference_depth
+        self.register_buffer("palm_center", hand.palm_center.clone(), persistent=False)
+        self.register_buffer("palm_direction", hand.palm_direction.clone(), persistent=False)
+        self.register_buffer("joint_limits", hand.joint_limits.clone(), persistent=False)
+
+    @property
+    def _reference(self) -> Float[Tensor, "3"]:
+        return self.palm_center + self.reference_depth * self.palm_direction
+
+    def reference_point(self, pose: GraspPose) -> Float[Tensor, "*b 3"]:
+        """Return the point in front of the palm that the translation speaks of, in the frame of the pose."""
+        return pose.translation + pose.rotation @ self._reference
+
+    def encode(
+        self,
+        pose: GraspPose,
+        squeeze_qpos: Float[Tensor, "*b j"],
+        origins: Float[Tensor, "*b 3"],
+        frames: Float[Tensor, "*b 3 3"],
+    ) -> Float[Tensor, "*b d"]:
+        """Return metric states of grasps relative to frames given by their origins and column axes."""
+        inverse = frames.transpose(-1, -2)
+        translation = (inverse @ (self.reference_point(pose) - origins)[..., None]).squeeze(-1)
+        rotation = rot6d_from_matrix(inverse @ pose.rotation)
+        return torch.cat([translation, pose.qpos, rotation, squeeze_qpos - pose.qpos], dim=-1)
+
+    def decode(
+        self, state: Float[Tensor, "*b d"], origins: Float[Tensor, "*b 3"], frames: Float[Tensor, "*b 3 3"]
+    ) -> tuple[GraspPose, Float[Tensor, "*b j"]]:
+        """Return the grasp in the frame of the cloud, and its squeeze joints; joints are clamped to their limits."""
+        parts = self.layout.split(state)
+        low, high = self.joint_limits.unbind(-1)
+        rotation = frames @ matrix_from_rot6d(parts["rotation"])
+        point = origins + (frames @ parts["translation"][..., None]).squeeze(-1)
+        qpos = parts["joints"].clamp(low, high)
+        pose = GraspPose(translation=point - rotation @ self._reference, rotation=rotation, qpos=qpos)
+        return pose, (parts["joints"] + parts["squeeze"]).clamp(low, high)
+
+
+class StateNormalizer(nn.Module):
+    """Zero mean and unit variance of every state dimension; the statistics travel in the checkpoint.
+
+    The frame they were measured in and the data they come from travel too, and are checked on load.
+    """
+
+    mean: Tensor
+    std: Tensor
+    fitted: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("std", torch.ones(dim))
+        self.register_buffer("fitted", torch.tensor(False))
+        self.frame = ""
+        self.data_hash = ""
+
+    def fit(
+        self, states: Float[Tensor, "n d"], valid: Bool[Tensor, "n"], *, frame: str, data_hash: str
+    ) -> None:
+        """Measure the statistics of the valid states.
+
+        Raises:
+            ValueError: fewer than two valid states.
+        """
+        rows = states[valid]
+        if len(rows) < 2:
+            raise ValueError(
+                f"The normaliser needs at least 2 successful grasps, got {len(rows)}: is the store empty?"
+            )
+        self.mean.copy_(rows.mean(0))
+        self.std.copy_(rows.std(0).clamp(min=1e-3))
+        self.fitted.fill_(True)
+        self.frame, self.data_hash = frame, data_hash
+
+    def normalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        """Metric to normalised."""
+        return (state - self.mean) / self.std
+
+    def denormalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        """Normalised to metric."""
+        return state * self.std + self.mean
+
+    def get_extra_state(self) -> dict[str, str]:
+        """Return what accompanies the statistics in a checkpoint."""
+        return {"frame": self.frame, "data_hash": self.data_hash}
+
+    def set_extra_state(self, state: dict[str, str]) -> None:
+        """Restore what accompanies the statistics."""
+        self.frame, self.data_hash = state["frame"], state["data_hash"]

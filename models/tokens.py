@@ -1,0 +1,32 @@
+"""What encoders take and give: one cloud, one set of tokens."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A scene's points with what is known of each, in stratified farthest-point order."""
+
+    points: Float[Tensor, "b n 3"]
+    valid: Bool[Tensor, "b n"]
+    target: Bool[Tensor, "b n"]  # point belongs to the object to grasp
+    viewpoint: Float[Tensor, "b 3"]  # camera centre
+    up: Float[Tensor, "b 3"]  # unit vector against gravity
+
+
+@dataclass(frozen=True)
+class SceneTokens:
+    """An encoded scene: what every encoder returns.
+
+    ``frames`` are right-handed local frames as columns (tangent, bitangent, outward normal): features that are
+    expressed in them do not change when the scene is turned about the vertical.
+    """
+
+    xyz: Float[Tensor, "b s 3"]
+    features: Float[Tensor, "b s c"]
+    valid: Bool[Tensor, "b s"]
+    target: Bool[Tensor, "b s"]
+    frames: Float[Tensor, "b s 3 3"]
