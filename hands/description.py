@@ -1,0 +1,194 @@
+"""What a hand is made of: bodies in a tree, one hinge each at most, primitive geometry, and the meaning of its parts.
+
+Every source (our YAML, a URDF, an MJCF) becomes one ``HandDescription``; kinematics, distances, energies and the
+simulated model all read it, so they cannot disagree.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from utils.names import unknown_name
+
+Vector = tuple[float, ...]
+Shape = Literal["box", "capsule", "cylinder", "sphere", "convex"]
+SHAPES: tuple[Shape, ...] = ("box", "capsule", "cylinder", "sphere", "convex")
+IDENTITY_QUAT: Vector = (1.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """A solid in its body's frame. ``size`` as in MuJoCo: box half extents; capsule and cylinder (radius, half
+    length, along z); sphere (radius,). A convex piece has vertices in the primitive's frame instead.
+    """
+
+    shape: Shape
+    size: Vector
+    pos: Vector = (0.0, 0.0, 0.0)
+    quat_wxyz: Vector = IDENTITY_QUAT
+    vertices: tuple[Vector, ...] = ()
+    friction: Vector = ()  # empty: the hand's default
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A hinge: ``axis`` through ``pos`` in the child body's frame, zero angle at ``ref``."""
+
+    name: str
+    axis: Vector
+    lower: float
+    upper: float
+    pos: Vector = (0.0, 0.0, 0.0)
+    ref: float = 0.0
+
+
+@dataclass(frozen=True)
+class Inertial:
+    """Mass properties: principal moments in a frame at the centre of mass."""
+
+    mass: float
+    pos: Vector
+    quat_wxyz: Vector
+    moments: Vector
+
+
+@dataclass(frozen=True)
+class Body:
+    """A rigid body, placed in its parent's frame at zero joint angle. The root has no parent."""
+
+    name: str
+    parent: str | None
+    pos: Vector
+    quat_wxyz: Vector
+    joint: Joint | None
+    inertial: Inertial | None
+    primitives: tuple[Primitive, ...]
+
+
+@dataclass(frozen=True)
+class Actuation:
+    """Position servos and contact parameters that the simulated model gets unless a protocol overrides them."""
+
+    kp: float
+    kv: float
+    damping: float
+    frictionloss: float
+    armature: float
+    friction: Vector
+    solref: Vector
+    solimp: Vector
+
+
+@dataclass(frozen=True)
+class Palm:
+    """Where the hand grasps, in the base frame; ``center`` lies on the palm's surface."""
+
+    center: Vector
+    direction: Vector  # out of the grasping side
+    finger_direction: Vector  # along the stretched fingers
+
+
+@dataclass(frozen=True)
+class ContactPatch:
+    """Which part of a fingertip may touch: surface of one primitive, by the direction of its normal."""
+
+    body: str
+    primitive: int  # index among the body's primitives
+    pad_direction: Vector  # body frame, out of the pad
+    distal_direction: Vector  # body frame, towards the tip
+
+
+@dataclass(frozen=True)
+class Semantics:
+    """What no URDF or MJCF says; None means not known."""
+
+    palm: Palm | None = None
+    fingers: dict[str, tuple[str, ...]] | None = None  # finger -> its bodies, base to tip
+    thumb: str | None = None  # key of ``fingers``
+    flexion_sign: dict[str, int] | None = None
+    rest_qpos: dict[str, float] | None = None
+    contacts: tuple[ContactPatch, ...] | None = None
+    keypoint_radius: float | None = None
+    keypoints: dict[str, tuple[Vector, ...]] | None = None
+
+
+@dataclass(frozen=True)
+class HandDescription:
+    """A complete hand. ``bodies`` are ordered parents first; joints are numbered in that order."""
+
+    name: str
+    bodies: tuple[Body, ...]
+    actuation: Actuation
+    semantics: Semantics
+    excludes: tuple[tuple[str, str], ...] = ()  # body pairs that never collide, besides parent and child
+    source_mjcf: str | None = None  # the model's own text, where the hand came as MJCF
+    mesh_assets: dict[str, bytes] = field(default_factory=dict)
+    T_world_root: tuple[Vector, ...] = tuple(
+        tuple(row) for row in np.eye(4).tolist()
+    )  # root in its source's world
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for body in self.bodies:
+            if (body.parent is None) == bool(seen) or (body.parent is not None and body.parent not in seen):
+                raise ValueError(
+                    f"Hand '{self.name}': body '{body.name}' has parent {body.parent!r}, but a body's parent must "
+                    "stand before it, and only the first body has none. Reorder `bodies`."
+                )
+            if body.name in seen:
+                raise ValueError(f"Hand '{self.name}': two bodies are named '{body.name}'. Rename one.")
+            seen.add(body.name)
+        if not self.joints:
+            raise ValueError(
+                f"Hand '{self.name}' has no hinge joint. Expected at least one `joint` in `bodies`."
+            )
+        for pair in self.excludes:
+            self._known_bodies("excluded body", pair)
+        semantics = self.semantics
+        for finger in (semantics.fingers or {}).values():
+            self._known_bodies("finger body", finger)
+        self._known_bodies("keypoint body", semantics.keypoints or {})
+        self._known_bodies("contact body", [patch.body for patch in semantics.contacts or ()])
+        for label, table in (("flexion_sign", semantics.flexion_sign), ("rest_qpos", semantics.rest_qpos)):
+            if table is not None and set(table) != set(self.joint_names):
+                odd = sorted(set(table) ^ set(self.joint_names))
+                raise ValueError(
+                    f"Hand '{self.name}': `{label}` must name every joint once; check {', '.join(odd)}. "
+                    f"Joints: {', '.join(self.joint_names)}."
+                )
+
+    @property
+    def joints(self) -> tuple[Joint, ...]:
+        """Joints in the order of their bodies."""
+        return tuple(body.joint for body in self.bodies if body.joint is not None)
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """The joint order of every pose vector of this hand."""
+        return tuple(joint.name for joint in self.joints)
+
+    @property
+    def body_names(self) -> tuple[str, ...]:
+        """Bodies, the root first."""
+        return tuple(body.name for body in self.bodies)
+
+    def non_colliding(self) -> set[frozenset[str]]:
+        """Pairs of bodies whose overlap is not a collision: parent and child, and the excluded ones."""
+        pairs = {frozenset((b.name, b.parent)) for b in self.bodies if b.parent is not None}
+        return pairs | {frozenset(pair) for pair in self.excludes}
+
+    def table_hash(self) -> str:
+        """Digest of what gives a pose vector its meaning: tree, transforms, axes, limits and geometry."""
+        table: list[Any] = [asdict(body) for body in self.bodies]
+        for body in table:
+            body["inertial"] = None
+        text = json.dumps(table, sort_keys=True, default=float)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _known_bodies(self, kind: str, names: Any) -> None:
+        for name in names:
+            if name not in self.body_names:
+                raise unknown_name(kind, name, self.body_names)

@@ -1,0 +1,275 @@
+"""What a hand is to the rest of the project: kinematics, distances, surface, contacts, spheres, and its MJCF.
+
+Frames: ``base`` is the root body's frame. Methods that take a ``GraspPose`` answer in the frame the pose is given in.
+Axes beyond the usual ones: c contact candidates, k keypoints, s spheres.
+"""
+
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from hands.description import HandDescription, Semantics
+from hands.geometry import PrimitiveSet
+from hands.kinematics import KinematicTree
+from hands.mjcf import to_mjcf
+from hands.pose import GraspPose
+from hands.sampling import SurfaceSet, contact_set, primitive_mesh, sphere_set, surface_set
+
+SURFACE_POINTS = 1024  # stored; any prefix of them is evenly spread
+CONTACTS_PER_TIP = 16
+CONTACT_MIN_COS = 0.35  # normals up to about 70 degrees off the pad direction
+SURFACE_SEED = 0
+
+_T = TypeVar("_T")
+
+
+class CollisionSpheres(NamedTuple):
+    """Spheres that fill the hand, in body frames: a fast stand-in where exact distance is not needed."""
+
+    centres: Float[Tensor, "s 3"]
+    bodies: Int[Tensor, "s"]
+    radii: Float[Tensor, "s"]
+
+
+class Hand(nn.Module):
+    """A hand, made from its description; everything it knows is a buffer, nothing is learned or saved.
+
+    Example:
+        >>> hand = load_hand("leap_right")
+        >>> pose = GraspPose.from_hand_pose(torch.zeros(8, 3 + hand.num_joints + 4))
+        >>> hand.signed_distance(torch.rand(8, 100, 3), pose).shape
+        torch.Size([8, 100])
+    """
+
+    joint_limits: Float[Tensor, "j 2"]
+    _surface_points: Tensor
+    _surface_normals: Tensor
+    _surface_body: Tensor
+    _sphere_centres: Tensor
+    _sphere_body: Tensor
+    sphere_radii: Float[Tensor, "s"]
+    sphere_pairs: Int[Tensor, "2 m"]
+
+    def __init__(self, description: HandDescription, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        if not any(body.primitives for body in description.bodies):
+            raise ValueError(
+                f"Hand '{description.name}' has no collision geometry. Expected primitives on its bodies: add "
+                "`geometry` (YAML), <collision> (URDF) or colliding geoms (MJCF)."
+            )
+        self.description = description
+        self.name = description.name
+        self.joint_names = description.joint_names
+        self.body_names = description.body_names
+        self.root_body = self.body_names[0]
+        self.num_joints = len(self.joint_names)
+        self.table_hash = description.table_hash()
+        self.mesh_assets = dict(description.mesh_assets)
+        self._dtype = dtype
+
+        self.kinematics = KinematicTree(description, dtype)
+        owned = [(i, p) for i, b in enumerate(description.bodies) for p in b.primitives]
+        self.geometry = PrimitiveSet(owned, dtype)
+        self._constant("joint_limits", [[j.lower, j.upper] for j in description.joints])
+        surface = surface_set(description, SURFACE_POINTS, SURFACE_SEED)
+        self._constant("_surface_points", surface.points)
+        self._constant("_surface_normals", surface.normals)
+        self._constant("_surface_body", surface.body)
+        spheres = sphere_set(description)
+        self._constant("_sphere_centres", spheres.centres)
+        self._constant("_sphere_body", spheres.body)
+        self._constant("sphere_radii", spheres.radii)
+        self._constant("sphere_pairs", self._colliding_pairs(spheres.body))
+        self._register_semantics(description.semantics)
+
+    # Kinematics.
+
+    def forward_kinematics(self, qpos: Float[Tensor, "*b j"]) -> Float[Tensor, "*b bodies 4 4"]:
+        """Return ``T_base_body`` of every body, in ``body_names`` order; differentiable."""
+        if qpos.shape[-1] != self.num_joints:
+            raise ValueError(
+                f"Hand '{self.name}' has {self.num_joints} joints ({self.joint_names[0]} … {self.joint_names[-1]}), "
+                f"qpos has {qpos.shape[-1]} on its last axis."
+            )
+        return self.kinematics(qpos)
+
+    def body_poses(self, pose: GraspPose) -> Float[Tensor, "*b bodies 4 4"]:
+        """Return the pose of every body in the frame of ``pose``."""
+        return pose.matrix()[..., None, :, :] @ self.forward_kinematics(pose.qpos)
+
+    # Geometry.
+
+    def signed_distance(self, points: Float[Tensor, "*b n 3"], pose: GraspPose) -> Float[Tensor, "*b n"]:
+        """Return the distance of points to the hand's surface, negative inside; points in the frame of ``pose``."""
+        return self.geometry(points, self.body_poses(pose))
+
+    def surface_points(
+        self, pose: GraspPose, n: int = SURFACE_POINTS
+    ) -> tuple[Float[Tensor, "*b n 3"], Float[Tensor, "*b n 3"]]:
+        """Return n evenly spread surface points and their outward normals (a prefix of one fixed set)."""
+        stored = len(self._surface_points)
+        if not 1 <= n <= stored:
+            raise ValueError(
+                f"Hand '{self.name}' stores {stored} surface points; n must be 1 to {stored}, got {n}."
+            )
+        return self._place(self._surface_points[:n], self._surface_normals[:n], self._surface_body[:n], pose)
+
+    def contact_candidates(self, pose: GraspPose) -> tuple[Float[Tensor, "*b c 3"], Float[Tensor, "*b c 3"]]:
+        """Return where the fingertips may touch, and the outward normals there; fingers in ``contact_finger``."""
+        self._known("contact_finger")
+        return self._place(self._contact_points, self._contact_normals, self.contact_body, pose)
+
+    def keypoints(self, pose: GraspPose) -> Float[Tensor, "*b k 3"]:
+        """Return the self-penetration keypoints: spheres of ``keypoint_radius``; pairs in ``keypoint_pairs``."""
+        self._known("keypoint_radius")
+        return self._place_points(self._keypoints, self._keypoint_body, self.body_poses(pose))
+
+    def spheres(self, pose: GraspPose) -> tuple[Float[Tensor, "*b s 3"], Float[Tensor, "s"]]:
+        """Return centres and radii of the collision spheres in the frame of ``pose``."""
+        centres = self._place_points(
+            self._sphere_centres, self._sphere_body, self.forward_kinematics(pose.qpos)
+        )
+        return centres @ pose.rotation.transpose(-1, -2) + pose.translation[..., None, :], self.sphere_radii
+
+    @property
+    def collision_spheres(self) -> CollisionSpheres:
+        """The same spheres in body frames."""
+        return CollisionSpheres(self._sphere_centres, self._sphere_body, self.sphere_radii)
+
+    def mesh(self, qpos: Float[Tensor, "j"]) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
+        """Return the primitives as one triangle mesh in the base frame, for pictures."""
+        T_base_body = self.forward_kinematics(qpos.detach()).cpu().numpy()
+        vertices, faces, start = [], [], 0
+        for T, body in zip(T_base_body, self.description.bodies, strict=True):
+            for primitive in body.primitives:
+                part = primitive_mesh(primitive)
+                vertices.append(part.vertices @ T[:3, :3].T + T[:3, 3])
+                faces.append(part.faces + start)
+                start += len(part.vertices)
+        return np.concatenate(vertices), np.concatenate(faces)
+
+    # The simulated model.
+
+    def to_mjcf(self) -> str:
+        """Return the model MuJoCo simulates: compile it with ``assets=hand.mesh_assets``."""
+        return to_mjcf(self.description)
+
+    @property
+    def T_world_root(self) -> Float[np.ndarray, "4 4"]:
+        """Where the MJCF places the root body in its world: identity, except in foreign MJCF files."""
+        return np.asarray(self.description.T_world_root)
+
+    # What the parts mean.
+
+    @property
+    def thumb(self) -> str:
+        """Key of the thumb in ``finger_bodies``."""
+        return self._semantic("thumb", self.description.semantics.thumb)
+
+    @property
+    def finger_bodies(self) -> dict[str, tuple[str, ...]]:
+        """Bodies of each finger, base to tip."""
+        return dict(self._semantic("fingers", self.description.semantics.fingers))
+
+    @property
+    def fingertip_bodies(self) -> tuple[str, ...]:
+        """Last body of each finger, in the order of ``finger_bodies``."""
+        return tuple(bodies[-1] for bodies in self.finger_bodies.values())
+
+    def _semantic(self, key: str, value: _T | None) -> _T:
+        if value is None:
+            raise AttributeError(
+                f"Hand '{self.name}' does not know its `{key}`: it came from a file that cannot say it. Add "
+                f"`semantics.{key}` to config/hand/<name>.yaml and load the hand by that name (or with "
+                "semantics=<name>)."
+            )
+        return value
+
+    def _known(self, buffer: str) -> None:
+        getattr(self, buffer)
+
+    def __getattr__(self, name: str) -> Tensor:
+        # Buffers of unknown semantics were never registered: say which key is missing.
+        if name in _KEY_OF_BUFFER and name not in self._buffers:
+            self._semantic(_KEY_OF_BUFFER[name], None)
+        return super().__getattr__(name)
+
+    def _register_semantics(self, semantics: Semantics) -> None:
+        names = self.joint_names
+        if semantics.palm is not None:
+            self._constant("palm_center", semantics.palm.center)
+            self._constant("palm_direction", semantics.palm.direction)
+            self._constant("finger_direction", semantics.palm.finger_direction)
+        if semantics.flexion_sign is not None:
+            self._constant("flexion_sign", [float(semantics.flexion_sign[n]) for n in names])
+        if semantics.rest_qpos is not None:
+            self._constant("rest_qpos", [semantics.rest_qpos[n] for n in names])
+        if semantics.contacts is not None:
+            contacts: SurfaceSet = contact_set(
+                self.description, CONTACTS_PER_TIP, CONTACT_MIN_COS, SURFACE_SEED
+            )
+            self._constant("_contact_points", contacts.points)
+            self._constant("_contact_normals", contacts.normals)
+            self._constant("contact_body", contacts.body)
+            finger_of = {b: f for f, bodies in enumerate(self.finger_bodies.values()) for b in bodies}
+            self._constant("contact_finger", np.array([finger_of[self.body_names[i]] for i in contacts.body]))
+        if semantics.keypoints is not None:
+            body = np.array(
+                [self.body_names.index(b) for b, points in semantics.keypoints.items() for _ in points]
+            )
+            self._constant("_keypoints", np.concatenate([np.array(p) for p in semantics.keypoints.values()]))
+            self._constant("_keypoint_body", body)
+            self._constant("keypoint_pairs", self._colliding_pairs(body))
+            self._constant("keypoint_radius", self._semantic("keypoint_radius", semantics.keypoint_radius))
+
+    def _colliding_pairs(self, body: Int[np.ndarray, "s"]) -> Int[np.ndarray, "2 m"]:
+        """Pairs of points whose bodies must not overlap."""
+        exempt = self.description.non_colliding()
+        n = len(self.body_names)
+        may = np.array(
+            [
+                [
+                    i != k and frozenset((self.body_names[i], self.body_names[k])) not in exempt
+                    for k in range(n)
+                ]
+                for i in range(n)
+            ]
+        )
+        first, second = np.triu_indices(len(body), k=1)
+        keep = may[body[first], body[second]]
+        return np.stack((first[keep], second[keep]))
+
+    def _place(
+        self, points: Tensor, normals: Tensor, body: Tensor, pose: GraspPose
+    ) -> tuple[Float[Tensor, "*b n 3"], Float[Tensor, "*b n 3"]]:
+        T = self.body_poses(pose)
+        return self._place_points(points, body, T), self._rotate(normals, body, T)
+
+    @staticmethod
+    def _place_points(
+        points: Tensor, body: Tensor, T: Float[Tensor, "*b bodies 4 4"]
+    ) -> Float[Tensor, "*b n 3"]:
+        T = T.index_select(-3, body)
+        return (T[..., :3, :3] * points[:, None, :]).sum(-1) + T[..., :3, 3]
+
+    @staticmethod
+    def _rotate(vectors: Tensor, body: Tensor, T: Float[Tensor, "*b bodies 4 4"]) -> Float[Tensor, "*b n 3"]:
+        return (T.index_select(-3, body)[..., :3, :3] * vectors[:, None, :]).sum(-1)
+
+    def _constant(self, name: str, value: object) -> None:
+        array = np.asarray(value)
+        integral = np.issubdtype(array.dtype, np.integer)
+        tensor = torch.tensor(array, dtype=torch.int64 if integral else self._dtype)
+        self.register_buffer(name, tensor, persistent=False)
+
+
+# Buffer -> the key under `semantics` that it comes from.
+_KEY_OF_BUFFER = {
+    **dict.fromkeys(("palm_center", "palm_direction", "finger_direction"), "palm"),
+    **{"flexion_sign": "flexion_sign", "rest_qpos": "rest_qpos"},
+    **dict.fromkeys(("contact_finger", "contact_body", "_contact_points", "_contact_normals"), "contacts"),
+    **dict.fromkeys(("keypoint_radius", "keypoint_pairs", "_keypoints", "_keypoint_body"), "keypoints"),
+}

@@ -1,0 +1,94 @@
+"""Where the bodies are: batched differentiable forward kinematics of a tree of hinges, one step per tree level.
+
+The local transform of a body is affine in (sin a, 1 - cos a) of its joint's angle a = q - ref (Rodrigues):
+``L(q) = C0 + sin(a) C1 + (1 - cos(a)) C2``, with constant 4x4 matrices, C1 = C2 = 0 for fixed bodies.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hands.description import Body, HandDescription, Vector
+
+
+class KinematicTree(nn.Module):
+    """Forward kinematics of one hand; bodies in the description's order."""
+
+    C0: Tensor
+    C1: Tensor
+    C2: Tensor
+    ref: Tensor
+    joint_of_body: Tensor
+    from_levels: Tensor
+
+    def __init__(self, description: HandDescription, dtype: torch.dtype) -> None:
+        super().__init__()
+        names = description.body_names
+        parents = [-1 if b.parent is None else names.index(b.parent) for b in description.bodies]
+        depth: list[int] = []
+        for parent in parents:
+            depth.append(0 if parent < 0 else depth[parent] + 1)
+        levels = [[i for i, d in enumerate(depth) if d == level] for level in range(max(depth) + 1)]
+        order = [i for level in levels for i in level]
+        joint_names = description.joint_names
+        joint_of_body = [
+            0 if (joint := description.bodies[i].joint) is None else joint_names.index(joint.name)
+            for i in order
+        ]
+        constants = np.stack([_local_constants(description.bodies[i]) for i in order])
+        for k in range(3):
+            self.register_buffer(f"C{k}", torch.tensor(constants[:, k], dtype=dtype), persistent=False)
+        self.register_buffer(
+            "ref", torch.tensor([j.ref for j in description.joints], dtype=dtype), persistent=False
+        )
+        self.register_buffer("joint_of_body", torch.tensor(joint_of_body), persistent=False)
+        self.register_buffer("from_levels", torch.tensor(np.argsort(order)), persistent=False)
+        self._sizes = [len(level) for level in levels]
+        for number, level in enumerate(levels[1:], start=1):
+            above = {body: k for k, body in enumerate(levels[number - 1])}
+            index = torch.tensor([above[parents[i]] for i in level])
+            self.register_buffer(f"_parent_{number}", index, persistent=False)
+
+    def forward(self, qpos: Float[Tensor, "*b j"]) -> Float[Tensor, "*b bodies 4 4"]:
+        """Return ``T_base_body`` for joint angles in the hand's joint order."""
+        angle = (qpos - self.ref).index_select(-1, self.joint_of_body)
+        sin, versine = angle.sin()[..., None, None], (1 - angle.cos())[..., None, None]
+        local = self.C0 + sin * self.C1 + versine * self.C2
+        levels = list(local.split(self._sizes, dim=-3))
+        for number in range(1, len(levels)):
+            parent = levels[number - 1].index_select(-3, getattr(self, f"_parent_{number}"))
+            levels[number] = parent @ levels[number]
+        return torch.cat(levels, dim=-3).index_select(-3, self.from_levels)
+
+
+def rotation_matrix(quat_wxyz: Vector) -> Float[np.ndarray, "3 3"]:
+    """Turn one quaternion, normalised here, into a matrix, in double precision."""
+    w, *xyz = np.asarray(quat_wxyz, dtype=np.float64) / np.linalg.norm(quat_wxyz)
+    K = _skew(np.array(xyz))
+    return np.eye(3) + 2 * w * K + 2 * K @ K
+
+
+def homogeneous(pos: Vector, quat_wxyz: Vector) -> Float[np.ndarray, "4 4"]:
+    """Join a position and an orientation, in double precision."""
+    T = np.eye(4)
+    T[:3, :3] = rotation_matrix(quat_wxyz)
+    T[:3, 3] = pos
+    return T
+
+
+def _local_constants(body: Body) -> Float[np.ndarray, "3 4 4"]:
+    # The root is the base frame itself, wherever its source put it.
+    T = np.eye(4) if body.parent is None else homogeneous(body.pos, body.quat_wxyz)
+    constants = np.zeros((3, 4, 4))
+    constants[0] = T
+    if body.joint is not None:
+        K = _skew(np.asarray(body.joint.axis, dtype=np.float64) / np.linalg.norm(body.joint.axis))
+        for k, part in ((1, K), (2, K @ K)):
+            constants[k, :3, :3] = T[:3, :3] @ part
+            constants[k, :3, 3] = -T[:3, :3] @ part @ np.asarray(body.joint.pos)
+    return constants
+
+
+def _skew(v: np.ndarray) -> Float[np.ndarray, "3 3"]:
+    return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])

@@ -1,0 +1,181 @@
+"""How a hand is loaded: by the name of a file in ``config/hand``, or by the path of a URDF or MJCF."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+from hands.description import (
+    Actuation,
+    Body,
+    ContactPatch,
+    HandDescription,
+    Inertial,
+    Joint,
+    Palm,
+    Primitive,
+    Semantics,
+    Vector,
+)
+from hands.hand import Hand
+from hands.importers import describe_mjcf, describe_urdf
+from utils.config import CONFIG_DIR, load_group
+from utils.names import unknown_name
+
+PROJECT_DIR = CONFIG_DIR.parent
+MODEL_SUFFIXES = (".urdf", ".xml")
+
+
+def load_hand(
+    source: str | Path, *, semantics: str | None = None, dtype: torch.dtype = torch.float32
+) -> Hand:
+    """Load a hand.
+
+    Args:
+        source: name of ``config/hand/<name>.yaml``, or path of a ``.urdf`` or MuJoCo ``.xml``.
+        semantics: for a path, the name of a ``config/hand`` file whose `semantics` and `actuation` it takes.
+        dtype: of all buffers; with ``torch.float64`` the description's numbers keep their full precision.
+
+    Raises:
+        ValueError: unknown name, or a file that does not describe a hand.
+        FileNotFoundError: the path, or the description that the config names, does not exist.
+    """
+    path = Path(source)
+    if path.suffix in MODEL_SUFFIXES:
+        if not path.is_file():
+            raise FileNotFoundError(f"No hand model at {path}. Give the path of a .urdf or MuJoCo .xml file.")
+        config = None if semantics is None else _config(semantics)
+        return Hand(_describe(path, config), dtype=dtype)
+    config = _config(str(source))
+    path = PROJECT_DIR / str(config["description"])
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"config/hand/{source}.yaml names the description {config['description']}, but there is no such file "
+            f"under {PROJECT_DIR}. Put it there, or point `description` to where it is."
+        )
+    return Hand(_describe(path, config), dtype=dtype)
+
+
+def _config(name: str) -> dict[str, Any]:
+    config = OmegaConf.to_container(load_group("hand", name), resolve=True)
+    assert isinstance(config, dict)
+    return {str(k): v for k, v in config.items()}
+
+
+def _describe(path: Path, config: dict[str, Any] | None) -> HandDescription:
+    readers: dict[str, Callable[[Path], HandDescription]] = {
+        ".yaml": read_description,
+        ".urdf": describe_urdf,
+        ".xml": describe_mjcf,
+    }
+    if path.suffix not in readers:
+        raise ValueError(f"A hand's description ends in .yaml, .urdf or .xml; got {path}.")
+    description = readers[path.suffix](path)
+    if config is None:
+        return description
+    changes: dict[str, Any] = {"name": config["name"]}
+    if "semantics" in config:
+        changes["semantics"] = parse_semantics(config["semantics"], str(path))
+    if "actuation" in config:
+        changes["actuation"] = Actuation(**_tuples(config["actuation"]))
+    return replace(description, **changes)
+
+
+def read_description(path: Path) -> HandDescription:
+    """Read one of our own description files."""
+    raw = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    assert isinstance(raw, dict)
+    where = path.name
+    _keys(raw, {"name", "actuation", "bodies", "excludes", "semantics"}, where)
+    return HandDescription(
+        name=raw["name"],
+        bodies=tuple(_body(entry, where) for entry in raw["bodies"]),
+        actuation=Actuation(**_tuples(raw["actuation"])),
+        semantics=parse_semantics(raw["semantics"], where),
+        excludes=tuple((first, second) for first, second in raw["excludes"]),
+    )
+
+
+def parse_semantics(raw: Mapping[str, Any], where: str) -> Semantics:
+    """Read the `semantics` block of a description or of a ``config/hand`` file."""
+    _keys(raw, set(Semantics.__dataclass_fields__), f"{where}: semantics")
+    values = _tuples(raw)
+    if "palm" in raw:
+        values["palm"] = Palm(**_tuples(raw["palm"]))
+    if "contacts" in raw:
+        values["contacts"] = tuple(ContactPatch(**_tuples(patch)) for patch in raw["contacts"])
+    return Semantics(**values)
+
+
+def _body(raw: Mapping[str, Any], where: str) -> Body:
+    _keys(
+        raw,
+        {"name", "parent", "pos", "quat", "joint", "inertial", "geometry"},
+        f"{where}: body {raw.get('name')}",
+    )
+    entry = {"parent": None, "pos": (0, 0, 0), "quat": (1, 0, 0, 0), "joint": None, "inertial": None, **raw}
+    joint, inertial = entry["joint"], entry["inertial"]
+    return Body(
+        name=entry["name"],
+        parent=entry["parent"],
+        pos=_vector(entry["pos"]),
+        quat_wxyz=_vector(entry["quat"]),
+        joint=None
+        if joint is None
+        else Joint(joint["name"], _vector(joint["axis"]), *_vector(joint["range"])),
+        inertial=None
+        if inertial is None
+        else Inertial(inertial["mass"], *(_vector(inertial[key]) for key in ("pos", "quat", "moments"))),
+        primitives=tuple(
+            _primitive(geom, f"{where}: geometry of {entry['name']}") for geom in raw["geometry"]
+        ),
+    )
+
+
+def _primitive(raw: Mapping[str, Any], where: str) -> Primitive:
+    _keys(raw, {"box", "capsule", "sphere", "radius", "pos", "quat", "friction"}, where)
+    values = {"pos": (0, 0, 0), "quat": (1, 0, 0, 0), "friction": (), **raw}
+    pos, quat, friction = (_vector(values[key]) for key in ("pos", "quat", "friction"))
+    if "box" in raw:
+        return Primitive("box", _vector(raw["box"]), pos, quat, friction=friction)
+    if "sphere" in raw:
+        return Primitive("sphere", (float(raw["sphere"]),), pos, quat, friction=friction)
+    first, second = (np.array(end, dtype=np.float64) for end in raw["capsule"])
+    half = float(np.linalg.norm(second - first)) / 2
+    size = (float(raw["radius"]), half)
+    return Primitive(
+        "capsule", size, _vector((first + second) / 2), _z_onto(second - first), friction=friction
+    )
+
+
+def _z_onto(direction: np.ndarray) -> Vector:
+    """Quaternion of the shortest rotation from +z to a direction (half turn about x for -z)."""
+    unit = direction / np.linalg.norm(direction)
+    quat = np.array([1 + unit[2], -unit[1], unit[0], 0.0])
+    norm = np.linalg.norm(quat)
+    return (0.0, 1.0, 0.0, 0.0) if norm < 1e-9 else _vector(quat / norm)
+
+
+def _vector(values: Any) -> Vector:
+    return tuple(float(v) for v in values)
+
+
+def _tuples(raw: Mapping[str, Any]) -> dict[str, Any]:
+    def convert(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return tuple(convert(v) for v in value)
+        if isinstance(value, Mapping):
+            return {str(k): convert(v) for k, v in value.items()}
+        return value
+
+    return {str(k): convert(v) for k, v in raw.items()}
+
+
+def _keys(raw: Mapping[str, Any], allowed: set[str], where: str) -> None:
+    for key in raw:
+        if key not in allowed:
+            raise unknown_name(f"key in {where}", str(key), allowed)
