@@ -1,7 +1,8 @@
 """How weights are updated: which of them decay, and how the learning rate moves with the step.
 
-The schedules are factories over an optimiser, for ``_partial_`` configs. Each wraps its rule in a plain function, because
-LambdaLR saves and restores the fields of callable objects: a run continued with more steps would keep the old end.
+The schedules are factories over an optimiser, for ``_partial_`` configs. Each wraps its rule in a plain function,
+because LambdaLR saves and restores the fields of callable objects: a run continued with more steps would keep its
+old end.
 """
 
 import math
@@ -24,7 +25,7 @@ def build_param_groups(module: nn.Module) -> list[dict[str, Any]]:
 def warmup_cosine(
     optimizer: Optimizer, *, warmup_steps: int, total_steps: int, final_ratio: float
 ) -> LambdaLR:
-    """Rise linearly over ``warmup_steps``, then follow a cosine down to ``final_ratio`` of the peak at ``total_steps``."""
+    """Rise linearly over ``warmup_steps``, then fall by a cosine to ``final_ratio`` of the peak at ``total_steps``."""
 
     def factor(step: int) -> float:
         if step < warmup_steps:
@@ -43,7 +44,7 @@ def warmup_constant(optimizer: Optimizer, *, warmup_steps: int) -> LambdaLR:
 def one_cycle(
     optimizer: Optimizer, *, total_steps: int, rise: float, initial_ratio: float, final_ratio: float
 ) -> LambdaLR:
-    """Rise by a cosine for a share ``rise`` of the steps, then fall by one (Smith & Topin 2018; momentum left alone)."""
+    """Rise by a cosine over a share ``rise`` of the steps, then fall by one (Smith & Topin 2018, without momentum)."""
     peak = max(1.0, rise * total_steps)
 
     def factor(step: int) -> float:

@@ -1,0 +1,63 @@
+# quickstart, test and check set up $(VENV) when it is missing; nothing outside the checkout is touched.
+VENV ?= .venv
+PYTHON := $(VENV)/bin/python
+PYTEST_ARGS ?= -q
+WORKERS ?= 2
+QUICK ?=
+RUN ?= runs/quickstart
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+
+# QUICK=1 shrinks the quickstart to a rehearsal of the same commands; its numbers mean nothing.
+ifeq ($(QUICK),1)
+DATA := data/rehearsal.h5
+RUN := runs/rehearsal
+GENERATE_ARGS := scenes=12
+TRAIN_ARGS := trainer.max_steps=40 scheduler.warmup_steps=4 trainer.val_check_interval=40
+TEST_ARGS :=
+else
+DATA := data/quick.h5
+GENERATE_ARGS :=
+TRAIN_ARGS :=
+TEST_ARGS :=
+endif
+
+.PHONY: help setup quickstart test test-all check format clean
+
+help:
+	@echo "make quickstart   set up, make a small data set, train, judge in simulation, write report.html (QUICK=1: rehearsal)"
+	@echo "make test         set up, run the tests (test-all: with the slow ones and those of several processes)"
+	@echo "make check        set up, lint, format, types, import layers"
+	@echo "make format       apply the formatter"
+
+setup: $(VENV)/bin/lint-imports
+
+# torch first and pinned, so that nothing later chooses another build.
+$(VENV)/bin/lint-imports:
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install -q -c constraints.txt $$(grep '^torch==' constraints.txt)
+	$(PYTHON) -m pip install -q -c constraints.txt -e '.[dev]'
+
+quickstart: setup
+	$(PYTHON) scripts/generate_dataset.py experiment=quick path=$(DATA) $(GENERATE_ARGS)
+	$(PYTHON) train_lightning.py experiment=quickstart data.store=$(DATA) run_dir=$(RUN) $(TRAIN_ARGS)
+	$(PYTHON) test_lightning.py checkpoint=$(RUN)/checkpoints/last.ckpt $(TEST_ARGS)
+
+test: setup
+	$(PYTHON) -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+test-all: setup
+	$(PYTHON) -m pytest -n $(WORKERS) -m "not gpu" $(PYTEST_ARGS)
+
+check: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: setup
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

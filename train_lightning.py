@@ -1,0 +1,71 @@
+"""Train a grasp diffusion model: compose → validate → build → fit; ``--help`` lists groups, overrides, commands."""
+
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from utils.config import build, try_partial
+from utils.console import card, is_first_process, run_app, sentences, setup_logging
+from utils.run_card import closing, opening
+from utils.run_folder import last_checkpoint, step_of, write_run_folder
+from utils.validate import validate
+
+
+def train(cfg: DictConfig, overrides: list[str]) -> Any:
+    """Run, or continue, the training that ``cfg`` describes; return the Trainer in its final state."""
+    with sentences():
+        validate(cfg)
+        OmegaConf.set_readonly(cfg, True)
+        run_dir = Path(cfg.run_dir)
+        resume = None if cfg.dry_run else last_checkpoint(run_dir)
+        if is_first_process() and not cfg.dry_run:
+            write_run_folder(cfg, overrides)
+        setup_logging(None if cfg.dry_run else run_dir)
+        trainer, model, data = assemble(cfg)
+        if resume is None:
+            data.setup("fit")
+            batches = islice(data.train_dataloader(), cfg.normalizer_batches)
+            model.fit_normalizer(batches, frame=data.frame, data_hash=data.data_hash)
+    card(cfg.name, opening(cfg, model, trainer, overrides, step_of(resume)))
+    start = time.monotonic()
+    trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
+    card("dry run passed" if cfg.dry_run else "finished", closing(cfg, trainer, time.monotonic() - start))
+    return trainer
+
+
+def assemble(cfg: DictConfig) -> tuple[Any, Any, Any]:
+    """Build trainer, model and data module; wrong values are answered here, before any data is read."""
+    import pytorch_lightning as pl
+    import torch  # here, because it takes seconds that --help should not
+
+    pl.seed_everything(cfg.seed, verbose=False)
+    optimizer = try_partial("optimizer", cfg.optimizer, [torch.nn.Parameter(torch.zeros(1))])
+    try_partial("scheduler", cfg.scheduler, optimizer)
+    model = build(cfg.model, optimizer=cfg.optimizer, scheduler=cfg.scheduler)
+    model.config = OmegaConf.to_container(cfg.model, resolve=True)
+    trainer = build(
+        cfg.trainer if not cfg.dry_run else OmegaConf.merge(cfg.trainer, {"fast_dev_run": 1}),
+        callbacks=[build(callback) for callback in cfg.callbacks.values() if callback is not None],
+        logger=[] if cfg.dry_run else [build(logger) for logger in cfg.logger.values() if logger is not None],
+        default_root_dir=cfg.run_dir,
+    )
+    return trainer, model, build(cfg.data)
+
+
+@hydra.main(version_base="1.3", config_path="config", config_name="config")
+def main(cfg: DictConfig) -> None:
+    """Train with the configuration composed from ``config/`` and the command line."""
+    job = HydraConfig.get()
+    if job.mode == RunMode.MULTIRUN:
+        cfg.run_dir = f"{cfg.run_dir}/{job.job.num}"
+    train(cfg, list(job.overrides.task))
+
+
+if __name__ == "__main__":
+    run_app(main, "config")

@@ -1,0 +1,93 @@
+"""Which configurations make no sense although every single value does: rules across keys, answered by a sentence.
+
+Pure: reads a composed configuration, builds and opens nothing. Wrong types are answered by the constructors.
+"""
+
+from collections.abc import Callable, Iterator
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
+
+Rule = Callable[[DictConfig], Iterator[str]]
+
+
+def validate(cfg: DictConfig) -> None:
+    """Check every rule and report all that are broken at once.
+
+    Raises:
+        ValueError: one sentence per broken rule, each with the key, the value and the remedy.
+    """
+    try:
+        OmegaConf.resolve(OmegaConf.create(OmegaConf.to_container(cfg)))
+    except InterpolationResolutionError as error:
+        raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise ValueError(f"{', '.join(missing)}: a value is required. Pass {missing[0]}=<value>.")
+    if problems := [sentence for rule in RULES for sentence in rule(cfg)]:
+        raise ValueError("\n".join(problems))
+
+
+def _counts_are_positive(cfg: DictConfig) -> Iterator[str]:
+    for key in (
+        "trainer.max_steps",
+        "trainer.accumulate_grad_batches",
+        "trainer.log_every_n_steps",
+        "data.batch_size",
+        "callbacks.last.every_n_steps",
+    ):
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not (isinstance(value, int) and value >= 1):
+            yield f"{key}={value}: expected a whole number of at least 1."
+
+
+def _seed_is_a_number(cfg: DictConfig) -> Iterator[str]:
+    if not isinstance(cfg.seed, int) or isinstance(cfg.seed, bool) or cfg.seed < 0:
+        yield f"seed={cfg.seed}: expected a whole number of at least 0."
+
+
+def _warmup_fits(cfg: DictConfig) -> Iterator[str]:
+    warmup = OmegaConf.select(cfg, "scheduler.warmup_steps")
+    if isinstance(warmup, int) and isinstance(cfg.trainer.max_steps, int) and warmup >= cfg.trainer.max_steps:
+        yield (
+            f"scheduler.warmup_steps={warmup} does not end before trainer.max_steps={cfg.trainer.max_steps}, so the "
+            f"peak rate is never reached. Pass scheduler.warmup_steps={max(0, cfg.trainer.max_steps // 10)}."
+        )
+
+
+def _success_needs_simulation(cfg: DictConfig) -> Iterator[str]:
+    best = OmegaConf.select(cfg, "callbacks.best.monitor")
+    if best == "val/success" and OmegaConf.select(cfg, "callbacks.simulation") is None:
+        yield (
+            "callbacks.best.monitor=val/success is logged by callbacks.simulation, which is off. "
+            "Pass callbacks=no_simulation, which keeps the best checkpoint by val/loss."
+        )
+
+
+def _ema_decay_is_a_share(cfg: DictConfig) -> Iterator[str]:
+    decay = OmegaConf.select(cfg, "callbacks.ema.decay")
+    if decay is not None and not 0 <= decay < 1:
+        yield f"callbacks.ema.decay={decay}: expected 0 <= decay < 1, for example 0.999."
+
+
+def _distribution_is_the_data_modules(cfg: DictConfig) -> Iterator[str]:
+    if cfg.trainer.use_distributed_sampler:
+        yield (
+            "trainer.use_distributed_sampler=true would deal the items to ranks a second time, after the data module. "
+            "Leave it false."
+        )
+
+
+def _precision_needs_gpu(cfg: DictConfig) -> Iterator[str]:
+    if cfg.hardware.accelerator == "cpu" and str(cfg.trainer.precision).startswith("16"):
+        yield f"trainer.precision={cfg.trainer.precision} needs a GPU; a CPU trains with 32-true or bf16-mixed."
+
+
+RULES: tuple[Rule, ...] = (
+    _counts_are_positive,
+    _seed_is_a_number,
+    _warmup_fits,
+    _success_needs_simulation,
+    _ema_decay_is_a_share,
+    _distribution_is_the_data_modules,
+    _precision_needs_gpu,
+)
