@@ -1,7 +1,7 @@
 """How points are sampled and neighbours found: pure functions in plain torch, and farthest points in numpy.
 
-Farthest-point order: each point is the one farthest from all points before it (Eldar et al. 1997). Its prefixes
-are farthest-point samples: the order of a prefix, started at the same point, is the prefix itself.
+Farthest-point order: each point is the one farthest from all points before it (Eldar et al. 1997). Its
+prefixes are farthest-point samples: the order of a prefix, started at the same point, is the prefix itself.
 """
 
 import numpy as np
@@ -22,8 +22,8 @@ def farthest_point_order(
 ) -> Int[Tensor, "b k"]:
     """Return the indices of the first ``k`` points in farthest-point order, without waiting for the device.
 
-    No index repeats. Points that are not ``valid`` come after all valid ones (so ``valid.gather(1, order)`` is
-    the mask of the result), and the order then starts at the first valid point at or after ``start``,
+    No index repeats. Points that are not ``valid`` come after all valid ones, so ``valid.gather(1, order)``
+    is the mask of the result; the order then starts at the first valid point at or after ``start``,
     cyclically. Ties go to the lowest index.
 
     Raises:
