@@ -1,4 +1,4 @@
-"""How the tested world is put together: a compliant hand on a mocap target, one free object, perhaps a floor."""
+"""How the tested world is put together: a hand on a compliant base, one free object, perhaps a floor."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.spatial import ConvexHull
 
 from simulation.protocols.protocol import Protocol
@@ -28,23 +28,27 @@ _CONES = {"elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC, "pyramidal": mujoco.mjtCon
 
 @dataclass(frozen=True)
 class HandModel:
-    """A hand as the simulator needs it: plain data, so that it travels to worker processes.
-
-    The base frame is the world frame of the MJCF.
-    """
+    """A hand as the simulator needs it: plain data, so that it travels to worker processes."""
 
     mjcf: str
     assets: Mapping[str, bytes]
-    joint_names: tuple[str, ...]
+    base_body: str  # its frame is what a base pose places; "world" for the frame of the MJCF
+    joint_names: tuple[str, ...]  # in the order of a grasp's joints
     contact_bodies: tuple[str, ...]  # links that count as touching
     finger_bodies: Mapping[str, tuple[str, ...]]
 
     @classmethod
     def from_hand(cls, hand: "Hand") -> "HandModel":
-        """Take what is needed from a hand."""
+        """Take what is needed of a hand; links that count: the palm, and all but the first of each finger."""
         fingers = {finger: tuple(bodies) for finger, bodies in hand.finger_bodies.items()}
-        links = (hand.root_body, *(body for bodies in fingers.values() for body in bodies))
-        return cls(hand.to_mjcf(), dict(hand.mesh_assets), tuple(hand.joint_names), links, fingers)
+        return cls(
+            mjcf=hand.to_mjcf(),
+            assets=dict(hand.mesh_assets),
+            base_body=hand.root_body,
+            joint_names=tuple(hand.joint_names),
+            contact_bodies=(hand.root_body, *(body for bodies in fingers.values() for body in bodies[1:])),
+            finger_bodies=fingers,
+        )
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,10 @@ class ObjectModel:
 
 
 def compile_model(hand: HandModel, obj: ObjectModel, protocol: Protocol) -> mujoco.MjModel:
-    """Compile the test of a protocol; state order: hand base 7, hand joints, object 7 (position, quaternion wxyz).
+    """Compile the test of a protocol.
 
-    Bodies in order: world, the hand's subtree, the hand's target, the object.
+    ``qpos`` is [hand base 7, hand joints, object 7], poses as position and quaternion wxyz; the bodies are
+    the world, the hand's subtree, the hand's target and the object, in this order.
     """
     spec = mujoco.MjSpec()
     spec.option.timestep = protocol.timestep_s
@@ -73,7 +78,7 @@ def compile_model(hand: HandModel, obj: ObjectModel, protocol: Protocol) -> mujo
     spec.option.noslip_iterations = protocol.noslip_iterations
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_GRAVITY
 
-    hand_spec = mujoco.MjSpec.from_string(hand.mjcf, assets=dict(hand.assets))
+    hand_spec = _hand_spec(hand)
     spec.assets = hand_spec.assets
     base = spec.worldbody.add_frame().attach_body(hand_spec.worldbody, HAND_PREFIX, "")
     base.add_freejoint(name="hand_freejoint")
@@ -104,6 +109,37 @@ def compile_model(hand: HandModel, obj: ObjectModel, protocol: Protocol) -> mujo
         geom.friction[:2] = protocol.friction
         geom.condim = protocol.condim
     return spec.compile()
+
+
+def _hand_spec(hand: HandModel) -> mujoco.MjSpec:
+    """Read the hand and move its base body into the origin."""
+    spec = mujoco.MjSpec.from_string(hand.mjcf, assets=dict(hand.assets))
+    if hand.base_body != "world":
+        body = spec.body(hand.base_body)
+        if body is None or body.parent != spec.worldbody:
+            raise ValueError(
+                f"Hand: base body '{hand.base_body}' must be a child of the world in its MJCF, which has "
+                f"{', '.join(b.name for b in spec.worldbody.bodies)}."
+            )
+        body.pos, body.quat = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)
+        body.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
+    return spec
+
+
+def joint_addresses(model: mujoco.MjModel, hand: HandModel) -> Int[np.ndarray, "j"]:
+    """Return where each joint of the hand, in its order, stands in ``qpos``.
+
+    Raises:
+        ValueError: The MJCF has other joints than the hand names.
+    """
+    # Between the free joints of hand and object.
+    found = [model.joint(i).name.removeprefix(HAND_PREFIX) for i in range(1, model.njnt - 1)]
+    if sorted(found) != sorted(hand.joint_names) or model.nq != len(found) + 14:
+        raise ValueError(
+            f"Hand: joint_names must name the hinges of its MJCF, {', '.join(found)}; "
+            f"got {', '.join(hand.joint_names)}."
+        )
+    return np.array([model.joint(HAND_PREFIX + name).qposadr[0] for name in hand.joint_names], dtype=int)
 
 
 def actuator_map(model: mujoco.MjModel) -> Float[np.ndarray, "u j"]:

@@ -1,4 +1,4 @@
-"""What a grasp has to stand: every constant of a physics test, and the fingerprint that goes with its verdicts."""
+"""What a grasp has to stand: every constant of a physics test, and the fingerprint of its verdicts."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ class Protocol:
 
     @property
     def hash(self) -> str:
-        """Fingerprint of all constants but the name, and of MuJoCo's version: equal hashes, equal verdicts."""
+        """Fingerprint of all constants but the name, and of MuJoCo's version: equal hash, equal verdicts."""
         constants = {k: v for k, v in asdict(self).items() if k != "name"}
         text = json.dumps([constants, mujoco.__version__], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

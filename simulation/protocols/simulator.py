@@ -1,8 +1,8 @@
 """How one grasp is put through a protocol: the engine, compiled once per hand and object.
 
-Pre-grasp, grasp and squeeze do not depend on the direction of the later force, so they are simulated once, the
-state is saved with the solver's warm start, and each direction continues from it, bit for bit as if it had been
-simulated alone.
+Pre-grasp, grasp and squeeze do not depend on the direction of the later force, so they are simulated once,
+the state is saved with the solver's warm start, and each direction continues from it, bit for bit as if it had
+been simulated alone.
 """
 
 import logging
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from simulation.protocols.contacts import ContactMetrics, ContactReader
-from simulation.protocols.model import HandModel, ObjectModel, actuator_map, compile_model
+from simulation.protocols.model import HandModel, ObjectModel, actuator_map, compile_model, joint_addresses
 from simulation.protocols.motion import displacement, interpolate_pose, unit_pose
 from simulation.protocols.protocol import Protocol
 from utils.records import ObjectRecord, Outcome
@@ -56,8 +56,8 @@ class GraspVerdict:
 class GraspSimulator:
     """One hand, one object, one protocol, compiled; verdicts do not depend on what was run before.
 
-    Poses of hand base and object are [position 3, quaternion wxyz 4] in the world frame, quaternions of any sign
-    and length. The three stages of a grasp are [base pose 7, joints].
+    Poses of hand base and object are [position 3, quaternion wxyz 4] in the world frame, quaternions of any
+    sign and length. The three stages of a grasp are [base pose 7, joints].
     """
 
     def __init__(
@@ -70,9 +70,10 @@ class GraspSimulator:
         self.protocol = protocol
         self.model = compile_model(hand, object, protocol)
         self.data = mujoco.MjData(self.model)
-        self.num_joints = self.model.nq - 14
+        self.num_joints = len(hand.joint_names)
+        self._joint_adr = joint_addresses(self.model, hand)
         self.contacts = ContactReader(self.model, hand, protocol)
-        self._ctrl_from_qpos = actuator_map(self.model)
+        self._ctrl_from_qpos = actuator_map(self.model)[:, self._joint_adr - 7]
         self._state = np.empty(mujoco.mj_stateSize(self.model, _STATE))
 
     def run(
@@ -125,11 +126,8 @@ class GraspSimulator:
                 mujoco.mj_getState(self.model, self.data, self._state, _STATE)
             else:
                 mujoco.mj_setState(self.model, self.data, self._state, _STATE)
-            # An object lost before the force is lost in every direction, unless a lift is to come.
-            lost = failure == Outcome.MOVED_IN_SQUEEZE and self.protocol.lift_m == 0
-            if not lost:
-                blocks[i] = self._hold(start, force)
-                self._lift(stages[-1])
+            blocks[i] = self._hold(start, force)
+            self._lift(stages[-1])
             poses[i] = self.data.qpos[-7:]
             moved[i], turned[i] = displacement(self._goal(start), poses[i])
             passed[i] = self._within_limits(moved[i], turned[i])
@@ -167,7 +165,8 @@ class GraspSimulator:
 
     def _reset(self, stage: Float[np.ndarray, "h"], object_pose: Float[np.ndarray, "7"]) -> None:
         mujoco.mj_resetData(self.model, self.data)
-        self.data.qpos[:] = np.concatenate([stage, object_pose])
+        self.data.qpos[:7], self.data.qpos[-7:] = stage[:7], object_pose
+        self.data.qpos[self._joint_adr] = stage[7:]
         self._aim(stage)
 
     def _aim(self, stage: Float[np.ndarray, "h"]) -> None:

@@ -15,8 +15,8 @@ from utils.stats import wilson_interval
 class Verdicts:
     """Verdicts on g grasps in the order given; d directions of the protocol.
 
-    Directions that were not run (pre-grasp rejected, stopped at a failure) are False. Displacement and angle are
-    the largest over the directions run, NaN where none was.
+    Directions that were not run (pre-grasp rejected, stopped at a failure) are False. Displacement and angle
+    are the largest over the directions run, NaN where none was.
     """
 
     protocol: str
@@ -59,7 +59,7 @@ class Verdicts:
         return cls(**joined)
 
     def summary(self) -> dict[str, Any]:
-        """Return rates, a 95 % Wilson interval and means, ready for JSON; grasps that did not run are no trials."""
+        """Return rates, a 95 % Wilson interval and means, ready for JSON; grasps not run are no trials."""
         ran = self.ran
         trials, successes = int(ran.sum()), int(self.success.sum())
         low, high = wilson_interval(successes, trials)
