@@ -68,8 +68,10 @@ class Denoiser(nn.Module):
     Args:
         hand: the hand whose grasps are generated.
         encoder: scene encoder.
-        representation: ``anchored`` expresses each grasp in the local frame of a point of the target's cloud, which makes
-            generation equivariant to turns about the vertical and to translations; ``plain`` in the cloud's own frame.
+        representation: ``anchored`` expresses each grasp in the local frame of a point of the target's
+            cloud, which makes
+            generation equivariant to turns about the vertical and to translations; ``plain`` in the cloud's
+            own frame.
         reference_depth: distance of the pose's reference point in front of the palm (m).
         dim: width of the decoder.
         depth: blocks of the decoder.
@@ -178,12 +180,16 @@ class Denoiser(nn.Module):
         return self.hand_geometry(origins, frames, anchored.scene.tokens)
 
     def states(
-        self, pose: GraspPose, squeeze_qpos: Float[Tensor, "b g j"], anchored: Anchored
+        self,
+        pose: GraspPose,
+        squeeze_qpos: Float[Tensor, "b g j"],
+        tokens: SceneTokens,
+        index: Int[Tensor, "b g"],
     ) -> Float[Tensor, "b g d"]:
-        """Return normalised states of grasps given in the frame of the cloud."""
-        return self.normalizer.normalize(
-            self.codec.encode(pose, squeeze_qpos, anchored.origins, anchored.frames)
-        )
+        """Return metric states of grasps given in the frame of the cloud, relative to the tokens they are
+        anchored at.
+        """
+        return self.codec.encode(pose, squeeze_qpos, *self.reference_frames(tokens, index))
 
     def grasps(
         self, states: Float[Tensor, "b g d"], anchored: Anchored

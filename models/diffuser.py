@@ -1,4 +1,6 @@
-"""The Lightning shell around the denoiser: it draws noise, logs, optimises and samples; the science is in ``denoiser.py``."""
+"""The Lightning shell around the denoiser: it draws noise, logs, optimises and samples; the science is in
+``denoiser.py``.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from models.diffusion.path import Path, Prediction
 from models.diffusion.samplers import SamplerConfig
 from models.encoder.base import SceneEncoder
 from models.losses import anchor_loss, clipped_v_weight, group_losses, score_loss
+from models.optim import build_param_groups
 from models.scorer import GraspScorer
 from models.tokens import Cloud, SceneTokens
 from utils.batch import GraspBatch
@@ -47,21 +50,22 @@ class GraspDiffuser(pl.LightningModule):
 
     Args:
         hand: name of the hand.
-        hand_hash: hash of the hand's description that the weights belong to; None for the description at hand.
         encoder: scene encoder.
         path: noise process.
         prediction: what the network outputs.
         sampler: default sampler.
         representation: frame of the pose vector, see :class:`~models.denoiser.Denoiser`.
         reference_depth: distance of the pose's reference point in front of the palm (m).
-        decoder: width, depth and so on of the decoder; keyword arguments of :class:`~models.denoiser.Denoiser`.
+        decoder: width, depth and so on of the decoder; keyword arguments of
+            :class:`~models.denoiser.Denoiser`.
         scorer: keyword arguments of :class:`~models.scorer.GraspScorer`.
         anchor_softness: standard deviation of the choice among anchors near a grasp (m).
         anchor_reach: grasps further than this from every visible target token are not trained on (m).
         anchor_temperature: flattens (> 1) or sharpens (< 1) the choice of anchors when sampling.
         pregrasp_opening: how far the flexion joints open from grasp to pre-grasp (rad).
         squeeze_gain: factor on the predicted squeeze when grasps are generated.
-        num_grasps: successful grasps per scene in a training batch; what follows them are failures for the scorer.
+        num_grasps: successful grasps per scene in a training batch; what follows them are failures for the
+            scorer.
         loss_weights: by pose group, and ``anchor`` and ``score``.
         max_loss_weight: bound of the weight of low noise levels.
         seed: of all noise, together with the step and the item.
@@ -138,8 +142,7 @@ class GraspDiffuser(pl.LightningModule):
         pose = GraspPose.from_hand_pose(hand_pose)
         index, near = self.assign_anchors(scene.tokens, pose, draws.gumbel)
         valid = valid & near
-        everything = self.denoiser.anchor(scene, index, valid)
-        states = self.denoiser.states(pose, squeeze, everything)
+        states = self.denoiser.normalizer.normalize(self.denoiser.states(pose, squeeze, scene.tokens, index))
 
         g = self.num_grasps
         positive = (valid & success)[:, :g]
@@ -151,14 +154,17 @@ class GraspDiffuser(pl.LightningModule):
         weight = clipped_v_weight(self.path, draws.t, self.max_loss_weight)
         terms = group_losses(x0_hat, x0, weight, positive, self.denoiser.codec.layout)
         terms["anchor"] = anchor_loss(scene.anchor_logits, index[:, :g], positive)
-        logits = self.scorer(states, pose, self.denoiser.codec.reference_point(pose), everything)
+        point = self.denoiser.codec.reference_point(pose)
+        logits = self.scorer(states, pose.rotation, point, scene.tokens, index)
         terms["score"] = score_loss(logits, success, valid)
         return terms
 
     def assign_anchors(
         self, tokens: SceneTokens, pose: GraspPose, gumbel: Float[Tensor, "b a s"]
     ) -> tuple[Int[Tensor, "b a"], Bool[Tensor, "b a"]]:
-        """Choose a visible target token near each grasp's reference point; say whether one is within reach."""
+        """Choose a visible target token near each grasp's reference point; say whether one is within
+        reach.
+        """
         point = self.denoiser.codec.reference_point(pose).float()
         squared = (point[:, :, None] - tokens.xyz[:, None]).square().sum(-1)
         squared = squared.masked_fill(~tokens.target[:, None], float("inf"))
@@ -166,7 +172,9 @@ class GraspDiffuser(pl.LightningModule):
         return index, squared.amin(-1) <= self.anchor_reach**2
 
     def draw(self, batch: GraspBatch, step: int, num_tokens: int) -> Draws:
-        """Draw the random numbers of a step, keyed by (seed, step, item): the same for any split over processes."""
+        """Draw the random numbers of a step, keyed by (seed, step, item): the same for any split over
+        processes.
+        """
         assert batch.hand_pose is not None
         total, dim = batch.hand_pose.shape[1], self.denoiser.codec.layout.dim
         g = min(self.num_grasps, total)
@@ -189,7 +197,9 @@ class GraspDiffuser(pl.LightningModule):
         return self._step(batch, "train", self.global_step)
 
     def validation_step(self, batch: GraspBatch, batch_idx: int) -> Tensor:
-        """Log the loss on held-out objects, with noise that does not change from one validation to the next."""
+        """Log the loss on held-out objects, with noise that does not change from one validation to the
+        next.
+        """
         return self._step(batch, "val", 0)
 
     def _step(self, batch: GraspBatch, stage: str, step: int) -> Tensor:
@@ -212,17 +222,13 @@ class GraspDiffuser(pl.LightningModule):
                 pose = GraspPose.from_hand_pose(batch.hand_pose)
                 draws = self.draw(batch, 0, self.denoiser.encoder.num_tokens)
                 index, near = self.assign_anchors(scene.tokens, pose, draws.gumbel)
-                origins, frames = self.denoiser.reference_frames(scene.tokens, index)
-                states.append(
-                    self.denoiser.codec.encode(pose, batch.squeeze_qpos, origins, frames).flatten(0, 1)
-                )
+                rows = self.denoiser.states(pose, batch.squeeze_qpos, scene.tokens, index)
+                states.append(rows.flatten(0, 1))
                 valid.append((batch.grasp_valid & batch.grasp_success & near).flatten())
         self.denoiser.normalizer.fit(torch.cat(states), torch.cat(valid), frame=frame, data_hash=data_hash)
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser over decay and no-decay groups, and its schedule in steps."""
-        from models.optim import build_param_groups
-
         if self.optimizer_factory is None or self.scheduler_factory is None:
             raise ValueError("This model was built for inference; training needs optimizer= and scheduler=.")
         optimizer = self.optimizer_factory(build_param_groups(self))
@@ -271,7 +277,8 @@ class GraspDiffuser(pl.LightningModule):
     def _finish(self, states: Float[Tensor, "b k d"], anchored: Anchored, nfe: int) -> GeneratedGrasps:
         """Turn clean states into grasp triples with scores."""
         pose, squeeze = self.denoiser.grasps(states, anchored)
-        score = self.scorer(states, pose, self.denoiser.codec.reference_point(pose), anchored)
+        point = self.denoiser.codec.reference_point(pose)
+        score = self.scorer(states, pose.rotation, point, anchored.scene.tokens, anchored.index)
         low, high = self.denoiser.codec.joint_limits.unbind(-1)
         opened = pose.qpos - self.pregrasp_opening * self.hand.flexion_sign.to(pose.qpos)
         squeezed = pose.qpos + self.squeeze_gain * (squeeze - pose.qpos)

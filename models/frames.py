@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 _TINY = 1e-12
@@ -63,7 +63,7 @@ def local_frames(
     return torch.stack([tangent, torch.linalg.cross(normal, tangent), normal], dim=-1)
 
 
-def take(values: Float[Tensor, "b n *c"], index: Int[Tensor, "b *i"]) -> Float[Tensor, "b *i *c"]:
+def take(values: Shaped[Tensor, "b n *c"], index: Int[Tensor, "b *i"]) -> Tensor:
     """Gather rows of each batch element: ``out[b, i] = values[b, index[b, i]]``."""
     batch = torch.arange(len(values), device=values.device).reshape(-1, *([1] * (index.dim() - 1)))
     return values[batch, index]

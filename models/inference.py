@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ class GraspModel:
             up=torch.from_numpy(direction / np.linalg.norm(direction))[None],
             T_world_frame=torch.eye(4)[None],
         ).to(self.module.device)
-        changed = {"name": sampler, "steps": steps, "temperature": temperature}
+        changed: dict[str, Any] = {"name": sampler, "steps": steps, "temperature": temperature}
         settings = replace(self.module.sampler, **{k: v for k, v in changed.items() if v is not None})
         made = self.module.forward_infer(batch, num_grasps, sampler=settings, seed=seed)
         order = made.score[0].argsort(descending=True)

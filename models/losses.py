@@ -1,4 +1,6 @@
-"""What training minimises: masked, per pose group, averaged per scene so that batches split over processes add up."""
+"""What training minimises: masked, per pose group, averaged per scene so that batches split over processes
+add up.
+"""
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,7 +11,9 @@ from models.representation import StateLayout
 
 
 def masked_mean(values: Float[Tensor, "b g"], mask: Bool[Tensor, "b g"]) -> Float[Tensor, ""]:
-    """Average over the valid grasps of each scene, then over all scenes; a scene without any counts as zero."""
+    """Average over the valid grasps of each scene, then over all scenes; a scene without any counts as
+    zero.
+    """
     weight = mask.to(values.dtype)
     return ((values * weight).sum(-1) / weight.sum(-1).clamp(min=1.0)).mean()
 
@@ -27,7 +31,9 @@ def group_losses(
 
 
 def clipped_v_weight(path: Path, t: Float[Tensor, "b"], maximum: float) -> Float[Tensor, "b"]:
-    """Weight that turns the error of x0 into that of v, ``1 / sigma^2 = SNR + 1``, bounded (Hang et al. 2023, min-SNR)."""
+    """Weight that turns the error of x0 into that of v, ``1 / sigma^2 = SNR + 1``, bounded (Hang et al.
+    2023, min-SNR).
+    """
     return (1.0 / path.sigma(t).square().clamp(min=1.0 / maximum)).clamp(max=maximum)
 
 

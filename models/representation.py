@@ -1,7 +1,9 @@
 """What the network denoises: a grasp as a flat normalised vector, packed and unpacked here and nowhere else.
 
-State = [translation 3, joints J, rot6d 6, squeeze J]. The translation is that of a reference point in front of the palm,
-expressed in a reference frame (an anchor on the cloud, or the cloud's own frame); squeeze is the further closing of each joint.
+State = [translation 3, joints J, rot6d 6, squeeze J]. The translation is that of a reference point in front
+of the palm,
+expressed in a reference frame (an anchor on the cloud, or the cloud's own frame); squeeze is the further
+closing of each joint.
 """
 
 from dataclasses import dataclass
@@ -85,7 +87,9 @@ class GraspCodec(nn.Module):
     def decode(
         self, state: Float[Tensor, "*b d"], origins: Float[Tensor, "*b 3"], frames: Float[Tensor, "*b 3 3"]
     ) -> tuple[GraspPose, Float[Tensor, "*b j"]]:
-        """Return the grasp in the frame of the cloud, and its squeeze joints; joints are clamped to their limits."""
+        """Return the grasp in the frame of the cloud, and its squeeze joints; joints are clamped to their
+        limits.
+        """
         parts = self.layout.split(state)
         low, high = self.joint_limits.unbind(-1)
         rotation = frames @ matrix_from_rot6d(parts["rotation"])

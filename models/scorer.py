@@ -1,12 +1,15 @@
-"""How likely a grasp is to hold: a small network on finished grasps, trained on successes and failures of the simulator."""
+"""How likely a grasp is to hold: a small network on finished grasps, trained on successes and failures of
+the simulator.
+"""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hands import GraspPose
 from models.decoder.dit import GraspContext, SetDiT
-from models.denoiser import Anchored, Denoiser, PairGeometry
+from models.denoiser import Denoiser, PairGeometry
+from models.frames import take
+from models.tokens import SceneTokens
 
 
 class GraspScorer(nn.Module):
@@ -47,27 +50,27 @@ class GraspScorer(nn.Module):
     def forward(
         self,
         states: Float[Tensor, "b g d"],
-        pose: GraspPose,
+        rotation: Float[Tensor, "b g 3 3"],
         point: Float[Tensor, "b g 3"],
-        anchored: Anchored,
+        tokens: SceneTokens,
+        index: Int[Tensor, "b g"],
     ) -> Float[Tensor, "b g"]:
         """Return log-odds of success.
 
         Args:
             states: normalised states of the grasps.
-            pose: the same grasps in the frame of the cloud.
-            point: their reference points in front of the palm.
-            anchored: the scene as seen from their anchors.
+            rotation: orientation of each hand in the frame of the cloud.
+            point: reference point in front of each palm, in the frame of the cloud.
+            tokens: the encoded scene.
+            index: token that each grasp is anchored at.
         """
-        tokens = anchored.scene.tokens
         features = tokens.features.detach()
         context = GraspContext(
             keys_values=self.decoder.keys_values(features),
-            geometry=anchored.context.geometry,
-            anchor=anchored.context.anchor.detach(),
+            geometry=self.geometry(point, rotation, tokens),
+            anchor=take(features, index),
             token_valid=tokens.valid,
-            grasp_valid=anchored.context.grasp_valid,
+            grasp_valid=torch.ones_like(index, dtype=torch.bool),
         )
-        geometry = self.geometry(point, pose.rotation, tokens)
         t = torch.zeros(len(states), device=states.device)
-        return self.decoder(states, t, geometry, context).squeeze(-1).float()
+        return self.decoder(states, t, context.geometry, context).squeeze(-1).float()

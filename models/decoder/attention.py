@@ -1,8 +1,11 @@
 """Attention of grasps to the scene, with the geometry between the two in logits and values.
 
-For grasp g, scene token s and head h:  ``logit = q_g . k_s + e_g . phi_gs``,  ``out = sum_s a_gs (v_s + W phi_gs)``
-with ``phi_gs`` a small embedding of where token s lies as seen from grasp g. Keys and values belong to the scene alone and
-are computed once; only phi (a few dozen numbers) exists per pair, so relative geometry costs a fraction of what keys per
+For grasp g, scene token s and head h:  ``logit = q_g . k_s + e_g . phi_gs``,  ``out = sum_s a_gs (v_s + W
+phi_gs)``
+with ``phi_gs`` a small embedding of where token s lies as seen from grasp g. Keys and values belong to the
+scene alone and
+are computed once; only phi (a few dozen numbers) exists per pair, so relative geometry costs a fraction of
+what keys per
 grasp would. The sum over two kinds of logits is why this is not one fused call.
 """
 
@@ -12,7 +15,9 @@ from torch import Tensor, nn
 
 
 class GeometricCrossAttention(nn.Module):
-    """Cross-attention with cached scene keys and values and a relative-geometry term; query and key are normalised."""
+    """Cross-attention with cached scene keys and values and a relative-geometry term; query and key are
+    normalised.
+    """
 
     def __init__(self, *, dim: int, dim_scene: int, dim_geometry: int, heads: int) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""A diffusion transformer over a set of grasps (Peebles & Xie 2023: adaLN-zero), conditioned on scene tokens by geometry."""
+"""A diffusion transformer over a set of grasps (Peebles & Xie 2023: adaLN-zero), conditioned on scene
+tokens by geometry.
+"""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +16,9 @@ _SUBLAYERS = 3  # set attention, cross-attention, feed-forward
 
 @dataclass(frozen=True)
 class GraspContext:
-    """What a decoder may know of the scene, as seen from each grasp's anchor; constant over the denoising steps."""
+    """What a decoder may know of the scene, as seen from each grasp's anchor; constant over the denoising
+    steps.
+    """
 
     keys_values: tuple[tuple[Tensor, Tensor], ...]  # per block, (b s h e) each
     geometry: Float[Tensor, "b g s p"]
@@ -37,6 +41,10 @@ class Block(nn.Module):
         )
         self.forward_layer = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
         self.modulation = nn.Parameter(torch.zeros(_SUBLAYERS, 3, dim))
+
+    def keys_values(self, features: Float[Tensor, "b s c"]) -> tuple[Tensor, Tensor]:
+        """Project the scene for this block."""
+        return self.across.keys_values(features)
 
     def forward(
         self,
@@ -91,7 +99,7 @@ class SetDiT(nn.Module):
         self.anchor_in = nn.Linear(dim_scene, dim)
         self.time = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim), nn.SiLU())
         self.modulation = nn.Linear(dim, _SUBLAYERS * 3 * dim)
-        self.blocks = nn.ModuleList(
+        self.blocks: list[Block] = nn.ModuleList(  # type: ignore[assignment]
             Block(
                 dim=dim,
                 dim_scene=dim_scene,
@@ -109,7 +117,7 @@ class SetDiT(nn.Module):
 
     def keys_values(self, features: Float[Tensor, "b s c"]) -> tuple[tuple[Tensor, Tensor], ...]:
         """Project the scene for every block, once."""
-        return tuple(block.across.keys_values(features) for block in self.blocks)
+        return tuple(block.keys_values(features) for block in self.blocks)
 
     def forward(
         self,
@@ -127,7 +135,9 @@ class SetDiT(nn.Module):
 
 
 def fourier_time(t: Float[Tensor, "b"], dim: int) -> Float[Tensor, "b d"]:
-    """Embed time in [0, 1] by sinusoids, as Vaswani et al. 2017 embed positions up to 1000; float32 throughout."""
+    """Embed time in [0, 1] by sinusoids, as Vaswani et al. 2017 embed positions up to 1000; float32
+    throughout.
+    """
     frequency = torch.exp(
         torch.arange(dim // 2, device=t.device, dtype=torch.float32) * (-math.log(1e4) * 2 / dim)
     )

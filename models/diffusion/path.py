@@ -1,6 +1,7 @@
 """How noise enters: a path gives alpha(t) and sigma(t), and every prediction type is converted through it.
 
-``x_t = alpha_t * x0 + sigma_t * eps``; t = 0 is data, t = 1 is noise (the opposite of the flow-matching libraries).
+``x_t = alpha_t * x0 + sigma_t * eps``; t = 0 is data, t = 1 is noise (the opposite of the flow-matching
+libraries).
 """
 
 import math
@@ -96,7 +97,8 @@ class LinearPath(Path):
     Args:
         beta_min: rate of noise at t = 0.
         beta_max: rate of noise at t = 1.
-        zero_terminal_snr: shift and scale alpha so that nothing of the signal is left at t = 1 (Lin et al. 2024, algorithm 1).
+        zero_terminal_snr: shift and scale alpha so that nothing of the signal is left at t = 1 (Lin et al.
+            2024, algorithm 1).
     """
 
     def __init__(self, *, beta_min: float, beta_max: float, zero_terminal_snr: bool) -> None:

@@ -13,6 +13,9 @@ class SceneEncoder(nn.Module, ABC):
     dim: int
     """Width of the token features."""
 
+    num_tokens: int
+    """Tokens per cloud: the decoder's cost is bounded by this, never by the cloud."""
+
     min_points: int
     """Fewest valid points of a cloud that the encoder accepts."""
 

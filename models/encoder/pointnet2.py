@@ -1,6 +1,7 @@
 """PointNet++ (Qi et al. 2017) in pure PyTorch, with patches expressed in local frames.
 
-Points arrive in farthest-point order, so the centres of each level are a prefix and farthest-point sampling costs nothing.
+Points arrive in farthest-point order, so the centres of each level are a prefix and farthest-point sampling
+costs nothing.
 """
 
 import torch
@@ -14,7 +15,9 @@ from utils.points import knn
 
 
 class SetAbstraction(nn.Module):
-    """Group the nearest points of each centre, run a shared MLP on them in the centre's frame, and max-pool."""
+    """Group the nearest points of each centre, run a shared MLP on them in the centre's frame, and
+    max-pool.
+    """
 
     def __init__(self, dim_in: int, dim_out: int, radius: float) -> None:
         super().__init__()

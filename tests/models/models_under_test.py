@@ -1,0 +1,91 @@
+"""A small model from the shipped configuration, and batches of random scenes for it."""
+
+import torch
+
+from hands import load_hand
+from models.diffuser import GraspDiffuser
+from models.diffusion.path import CosinePath
+from models.diffusion.samplers import SamplerConfig
+from models.encoder.pointnet2 import PointNet2
+from utils.batch import GraspBatch
+
+
+def small_model(**changes) -> GraspDiffuser:
+    settings = {
+        "hand": "leap_right",
+        "encoder": PointNet2(
+            num_fine=48, num_tokens=24, neighbours=8, radius_fine=0.04, radius_coarse=0.1, dim=32
+        ),
+        "path": CosinePath(),
+        "prediction": "x0",
+        "sampler": SamplerConfig(
+            name="ddim", steps=4, spacing="trailing", eta=0.0, temperature=1.0, clip_x0=4.0
+        ),
+        "representation": "anchored",
+        "reference_depth": 0.02,
+        "decoder": {
+            "dim": 32,
+            "depth": 2,
+            "heads": 2,
+            "dim_geometry": 16,
+            "geometry_scale": 0.1,
+            "set_attention": True,
+            "hand_geometry": True,
+        },
+        "scorer": {"dim": 32, "depth": 1, "heads": 2, "dim_geometry": 16, "geometry_scale": 0.1},
+        "anchor_softness": 0.01,
+        "anchor_reach": 1.0,
+        "anchor_temperature": 1.0,
+        "pregrasp_opening": 0.15,
+        "squeeze_gain": 1.0,
+        "num_grasps": 6,
+        "loss_weights": {
+            "translation": 1.0,
+            "joints": 1.0,
+            "rotation": 1.0,
+            "squeeze": 0.5,
+            "anchor": 0.1,
+            "score": 0.3,
+        },
+        "max_loss_weight": 10.0,
+        "seed": 0,
+        "optimizer": None,
+        "scheduler": None,
+    }
+    torch.manual_seed(0)
+    model = GraspDiffuser(**{**settings, **changes})
+    # adaLN-zero starts as the identity: give every gate and output a value, or no test would see past them.
+    for parameter in model.parameters():
+        if parameter.abs().sum() == 0:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model.eval()
+
+
+def scene_batch(num_scenes: int = 3, num_points: int = 96, num_grasps: int = 8, seed: int = 0) -> GraspBatch:
+    """Curved patches seen from above on the side, with random grasps of a right hand near them."""
+    g = torch.Generator().manual_seed(seed)
+    hand = load_hand("leap_right")
+    angle = torch.rand(num_scenes, num_points, generator=g) * 3.0
+    height = torch.rand(num_scenes, num_points, generator=g) * 0.1
+    radius = 0.03 + 0.02 * torch.rand(num_scenes, 1, generator=g)
+    points = torch.stack([radius * angle.cos(), radius * angle.sin(), height], dim=-1)
+    quat = torch.nn.functional.normalize(torch.randn(num_scenes, num_grasps, 4, generator=g), dim=-1)
+    low, high = hand.joint_limits.unbind(-1)
+    qpos = low + (high - low) * torch.rand(num_scenes, num_grasps, 16, generator=g)
+    translation = 0.1 * torch.randn(num_scenes, num_grasps, 3, generator=g)
+    yes = torch.ones(num_scenes, num_grasps, dtype=torch.bool)
+    return GraspBatch(
+        scene_pc=points,
+        point_valid=torch.ones(num_scenes, num_points, dtype=torch.bool),
+        object_mask=torch.rand(num_scenes, num_points, generator=g) < 0.7,
+        viewpoint=torch.tensor([0.1, 0.5, 0.4]).expand(num_scenes, 3),
+        up=torch.tensor([0.0, 0.0, 1.0]).expand(num_scenes, 3),
+        T_world_frame=torch.eye(4).expand(num_scenes, 4, 4),
+        hand_pose=torch.cat([translation, qpos, quat], -1),
+        pregrasp_qpos=qpos - 0.1,
+        squeeze_qpos=qpos + 0.1,
+        grasp_valid=yes,
+        grasp_success=yes,
+        object_name=tuple(f"thing-{i}" for i in range(num_scenes)),
+        item_index=tuple(range(num_scenes)),
+    )

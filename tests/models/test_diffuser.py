@@ -1,0 +1,187 @@
+"""Properties of the whole model: equivariance, invariance to padding and to batch mates, no ground truth,
+checkpoints.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from models_under_test import scene_batch, small_model
+from torch.testing import assert_close
+
+from hands import GraspPose
+from models.diffuser import cloud_of
+from utils.rotation import matrix_from_quat_wxyz
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def turned(batch, angle: float, shift: torch.Tensor):
+    """The same scenes, turned about the vertical and moved."""
+    c, s = np.cos(angle), np.sin(angle)
+    R = torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float32)
+    return replace(batch, scene_pc=batch.scene_pc @ R.T + shift, viewpoint=batch.viewpoint @ R.T + shift), R
+
+
+def test_turning_and_moving_the_scene_turns_and_moves_the_grasps(model):
+    batch = scene_batch()
+    shift = torch.tensor([0.3, -0.2, 0.5])
+    moved, R = turned(batch, 0.7, shift)
+    one, two = model.forward_infer(batch, 5, seed=1), model.forward_infer(moved, 5, seed=1)
+    pose = GraspPose.from_hand_pose(one.hand_pose)
+    expected = pose.translation @ R.T + shift
+    assert_close(GraspPose.from_hand_pose(two.hand_pose).translation, expected, atol=2e-4, rtol=0)
+    assert_close(matrix_from_quat_wxyz(two.hand_pose[..., -4:]), R @ pose.rotation, atol=2e-3, rtol=0)
+    assert_close(two.score, one.score, atol=2e-3, rtol=0)
+
+
+def test_plain_representation_does_not_follow_the_scene():
+    model = small_model(representation="plain")
+    batch = scene_batch()
+    moved, R = turned(batch, 0.7, torch.tensor([0.3, -0.2, 0.5]))
+    one, two = model.forward_infer(batch, 5, seed=1), model.forward_infer(moved, 5, seed=1)
+    assert (two.hand_pose[..., :3] - one.hand_pose[..., :3] @ R.T).abs().max() > 0.05
+
+
+def test_grasps_are_a_set(model):
+    batch = scene_batch()
+    scene = model.denoiser.encode(cloud_of(batch))
+    index = model.sample_anchors(scene, 7, torch.Generator().manual_seed(0))
+    x_t, t = torch.randn(3, 7, model.denoiser.codec.layout.dim), torch.tensor([0.2, 0.5, 0.9])
+    yes = torch.ones(3, 7, dtype=torch.bool)
+    order = torch.randperm(7)
+    out = model.denoiser.denoise(x_t, t, model.path.alpha(t), model.denoiser.anchor(scene, index, yes))
+    permuted = model.denoiser.denoise(
+        x_t[:, order], t, model.path.alpha(t), model.denoiser.anchor(scene, index[:, order], yes)
+    )
+    assert_close(permuted, out[:, order], atol=1e-5, rtol=1e-5)
+
+
+def test_independent_mode_ignores_the_rest_of_the_set():
+    model = small_model(decoder={**small_model_decoder(), "set_attention": False})
+    batch = scene_batch()
+    scene = model.denoiser.encode(cloud_of(batch))
+    index = model.sample_anchors(scene, 7, torch.Generator().manual_seed(0))
+    x_t, t = torch.randn(3, 7, model.denoiser.codec.layout.dim), torch.full((3,), 0.5)
+    yes = torch.ones(3, 7, dtype=torch.bool)
+    whole = model.denoiser.denoise(x_t, t, model.path.alpha(t), model.denoiser.anchor(scene, index, yes))
+    part = model.denoiser.denoise(
+        x_t[:, :2], t, model.path.alpha(t), model.denoiser.anchor(scene, index[:, :2], yes[:, :2])
+    )
+    assert_close(part, whole[:, :2], atol=1e-5, rtol=1e-5)
+
+
+def small_model_decoder() -> dict:
+    return {
+        "dim": 32,
+        "depth": 2,
+        "heads": 2,
+        "dim_geometry": 16,
+        "geometry_scale": 0.1,
+        "set_attention": True,
+        "hand_geometry": True,
+    }
+
+
+def test_padding_and_batch_mates_change_nothing(model):
+    batch = scene_batch(num_points=80)
+    junk = torch.full((3, 20, 3), 7.0)
+    padded = replace(
+        batch,
+        scene_pc=torch.cat([batch.scene_pc, junk], 1),
+        point_valid=torch.cat([batch.point_valid, torch.zeros(3, 20, dtype=torch.bool)], 1),
+        object_mask=torch.cat([batch.object_mask, torch.ones(3, 20, dtype=torch.bool)], 1),
+    )
+    one, two = model.forward_infer(batch, 4, seed=2), model.forward_infer(padded, 4, seed=2)
+    assert_close(two.hand_pose, one.hand_pose, atol=1e-5, rtol=1e-5)
+    alone = model.denoiser.encode(cloud_of(batch.map(lambda x: x[1:2])))
+    together = model.denoiser.encode(cloud_of(batch))
+    assert_close(alone.tokens.features, together.tokens.features[1:2], atol=1e-5, rtol=1e-5)
+
+
+def test_sampling_needs_no_grasps_and_any_number_of_them(model):
+    batch = replace(
+        scene_batch(),
+        hand_pose=None,
+        squeeze_qpos=None,
+        pregrasp_qpos=None,
+        grasp_valid=None,
+        grasp_success=None,
+    )
+    for k in (1, 33):
+        made = model.forward_infer(batch, k)
+        assert made.pred_pose.shape == (3, k, 25) and made.hand_pose.shape == (3, k, 23)
+        low, high = model.hand.joint_limits.unbind(-1)
+        for qpos in (made.hand_pose[..., 3:19], made.pregrasp_qpos, made.squeeze_qpos):
+            assert (qpos >= low - 1e-6).all() and (qpos <= high + 1e-6).all()
+    assert model.forward_infer(batch, 2).nfe == 4
+
+
+def test_codec_round_trip(model):
+    batch = scene_batch()
+    scene = model.denoiser.encode(cloud_of(batch))
+    index = model.sample_anchors(scene, 8, torch.Generator().manual_seed(0))
+    pose = GraspPose.from_hand_pose(batch.hand_pose)
+    states = model.denoiser.states(pose, batch.squeeze_qpos, scene.tokens, index)
+    origins, frames = model.denoiser.reference_frames(scene.tokens, index)
+    back, squeeze = model.denoiser.codec.decode(states, origins, frames)
+    assert_close(back.translation, pose.translation, atol=1e-5, rtol=0)
+    assert_close(back.rotation, pose.rotation, atol=1e-5, rtol=0)
+    low, high = model.hand.joint_limits.unbind(-1)
+    assert_close(squeeze, batch.squeeze_qpos.clamp(low, high), atol=1e-5, rtol=0)
+
+
+def test_denoise_traces_without_leaving_the_graph(model):
+    """No host synchronisation, no data-dependent Python: one graph, or dynamo raises."""
+    batch = scene_batch()
+    scene = model.denoiser.encode(cloud_of(batch))
+    index = model.sample_anchors(scene, 4, torch.Generator().manual_seed(0))
+    anchored = model.denoiser.anchor(scene, index, torch.ones(3, 4, dtype=torch.bool))
+    x_t, t = torch.randn(3, 4, model.denoiser.codec.layout.dim), torch.full((3,), 0.5)
+    compiled = torch.compile(model.denoiser.denoise, backend="eager", fullgraph=True)
+    assert_close(
+        compiled(x_t, t, model.path.alpha(t), anchored),
+        model.denoiser.denoise(x_t, t, model.path.alpha(t), anchored),
+        atol=1e-6,
+        rtol=1e-6,
+    )
+    encode = torch.compile(model.denoiser.encode, backend="eager", fullgraph=True)
+    assert_close(encode(cloud_of(batch)).anchor_logits, scene.anchor_logits, atol=1e-6, rtol=1e-6)
+
+
+def test_noise_is_keyed_by_item_and_step(model):
+    batch = scene_batch()
+    whole = model.draw(batch, 5, 24)
+    part = model.draw(replace(batch.map(lambda x: x[1:2]), item_index=(1,)), 5, 24)
+    assert_close(part.eps, whole.eps[1:2], atol=0, rtol=0)
+    assert not torch.equal(model.draw(batch, 6, 24).eps, whole.eps)
+
+
+def test_training_on_one_batch_finds_its_grasps():
+    """A few hundred steps on three scenes must bring generated palms onto the training palms."""
+    model = small_model(
+        sampler=replace(small_model().sampler, steps=20, temperature=0.3), anchor_temperature=1.0
+    ).train()
+    batch = scene_batch(num_grasps=6)
+    model.fit_normalizer([batch], frame="tabletop", data_hash="x")
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    first = last = 0.0
+    for step in range(250):
+        terms = model.losses(batch, model.draw(batch, step, 24))
+        loss = sum(model.loss_weights[name] * term for name, term in terms.items())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        first, last = (first or loss.item()), loss.item()
+    assert last < 0.35 * first
+    made = model.eval().forward_infer(batch, 12, seed=0)
+    distance = torch.cdist(made.hand_pose[..., :3], batch.hand_pose[..., :3]).amin(-1)
+    spread = torch.cdist(batch.hand_pose[..., :3], batch.hand_pose[..., :3]).mean()
+    assert distance.median() < 0.25 * spread
+
+
+def test_wrong_loss_weights_are_refused():
+    with pytest.raises(ValueError, match="loss_weights needs exactly"):
+        small_model(loss_weights={"translation": 1.0})
