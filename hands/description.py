@@ -5,6 +5,7 @@ simulated model all read it, so they cannot disagree.
 """
 
 import hashlib
+import itertools
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -175,10 +176,25 @@ class HandDescription:
         """Bodies, the root first."""
         return tuple(body.name for body in self.bodies)
 
-    def non_colliding(self) -> set[frozenset[str]]:
-        """Pairs of bodies whose overlap is not a collision: parent and child, and the excluded ones."""
-        pairs = {frozenset((b.name, b.parent)) for b in self.bodies if b.parent is not None}
-        return pairs | {frozenset(pair) for pair in self.excludes}
+    def non_colliding(self) -> list[tuple[str, str]]:
+        """Pairs of bodies whose overlap is no collision, in body order: the excluded ones, and neighbours in the tree.
+
+        Bodies joined without a hinge count as one link; a link, its own bodies and its parent link are neighbours.
+        """
+        link: dict[str, str] = {}
+        parent_link: dict[str, str | None] = {}
+        for body in self.bodies:
+            fixed = body.parent is not None and body.joint is None
+            link[body.name] = link[body.parent] if fixed and body.parent else body.name
+            if not fixed:
+                parent_link[body.name] = link[body.parent] if body.parent else None
+        excluded = {frozenset(pair) for pair in self.excludes}
+        pairs = []
+        for first, second in itertools.combinations(self.body_names, 2):
+            a, b = link[first], link[second]
+            if a == b or parent_link[a] == b or parent_link[b] == a or frozenset((first, second)) in excluded:
+                pairs.append((first, second))
+        return pairs
 
     def table_hash(self) -> str:
         """Digest of what gives a pose vector its meaning: tree, transforms, axes, limits and geometry."""

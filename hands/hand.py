@@ -4,19 +4,20 @@ Frames: ``base`` is the root body's frame. Methods that take a ``GraspPose`` ans
 Axes beyond the usual ones: c contact candidates, k keypoints, s spheres.
 """
 
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hands.body_points import BodyPoints
 from hands.description import HandDescription, Semantics
 from hands.geometry import PrimitiveSet
 from hands.kinematics import KinematicTree
 from hands.mjcf import to_mjcf
 from hands.pose import GraspPose
-from hands.sampling import SurfaceSet, contact_set, primitive_mesh, sphere_set, surface_set
+from hands.sampling import contact_set, primitive_mesh, sphere_set, surface_set
 
 SURFACE_POINTS = 1024  # stored; any prefix of them is evenly spread
 CONTACTS_PER_TIP = 16
@@ -45,11 +46,6 @@ class Hand(nn.Module):
     """
 
     joint_limits: Float[Tensor, "j 2"]
-    _surface_points: Tensor
-    _surface_normals: Tensor
-    _surface_body: Tensor
-    _sphere_centres: Tensor
-    _sphere_body: Tensor
     sphere_radii: Float[Tensor, "s"]
     sphere_pairs: Int[Tensor, "2 m"]
 
@@ -75,14 +71,12 @@ class Hand(nn.Module):
         self.geometry = PrimitiveSet(owned, dtype)
         self._constant("joint_limits", [[j.lower, j.upper] for j in description.joints])
         surface = surface_set(description, SURFACE_POINTS, SURFACE_SEED)
-        self._constant("_surface_points", surface.points)
-        self._constant("_surface_normals", surface.normals)
-        self._constant("_surface_body", surface.body)
+        self._surface = self._fixed(surface.points, surface.body)
+        self._surface_normals = self._fixed(surface.normals, surface.body, vectors=True)
         spheres = sphere_set(description)
-        self._constant("_sphere_centres", spheres.centres)
-        self._constant("_sphere_body", spheres.body)
+        self._spheres = self._fixed(spheres.centres, spheres.body)
         self._constant("sphere_radii", spheres.radii)
-        self._constant("sphere_pairs", self._colliding_pairs(spheres.body))
+        self._constant("sphere_pairs", self._colliding_pairs(spheres.body), torch.int64)
         self._register_semantics(description.semantics)
 
     # Kinematics.
@@ -110,34 +104,32 @@ class Hand(nn.Module):
         self, pose: GraspPose, n: int = SURFACE_POINTS
     ) -> tuple[Float[Tensor, "*b n 3"], Float[Tensor, "*b n 3"]]:
         """Return n evenly spread surface points and their outward normals (a prefix of one fixed set)."""
-        stored = len(self._surface_points)
+        stored = len(self._surface)
         if not 1 <= n <= stored:
             raise ValueError(
                 f"Hand '{self.name}' stores {stored} surface points; n must be 1 to {stored}, got {n}."
             )
-        return self._place(self._surface_points[:n], self._surface_normals[:n], self._surface_body[:n], pose)
+        T = self.body_poses(pose)
+        return self._surface(T, n), self._surface_normals(T, n)
 
     def contact_candidates(self, pose: GraspPose) -> tuple[Float[Tensor, "*b c 3"], Float[Tensor, "*b c 3"]]:
         """Return where the fingertips may touch, and the outward normals there; fingers in ``contact_finger``."""
-        self._known("contact_finger")
-        return self._place(self._contact_points, self._contact_normals, self.contact_body, pose)
+        points, normals = self._contacts, self._contact_normals
+        T = self.body_poses(pose)
+        return points(T), normals(T)
 
     def keypoints(self, pose: GraspPose) -> Float[Tensor, "*b k 3"]:
         """Return the self-penetration keypoints: spheres of ``keypoint_radius``; pairs in ``keypoint_pairs``."""
-        self._known("keypoint_radius")
-        return self._place_points(self._keypoints, self._keypoint_body, self.body_poses(pose))
+        return self._keypoints(self.body_poses(pose))
 
     def spheres(self, pose: GraspPose) -> tuple[Float[Tensor, "*b s 3"], Float[Tensor, "s"]]:
         """Return centres and radii of the collision spheres in the frame of ``pose``."""
-        centres = self._place_points(
-            self._sphere_centres, self._sphere_body, self.forward_kinematics(pose.qpos)
-        )
-        return centres @ pose.rotation.transpose(-1, -2) + pose.translation[..., None, :], self.sphere_radii
+        return self._spheres(self.body_poses(pose)), self.sphere_radii
 
     @property
     def collision_spheres(self) -> CollisionSpheres:
         """The same spheres in body frames."""
-        return CollisionSpheres(self._sphere_centres, self._sphere_body, self.sphere_radii)
+        return CollisionSpheres(self._spheres.points, self._spheres.body, self.sphere_radii)
 
     def mesh(self, qpos: Float[Tensor, "j"]) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
         """Return the primitives as one triangle mesh in the base frame, for pictures."""
@@ -175,25 +167,27 @@ class Hand(nn.Module):
         return dict(self._semantic("fingers", self.description.semantics.fingers))
 
     @property
+    def finger_names(self) -> tuple[str, ...]:
+        """Fingers; ``contact_finger`` counts in this order."""
+        return tuple(self.finger_bodies)
+
+    @property
     def fingertip_bodies(self) -> tuple[str, ...]:
         """Last body of each finger, in the order of ``finger_bodies``."""
         return tuple(bodies[-1] for bodies in self.finger_bodies.values())
 
     def _semantic(self, key: str, value: _T | None) -> _T:
         if value is None:
-            raise AttributeError(
+            raise ValueError(  # an AttributeError would be swallowed by nn.Module
                 f"Hand '{self.name}' does not know its `{key}`: it came from a file that cannot say it. Add "
                 f"`semantics.{key}` to config/hand/<name>.yaml and load the hand by that name (or with "
                 "semantics=<name>)."
             )
         return value
 
-    def _known(self, buffer: str) -> None:
-        getattr(self, buffer)
-
-    def __getattr__(self, name: str) -> Tensor:
-        # Buffers of unknown semantics were never registered: say which key is missing.
-        if name in _KEY_OF_BUFFER and name not in self._buffers:
+    def __getattr__(self, name: str) -> Any:
+        # What unknown semantics would have given was never registered: say which key is missing.
+        if name in _KEY_OF_BUFFER and name not in self._buffers and name not in self._modules:
             self._semantic(_KEY_OF_BUFFER[name], None)
         return super().__getattr__(name)
 
@@ -208,68 +202,47 @@ class Hand(nn.Module):
         if semantics.rest_qpos is not None:
             self._constant("rest_qpos", [semantics.rest_qpos[n] for n in names])
         if semantics.contacts is not None:
-            contacts: SurfaceSet = contact_set(
-                self.description, CONTACTS_PER_TIP, CONTACT_MIN_COS, SURFACE_SEED
-            )
-            self._constant("_contact_points", contacts.points)
-            self._constant("_contact_normals", contacts.normals)
-            self._constant("contact_body", contacts.body)
+            contacts = contact_set(self.description, CONTACTS_PER_TIP, CONTACT_MIN_COS, SURFACE_SEED)
+            self._contacts = self._fixed(contacts.points, contacts.body)
+            self._contact_normals = self._fixed(contacts.normals, contacts.body, vectors=True)
+            self._constant("contact_body", contacts.body, torch.int64)
             finger_of = {b: f for f, bodies in enumerate(self.finger_bodies.values()) for b in bodies}
-            self._constant("contact_finger", np.array([finger_of[self.body_names[i]] for i in contacts.body]))
+            finger = [finger_of[self.body_names[i]] for i in contacts.body]
+            self._constant("contact_finger", finger, torch.int64)
         if semantics.keypoints is not None:
             body = np.array(
                 [self.body_names.index(b) for b, points in semantics.keypoints.items() for _ in points]
             )
-            self._constant("_keypoints", np.concatenate([np.array(p) for p in semantics.keypoints.values()]))
-            self._constant("_keypoint_body", body)
-            self._constant("keypoint_pairs", self._colliding_pairs(body))
+            points = np.concatenate([np.array(p) for p in semantics.keypoints.values()])
+            self._keypoints = self._fixed(points, body)
+            self._constant("keypoint_pairs", self._colliding_pairs(body), torch.int64)
             self._constant("keypoint_radius", self._semantic("keypoint_radius", semantics.keypoint_radius))
 
     def _colliding_pairs(self, body: Int[np.ndarray, "s"]) -> Int[np.ndarray, "2 m"]:
         """Pairs of points whose bodies must not overlap."""
-        exempt = self.description.non_colliding()
-        n = len(self.body_names)
-        may = np.array(
-            [
-                [
-                    i != k and frozenset((self.body_names[i], self.body_names[k])) not in exempt
-                    for k in range(n)
-                ]
-                for i in range(n)
-            ]
-        )
+        may = ~np.eye(len(self.body_names), dtype=bool)
+        for a, b in self.description.non_colliding():
+            i, k = self.body_names.index(a), self.body_names.index(b)
+            may[i, k] = may[k, i] = False
         first, second = np.triu_indices(len(body), k=1)
         keep = may[body[first], body[second]]
         return np.stack((first[keep], second[keep]))
 
-    def _place(
-        self, points: Tensor, normals: Tensor, body: Tensor, pose: GraspPose
-    ) -> tuple[Float[Tensor, "*b n 3"], Float[Tensor, "*b n 3"]]:
-        T = self.body_poses(pose)
-        return self._place_points(points, body, T), self._rotate(normals, body, T)
+    def _fixed(self, points: np.ndarray, body: np.ndarray, *, vectors: bool = False) -> BodyPoints:
+        num_bodies = len(self.body_names)
+        return BodyPoints(points, body, num_bodies=num_bodies, vectors=vectors, dtype=self._dtype)
 
-    @staticmethod
-    def _place_points(
-        points: Tensor, body: Tensor, T: Float[Tensor, "*b bodies 4 4"]
-    ) -> Float[Tensor, "*b n 3"]:
-        T = T.index_select(-3, body)
-        return (T[..., :3, :3] * points[:, None, :]).sum(-1) + T[..., :3, 3]
-
-    @staticmethod
-    def _rotate(vectors: Tensor, body: Tensor, T: Float[Tensor, "*b bodies 4 4"]) -> Float[Tensor, "*b n 3"]:
-        return (T.index_select(-3, body)[..., :3, :3] * vectors[:, None, :]).sum(-1)
-
-    def _constant(self, name: str, value: object) -> None:
-        array = np.asarray(value)
-        integral = np.issubdtype(array.dtype, np.integer)
-        tensor = torch.tensor(array, dtype=torch.int64 if integral else self._dtype)
-        self.register_buffer(name, tensor, persistent=False)
+    def _constant(self, name: str, value: object, dtype: torch.dtype | None = None) -> None:
+        self.register_buffer(
+            name, torch.tensor(np.asarray(value), dtype=dtype or self._dtype), persistent=False
+        )
 
 
 # Buffer -> the key under `semantics` that it comes from.
 _KEY_OF_BUFFER = {
     **dict.fromkeys(("palm_center", "palm_direction", "finger_direction"), "palm"),
-    **{"flexion_sign": "flexion_sign", "rest_qpos": "rest_qpos"},
-    **dict.fromkeys(("contact_finger", "contact_body", "_contact_points", "_contact_normals"), "contacts"),
-    **dict.fromkeys(("keypoint_radius", "keypoint_pairs", "_keypoints", "_keypoint_body"), "keypoints"),
+    "flexion_sign": "flexion_sign",
+    "rest_qpos": "rest_qpos",
+    **dict.fromkeys(("contact_finger", "contact_body", "_contacts", "_contact_normals"), "contacts"),
+    **dict.fromkeys(("keypoint_radius", "keypoint_pairs", "_keypoints"), "keypoints"),
 }

@@ -89,6 +89,7 @@ def read_description(path: Path) -> HandDescription:
     """Read one of our own description files."""
     raw = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     assert isinstance(raw, dict)
+    raw = {str(k): v for k, v in raw.items()}
     where = path.name
     _keys(raw, {"name", "actuation", "bodies", "excludes", "semantics"}, where)
     return HandDescription(
@@ -134,6 +135,12 @@ def _body(raw: Mapping[str, Any], where: str) -> Body:
             _primitive(geom, f"{where}: geometry of {entry['name']}") for geom in raw["geometry"]
         ),
     )
+
+
+def _joint(raw: Mapping[str, Any], where: str) -> Joint:
+    _keys(raw, {"name", "axis", "range"}, f"{where}: joint {raw.get('name')}")
+    lower, upper = _vector(raw["range"])
+    return Joint(raw["name"], _vector(raw["axis"]), lower, upper)
 
 
 def _primitive(raw: Mapping[str, Any], where: str) -> Primitive:

@@ -21,14 +21,14 @@ def to_mjcf(description: HandDescription) -> str:
     ET.SubElement(root, "size", memory=ARENA_MEMORY)
     _defaults(root, description.actuation)
     asset = ET.Element("asset")
-    elements = {None: ET.Element("worldbody")}
+    elements: dict[str | None, ET.Element] = {None: ET.Element("worldbody")}
     for body in description.bodies:
         elements[body.name] = _body(elements[body.parent], body, asset)
     if len(asset):
         root.append(asset)
     root.append(elements[None])
     contact = ET.SubElement(root, "contact")
-    for first, second in description.excludes:
+    for first, second in description.non_colliding():
         ET.SubElement(contact, "exclude", body1=first, body2=second)
     actuator = ET.SubElement(root, "actuator")
     for joint in description.joints:
