@@ -1,0 +1,82 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from simulation.protocols import HandModel, Verdicts, evaluate_grasps, evaluate_many
+from utils.records import Grasps, ObjectRecord, Outcome, Scene
+from utils.stats import wilson_interval
+
+
+def repeated(grasps: Grasps, times: int) -> Grasps:
+    return Grasps(
+        *(np.tile(part, (times, 1)) for part in (grasps.hand_pose, grasps.pregrasp_qpos, grasps.squeeze_qpos))
+    )
+
+
+def assert_equal(a: Verdicts, b: Verdicts) -> None:
+    for name, value in vars(a).items():
+        np.testing.assert_array_equal(value, getattr(b, name), err_msg=name)
+
+
+def test_workers_do_not_change_verdicts_or_order(
+    hand_model: HandModel, cylinder: ObjectRecord, scene: Scene, grasps: Grasps
+) -> None:
+    other = Scene(
+        (replace(cylinder, name="other", pieces=(0.9 * cylinder.pieces[0],)),), scene.T_world_object, False
+    )
+    none = Grasps(grasps.hand_pose[:0], grasps.pregrasp_qpos[:0], grasps.squeeze_qpos[:0])
+    jobs = [(scene, 0, repeated(grasps, 4)), (other, 0, grasps), (scene, 0, none)]
+    done: list[int] = []
+    one = evaluate_many(hand_model, jobs, "dgb-fc-quick", workers=1)
+    two = evaluate_many(hand_model, jobs, "dgb-fc-quick", workers=2, progress=done.append)
+    assert [len(v) for v in one] == [20, 5, 0]
+    assert sum(done) == 25
+    for a, b in zip(one, two, strict=True):
+        assert_equal(a, b)
+    # The same five grasps again and again.
+    np.testing.assert_array_equal(one[0].displacement_m[:5], one[0].displacement_m[15:])
+    assert one[0].success[0]
+    assert one[0].outcome[4] == Outcome.PREGRASP_PENETRATION
+    assert set(one[1].object) == {"other"}
+
+
+def test_summary_counts_and_speaks_json(hand_model: HandModel, scene: Scene, grasps: Grasps) -> None:
+    verdicts = evaluate_grasps(hand_model, scene, grasps, "dgb-fc-quick", workers=1, stop_at_failure=True)
+    outcome = verdicts.outcome.copy()
+    outcome[3] = Outcome.NOT_RUN
+    summary = replace(verdicts, outcome=outcome).summary()
+    assert summary == json.loads(json.dumps(summary))
+    successes = int(verdicts.success.sum())
+    assert (summary["num_grasps"], summary["num_not_run"], summary["num_objects"]) == (5, 1, 1)
+    assert summary["success"] == successes / 4
+    assert tuple(summary["success_interval"]) == wilson_interval(successes, 4)
+    assert summary["outcome"]["not_run"] == 1
+    assert sum(summary["outcome"].values()) == 5
+    assert len(summary["direction_success"]) == 6
+
+
+def test_verdicts_of_different_protocols_do_not_mix(
+    hand_model: HandModel, scene: Scene, grasps: Grasps
+) -> None:
+    a = evaluate_grasps(hand_model, scene, grasps, "dgb-fc-quick", workers=1)
+    joined = Verdicts.concatenate([a, a])
+    assert len(joined) == 10
+    assert_equal(joined, replace(Verdicts.concatenate([joined])))
+    with pytest.raises(
+        ValueError, match=r"Verdicts of one protocol can be joined, got dgb-fc-quick .*, dgb-fc"
+    ):
+        Verdicts.concatenate([a, replace(a, protocol="dgb-fc", protocol_hash="other")])
+
+
+def test_bad_questions_get_a_sentence(hand_model: HandModel, scene: Scene, grasps: Grasps) -> None:
+    with pytest.raises(ValueError, match="Unknown protocol 'fc'"):
+        evaluate_grasps(hand_model, scene, grasps, "fc")
+    with pytest.raises(ValueError, match="Job 0: target 1 is not an object of its scene, which has 1"):
+        evaluate_grasps(hand_model, scene, grasps, target=1)
+    with pytest.raises(ValueError, match="at least 1 process, got 0"):
+        evaluate_grasps(hand_model, scene, grasps, workers=0)
+    cut = Grasps(grasps.hand_pose[:, :-1], grasps.pregrasp_qpos, grasps.squeeze_qpos)
+    with pytest.raises(ValueError, match=r"hand with 16 joints, shapes \(n, 23\).*Load the hand"):
+        evaluate_grasps(hand_model, scene, cut)
