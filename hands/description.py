@@ -153,6 +153,16 @@ class HandDescription:
             self._known_bodies("finger body", finger)
         self._known_bodies("keypoint body", semantics.keypoints or {})
         self._known_bodies("contact body", [patch.body for patch in semantics.contacts or ()])
+        if semantics.thumb is not None and semantics.thumb not in (semantics.fingers or {}):
+            raise unknown_name("finger as thumb", semantics.thumb, semantics.fingers or {})
+        if (semantics.keypoints is None) != (semantics.keypoint_radius is None):
+            raise ValueError(
+                f"Hand '{self.name}': give `keypoints` and `keypoint_radius` together, or neither."
+            )
+        if semantics.contacts is not None and semantics.fingers is None:
+            raise ValueError(
+                f"Hand '{self.name}': `contacts` need `fingers`, to say which finger each belongs to."
+            )
         for label, table in (("flexion_sign", semantics.flexion_sign), ("rest_qpos", semantics.rest_qpos)):
             if table is not None and set(table) != set(self.joint_names):
                 odd = sorted(set(table) ^ set(self.joint_names))

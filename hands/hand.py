@@ -4,7 +4,7 @@ Frames: ``base`` is the root body's frame. Methods that take a ``GraspPose`` ans
 Axes beyond the usual ones: c contact candidates, k keypoints, s spheres.
 """
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +23,6 @@ SURFACE_POINTS = 1024  # stored; any prefix of them is evenly spread
 CONTACTS_PER_TIP = 16
 CONTACT_MIN_COS = 0.35  # normals up to about 70 degrees off the pad direction
 SURFACE_SEED = 0
-
-_T = TypeVar("_T")
 
 
 class CollisionSpheres(NamedTuple):
@@ -45,9 +43,24 @@ class Hand(nn.Module):
         torch.Size([8, 100])
     """
 
+    name: str
     joint_limits: Float[Tensor, "j 2"]
     sphere_radii: Float[Tensor, "s"]
-    sphere_pairs: Int[Tensor, "2 m"]
+    sphere_pairs: Int[Tensor, "2 m"]  # spheres of bodies that must not overlap
+    # Known by our own descriptions, and by foreign hands as far as their config/hand file says it:
+    finger_bodies: dict[str, tuple[str, ...]]  # base to tip
+    finger_names: tuple[str, ...]  # ``contact_finger`` counts in this order
+    fingertip_bodies: tuple[str, ...]
+    thumb: str
+    palm_center: Float[Tensor, "3"]
+    palm_direction: Float[Tensor, "3"]
+    finger_direction: Float[Tensor, "3"]
+    flexion_sign: Float[Tensor, "j"]
+    rest_qpos: Float[Tensor, "j"]
+    contact_body: Int[Tensor, "c"]
+    contact_finger: Int[Tensor, "c"]
+    keypoint_radius: Float[Tensor, ""]
+    keypoint_pairs: Int[Tensor, "2 m"]
 
     def __init__(self, description: HandDescription, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -156,43 +169,25 @@ class Hand(nn.Module):
 
     # What the parts mean.
 
-    @property
-    def thumb(self) -> str:
-        """Key of the thumb in ``finger_bodies``."""
-        return self._semantic("thumb", self.description.semantics.thumb)
-
-    @property
-    def finger_bodies(self) -> dict[str, tuple[str, ...]]:
-        """Bodies of each finger, base to tip."""
-        return dict(self._semantic("fingers", self.description.semantics.fingers))
-
-    @property
-    def finger_names(self) -> tuple[str, ...]:
-        """Fingers; ``contact_finger`` counts in this order."""
-        return tuple(self.finger_bodies)
-
-    @property
-    def fingertip_bodies(self) -> tuple[str, ...]:
-        """Last body of each finger, in the order of ``finger_bodies``."""
-        return tuple(bodies[-1] for bodies in self.finger_bodies.values())
-
-    def _semantic(self, key: str, value: _T | None) -> _T:
-        if value is None:
-            raise ValueError(  # an AttributeError would be swallowed by nn.Module
-                f"Hand '{self.name}' does not know its `{key}`: it came from a file that cannot say it. Add "
-                f"`semantics.{key}` to config/hand/<name>.yaml and load the hand by that name (or with "
+    def __getattr__(self, name: str) -> Any:
+        # Semantics that are not known were never set: say which key is missing.
+        if name in _KEY_OF_ATTRIBUTE and name not in self._buffers and name not in self._modules:
+            key = _KEY_OF_ATTRIBUTE[name]
+            raise AttributeError(
+                f"Hand '{self.name}' does not know its `{name}`: it came from a file that cannot say it. Add "
+                f"`semantics.{key}` to a config/hand/<name>.yaml and load the hand by that name (or its file with "
                 "semantics=<name>)."
             )
-        return value
-
-    def __getattr__(self, name: str) -> Any:
-        # What unknown semantics would have given was never registered: say which key is missing.
-        if name in _KEY_OF_BUFFER and name not in self._buffers and name not in self._modules:
-            self._semantic(_KEY_OF_BUFFER[name], None)
         return super().__getattr__(name)
 
     def _register_semantics(self, semantics: Semantics) -> None:
         names = self.joint_names
+        if semantics.fingers is not None:
+            self.finger_bodies = dict(semantics.fingers)
+            self.finger_names = tuple(semantics.fingers)
+            self.fingertip_bodies = tuple(bodies[-1] for bodies in semantics.fingers.values())
+        if semantics.thumb is not None:
+            self.thumb = semantics.thumb
         if semantics.palm is not None:
             self._constant("palm_center", semantics.palm.center)
             self._constant("palm_direction", semantics.palm.direction)
@@ -216,7 +211,7 @@ class Hand(nn.Module):
             points = np.concatenate([np.array(p) for p in semantics.keypoints.values()])
             self._keypoints = self._fixed(points, body)
             self._constant("keypoint_pairs", self._colliding_pairs(body), torch.int64)
-            self._constant("keypoint_radius", self._semantic("keypoint_radius", semantics.keypoint_radius))
+            self._constant("keypoint_radius", semantics.keypoint_radius)
 
     def _colliding_pairs(self, body: Int[np.ndarray, "s"]) -> Int[np.ndarray, "2 m"]:
         """Pairs of points whose bodies must not overlap."""
@@ -238,8 +233,10 @@ class Hand(nn.Module):
         )
 
 
-# Buffer -> the key under `semantics` that it comes from.
-_KEY_OF_BUFFER = {
+# Attribute -> the key under `semantics` that it comes from.
+_KEY_OF_ATTRIBUTE = {
+    **dict.fromkeys(("finger_bodies", "finger_names", "fingertip_bodies"), "fingers"),
+    "thumb": "thumb",
     **dict.fromkeys(("palm_center", "palm_direction", "finger_direction"), "palm"),
     "flexion_sign": "flexion_sign",
     "rest_qpos": "rest_qpos",

@@ -240,8 +240,8 @@ def _mesh_parts(urdf: Path, filename: str) -> list[np.ndarray]:
             f"{urdf}: collision mesh '{filename}' is not at {file}. Put it beside the URDF."
         )
     mesh = trimesh.load_mesh(file)
-    parts = [part.vertices for part in mesh.split(only_watertight=False)]
-    return parts or [mesh.vertices]
+    parts = [np.asarray(part.vertices) for part in mesh.split(only_watertight=False)]
+    return parts or [np.asarray(mesh.vertices)]
 
 
 def _support_points(vertices: np.ndarray) -> np.ndarray:

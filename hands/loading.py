@@ -89,7 +89,6 @@ def read_description(path: Path) -> HandDescription:
     """Read one of our own description files."""
     raw = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     assert isinstance(raw, dict)
-    raw = {str(k): v for k, v in raw.items()}
     where = path.name
     _keys(raw, {"name", "actuation", "bodies", "excludes", "semantics"}, where)
     return HandDescription(
@@ -125,9 +124,7 @@ def _body(raw: Mapping[str, Any], where: str) -> Body:
         parent=entry["parent"],
         pos=_vector(entry["pos"]),
         quat_wxyz=_vector(entry["quat"]),
-        joint=None
-        if joint is None
-        else Joint(joint["name"], _vector(joint["axis"]), *_vector(joint["range"])),
+        joint=None if joint is None else _joint(joint, where),
         inertial=None
         if inertial is None
         else Inertial(inertial["mass"], *(_vector(inertial[key]) for key in ("pos", "quat", "moments"))),
@@ -171,7 +168,7 @@ def _vector(values: Any) -> Vector:
     return tuple(float(v) for v in values)
 
 
-def _tuples(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _tuples(raw: Mapping[Any, Any]) -> dict[str, Any]:
     def convert(value: Any) -> Any:
         if isinstance(value, list | tuple):
             return tuple(convert(v) for v in value)
@@ -182,7 +179,7 @@ def _tuples(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {str(k): convert(v) for k, v in raw.items()}
 
 
-def _keys(raw: Mapping[str, Any], allowed: set[str], where: str) -> None:
+def _keys(raw: Mapping[Any, Any], allowed: set[str], where: str) -> None:
     for key in raw:
         if key not in allowed:
             raise unknown_name(f"key in {where}", str(key), allowed)
