@@ -24,15 +24,14 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
         OmegaConf.set_readonly(cfg, True)
         run_dir = Path(cfg.run_dir)
         resume = None if cfg.dry_run else last_checkpoint(run_dir)
-        if is_first_process() and not cfg.dry_run:
-            write_run_folder(cfg, overrides)
+        changed = write_run_folder(cfg, overrides) if is_first_process() and not cfg.dry_run else []
         setup_logging(None if cfg.dry_run else run_dir)
         trainer, model, data = assemble(cfg)
         if resume is None:
             data.setup("fit")
             batches = islice(data.train_dataloader(), cfg.normalizer_batches)
             model.fit_normalizer(batches, frame=data.frame, data_hash=data.data_hash)
-    card(cfg.name, opening(cfg, model, trainer, overrides, step_of(resume)))
+    card(cfg.name, opening(cfg, model, trainer, overrides, step_of(resume), changed))
     start = time.monotonic()
     trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
     card("dry run passed" if cfg.dry_run else "finished", closing(cfg, trainer, time.monotonic() - start))
@@ -45,14 +44,14 @@ def assemble(cfg: DictConfig) -> tuple[Any, Any, Any]:
     import torch  # here, because it takes seconds that --help should not
 
     pl.seed_everything(cfg.seed, verbose=False)
-    optimizer = try_partial("optimizer", cfg.optimizer, [torch.nn.Parameter(torch.zeros(1))])
+    optimizer = try_partial("optimizer", cfg.optimizer, [{"params": [torch.nn.Parameter(torch.zeros(1))]}])
     try_partial("scheduler", cfg.scheduler, optimizer)
     model = build(cfg.model, optimizer=cfg.optimizer, scheduler=cfg.scheduler)
     model.config = OmegaConf.to_container(cfg.model, resolve=True)
     trainer = build(
         cfg.trainer if not cfg.dry_run else OmegaConf.merge(cfg.trainer, {"fast_dev_run": 1}),
         callbacks=[build(callback) for callback in cfg.callbacks.values() if callback is not None],
-        logger=[] if cfg.dry_run else [build(logger) for logger in cfg.logger.values() if logger is not None],
+        logger=[build(logger) for logger in cfg.logger.values() if logger is not None],
         default_root_dir=cfg.run_dir,
     )
     return trainer, model, build(cfg.data)

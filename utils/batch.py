@@ -22,7 +22,9 @@ class GraspBatch:
     up: Float[Tensor, "b 3"]  # unit vector against gravity in the frame of the cloud
     T_world_frame: Float[Tensor, "b 4 4"]
     scene_rgb: UInt8[Tensor, "b n 3"] | None = None
-    hand_pose: Float[Tensor, "b g p"] | None = None  # [translation, joints, quaternion wxyz]; None at inference
+    hand_pose: Float[Tensor, "b g p"] | None = (
+        None  # [translation, joints, quaternion wxyz]; None at inference
+    )
     pregrasp_qpos: Float[Tensor, "b g j"] | None = None
     squeeze_qpos: Float[Tensor, "b g j"] | None = None
     grasp_valid: Bool[Tensor, "b g"] | None = None
@@ -40,7 +42,9 @@ class GraspBatch:
         """
         known = {f.name for f in fields(cls)}
         if unknown := set(values) - known:
-            raise ValueError(f"GraspBatch got unknown keys {sorted(unknown)}; known keys are {sorted(known)}.")
+            raise ValueError(
+                f"GraspBatch got unknown keys {sorted(unknown)}; known keys are {sorted(known)}."
+            )
         required = {"scene_pc", "point_valid", "object_mask", "viewpoint", "up", "T_world_frame"}
         if missing := required - set(values):
             raise ValueError(f"GraspBatch needs {sorted(missing)}; got {sorted(values)}.")
@@ -59,7 +63,9 @@ class GraspBatch:
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move every tensor, as ``Tensor.to`` does; integer and boolean tensors keep their type."""
         device_only = torch._C._nn._parse_to(*args, **kwargs)[0]
-        return self.map(lambda x: x.to(*args, **kwargs) if x.is_floating_point() else x.to(device_only or x.device))
+        return self.map(
+            lambda x: x.to(*args, **kwargs) if x.is_floating_point() else x.to(device_only or x.device)
+        )
 
     def pin_memory(self) -> Self:
         """Pin every tensor; called by the DataLoader."""

@@ -115,17 +115,20 @@ class PlainProgress(ProgressBar):
         step = trainer.global_step
         if self._enabled and (step % self.every_n_steps == 0 or step == trainer.max_steps):
             rate = (step - self._start[1]) / max(1e-9, time.monotonic() - self._start[0])
-            self._write(trainer, pl_module, f"step {step}/{trainer.max_steps}  {rate:.1f} steps/s")
+            self._write(trainer, "train/", f"step {step}/{trainer.max_steps}  {rate:.1f} steps/s")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the metrics of a validation."""
         if self._enabled and not trainer.sanity_checking:
-            self._write(trainer, pl_module, f"validation at step {trainer.global_step}")
+            self._write(trainer, "val/", f"validation at step {trainer.global_step}")
 
-    def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, head: str) -> None:
-        metrics = self.get_metrics(trainer, pl_module)
-        values = "  ".join(f"{k} {v:.4g}" for k, v in metrics.items() if isinstance(v, int | float))
-        sys.stdout.write(f"{head}  {values}\n")
+    def _write(self, trainer: pl.Trainer, stage: str, head: str) -> None:
+        metrics = {
+            k.removeprefix(stage): float(v)
+            for k, v in trainer.callback_metrics.items()
+            if k.startswith(stage)
+        }
+        sys.stdout.write("  ".join([head, *(f"{k} {v:.4g}" for k, v in metrics.items())]) + "\n")
         sys.stdout.flush()
 
 

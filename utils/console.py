@@ -40,8 +40,11 @@ def setup_logging(run_dir: Path | None = None) -> None:
     logging.basicConfig(level=level, format="%(message)s", handlers=handlers, force=True)
     logging.captureWarnings(True)
     # Advertisements and notices about our own choices.
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for package in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(package).setLevel(logging.WARNING)
+        logging.getLogger(f"{package}.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
 
 
 def card(title: str, rows: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Where scalars always go: one metrics.csv per run, readable without an account, continued when the run is resumed."""
 
 import csv
+import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ class MetricsCsv(Logger):
         super().__init__()
         self._path = Path(path)
         self._rows: list[dict[str, Any]] | None = None
+        self._written = 0.0
 
     @property
     def name(self) -> str:
@@ -46,7 +48,13 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the file whole, so that a reader never meets half a row."""
+        """Write the file, at most once a second: Lightning asks after every row."""
+        if time.monotonic() - self._written > 1:
+            self._write()
+            self._written = time.monotonic()
+
+    def _write(self) -> None:
+        # Whole and renamed, so that a reader never meets half a row.
         if not self._rows:
             return
         columns = ["step", *sorted({key for row in self._rows for key in row} - {"step"})]
@@ -61,7 +69,7 @@ class MetricsCsv(Logger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write what is left."""
-        self.save()
+        self._write()
 
     def _read(self) -> list[dict[str, Any]]:
         if not self._path.is_file():

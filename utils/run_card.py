@@ -10,7 +10,12 @@ from utils.run_folder import git_state
 
 
 def opening(
-    cfg: DictConfig, model: nn.Module, trainer: Any, overrides: list[str], resumed_step: int
+    cfg: DictConfig,
+    model: nn.Module,
+    trainer: Any,
+    overrides: list[str],
+    resumed_step: int,
+    changed: list[str],
 ) -> dict[str, str]:
     """Return the rows of the opening card: what is trained, on what, where it is written."""
     commit, difference = git_state()
@@ -21,6 +26,8 @@ def opening(
         if resumed_step
         else "starts fresh (no checkpoints/last.ckpt in it)"
     )
+    if changed:
+        start += f"; changed since: {', '.join(changed)}"
     return {
         "run folder": "none: dry run" if cfg.dry_run else f"{cfg.run_dir}, {start}",
         "commit": commit[:10] + (" + uncommitted changes" if difference else ""),
@@ -29,7 +36,7 @@ def opening(
         "parameters": f"{amount(sum(parameters(model).values()))}: {parts}",
         "devices": f"{world} x {trainer.strategy.root_device.type}, precision {trainer.precision}",
         "batch": f"{micro} scenes x {accumulation} accumulated x {world} processes = {micro * accumulation * world}",
-        "steps": str(trainer.max_steps),
+        "steps": str(cfg.trainer.max_steps),
         "look": f"tensorboard --logdir {Path(cfg.run_dir).parent}",
     }
 

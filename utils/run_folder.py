@@ -16,7 +16,18 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 VERSIONED = ("torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "mujoco", "h5py", "trimesh")
 
 # What may differ between the two halves of a resumed run without making it another run.
-RESUMABLE = ("trainer", "callbacks", "logger", "hardware", "paths", "run_dir", "dry_run", "name")
+RESUMABLE = (
+    "trainer",
+    "callbacks",
+    "logger",
+    "hardware",
+    "paths",
+    "optimizer",
+    "scheduler",
+    "name",
+    "run_dir",
+)
+RESUMABLE_KEYS = ("data.num_workers",)
 
 
 def run_id(environ: Mapping[str, str], now: datetime) -> str:
@@ -98,7 +109,13 @@ def write_run_folder(cfg: DictConfig, overrides: list[str]) -> list[str]:
         saved = OmegaConf.load(config_file)
         assert isinstance(saved, DictConfig)
         changes = changed_keys(saved, resolved)
-        if foreign := [line for line in changes if line.split(".")[0].split(":")[0] not in RESUMABLE]:
+        keys = [line.split(":")[0] for line in changes]
+        foreign = [
+            line
+            for key, line in zip(keys, changes, strict=True)
+            if key.split(".")[0] not in RESUMABLE and key not in RESUMABLE_KEYS
+        ]
+        if foreign:
             raise ValueError(
                 f"run_dir={run_dir} holds a run with another configuration, so this command cannot continue it. "
                 f"Different: {'; '.join(foreign[:8])}. Repeat the first command's overrides, or choose another run_dir."

@@ -17,14 +17,21 @@ def validate(cfg: DictConfig) -> None:
     Raises:
         ValueError: one sentence per broken rule, each with the key, the value and the remedy.
     """
-    try:
-        OmegaConf.resolve(OmegaConf.create(OmegaConf.to_container(cfg)))
-    except InterpolationResolutionError as error:
-        raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-    if missing := sorted(OmegaConf.missing_keys(cfg)):
+    if missing := sorted(_missing(OmegaConf.to_container(cfg))):
         raise ValueError(f"{', '.join(missing)}: a value is required. Pass {missing[0]}=<value>.")
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except InterpolationResolutionError as error:
+        raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}.") from error
     if problems := [sentence for rule in RULES for sentence in rule(cfg)]:
         raise ValueError("\n".join(problems))
+
+
+def _missing(node: object, key: str = "") -> Iterator[str]:
+    if node == "???":
+        yield key
+    for name, child in node.items() if isinstance(node, dict) else ():
+        yield from _missing(child, f"{key}.{name}".lstrip("."))
 
 
 def _counts_are_positive(cfg: DictConfig) -> Iterator[str]:
@@ -38,6 +45,12 @@ def _counts_are_positive(cfg: DictConfig) -> Iterator[str]:
         value = OmegaConf.select(cfg, key)
         if value is not None and not (isinstance(value, int) and value >= 1):
             yield f"{key}={value}: expected a whole number of at least 1."
+
+
+def _validation_comes(cfg: DictConfig) -> Iterator[str]:
+    interval = cfg.trainer.val_check_interval
+    if isinstance(interval, int | float) and interval < 1 and cfg.trainer.check_val_every_n_epoch is None:
+        yield f"trainer.val_check_interval={interval}: expected at least 1 training batch between validations."
 
 
 def _seed_is_a_number(cfg: DictConfig) -> Iterator[str]:
@@ -84,6 +97,7 @@ def _precision_needs_gpu(cfg: DictConfig) -> Iterator[str]:
 
 RULES: tuple[Rule, ...] = (
     _counts_are_positive,
+    _validation_comes,
     _seed_is_a_number,
     _warmup_fits,
     _success_needs_simulation,

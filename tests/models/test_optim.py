@@ -1,0 +1,49 @@
+"""Which weights decay, and where the learning rate is at which step."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from models.optim import adamw, build_param_groups, one_cycle, warmup_constant, warmup_cosine
+
+
+def rates(schedule, steps: list[int], **settings: float) -> list[float]:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = schedule(optimizer, **settings)
+    return [scheduler.lr_lambdas[0](step) for step in steps]
+
+
+def test_only_matrices_decay() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    module.append(nn.Linear(2, 2).requires_grad_(False))
+    optimizer = adamw(build_param_groups(module), lr=1.0, weight_decay=0.1, betas=(0.9, 0.99), eps=1e-8)
+    decay, plain = optimizer.param_groups
+    assert [p.shape for p in decay["params"]] == [(2, 3)] and decay["weight_decay"] == 0.1
+    assert [p.shape for p in plain["params"]] == [(2,), (2,), (2,)] and plain["weight_decay"] == 0.0
+
+
+def test_warmup_then_cosine() -> None:
+    got = rates(warmup_cosine, [0, 3, 4, 9, 14, 20], warmup_steps=4, total_steps=14, final_ratio=0.1)
+    # Step 0: 1/5; step 3: 4/5; step 4: peak; step 9: half way, 0.1 + 0.9 / 2; step 14 and later: the floor.
+    assert got == pytest.approx([0.2, 0.8, 1.0, 0.55, 0.1, 0.1])
+
+
+def test_constant_after_warmup() -> None:
+    assert rates(warmup_constant, [0, 1, 2, 50], warmup_steps=1) == pytest.approx([0.5, 1.0, 1.0, 1.0])
+
+
+def test_one_cycle_rises_and_falls() -> None:
+    got = rates(one_cycle, [0, 5, 10, 15, 20], total_steps=20, rise=0.5, initial_ratio=0.2, final_ratio=0.0)
+    assert got == pytest.approx([0.2, 0.6, 1.0, 0.5 * (1 + math.cos(math.pi / 2)), 0.0])
+
+
+def test_a_run_continued_with_more_steps_takes_its_new_end() -> None:
+    def build(total: int):
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        return warmup_cosine(optimizer, warmup_steps=0, total_steps=total, final_ratio=0.0)
+
+    short, longer = build(10), build(20)
+    longer.load_state_dict(short.state_dict())
+    assert longer.lr_lambdas[0](10) == pytest.approx(0.5)

@@ -1,0 +1,184 @@
+"""Is every configuration that can be asked for complete, and is every one that makes no sense answered by a sentence?"""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.errors import HydraException
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from utils.config import CONFIG_DIR, build, nearest_key, try_partial
+from utils.console import override_hints
+from utils.validate import validate
+
+ROOT = CONFIG_DIR.parent
+OURS = ("utils.", "hands.", "simulation.", "datasets.", "models.", "evaluation.")
+GROUPS = (
+    "model model/encoder model/process model/sampler data hand optimizer scheduler hardware trainer callbacks logger paths"
+).split()
+OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
+RECIPES = [(g, p.stem) for g in ("experiment", "debug") for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
+
+
+def override_of(group: str, option: str) -> str:
+    return f"{'model/process@model.path' if group == 'model/process' else group}={option}"
+
+
+def nodes_with_target(node: object, key: str = "") -> list[tuple[str, DictConfig]]:
+    if not isinstance(node, DictConfig):
+        return []
+    found = [(key, node)] if "_target_" in node else []
+    for name in node:
+        child = node._get_node(name)
+        found += nodes_with_target(child, f"{key}.{name}".lstrip("."))
+    return found
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS + RECIPES)
+def test_every_option_composes_and_validates(compose, group: str, option: str) -> None:
+    extra = ["callbacks=default"] if (group, option) == ("callbacks", "simulation") else []
+    validate(compose(override_of(group, option), *extra))
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_yaml_keys_are_the_constructors_parameters(compose, group: str, option: str) -> None:
+    """Every default stands in YAML and nowhere else; foreign constructors keep the defaults they come with."""
+    cfg = compose(override_of(group, option))
+    for key, node in nodes_with_target(cfg):
+        target = str(node._get_node("_target_"))
+        parameters = inspect.signature(get_object(target)).parameters.values()
+        named = {p.name for p in parameters if p.kind == p.KEYWORD_ONLY}
+        given = {str(k) for k in node} - {"_target_", "_partial_", "_convert_", "_recursive_"}
+        if target.startswith(OURS):
+            assert given == named, f"{key} ({target})"
+            defaults = {p.name for p in parameters if p.kind == p.KEYWORD_ONLY and p.default is not p.empty}
+            assert not defaults, f"{target} has defaults for {defaults}, which belong in YAML"
+
+
+@pytest.mark.parametrize(("group", "option"), RECIPES)
+def test_recipes_are_short_and_say_their_command(group: str, option: str) -> None:
+    lines = (CONFIG_DIR / group / f"{option}.yaml").read_text().splitlines()
+    assert len(lines) <= 25
+    assert lines[0] == "# @package _global_"
+    assert any(f"python train_lightning.py {group}={option}" in line for line in lines[:4])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["trainer.max_steps=0"], "trainer.max_steps=0: expected a whole number of at least 1."),
+        (["data.batch_size=0"], "data.batch_size=0: expected a whole number of at least 1."),
+        (["callbacks.last.every_n_steps=0"], "callbacks.last.every_n_steps=0: expected a whole number"),
+        (["seed=-1"], "seed=-1: expected a whole number of at least 0."),
+        (["seed=one"], "seed=one: expected a whole number of at least 0."),
+        (
+            ["trainer.max_steps=100", "scheduler.warmup_steps=100"],
+            "scheduler.warmup_steps=100 does not end before trainer.max_steps=100",
+        ),
+        (
+            ["callbacks=no_simulation", "callbacks.best.monitor=val/success"],
+            "callbacks.best.monitor=val/success is logged by callbacks.simulation, which is off",
+        ),
+        (["callbacks.ema.decay=1.0"], "callbacks.ema.decay=1.0: expected 0 <= decay < 1"),
+        (["trainer.use_distributed_sampler=true"], "would deal the items to ranks a second time"),
+        (["hardware=cpu", "trainer.precision=16-mixed"], "trainer.precision=16-mixed needs a GPU"),
+        (["model.seed=${nowhere}"], "model.seed: "),
+        (["run_dir=???"], "run_dir: a value is required"),
+        (
+            ["callbacks=no_simulation", "trainer.val_check_interval=0"],
+            "trainer.val_check_interval=0: expected at least 1",
+        ),
+    ],
+)
+def test_rules_answer_with_a_sentence(compose, overrides: list[str], sentence: str) -> None:
+    cfg = compose(*overrides)
+    with pytest.raises(ValueError) as caught:
+        validate(cfg)
+    assert sentence in str(caught.value)
+
+
+def test_all_broken_rules_are_reported_at_once(compose) -> None:
+    with pytest.raises(ValueError) as caught:
+        validate(compose("seed=-1", "callbacks.ema.decay=2"))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("trainer.max_steps=abc", "trainer.max_steps: Input should be a valid integer"),
+        ("model.prediction=velocity", "model.prediction: Input should be 'x0', 'eps' or 'v'; got 'velocity'"),
+        ("model.anchor_reach=far", "model.anchor_reach: Input should be a valid number"),
+        ("model.encoder.num_tokens=many", "model.encoder.num_tokens: Input should be a valid integer"),
+        ("+model.encoder.colour=red", "model.encoder.colour: unexpected keyword argument"),
+    ],
+)
+def test_wrong_type_is_named_with_its_full_key(compose, override: str, sentence: str) -> None:
+    cfg = compose(override)
+    with pytest.raises(ValueError) as caught:
+        build(cfg[override.lstrip("+").split(".")[0]])
+    assert sentence in str(caught.value)
+
+
+def test_partial_arguments_are_checked_before_training(compose) -> None:
+    import torch
+
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]}]
+    with pytest.raises(ValueError, match=r"optimizer\.lr: Input should be a valid number"):
+        try_partial("optimizer", compose("optimizer.lr=fast").optimizer, groups)
+    with pytest.raises(ValueError, match="optimizer: Invalid learning rate: -1.0"):
+        try_partial("optimizer", compose("optimizer.lr=-1").optimizer, groups)
+
+
+def test_misspelt_override_raises_and_is_answered_with_the_nearest_key(compose) -> None:
+    with pytest.raises(HydraException):
+        compose("trainer.max_stepz=5")
+    assert override_hints(["trainer.max_stepz=5", "seed=3", "model=grasp_dit"], "config") == [
+        "Unknown key 'trainer.max_stepz'. Did you mean 'trainer.max_steps'?"
+    ]
+    assert override_hints(["num_tokens=5"], "config") == [
+        "Unknown key 'num_tokens'. Did you mean 'model.encoder.num_tokens'?"
+    ]
+
+
+def test_misspelt_experiment_is_an_error(compose) -> None:
+    with pytest.raises(HydraException, match="experiment/quickstrat"):
+        compose("experiment=quickstrat")
+
+
+def test_nearest_key_keeps_quiet_when_nothing_is_near() -> None:
+    assert nearest_key("colour", ["trainer.max_steps", "seed"]) is None
+
+
+def test_auto_precision_without_a_gpu_is_float32(compose) -> None:
+    assert compose("hardware=cpu").trainer.precision == "32-true"
+
+
+def test_no_optional_group_but_local() -> None:
+    for path in CONFIG_DIR.rglob("*.yaml"):
+        loaded = OmegaConf.load(path)
+        for entry in loaded["defaults"] if isinstance(loaded, DictConfig) and "defaults" in loaded else []:
+            keys = [str(key) for key in entry] if isinstance(entry, DictConfig) else []
+            assert not any(key.startswith("optional ") for key in keys) or keys == ["optional local"], path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["trainer.max_stepz=5"], "Did you mean 'trainer.max_steps'?"),
+        (["trainer.max_steps=0"], "trainer.max_steps=0: expected a whole number of at least 1."),
+        (["--help"], "experiment=quickstart"),
+    ],
+)
+def test_command_line_answers_without_a_stack_trace(
+    arguments: list[str], sentence: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "train_lightning.py", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert sentence in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (0 if arguments == ["--help"] else 1)

@@ -1,0 +1,98 @@
+"""Averaged weights follow their formula, and a loss that is not finite stops the run before the optimiser steps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from utils.callbacks import LastCheckpoint, NonFiniteGuard, PlainProgress, WarmupEma
+
+
+@dataclass(frozen=True)
+class Batch:
+    x: Tensor
+    name: str
+
+    def to(self, *args: object, **kwargs: object) -> "Batch":
+        return self
+
+
+class Line(pl.LightningModule):
+    """w moves by -1 per step: the loss is w, the rate 1."""
+
+    def __init__(self, bad_step: int = -1) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(1))
+        self.bad_step = bad_step
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.w.sum() * (torch.nan if self.global_step == self.bad_step else 1.0)
+        self.log("train/loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1.0)
+
+
+def fit(module: Line, folder: Path, *callbacks: pl.Callback, steps: int = 3) -> pl.Trainer:
+    trainer = pl.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        logger=False,
+        callbacks=list(callbacks),
+        enable_checkpointing=any(isinstance(c, LastCheckpoint) for c in callbacks),
+        enable_progress_bar=any(isinstance(c, PlainProgress) for c in callbacks),
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(
+        module, DataLoader(range(8), batch_size=2, collate_fn=lambda rows: Batch(torch.tensor(rows), "toy"))
+    )
+    return trainer
+
+
+def test_ema_grows_its_memory_with_the_step(tmp_path: Path) -> None:
+    module = Line()
+    fit(module, tmp_path, WarmupEma(decay=0.15), steps=3)
+    # Weights after the steps: -1, -2, -3. The first average is a copy: -1.
+    # Step 1: decay min(0.15, 2/11 = 0.1818) = 0.15 -> 0.15 * -1 + 0.85 * -2 = -1.85
+    # Step 2: decay min(0.15, 3/12 = 0.25) = 0.15 -> 0.15 * -1.85 + 0.85 * -3 = -2.8275
+    torch.testing.assert_close(module.w.detach(), torch.tensor([-2.8275]))
+
+
+def test_ema_warm_up_is_below_the_final_decay(tmp_path: Path) -> None:
+    module = Line()
+    fit(module, tmp_path, WarmupEma(decay=0.999), steps=2)
+    # Step 1: decay 2/11 -> 2/11 * -1 + 9/11 * -2 = -20/11
+    torch.testing.assert_close(module.w.detach(), torch.tensor([-20 / 11]))
+
+
+def test_last_checkpoint_is_written_when_due_and_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    fit(Line(), tmp_path, WarmupEma(decay=0.0), LastCheckpoint(path=str(path), every_n_steps=2), steps=3)
+    saved = torch.load(path, weights_only=True)
+    assert saved["global_step"] == 3
+    torch.testing.assert_close(saved["current_model_state"]["w"], torch.tensor([-3.0]))
+
+
+def test_non_finite_loss_stops_before_the_optimiser_and_keeps_the_batch(tmp_path: Path) -> None:
+    module = Line(bad_step=2)
+    with pytest.raises(
+        ValueError, match=r"train/loss is nan at step 2 \(rank 0\).*optimiser was not stepped"
+    ):
+        fit(module, tmp_path, NonFiniteGuard(folder=str(tmp_path)), steps=5)
+    torch.testing.assert_close(module.w.detach(), torch.tensor([-2.0]))
+    saved = torch.load(tmp_path / "bad_batch_rank0.pt", weights_only=True)
+    assert saved["x"].tolist() == [4, 5]
+    assert saved["name"] == "toy"
+
+
+def test_plain_progress_writes_a_line_when_due(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(Line(), tmp_path, PlainProgress(every_n_steps=2), steps=3)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert [line.split()[1] for line in lines] == ["2/3", "3/3"]
+    assert "loss -1" in lines[0]
