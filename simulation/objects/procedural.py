@@ -1,0 +1,52 @@
+"""How a (family, seed) becomes an object: built, moved to its centre of mass, given a name and a mass."""
+
+import zlib
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from simulation.objects.families import BUILDERS
+from utils.names import unknown_name
+from utils.records import ObjectRecord
+
+FAMILIES: tuple[str, ...] = tuple(BUILDERS)
+
+# Every object weighs the same, so that the forces of a protocol are the same for all (as in DexGraspBench).
+OBJECT_MASS = 0.1
+
+
+def make_object(family: str, seed: int) -> ObjectRecord:
+    """Return the object that a family makes of a seed; the same pair always gives the same object.
+
+    Raises:
+        ValueError: there is no such family, or the seed is negative.
+    """
+    if family not in BUILDERS:
+        raise unknown_name("object family", family, FAMILIES)
+    if seed < 0:
+        raise ValueError(f"Expected a seed of at least 0 for an object of family '{family}', got {seed}.")
+    # Keyed by the family's name and not by its place in the list: a new family changes no old object.
+    solid = BUILDERS[family](np.random.default_rng([seed, zlib.crc32(family.encode())]))
+    vertices, faces = solid.mesh()
+    _, center = volume_and_center(vertices, faces)
+    return ObjectRecord(
+        name=f"{family}-{seed:06d}",
+        family=family,
+        vertices=vertices - center,
+        faces=faces,
+        pieces=tuple(piece - center for piece in solid.pieces),
+        mass=OBJECT_MASS,
+    )
+
+
+def volume_and_center(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
+) -> tuple[float, Float[np.ndarray, "3"]]:
+    """Return volume and centre of mass of the uniform solid inside a closed surface (sum over tetrahedra)."""
+    origin = vertices.mean(axis=0)  # near the solid, for the sake of rounding
+    a, b, c = (vertices[faces[:, k]] - origin for k in range(3))
+    volumes = np.einsum("fi,fi->f", a, np.cross(b, c)) / 6
+    volume = float(volumes.sum())
+    if volume == 0.0:
+        return 0.0, origin
+    return volume, origin + volumes @ (a + b + c) / (4 * volume)
