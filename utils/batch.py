@@ -1,6 +1,7 @@
 """The one typed batch that datasets serve and models read.
 
-Axes: b batch, g grasps, n points, j hand joints, p = 3 + j + 4 the data-set pose. Frame: whatever ``T_world_frame`` says.
+Axes: b batch, g grasps, n points, j hand joints, p = 3 + j + 4 the data-set pose. Frame: the one of
+``T_world_frame``.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -13,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class GraspBatch:
-    """Scenes with one target object each and a set of grasps for it; masks are explicit, nothing is padded without one."""
+    """Scenes with one target object each and a set of grasps for it; every padding has its mask."""
 
     scene_pc: Float[Tensor, "b n 3"]  # metres; stratified farthest-point order: every prefix is a fair sample
     point_valid: Bool[Tensor, "b n"]
@@ -22,9 +23,7 @@ class GraspBatch:
     up: Float[Tensor, "b 3"]  # unit vector against gravity in the frame of the cloud
     T_world_frame: Float[Tensor, "b 4 4"]
     scene_rgb: UInt8[Tensor, "b n 3"] | None = None
-    hand_pose: Float[Tensor, "b g p"] | None = (
-        None  # [translation, joints, quaternion wxyz]; None at inference
-    )
+    hand_pose: Float[Tensor, "b g p"] | None = None  # [translation, joints, quaternion wxyz]
     pregrasp_qpos: Float[Tensor, "b g j"] | None = None
     squeeze_qpos: Float[Tensor, "b g j"] | None = None
     grasp_valid: Bool[Tensor, "b g"] | None = None
