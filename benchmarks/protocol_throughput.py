@@ -1,6 +1,6 @@
 """Grasps judged per second, per object and protocol, in one process: JSON on stdout.
 
-    python benchmarks/protocol_throughput.py > throughput.json
+    python -m benchmarks.protocol_throughput > throughput.json
 
 Objects and grasps are those of the reference verdicts that lie beside the project, without the deliberate
 failures. ``stop_at_failure`` is how synthesis asks, the other how evaluation asks.
