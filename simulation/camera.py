@@ -1,18 +1,17 @@
 """What a depth camera saw: poses about a scene, measured depth, and the cloud in blocks by instance."""
 
-import colorsys
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from simulation.depth_noise import DepthNoise
+from simulation.objects import object_color
 from simulation.raycast import NOTHING, RayCaster, pixel_rays
 from utils.points import farthest_point_order_numpy
 from utils.records import Scene, View
 
-_TABLE_COLOR = np.array([0.58, 0.57, 0.55], dtype=np.float32)
+_TABLE_COLOR = np.array([148, 145, 140], dtype=np.uint8)
 _LIGHT = np.array([0.30, 0.20, 0.93], dtype=np.float32)  # direction to the light, world frame
 
 
@@ -126,14 +125,6 @@ def take_view(
     )
 
 
-def object_color(name: str) -> tuple[float, float, float]:
-    """Return the colour of an object, a function of its name alone."""
-    code = zlib.crc32(name.encode())
-    return colorsys.hsv_to_rgb(
-        (code & 0xFFFF) / 0xFFFF, 0.45 + 0.4 * ((code >> 16) & 0xFF) / 0xFF, 0.65 + 0.3 * (code >> 24) / 0xFF
-    )
-
-
 def _surface_of_depth(
     depth: Float[np.ndarray, "h w"], K: Float[np.ndarray, "3 3"]
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
@@ -189,8 +180,8 @@ def _colors(
     rng: np.random.Generator,
 ) -> UInt8[np.ndarray, "n 3"]:
     """Return lightly shaded colours; the table has faint waves and grain."""
-    palette = np.array([_TABLE_COLOR, *(object_color(o.name) for o in scene.objects)], dtype=np.float32)
+    palette = np.stack([_TABLE_COLOR, *(object_color(o.name) for o in scene.objects)]).astype(np.float32)
     light = 0.65 + 0.35 * np.maximum(normals_world @ _LIGHT, 0.0)
     waves = 0.03 * np.sin(60.0 * points[:, 0] + 4.0 * np.sin(25.0 * points[:, 1]))
     light = light + np.where(instances == 0, waves, 0.0) + rng.normal(0.0, 0.01, len(points))
-    return np.round(255.0 * np.clip(palette[instances] * light[:, None], 0.0, 1.0)).astype(np.uint8)
+    return np.round(np.clip(palette[instances] * light[:, None], 0.0, 255.0)).astype(np.uint8)

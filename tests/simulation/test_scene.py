@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from simulation.objects import make_object
 from simulation.scene import DropWorld, SceneSettings, drop_scene, solid_inertia
 from utils.config import build, load_group
 from utils.records import ObjectRecord, Scene
@@ -54,6 +55,14 @@ def test_settled_objects_rest_on_the_table_and_stay(count: int) -> None:
         world.simulate(0.5)
         drift = np.linalg.norm(world.T_world_object()[:, :3, 3] - scene.T_world_object[:, :3, 3], axis=1)
         assert drift.max() < 0.005
+
+
+def test_hollow_and_branched_objects_settle() -> None:
+    objects = tuple(make_object(family, 5) for family in ("mug", "ring", "hammer", "bowl"))
+    scene = drop_scene(objects, np.random.default_rng(0), SETTINGS)
+    assert len(scene.objects) >= 3
+    for vertices in world_vertices(scene):
+        assert -0.002 < vertices[:, 2].min() < 0.1
 
 
 def test_scene_is_a_function_of_its_generator() -> None:
