@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 
-def unit_pose(name: str, pose: Float[np.ndarray, "7"]) -> Float[np.ndarray, "7"]:
+def unit_pose(name: str, pose: Float[np.ndarray, "_"]) -> Float[np.ndarray, "7"]:
     """Return the pose with a quaternion of length one.
 
     Raises:

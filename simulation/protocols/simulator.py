@@ -220,7 +220,8 @@ class GraspSimulator:
         return goal
 
     def _within_limits(self, distance_m: float, angle_deg: float) -> bool:
-        return distance_m < self.protocol.max_displacement_m and angle_deg < self.protocol.max_angle_deg
+        near = distance_m < self.protocol.max_displacement_m
+        return bool(near and angle_deg < self.protocol.max_angle_deg)
 
     def _diverged(self) -> bool:
         return any(self.data.warning[kind].number for kind in _FAILURES)

@@ -28,7 +28,7 @@ def test_interpolation_takes_the_shorter_arc_at_even_speed() -> None:
 
 
 def test_matrix_and_pose_agree() -> None:
-    T = np.array([[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]])
+    T = np.array([[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1.0]])
     pose = pose_from_matrix(T)
     np.testing.assert_allclose(pose[:3], [1, 2, 3])
     assert displacement(np.concatenate([pose[:3], turned(math.pi / 2)[3:]]), pose)[1] == pytest.approx(0)

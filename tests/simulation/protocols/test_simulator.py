@@ -144,14 +144,16 @@ def test_tabletop_lifts_what_it_holds(
     hand_model: HandModel, cylinder: ObjectRecord, scene: Scene, grasps: Grasps
 ) -> None:
     simulator = GraspSimulator(hand_model, cylinder, get_protocol("dgb-tabletop"))
-    pose = pose_from_matrix(scene.T_world_object[0])
-    raised = np.array([0, 0, 0.1001])
+    # The cylinder stands on the floor; the hand comes from the side, 2.5 cm above the middle.
+    T_upright_world = np.linalg.inv(scene.T_world_object[0])
+    T_upright_world[2, 3] += 0.06
+    base = pose_from_matrix(T_upright_world)
+    base[2] += 0.025
 
     def lifted(row: int) -> bool:
-        hands = [stage + np.pad(raised, (0, 20)) for stage in stages(grasps, row)]
-        return bool(simulator.run(*hands, pose + np.pad(raised, (0, 4))).success)
+        hands = [np.concatenate([base, stage[7:]]) for stage in stages(grasps, row)]
+        return simulator.run(*hands, np.array([0, 0, 0.06, 1, 0, 0, 0])).success
 
-    # The cylinder lies on the floor below the palm: the firm grasp takes it along, an open hand leaves it.
     assert lifted(FIRM)
     assert not lifted(OPEN)
 
@@ -160,7 +162,7 @@ def test_wrong_shapes_get_a_sentence(simulator: GraspSimulator, scene: Scene, gr
     pregrasp, grasp, squeeze = stages(grasps, FIRM)
     pose = pose_from_matrix(scene.T_world_object[0])
     with pytest.raises(ValueError, match=r"16 joints\] = 23 numbers for this hand, got shape \(22,\)"):
-        simulator.run(pregrasp[:-1], grasp, squeeze, pose)
+        simulator.run(pregrasp[:-1], grasp[:-1], squeeze[:-1], pose)
     with pytest.raises(ValueError, match="must be finite"):
         simulator.run(pregrasp * np.nan, grasp, squeeze, pose)
 
