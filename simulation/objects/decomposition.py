@@ -1,0 +1,52 @@
+"""How a mesh without convex pieces gets them: CoACD, computed once for each surface and kept on disk."""
+
+import hashlib
+import logging
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import coacd
+import numpy as np
+from jaxtyping import Float, Int
+
+from simulation.objects.solid import hull_vertices
+
+_LOG = logging.getLogger(__name__)
+
+# Concavity that may remain (share of the size), and bounds that keep contact fast.
+_SETTINGS = {"threshold": 0.05, "max_convex_hull": 32, "max_ch_vertex": 64, "decimate": True, "seed": 0}
+
+
+def default_cache() -> Path:
+    """Return the folder for computed pieces in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sceneleapultra" / "convex_pieces"
+
+
+def convex_pieces(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], name: str, cache: Path
+) -> list[Float[np.ndarray, "_ 3"]]:
+    """Return convex pieces that cover a closed surface approximately (Wei et al. 2022, CoACD).
+
+    The same surface is decomposed once: the pieces lie in ``cache`` under a hash of surface and settings.
+    """
+    file = cache / f"{_content_hash(vertices, faces)}.npz"
+    if not file.exists():
+        _LOG.info("Decomposing %s into convex pieces (seconds to a minute, once): %s", name, file)
+        coacd.set_log_level("error")
+        parts = coacd.run_coacd(coacd.Mesh(vertices, faces), **_SETTINGS)
+        cache.mkdir(parents=True, exist_ok=True)
+        # Written beside and renamed, so that another process never reads half a file.
+        partial = file.with_suffix(f".{os.getpid()}.npz")
+        np.savez(partial, *(hull_vertices(np.asarray(points, dtype=np.float64)) for points, _ in parts))
+        partial.replace(file)
+    with np.load(file) as stored:
+        return [stored[key] for key in stored.files]
+
+
+def _content_hash(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> str:
+    content = hashlib.sha256(f"coacd {version('coacd')} {sorted(_SETTINGS.items())}".encode())
+    content.update(np.ascontiguousarray(vertices, dtype=np.float64).tobytes())
+    content.update(np.ascontiguousarray(faces, dtype=np.int64).tobytes())
+    return content.hexdigest()[:32]
