@@ -1,0 +1,117 @@
+"""Is the house still built as drawn: small files, imports one way, nothing caught in bulk, no machine's own paths?"""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("utils", "hands", "simulation", "datasets", "models", "evaluation")
+# What each package may import; lint-imports holds the same for indirect imports.
+ALLOWED = {
+    "utils": (),
+    "hands": ("utils",),
+    "simulation": ("utils", "hands"),
+    "datasets": ("utils", "hands"),
+    "models": ("utils", "hands"),
+    "evaluation": ("utils", "hands", "simulation", "datasets", "models"),
+}
+ENTRY_POINTS = ("train_lightning.py", "test_lightning.py")
+
+
+def tracked() -> list[Path]:
+    """Files of the project; the working tree where there is no git."""
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        found = [ROOT / line for line in listed.splitlines()]
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        found = [
+            p for p in ROOT.rglob("*") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts)
+        ]
+    return [p for p in found if p.is_file()]
+
+
+FILES = tracked()
+PYTHON = [p for p in FILES if p.suffix == ".py"]
+SHIPPED = [p for p in PYTHON if p.relative_to(ROOT).parts[0] != "tests"]
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_the_list_of_files_is_not_empty() -> None:
+    assert len(SHIPPED) > 20
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=name)
+def test_files_are_under_400_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 400
+
+
+@pytest.mark.parametrize("entry", ENTRY_POINTS)
+def test_entry_points_are_at_most_80_lines(entry: str) -> None:
+    assert len((ROOT / entry).read_text().splitlines()) <= 80
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=name)
+def test_files_say_which_question_they_answer(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text())), (
+        "needs a first line that says what the file answers"
+    )
+
+
+@pytest.mark.parametrize("path", [p for p in SHIPPED if p.relative_to(ROOT).parts[0] in PACKAGES], ids=name)
+def test_imports_go_one_way(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            imported.add(node.module.split(".")[0])
+    foreign = (imported & {*PACKAGES, "scripts", "tests", "benchmarks"}) - {package, *ALLOWED[package]}
+    assert not foreign, f"{package} may import {ALLOWED[package]}, not {sorted(foreign)}"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=name)
+def test_nothing_is_caught_in_bulk_and_no_default_hides_in_code(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            caught = ast.unparse(node.type) if node.type else "everything"
+            assert caught not in {"everything", "Exception", "BaseException"}, (
+                f"line {node.lineno} catches {caught}"
+            )
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            owner = ast.unparse(node.func.value)
+            assert not re.fullmatch(r"(self\.)?_?(cfg|config|conf)(\..*)?", owner), (
+                f"line {node.lineno}: {owner}.get("
+            )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if p.suffix in {".py", ".yaml", ".toml", ".md"} or p.name == "Makefile"],
+    ids=name,
+)
+def test_no_machines_own_paths(path: Path) -> None:
+    pattern = "|".join(
+        ["/" + folder + "/[a-z]" for folder in ("home", "mnt", "work", "Users", "root", "scratch")]
+    )
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        assert not re.search(rf"(?<![\w.\-/}}])({pattern})", line), f"line {number}: {line.strip()}"
+
+
+def test_tests_mirror_the_tree() -> None:
+    """tests/<package>/ exists only for packages, and holds no __init__.py."""
+    folders = {
+        p.relative_to(ROOT).parts[1]
+        for p in PYTHON
+        if p.relative_to(ROOT).parts[0] == "tests" and len(p.relative_to(ROOT).parts) > 2
+    }
+    assert folders <= {*PACKAGES, "scripts", "benchmarks"}
+    assert not list((ROOT / "tests").rglob("__init__.py"))

@@ -1,0 +1,182 @@
+"""Does a run train, stop, continue and spread over processes without becoming another run?"""
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from train_lightning import train
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# A model small enough that a step takes milliseconds. The large eps keeps parameters whose gradient is zero but for
+# rounding (biases before a softmax) from moving by a full Adam step in the direction of the rounding.
+TINY = [
+    "hardware=cpu",
+    "callbacks=no_simulation",
+    "logger=csv",
+    "optimizer.eps=1e-3",
+    "scheduler.warmup_steps=1",
+    "scheduler.total_steps=12",
+    "model.decoder.dim=16",
+    "model.decoder.depth=1",
+    "model.decoder.heads=2",
+    "model.scorer.dim=16",
+    "model.scorer.depth=1",
+    "model.scorer.heads=2",
+    "model.encoder.dim=16",
+    "model.encoder.num_fine=32",
+    "model.encoder.num_tokens=16",
+    "model.encoder.neighbours=8",
+    "data.batch_size=4",
+    "data.num_grasps=4",
+    "trainer.val_check_interval=4",
+    "trainer.log_every_n_steps=1",
+    "callbacks.last.every_n_steps=100",
+    "normalizer_batches=2",
+    "model.anchor_reach=0.2",
+]
+
+
+@pytest.fixture
+def tiny(compose: Callable[..., Any], tiny_data: list[str]) -> Callable[..., Any]:
+    """Train the tiny model in a folder of this test; return the Trainer."""
+
+    def run(folder: Path, *overrides: str) -> Any:
+        words = [*tiny_data, *TINY, f"run_dir={folder}", *overrides]
+        return train(compose(*words), words)
+
+    return run
+
+
+def state(folder: Path, checkpoint: str = "last.ckpt") -> dict[str, Any]:
+    """Read everything of a checkpoint that training continues from."""
+    saved = torch.load(folder / "checkpoints" / checkpoint, weights_only=True)
+    kept = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers")
+    return leaves({key: saved[key] for key in kept} | {"step": saved["global_step"]})
+
+
+def leaves(node: Any, key: str = "") -> dict[str, Any]:
+    if isinstance(node, dict):
+        return {k: v for name, child in node.items() for k, v in leaves(child, f"{key}/{name}").items()}
+    if isinstance(node, list | tuple):
+        return leaves(dict(enumerate(node)), key)
+    return {key: node}
+
+
+def assert_same(first: dict[str, Any], second: dict[str, Any], tolerance: float = 0.0) -> None:
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        if isinstance(value, Tensor):
+            torch.testing.assert_close(
+                value, second[key], rtol=0, atol=tolerance, msg=lambda m, k=key: f"{k}: {m}"
+            )
+        else:
+            assert value == second[key], key
+
+
+def test_a_run_leaves_what_reproduces_and_judges_it(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    trainer = tiny(tmp_path, "trainer.max_steps=5")
+    assert trainer.global_step == 5
+    names = {p.name for p in tmp_path.iterdir()}
+    assert {
+        "config.yaml",
+        "overrides.yaml",
+        "git.txt",
+        "versions.json",
+        "metrics.csv",
+        "checkpoints",
+    } <= names
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["0", "1", "2", "3", "4"]
+    assert all(float(row["train/loss"]) > 0 for row in rows)
+    assert rows[3]["val/loss"] != "" and rows[2]["val/loss"] == ""
+    assert OmegaConf.load(tmp_path / "config.yaml").optimizer.eps == 1e-3
+
+
+def test_checkpoint_holds_plain_values_and_the_average(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    tiny(tmp_path, "trainer.max_steps=4", "callbacks.ema.decay=0.9")
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["model_config"]["decoder"]["dim"] == 16
+    average, current = saved["state_dict"], saved["current_model_state"]
+    assert average.keys() == current.keys()
+    assert any(not torch.equal(average[key], current[key]) for key in average)
+
+
+@pytest.mark.parametrize(
+    "first", [2, 5, 7]
+)
+def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(
+    tiny: Callable[..., Any], tmp_path: Path, first: int
+) -> None:
+    tiny(tmp_path / "whole", "trainer.max_steps=9")
+    tiny(tmp_path / "parts", f"trainer.max_steps={first}")
+    trainer = tiny(tmp_path / "parts", "trainer.max_steps=9")
+    assert trainer.global_step == 9
+    assert_same(state(tmp_path / "whole"), state(tmp_path / "parts"))
+
+
+def test_the_card_says_whether_a_run_is_continued(
+    tiny: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny(tmp_path, "trainer.max_steps=2")
+    assert "starts fresh" in " ".join(capsys.readouterr().out.split())
+    tiny(tmp_path, "trainer.max_steps=3")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "continues from step 2" in said
+    assert "trainer.max_steps: 2 -> 3" in said
+
+
+def test_a_folder_of_another_run_is_not_continued(
+    tiny: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny(tmp_path, "trainer.max_steps=2")
+    with pytest.raises(SystemExit):
+        tiny(tmp_path, "trainer.max_steps=3", "model.decoder.depth=2")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "holds a run with another configuration" in said
+    assert "model.decoder.depth: 1 -> 2" in said
+
+
+def test_dry_run_trains_one_batch_and_writes_nothing(
+    tiny: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = tiny(tmp_path / "run", "dry_run=true")
+    assert trainer.global_step == 1
+    assert not (tmp_path / "run").exists()
+    assert "dry run passed" in capsys.readouterr().out
+
+
+def test_wrong_value_is_answered_before_any_data_is_read(
+    tiny: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        tiny(tmp_path, "model.prediction=velocity")
+    assert "model.prediction: Input should be 'x0', 'eps' or 'v'; got 'velocity'" in capsys.readouterr().err
+
+
+@pytest.mark.ddp
+@pytest.mark.parametrize("launcher", ["torchrun", "lightning"])
+def test_two_processes_train_what_one_trains(
+    tiny: Callable[..., Any], tiny_data: list[str], tmp_path: Path, launcher: str
+) -> None:
+    tiny(tmp_path / "one", "trainer.max_steps=6")
+    words = [*tiny_data, *TINY, "trainer.max_steps=6", "data.batch_size=2", f"paths.runs={tmp_path / 'two'}"]
+    command = [sys.executable, "train_lightning.py", *words, "trainer.devices=2"]
+    if launcher == "torchrun":
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", *command[1:-1]]
+    environ = {k: v for k, v in os.environ.items() if k != "SCENELEAPULTRA_RUN_ID"}
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300, env=environ | {"OMP_NUM_THREADS": "1"})
+    folders = list((tmp_path / "two").glob("*/*"))
+    assert len(folders) == 1, "one folder per run under any launcher"
+    assert_same(state(tmp_path / "one"), state(folders[0]), tolerance=1e-6)
