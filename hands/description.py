@@ -7,6 +7,7 @@ simulated model all read it, so they cannot disagree.
 import hashlib
 import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -18,6 +19,19 @@ Vector = tuple[float, ...]
 Shape = Literal["box", "capsule", "cylinder", "sphere", "convex"]
 SHAPES: tuple[Shape, ...] = ("box", "capsule", "cylinder", "sphere", "convex")
 IDENTITY_QUAT: Vector = (1.0, 0.0, 0.0, 0.0)
+
+
+def tuples(raw: Mapping[Any, Any]) -> dict[str, Any]:
+    """Turn what YAML gives into field values: lists into tuples, their whole numbers into floats."""
+
+    def convert(value: Any, in_list: bool = False) -> Any:
+        if isinstance(value, list | tuple):
+            return tuple(convert(v, in_list=True) for v in value)
+        if isinstance(value, Mapping):
+            return {str(k): convert(v) for k, v in value.items()}
+        return float(value) if in_list and isinstance(value, int) else value
+
+    return {str(k): convert(v) for k, v in raw.items()}
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ def contact_weights(
 
 
 def force_closure(
-    points: Float[Tensor, "*b c 3"],
-    object_normals: Float[Tensor, "*b c 3"],
-    weights: Float[Tensor, "*b c"],
+    points: Float[Tensor, "*#b c 3"],
+    object_normals: Float[Tensor, "*#b c 3"],
+    weights: Float[Tensor, "*#b c"],
     *,
-    origin: Float[Tensor, "*b 3"],
+    origin: Float[Tensor, "*#b 3"],
     torque_length_m: float,
-) -> Float[Tensor, "*b"]:
+) -> Float[Tensor, "..."]:
     """Squared net wrench ``||G c||^2`` of one weighted force along each normal (Liu et al. 2021; DexGraspNet's E_fc).
 
     ``origin`` is the object's centre of mass. Torques are divided by ``torque_length_m``: 1 is DexGraspNet's choice,
@@ -42,16 +42,18 @@ def force_closure(
     return force.sum(-2).square().sum(-1) + torque.sum(-2).square().sum(-1)
 
 
-def distance(signed_distance_m: Float[Tensor, "*b c"], weights: Float[Tensor, "*b c"]) -> Float[Tensor, "*b"]:
+def distance(
+    signed_distance_m: Float[Tensor, "*#b c"], weights: Float[Tensor, "*#b c"]
+) -> Float[Tensor, "..."]:
     """Weighted distance of contact points to the object's surface, in metres."""
     return (weights * signed_distance_m.abs()).sum(-1)
 
 
 def misalignment(
-    hand_normals: Float[Tensor, "*b c 3"],
-    object_normals: Float[Tensor, "*b c 3"],
-    weights: Float[Tensor, "*b c"],
-) -> Float[Tensor, "*b"]:
+    hand_normals: Float[Tensor, "*#b c 3"],
+    object_normals: Float[Tensor, "*#b c 3"],
+    weights: Float[Tensor, "*#b c"],
+) -> Float[Tensor, "..."]:
     """Weighted ``1 + n_hand . n_object``: 0 where a pad faces the surface, 2 where it faces away."""
     return (weights * (1 + (hand_normals * object_normals).sum(-1))).sum(-1)
 

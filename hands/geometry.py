@@ -39,9 +39,9 @@ class PrimitiveSet(nn.Module):
         self.register_buffer("planes", torch.tensor(planes, dtype=dtype), persistent=False)
 
     def distances(
-        self, points: Float[Tensor, "*b n 3"], T_frame_body: Float[Tensor, "*b bodies 4 4"]
-    ) -> Float[Tensor, "*b p n"]:
-        """Signed distance of each point to each primitive, both given in one frame."""
+        self, points: Float[Tensor, "*#b n 3"], T_frame_body: Float[Tensor, "*#b bodies 4 4"]
+    ) -> Float[Tensor, "... p n"]:
+        """Signed distance of each point to each primitive, both given in one frame; batch axes broadcast."""
         T = T_frame_body.index_select(-3, self.body) @ self.T_body_primitive
         R, t = T[..., :3, :3], T[..., :3, 3]
         # Rows ordered axis-major, so that x, y, z below are contiguous over points.
@@ -59,8 +59,8 @@ class PrimitiveSet(nn.Module):
         return torch.cat(out, dim=-2)
 
     def forward(
-        self, points: Float[Tensor, "*b n 3"], T_frame_body: Float[Tensor, "*b bodies 4 4"]
-    ) -> Float[Tensor, "*b n"]:
+        self, points: Float[Tensor, "*#b n 3"], T_frame_body: Float[Tensor, "*#b bodies 4 4"]
+    ) -> Float[Tensor, "... n"]:
         """Signed distance of each point to the union, negative inside."""
         return self.distances(points, T_frame_body).amin(-2)
 

@@ -109,8 +109,11 @@ class Hand(nn.Module):
 
     # Geometry.
 
-    def signed_distance(self, points: Float[Tensor, "*b n 3"], pose: GraspPose) -> Float[Tensor, "*b n"]:
-        """Return the distance of points to the hand's surface, negative inside; points in the frame of ``pose``."""
+    def signed_distance(self, points: Float[Tensor, "*b n 3"], pose: GraspPose) -> Float[Tensor, "... n"]:
+        """Return the distance of points to the hand's surface, negative inside.
+
+        Points are in the frame of ``pose``; batch axes broadcast, so one cloud serves a batch of poses.
+        """
         return self.geometry(points, self.body_poses(pose))
 
     def surface_points(

@@ -27,6 +27,7 @@ from hands.description import (
     Semantics,
     Shape,
     Vector,
+    tuples,
 )
 from hands.kinematics import homogeneous
 from hands.mjcf import to_mjcf
@@ -319,8 +320,7 @@ def _assets_of(spec: Any, path: Path) -> dict[str, bytes]:
 def _urdf_actuation() -> Actuation:
     raw = OmegaConf.to_container(load_group("hand/import", "urdf").actuation)
     assert isinstance(raw, dict)
-    values: dict[str, Any] = {str(k): tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-    return Actuation(**values)
+    return Actuation(**tuples(raw))
 
 
 def _quat_from_rpy(rpy: Vector) -> Vector:

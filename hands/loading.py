@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,12 +20,14 @@ from hands.description import (
     Primitive,
     Semantics,
     Vector,
+    tuples,
 )
 from hands.hand import Hand
 from hands.importers import describe_mjcf, describe_urdf
 from utils.config import CONFIG_DIR, load_group
 from utils.names import unknown_name
 
+_T = TypeVar("_T")
 PROJECT_DIR = CONFIG_DIR.parent
 MODEL_SUFFIXES = (".urdf", ".xml")
 
@@ -81,7 +83,7 @@ def _describe(path: Path, config: dict[str, Any] | None) -> HandDescription:
     if "semantics" in config:
         changes["semantics"] = parse_semantics(config["semantics"], str(path))
     if "actuation" in config:
-        changes["actuation"] = Actuation(**_tuples(config["actuation"]))
+        changes["actuation"] = _record(Actuation, config["actuation"], f"{config['name']}: actuation")
     return replace(description, **changes)
 
 
@@ -94,7 +96,7 @@ def read_description(path: Path) -> HandDescription:
     return HandDescription(
         name=raw["name"],
         bodies=tuple(_body(entry, where) for entry in raw["bodies"]),
-        actuation=Actuation(**_tuples(raw["actuation"])),
+        actuation=_record(Actuation, raw["actuation"], f"{where}: actuation"),
         semantics=parse_semantics(raw["semantics"], where),
         excludes=tuple((first, second) for first, second in raw["excludes"]),
     )
@@ -103,11 +105,13 @@ def read_description(path: Path) -> HandDescription:
 def parse_semantics(raw: Mapping[str, Any], where: str) -> Semantics:
     """Read the `semantics` block of a description or of a ``config/hand`` file."""
     _keys(raw, set(Semantics.__dataclass_fields__), f"{where}: semantics")
-    values = _tuples(raw)
+    values = tuples(raw)
     if "palm" in raw:
-        values["palm"] = Palm(**_tuples(raw["palm"]))
+        values["palm"] = _record(Palm, raw["palm"], f"{where}: palm")
     if "contacts" in raw:
-        values["contacts"] = tuple(ContactPatch(**_tuples(patch)) for patch in raw["contacts"])
+        values["contacts"] = tuple(
+            _record(ContactPatch, patch, f"{where}: contacts") for patch in raw["contacts"]
+        )
     return Semantics(**values)
 
 
@@ -164,19 +168,17 @@ def _z_onto(direction: np.ndarray) -> Vector:
     return (0.0, 1.0, 0.0, 0.0) if norm < 1e-9 else _vector(quat / norm)
 
 
+def _record(kind: type[_T], raw: Mapping[Any, Any], where: str) -> _T:
+    """Fill a dataclass without defaults from a mapping with exactly its fields."""
+    fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    _keys(raw, set(fields), where)
+    if missing := sorted(set(fields) - set(raw)):
+        raise ValueError(f"{where}: expected the keys {', '.join(fields)}; add {', '.join(missing)}.")
+    return kind(**tuples(raw))
+
+
 def _vector(values: Any) -> Vector:
     return tuple(float(v) for v in values)
-
-
-def _tuples(raw: Mapping[Any, Any]) -> dict[str, Any]:
-    def convert(value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            return tuple(convert(v) for v in value)
-        if isinstance(value, Mapping):
-            return {str(k): convert(v) for k, v in value.items()}
-        return value
-
-    return {str(k): convert(v) for k, v in raw.items()}
 
 
 def _keys(raw: Mapping[Any, Any], allowed: set[str], where: str) -> None:

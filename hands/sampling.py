@@ -66,7 +66,7 @@ def surface_set(description: HandDescription, count: int, seed: int) -> SurfaceS
     bodies, points, normals = [], [], []
     for i, k, primitive, mesh in owned:
         drawn, normal = _sample_surface(primitive, mesh, max(8, round(8 * count * mesh.area / total)), rng)
-        keep = _exposed(description.bodies[i], k, drawn)
+        keep = _exposed(description.bodies[i], k, drawn, normal)
         bodies.append(np.full(keep.sum(), i))
         points.append(drawn[keep])
         normals.append(normal[keep])
@@ -87,7 +87,7 @@ def contact_set(description: HandDescription, per_patch: int, min_cos: float, se
         drawn, normal = _sample_surface(primitive, primitive_mesh(primitive), 4000, rng)
         pad = normal @ np.asarray(patch.pad_direction) > min_cos
         pad &= normal @ np.asarray(patch.distal_direction) > -0.15
-        pad &= _exposed(description.bodies[i], patch.primitive, drawn)
+        pad &= _exposed(description.bodies[i], patch.primitive, drawn, normal)
         drawn, normal = drawn[pad], normal[pad]
         if len(drawn) < per_patch:
             raise ValueError(
@@ -164,8 +164,11 @@ def _fill_convex(
     return grid[kept], depth[kept]
 
 
-def _exposed(body: Body, own: int, points: Float[np.ndarray, "n 3"]) -> np.ndarray:
-    return _depth_in_others(body, own, points) < 1e-5
+def _exposed(
+    body: Body, own: int, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
+) -> np.ndarray:
+    # A little outside, so that the seam between two primitives that touch does not count as surface.
+    return _depth_in_others(body, own, points + 1e-4 * normals) < 0
 
 
 def _depth_in_others(body: Body, own: int, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
