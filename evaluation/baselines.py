@@ -1,0 +1,131 @@
+"""What a number has to be compared with: methods without learning, each told plainly what it is given."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from evaluation.items import Item
+from evaluation.metrics import concatenate, subset
+from evaluation.pool import TrainingObject, TrainingPool, moved, turn_about_z
+from evaluation.result import MethodResult, Rows
+from evaluation.samplers import Proposal, unscored
+from utils.records import Grasps, ObjectRecord, SceneRecord
+
+
+class RandomTrainingGrasp:
+    """A successful training grasp, drawn blindly, at the true centre of the test object.
+
+    Its place relative to its own object's centre is kept upright and turned about the vertical at random.
+    """
+
+    name = "random training grasp"
+    given = "the true centre of the object"
+
+    def __init__(self, *, pool: TrainingPool, seed: int) -> None:
+        self.pool, self.seed = pool, seed
+        counts = [len(entry.grasps) for entry in pool.objects]
+        self._owner = np.repeat(np.arange(len(counts)), counts)
+        self._grasps = concatenate([entry.grasps for entry in pool.objects])
+
+    def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
+        """Draw ``k`` grasps for each item."""
+        return [self._sample(item, k) for item in items]
+
+    def _sample(self, item: Item, k: int) -> Proposal:
+        rng = np.random.default_rng([self.seed, item.index])
+        chosen = rng.integers(len(self._owner), size=k)
+        motions = [
+            turn_about_z(
+                yaw, self.pool.objects[self._owner[i]].T_world_object[:3, 3], item.T_world_object[:3, 3]
+            )
+            for i, yaw in zip(chosen, rng.uniform(0.0, 2 * np.pi, size=k), strict=True)
+        ]
+        return unscored(moved(subset(self._grasps, chosen), np.stack(motions)))
+
+
+class NearestObject:
+    """Transplants the grasps of the training object whose true extents are nearest, in the object's own frame."""
+
+    name = "nearest training object"
+    given = "the true extents, frame and pose of the object"
+
+    def __init__(self, *, pool: TrainingPool, seed: int) -> None:
+        self.pool, self.seed = pool, seed
+        self._by_name: dict[str, list[TrainingObject]] = {}
+        for entry in pool.objects:
+            self._by_name.setdefault(entry.record.name, []).append(entry)
+        self._names = sorted(self._by_name)
+        self._extents = np.stack([extents(self._by_name[name][0].record) for name in self._names])
+
+    def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
+        """Return ``k`` grasps of the nearest object, then of the next, for each item."""
+        return [self._sample(item, k) for item in items]
+
+    def _sample(self, item: Item, k: int) -> Proposal:
+        rng = np.random.default_rng([self.seed, item.index])
+        distance = np.linalg.norm(self._extents - extents(item.object), axis=-1)
+        parts, missing = [], k
+        for i in np.argsort(distance, kind="stable"):
+            carried = concatenate(
+                [
+                    moved(entry.grasps, item.T_world_object @ np.linalg.inv(entry.T_world_object))
+                    for entry in self._by_name[self._names[i]]
+                ]
+            )
+            chosen = rng.permutation(len(carried))[:missing]
+            parts.append(subset(carried, chosen))
+            missing -= len(chosen)
+            if missing == 0:
+                break
+        found = concatenate(parts)
+        return unscored(subset(found, np.resize(np.arange(len(found)), k)))
+
+
+def extents(record: ObjectRecord) -> Float[np.ndarray, "3"]:
+    """Return the sides of the box around an object, along the axes of its own frame."""
+    return np.ptp(record.vertices, axis=0)
+
+
+def generator_result(records: Iterable[SceneRecord], split: str, min_clearance_m: float) -> MethodResult:
+    """Return what the generator's own tested closings reached on the objects of a split, as the store holds them.
+
+    It knows the true shape and closes the fingers in the simulation, so it is the ceiling of imitation per attempt.
+    Verdicts were given during generation; nothing is simulated again.
+
+    Raises:
+        ValueError: the records hold no grasp.
+    """
+    columns: dict[str, list[np.ndarray]] = {}
+    names: list[str] = []
+    families: list[str] = []
+    parts: list[Grasps] = []
+    for number, record in enumerate(records):
+        for i, judged in enumerate(record.judged):
+            n = len(judged.grasps)
+            if n == 0:
+                continue
+            owner = record.scene.objects[i]
+            names += [owner.name] * n
+            families += [owner.family] * n
+            parts.append(judged.grasps)
+            row = {
+                "item": np.full(n, 1000 * number + i),
+                "success": judged.direction_success.all(axis=1),
+                "clear": judged.clearance_m >= min_clearance_m,
+                "outcome": judged.outcome,
+                "direction_success": judged.direction_success,
+                "penetration_m": judged.penetration_m,
+                "self_penetration_m": judged.self_penetration_m,
+                "clearance_m": judged.clearance_m,
+            } | {name: np.full(n, np.nan) for name in ("displacement_m", "contact_links", "score")}
+            for key, value in row.items():
+                columns.setdefault(key, []).append(np.asarray(value))
+    if not parts:
+        raise ValueError(
+            f"The store holds no grasp for split {split}; nothing can be said about its generator."
+        )
+    joined = {key: np.concatenate(values) for key, values in columns.items()}
+    rows = Rows(object_name=tuple(names), family=tuple(families), **joined)
+    given = "everything: the true shape, and the simulation to close the fingers in"
+    return MethodResult("generator (ceiling)", given, split, rows, concatenate(parts))

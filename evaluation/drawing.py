@@ -1,0 +1,137 @@
+"""What is drawn of a judged grasp: surfaces and points with colours, in the frame of the target's table spot."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from evaluation.items import Item
+from hands import GraspPose, Hand
+from utils.records import Outcome
+
+Rgb = tuple[float, float, float]
+
+SUCCESS: Rgb = (0.20, 0.62, 0.33)
+NOT_CLEAR: Rgb = (0.55, 0.66, 0.20)
+FAILURE: Rgb = (0.88, 0.42, 0.13)
+PENETRATION: Rgb = (0.78, 0.16, 0.18)
+OBJECT: Rgb = (0.42, 0.58, 0.80)
+NEIGHBOUR: Rgb = (0.74, 0.75, 0.77)
+CLOUD: Rgb = (0.10, 0.17, 0.33)
+REST: Rgb = (0.62, 0.62, 0.66)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A triangle mesh of one colour; ``role`` is object, neighbour, hand or table."""
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Int[np.ndarray, "f 3"]
+    rgb: Rgb
+    role: str
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Points of one colour."""
+
+    points: Float[np.ndarray, "n 3"]
+    rgb: Rgb
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One picture: what is in it, what it says, and whether a table lies at z = 0.
+
+    The origin is on the table below the target, or at the target where there is no table.
+    """
+
+    surfaces: tuple[Surface, ...]
+    dots: tuple[Dots, ...]
+    caption: str
+    detail: str
+    table: bool
+    azimuth_deg: float  # from where it is best looked at
+    centre: tuple[float, float, float]  # what to look at
+
+
+def outcome_colour(outcome: int, clear: bool) -> Rgb:
+    """Green where the grasp held, red where the hand was in the object or itself, orange where the object was lost."""
+    if outcome == Outcome.SUCCESS:
+        return SUCCESS if clear else NOT_CLEAR
+    return PENETRATION if outcome in (Outcome.PREGRASP_PENETRATION, Outcome.SELF_PENETRATION) else FAILURE
+
+
+def draw_item(
+    item: Item,
+    hand: Hand,
+    hand_pose: Float[np.ndarray, "g p"],
+    colours: list[Rgb],
+    *,
+    caption: str,
+    detail: str,
+    with_mesh: bool = True,
+    with_cloud: bool = True,
+) -> Drawing:
+    """Draw an item's scene, the cloud that was seen of it, and hands at their grasps (world frame).
+
+    Args:
+        item: the scene and its view.
+        hand: the hand.
+        hand_pose: grasps to show.
+        colours: one per grasp.
+        caption: headline.
+        detail: line below.
+        with_mesh: show the objects' surfaces.
+        with_cloud: show the points of the view.
+    """
+    origin = item.T_world_object[:3, 3] * np.array([1.0, 1.0, 0.0 if item.scene.table else 1.0])
+    surfaces = []
+    if with_mesh:
+        for i, record in enumerate(item.scene.objects):
+            T = item.scene.T_world_object[i]
+            placed = record.vertices @ T[:3, :3].T + T[:3, 3] - origin
+            look = (OBJECT, "object") if i == item.target else (NEIGHBOUR, "neighbour")
+            surfaces.append(Surface(placed, record.faces, *look))
+    surfaces += [
+        Surface(vertices - origin, faces, rgb, "hand")
+        for (vertices, faces), rgb in zip(hand_meshes(hand, hand_pose), colours, strict=True)
+    ]
+    dots: tuple[Dots, ...] = ()
+    if with_cloud:
+        seen, instance = item.view.points - origin, item.view.instance
+        near = np.linalg.norm(seen[:, :2], axis=-1) < 0.25
+        dots = (Dots(seen[item.target_mask], CLOUD), Dots(seen[near & (instance != item.target + 1)], REST))
+    height = float(item.T_world_object[2, 3] - origin[2])
+    return Drawing(
+        surfaces=tuple(surfaces),
+        dots=dots,
+        caption=caption,
+        detail=detail,
+        table=item.scene.table,
+        azimuth_deg=_side_view(hand, hand_pose),
+        centre=(0.0, 0.0, height + 0.01),
+    )
+
+
+def _side_view(hand: Hand, hand_pose: Float[np.ndarray, "g p"]) -> float:
+    """Return the azimuth (degrees) from which the first hand is seen from the side, the object between its fingers."""
+    if len(hand_pose) == 0:
+        return -60.0
+    pose = GraspPose.from_hand_pose(torch.from_numpy(np.asarray(hand_pose[:1], dtype=np.float32)))
+    palm = (pose.rotation[0] @ hand.palm_direction).numpy()
+    across = palm if np.hypot(*palm[:2]) > 0.3 else (pose.rotation[0] @ hand.finger_direction).numpy()
+    return float(np.degrees(np.arctan2(across[1], across[0])) - 70.0)
+
+
+def hand_meshes(
+    hand: Hand, hand_pose: Float[np.ndarray, "g p"]
+) -> list[tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]]:
+    """Return the surface of the hand at each grasp, in the frame of the poses."""
+    poses = GraspPose.from_hand_pose(torch.from_numpy(np.asarray(hand_pose, dtype=np.float32)))
+    meshes = []
+    for rotation, translation, qpos in zip(poses.rotation, poses.translation, poses.qpos, strict=True):
+        vertices, faces = hand.mesh(qpos)
+        meshes.append((vertices @ rotation.numpy().T + translation.numpy(), faces))
+    return meshes

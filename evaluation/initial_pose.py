@@ -1,0 +1,50 @@
+"""The generator's own start as a baseline: a palm placed by geometry, fingers as they are on average."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from evaluation.items import Item
+from evaluation.pool import TrainingPool
+from evaluation.samplers import Proposal, unscored
+from hands import GraspPose, Hand
+from simulation.synthesis import initial_palm_poses
+from utils.config import build, load_group
+from utils.records import Grasps
+
+
+class InitialPalmPose:
+    """Where the generator starts: a palm pose around the object, with the mean fingers of the training grasps.
+
+    Args:
+        hand: the hand.
+        pool: whose mean fingers are used.
+        squeeze: how far the flexion joints close beyond the grasp (rad).
+        seed: of the palm poses.
+    """
+
+    name = "initial palm pose"
+    given = "the true shape and pose of the object and its surroundings"
+
+    def __init__(self, *, hand: Hand, pool: TrainingPool, squeeze: float, seed: int) -> None:
+        self.hand, self.seed = hand, seed
+        self.qpos, self.pregrasp = pool.mean_qpos()
+        low, high = hand.joint_limits.numpy().T
+        self.squeezed = np.clip(self.qpos + squeeze * hand.flexion_sign.numpy(), low, high)
+        self.settings = build(load_group("synthesis", "close"))
+
+    def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
+        """Place ``k`` palms around each item's object."""
+        return [self._sample(item, k) for item in items]
+
+    def _sample(self, item: Item, k: int) -> Proposal:
+        rng = np.random.default_rng([self.seed, item.index])
+        T_world_base = initial_palm_poses(self.hand, item.scene, item.target, k, rng, self.settings)
+        joints = torch.from_numpy(self.qpos).double().expand(k, -1)
+        pose = GraspPose.from_matrix(torch.from_numpy(np.asarray(T_world_base, dtype=np.float64)), joints)
+        return unscored(
+            Grasps(
+                pose.to_hand_pose().numpy(), np.tile(self.pregrasp, (k, 1)), np.tile(self.squeezed, (k, 1))
+            )
+        )

@@ -1,0 +1,74 @@
+"""What a method is asked: one object of one scene, as one camera saw it; and which of them are judged."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from utils.records import ObjectRecord, Scene, View
+
+
+@dataclass(frozen=True)
+class Item:
+    """A target object in a scene under one view.
+
+    A method that sees only the cloud may read ``view``, ``target_mask`` and what follows from them; ``scene`` is the
+    truth, for judging and for privileged baselines.
+    """
+
+    index: int  # of the item in its store
+    split: str
+    scene: Scene
+    target: int
+    view: View
+
+    @property
+    def object(self) -> ObjectRecord:
+        """The object to grasp."""
+        return self.scene.objects[self.target]
+
+    @property
+    def T_world_object(self) -> Float[np.ndarray, "4 4"]:
+        """Where the object lies."""
+        return self.scene.T_world_object[self.target]
+
+    @property
+    def target_mask(self) -> Bool[np.ndarray, "n"]:
+        """Which points of the view belong to the object."""
+        return self.view.instance == self.target + 1
+
+    @property
+    def target_points(self) -> Float[np.ndarray, "m 3"]:
+        """Visible points of the object, world frame, in farthest-point order."""
+        return self.view.points[self.target_mask]
+
+
+def choose_items(items: Sequence[Item], *, max_items: int, per_object: int, seed: int) -> list[Item]:
+    """Choose items to judge: families in turn, objects within a family in turn, at most ``per_object`` of an object.
+
+    The choice depends on the items and the seed alone, and a larger ``max_items`` extends a smaller one.
+
+    Raises:
+        ValueError: there are no items, or fewer than one is asked for.
+    """
+    if not items:
+        raise ValueError("There are no items to judge: the split has no object with points in view.")
+    if max_items < 1 or per_object < 1:
+        raise ValueError(f"max_items and per_object must be at least 1, got {max_items} and {per_object}.")
+    rng = np.random.default_rng([seed, 0])
+    families: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
+    for item in items:
+        families[item.object.family][item.object.name].append(item)
+    queues = []
+    for family in sorted(families):
+        objects = families[family]
+        names = [sorted(objects)[i] for i in rng.permutation(len(objects))]
+        views = {name: [objects[name][i] for i in rng.permutation(len(objects[name]))] for name in names}
+        # First one view of every object, then a second one, and so on.
+        rounds = range(min(per_object, max(len(v) for v in views.values())))
+        queues.append([views[name][turn] for turn in rounds for name in names if turn < len(views[name])])
+    longest = max(len(queue) for queue in queues)
+    dealt = [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
+    return dealt[:max_items]

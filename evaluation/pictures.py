@@ -1,0 +1,165 @@
+"""How a drawing becomes pixels without a display: a small z-buffer, and panels of it in one PNG."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from evaluation.drawing import Drawing, Rgb, Surface
+
+_LIGHT = np.array([0.35, -0.45, 0.82]) / np.linalg.norm([0.35, -0.45, 0.82])
+_BACKGROUND = np.array([1.0, 1.0, 1.0])
+_TABLE: Rgb = (0.93, 0.92, 0.90)
+_SHADOW: Rgb = (0.80, 0.79, 0.77)
+_SUPERSAMPLING = 3
+_LIFT = 5e-4  # of the shadow above the table (m), so that the table does not hide it
+
+
+@dataclass(frozen=True)
+class Eye:
+    """From where a drawing is looked at: angles in degrees, about ``centre``, ``width`` metres across."""
+
+    azimuth_deg: float
+    elevation_deg: float
+    width: float
+    centre: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, drawing: Drawing) -> "Eye":
+        """Return the eye that a drawing asks for."""
+        return cls(drawing.azimuth_deg, 25.0, 0.36, drawing.centre)
+
+    def axes(self) -> Float[np.ndarray, "3 3"]:
+        """Return right, up and towards-the-viewer as rows."""
+        azimuth, elevation = np.radians([self.azimuth_deg, self.elevation_deg])
+        towards = np.array(
+            [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
+        )
+        right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
+        return np.stack([right, np.cross(towards, right), towards])
+
+
+class Raster:
+    """A square picture with depth, orthographic; triangles and dots go in, pixels come out."""
+
+    def __init__(self, size: int, eye: Eye) -> None:
+        self.size = size * _SUPERSAMPLING
+        self.axes, self.centre = eye.axes(), np.array(eye.centre)
+        self.scale = self.size / eye.width
+        self.colour = np.tile(_BACKGROUND, (self.size, self.size, 1))
+        self.depth = np.full((self.size, self.size), -np.inf)
+
+    def project(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """Return column, row and depth (towards the viewer) of points."""
+        seen = (points - self.centre) @ self.axes.T
+        half = self.size / 2
+        return np.stack([half + self.scale * seen[:, 0], half - self.scale * seen[:, 1], seen[:, 2]], axis=-1)
+
+    def surface(self, surface: Surface, *, shaded: bool = True) -> None:
+        """Draw a mesh, flat-shaded from both sides."""
+        corners = surface.vertices[surface.faces]
+        normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        length = np.linalg.norm(normal, axis=-1, keepdims=True)
+        normal = normal / np.maximum(length, 1e-12)
+        normal = normal * np.where(normal @ self.axes[2] < 0, -1.0, 1.0)[:, None]
+        light = 0.50 + 0.38 * np.clip(normal @ _LIGHT, 0, 1) + 0.16 * np.clip(normal @ self.axes[2], 0, 1)
+        if not shaded:
+            light = np.ones_like(light)
+        rgb = np.clip(light[:, None] * np.array(surface.rgb), 0, 1)
+        screen = self.project(surface.vertices)[surface.faces]
+        for triangle, colour in zip(screen, rgb, strict=True):
+            self._triangle(triangle, colour)
+
+    def dots(self, points: Float[np.ndarray, "n 3"], rgb: Rgb, radius_px: float) -> None:
+        """Draw points as discs that face the viewer, a hair in front of the surface they lie on."""
+        radius = radius_px * _SUPERSAMPLING
+        reach = int(np.ceil(radius))
+        dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+        disc = dx**2 + dy**2 <= radius**2
+        for x, y, z in self.project(points).tolist():
+            columns, rows = round(x) + dx[disc], round(y) + dy[disc]
+            inside = (columns >= 0) & (columns < self.size) & (rows >= 0) & (rows < self.size)
+            self._put(rows[inside], columns[inside], np.full(int(inside.sum()), z + 2e-3), np.array(rgb))
+
+    def image(self) -> Float[np.ndarray, "size size 3"]:
+        """Return the picture at its final size."""
+        s = _SUPERSAMPLING
+        n = self.size // s
+        return self.colour.reshape(n, s, n, s, 3).mean(axis=(1, 3))
+
+    def _triangle(self, corners: Float[np.ndarray, "3 3"], rgb: Float[np.ndarray, "3"]) -> None:
+        low = np.maximum(np.floor(corners[:, :2].min(0)).astype(int), 0)
+        high = np.minimum(np.ceil(corners[:, :2].max(0)).astype(int) + 1, self.size)
+        if (low >= high).any():
+            return
+        (x0, y0, z0), (x1, y1, z1), (x2, y2, z2) = corners
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if abs(area) < 1e-9:
+            return
+        x = np.arange(low[0], high[0]) + 0.5
+        y = (np.arange(low[1], high[1]) + 0.5)[:, None]
+        b1 = ((x - x0) * (y2 - y0) - (x2 - x0) * (y - y0)) / area
+        b2 = ((x1 - x0) * (y - y0) - (x - x0) * (y1 - y0)) / area
+        rows, columns = np.nonzero((b1 >= 0) & (b2 >= 0) & (b1 + b2 <= 1))
+        depth = z0 + b1[rows, columns] * (z1 - z0) + b2[rows, columns] * (z2 - z0)
+        self._put(rows + low[1], columns + low[0], depth, rgb)
+
+    def _put(
+        self, rows: np.ndarray, columns: np.ndarray, depth: np.ndarray, rgb: Float[np.ndarray, "3"]
+    ) -> None:
+        nearer = depth > self.depth[rows, columns]
+        self.depth[rows[nearer], columns[nearer]] = depth[nearer]
+        self.colour[rows[nearer], columns[nearer]] = rgb
+
+
+def render(drawing: Drawing, size: int, eye: Eye) -> Float[np.ndarray, "size size 3"]:
+    """Return a drawing as an RGB image in [0, 1], with the shadow on its table."""
+    raster = Raster(size, eye)
+    if drawing.table:
+        raster.surface(table_top(), shaded=False)
+        for surface in drawing.surfaces:
+            raster.surface(_shadow(surface), shaded=False)
+    for surface in drawing.surfaces:
+        raster.surface(surface)
+    for dots in drawing.dots:
+        raster.dots(dots.points, dots.rgb, radius_px=size / 400)
+    return raster.image()
+
+
+def render_png(drawings: Sequence[Drawing], path: str | Path, *, columns: int, size: int, title: str) -> None:
+    """Write drawings as captioned panels of one PNG."""
+    rows = -(-len(drawings) // columns)
+    inch = size / 100
+    figure = Figure(figsize=(columns * inch, rows * (inch + 0.42) + (0.45 if title else 0)), dpi=100)
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, drawing in zip(grid.flat, drawings, strict=False):
+        axes.imshow(render(drawing, size, Eye.of(drawing)), interpolation="antialiased")
+        axes.set_title(f"{drawing.caption}\n{drawing.detail}", fontsize=8, color="#333333")
+    if title:
+        figure.suptitle(title, fontsize=12, color="#222222")
+    figure.tight_layout(pad=0.4)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def table_top(radius: float = 0.32) -> Surface:
+    """Return a round table top about the origin."""
+    angle = np.linspace(0, 2 * np.pi, 97)[:-1]
+    rim = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(96, -1e-3)], axis=-1)
+    faces = np.stack([np.full(96, 96), np.arange(96), (np.arange(96) + 1) % 96], axis=-1)
+    return Surface(np.vstack([rim, [[0.0, 0.0, -1e-3]]]), faces, _TABLE, "table")
+
+
+def _shadow(surface: Surface) -> Surface:
+    """Return what a surface keeps the light from on the table; parts below the table throw none."""
+    above = np.maximum(surface.vertices[:, 2:], 0.0)
+    on_table = surface.vertices - above * _LIGHT / _LIGHT[2]
+    on_table[:, 2] = _LIFT
+    return Surface(on_table, surface.faces, _SHADOW, surface.role)

@@ -1,0 +1,73 @@
+"""Where grasps come from, seen from the judge: anything that answers items with grasps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from evaluation.items import Item
+from models import GraspModel
+from utils.records import Grasps
+from utils.seeding import keyed_seed
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Grasps for one item in the world frame, with a score where the method has one (higher is better)."""
+
+    grasps: Grasps
+    score: Float[np.ndarray, "k"]  # NaN without one
+
+
+@runtime_checkable
+class GraspSampler(Protocol):
+    """A method under test.
+
+    ``name`` is its row in tables, ``given`` says what it knows of a test item.
+    """
+
+    name: str
+    given: str
+
+    def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
+        """Return ``k`` grasps for each item, the same for the same items and seed."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelSampler:
+    """A trained model, asked the way a user's program asks it: one partial cloud at a time."""
+
+    model: GraspModel
+    sampler: str
+    steps: int
+    temperature: float
+    seed: int
+    name: str = "model"
+    given: str = "the partial cloud of one view, with the target's points marked"
+
+    def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
+        """Sample ``k`` grasps for each item; the noise is keyed by (seed, item)."""
+        return [self._sample(item, k) for item in items]
+
+    def _sample(self, item: Item, k: int) -> Proposal:
+        x, y, z = item.view.T_world_cam[:3, 3].tolist()
+        made = self.model.sample(
+            item.view.points,
+            k,
+            object_mask=item.target_mask,
+            viewpoint=(x, y, z),
+            up=(0.0, 0.0, 1.0),
+            seed=keyed_seed(self.seed, item.index),
+            sampler=self.sampler,
+            steps=self.steps,
+            temperature=self.temperature,
+        )
+        return Proposal(Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos), made.score)
+
+
+def unscored(grasps: Grasps) -> Proposal:
+    """Return a proposal of a method that does not rank its grasps."""
+    return Proposal(grasps, np.full(len(grasps), np.nan))

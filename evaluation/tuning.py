@@ -1,0 +1,65 @@
+"""How the temperature of the initial noise is chosen: by success on validation objects, never on test."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.result import MethodResult
+
+TUNING_FILE = "tuning.json"
+
+
+def tune_temperature(
+    measure: Callable[[float], MethodResult], temperatures: Sequence[float]
+) -> dict[str, Any]:
+    """Measure each temperature and return the curve with the best one; of equals, the highest (most diverse).
+
+    Args:
+        measure: judges the model on validation items at a temperature.
+        temperatures: the grid.
+
+    Raises:
+        ValueError: the grid is empty, or a measurement is of another split than ``val``.
+    """
+    if not temperatures:
+        raise ValueError("tuning.temperatures is empty; give at least one, or sampler.temperature=<number>.")
+    curve = []
+    for temperature in sorted(temperatures):
+        result = measure(temperature)
+        if result.split != "val":
+            raise ValueError(f"The temperature is tuned on split val, never on {result.split}.")
+        summary = result.summary()
+        curve.append(
+            {
+                "temperature": temperature,
+                "success": summary["success"],
+                "success_and_clear": summary["success_and_clear"],
+                "penetration_mm": summary["penetration_mm"],
+                "joint_spread_rad": summary["diversity"]["joints_rad"],
+                "num_grasps": summary["num_grasps"],
+                "num_objects": summary["num_objects"],
+            }
+        )
+    best = max(curve, key=lambda point: (point["success"]["value"] or 0.0, point["temperature"]))
+    sentence = (
+        f"Tuned on {best['num_grasps']} grasps of {best['num_objects']} validation objects: "
+        f"{best['temperature']:g} held best of {', '.join(format(p['temperature'], 'g') for p in curve)}. "
+        "Lower noise trades diversity for precision."
+    )
+    return {"temperature": best["temperature"], "curve": curve, "sentence": sentence}
+
+
+def write_tuning(run_dir: Path, tuning: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Keep what was tuned, and under which settings, in the run's folder."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / TUNING_FILE).write_text(json.dumps(tuning | {"settings": settings}, indent=2) + "\n")
+
+
+def read_tuning(run_dir: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what was tuned earlier under the same settings (checkpoint, store, protocol, grid), if anything was."""
+    path = run_dir / TUNING_FILE
+    if not path.is_file():
+        return None
+    tuning = json.loads(path.read_text())
+    return tuning if tuning["settings"] == settings else None

@@ -1,0 +1,156 @@
+// Draws the report's 3D views: one WebGL context renders every card's drawing and copies it to the card's canvas.
+(() => {
+  const data = JSON.parse(document.getElementById("drawings").textContent);
+  const canvases = [...document.querySelectorAll("canvas.view")];
+  const screen = document.createElement("canvas");
+  const gl = screen.getContext("webgl2", { antialias: true, preserveDrawingBuffer: true });
+  if (!gl) {
+    for (const canvas of canvases) canvas.replaceWith("This browser has WebGL switched off, so 3D views are missing.");
+    return;
+  }
+  const decode = (text, Type) => new Type(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+  const buffers = new Map();
+  const buffer = (id) => {
+    if (!buffers.has(id)) {
+      const asset = data.assets[id];
+      const target = asset.kind === "faces" ? gl.ELEMENT_ARRAY_BUFFER : gl.ARRAY_BUFFER;
+      const values = decode(asset.data, asset.kind === "faces" ? Uint16Array : Int16Array);
+      const handle = gl.createBuffer();
+      gl.bindBuffer(target, handle);
+      gl.bufferData(target, values, gl.STATIC_DRAW);
+      buffers.set(id, { handle, length: values.length });
+    }
+    return buffers.get(id);
+  };
+
+  const LIGHT = [0.351, -0.451, 0.822];
+  const vertex = `#version 300 es
+    in vec3 point; uniform mat3 axes; uniform vec3 centre; uniform float width; uniform bool shadow; uniform float size;
+    uniform float nudge; out vec3 seen;
+    void main() {
+      vec3 p = point * 1e-4;
+      if (shadow) { p.xy -= vec2(${LIGHT[0] / LIGHT[2]}, ${LIGHT[1] / LIGHT[2]}) * max(p.z, 0.0); p.z = 5e-4; }
+      seen = (p - centre) * axes;
+      gl_Position = vec4(2.0 * seen.xy / width, -(seen.z + nudge) / 2.0, 1.0);
+      gl_PointSize = size;
+    }`;
+  const fragment = `#version 300 es
+    precision highp float; in vec3 seen; uniform vec3 rgb; uniform vec3 light; uniform int mode; out vec4 colour;
+    void main() {
+      if (mode == 0) { colour = vec4(rgb, 1.0); return; }
+      if (mode == 2) { if (length(gl_PointCoord - 0.5) > 0.5) discard; colour = vec4(rgb, 1.0); return; }
+      vec3 n = normalize(cross(dFdx(seen), dFdy(seen)));
+      if (n.z < 0.0) n = -n;
+      float l = 0.50 + 0.38 * max(dot(n, light), 0.0) + 0.16 * n.z;
+      colour = vec4(rgb * l, 1.0);
+    }`;
+  const program = gl.createProgram();
+  for (const [kind, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
+    const shader = gl.createShader(kind);
+    gl.shaderSource(shader, source);
+    gl.compileShader(shader);
+    gl.attachShader(program, shader);
+  }
+  gl.linkProgram(program);
+  gl.useProgram(program);
+  const where = Object.fromEntries(
+    ["axes", "centre", "width", "shadow", "size", "nudge", "rgb", "light", "mode"].map((n) => [n, gl.getUniformLocation(program, n)]),
+  );
+  const attribute = gl.getAttribLocation(program, "point");
+  gl.enableVertexAttribArray(attribute);
+  gl.enable(gl.DEPTH_TEST);
+
+  const hidden = new Set();
+  const eyes = canvases.map((canvas) => {
+    const drawing = data.drawings[canvas.dataset.drawing];
+    return { azimuth: drawing.azimuth, elevation: 25, width: 0.36 };
+  });
+
+  function frame(eye) {
+    const a = (eye.azimuth * Math.PI) / 180, e = (eye.elevation * Math.PI) / 180;
+    const towards = [Math.cos(e) * Math.cos(a), Math.cos(e) * Math.sin(a), Math.sin(e)];
+    const right = [-Math.sin(a), Math.cos(a), 0];
+    const up = [
+      towards[1] * right[2] - towards[2] * right[1],
+      towards[2] * right[0] - towards[0] * right[2],
+      towards[0] * right[1] - towards[1] * right[0],
+    ];
+    return [...right, ...up, ...towards];
+  }
+
+  function draw(index) {
+    const canvas = canvases[index], eye = eyes[index], drawing = data.drawings[canvas.dataset.drawing];
+    const ratio = window.devicePixelRatio || 1;
+    canvas.width = screen.width = Math.round(canvas.clientWidth * ratio);
+    canvas.height = screen.height = Math.round(canvas.clientHeight * ratio);
+    gl.viewport(0, 0, screen.width, screen.height);
+    gl.clearColor(1, 1, 1, 1);
+    gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+    const axes = frame(eye), dot = (k) => LIGHT.reduce((sum, v, i) => sum + v * axes[3 * k + i], 0);
+    gl.uniformMatrix3fv(where.axes, false, axes);
+    gl.uniform3f(where.light, dot(0), dot(1), dot(2));
+    gl.uniform3fv(where.centre, drawing.centre);
+    gl.uniform1f(where.width, eye.width);
+    const mesh = (surface, mode, rgb, shadow) => {
+      const points = buffer(surface.vertices), faces = buffer(surface.faces);
+      gl.bindBuffer(gl.ARRAY_BUFFER, points.handle);
+      gl.vertexAttribPointer(attribute, 3, gl.SHORT, false, 0, 0);
+      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, faces.handle);
+      gl.uniform1i(where.mode, mode);
+      gl.uniform1i(where.shadow, shadow ? 1 : 0);
+      gl.uniform1f(where.nudge, 0);
+      gl.uniform3fv(where.rgb, rgb);
+      gl.drawElements(gl.TRIANGLES, faces.length, gl.UNSIGNED_SHORT, 0);
+    };
+    const visible = drawing.surfaces.filter((s) => !hidden.has(s.role));
+    if (drawing.table) {
+      mesh(data.table, 0, [0.93, 0.92, 0.9], false);
+      for (const surface of visible) mesh(surface, 0, [0.8, 0.79, 0.77], true);
+    }
+    for (const surface of visible) mesh(surface, 1, surface.rgb, false);
+    if (hidden.has("cloud")) { canvas.getContext("2d").drawImage(screen, 0, 0); return; }
+    for (const dots of drawing.dots) {
+      const points = buffer(dots.points);
+      gl.bindBuffer(gl.ARRAY_BUFFER, points.handle);
+      gl.vertexAttribPointer(attribute, 3, gl.SHORT, false, 0, 0);
+      gl.uniform1i(where.mode, 2);
+      gl.uniform1i(where.shadow, 0);
+      gl.uniform1f(where.nudge, 2e-3);
+      gl.uniform1f(where.size, 3 * ratio);
+      gl.uniform3fv(where.rgb, dots.rgb);
+      gl.drawArrays(gl.POINTS, 0, points.length / 3);
+    }
+    canvas.getContext("2d").drawImage(screen, 0, 0);
+  }
+
+  const inView = new Set();
+  const observer = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      const index = canvases.indexOf(entry.target);
+      if (entry.isIntersecting) { inView.add(index); draw(index); } else inView.delete(index);
+    }
+  });
+  canvases.forEach((canvas, index) => {
+    observer.observe(canvas);
+    const start = { ...eyes[index] };
+    canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
+    canvas.addEventListener("pointermove", (event) => {
+      if (!(event.buttons & 1)) return;
+      const eye = eyes[index];
+      if (event.shiftKey) eye.width = Math.min(1, Math.max(0.05, eye.width * Math.exp(event.movementY * 0.01)));
+      else {
+        eye.azimuth -= event.movementX * 0.5;
+        eye.elevation = Math.min(89, Math.max(-89, eye.elevation + event.movementY * 0.5));
+      }
+      draw(index);
+    });
+    canvas.addEventListener("dblclick", () => { Object.assign(eyes[index], start); draw(index); });
+  });
+  for (const box of document.querySelectorAll("input[data-layer]")) {
+    box.addEventListener("change", () => {
+      if (box.checked) hidden.delete(box.dataset.layer); else hidden.add(box.dataset.layer);
+      for (const index of inView) draw(index);
+    });
+  }
+  window.addEventListener("resize", () => inView.forEach(draw));
+})();

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+
+from evaluation.baselines import NearestObject, RandomTrainingGrasp, generator_result
+from evaluation.items import Item
+from evaluation.nearest_view import NearestView, chamfer
+from evaluation.pool import TrainingPool, moved, turn_about_z
+from utils.records import Grasps, Scene, SceneRecord, View
+
+SETTINGS = {
+    "points": 96,
+    "coarse_points": 32,
+    "shortlist": 3,
+    "turns": 24,
+    "refined": 3,
+    "alignment_steps": 10,
+}
+
+
+@pytest.fixture(scope="module")
+def pool(training_records: list[SceneRecord]) -> TrainingPool:
+    return TrainingPool.from_records(training_records)
+
+
+def item_of(record: SceneRecord, index: int = 0) -> Item:
+    return Item(index, "test", record.scene, 0, record.views[0])
+
+
+def moved_item(record: SceneRecord, T: np.ndarray) -> Item:
+    view = record.views[0]
+    points = (view.points @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
+    scene = Scene(record.scene.objects, T @ record.scene.T_world_object, True)
+    return Item(0, "test", scene, 0, View(view.T_world_cam, view.K, points, view.rgb, view.instance))
+
+
+def same_grasp(a: Grasps, b: Grasps, tolerance: float) -> np.ndarray:
+    """Which grasp of ``b`` each of ``a`` is, -1 for none; quaternions up to sign."""
+    sign = np.sign(np.einsum("ik,jk->ij", a.hand_pose[:, -4:], b.hand_pose[:, -4:]))
+    quaternion = np.abs(a.hand_pose[:, None, -4:] - sign[..., None] * b.hand_pose[None, :, -4:]).max(-1)
+    rest = np.abs(a.hand_pose[:, None, :-4] - b.hand_pose[None, :, :-4]).max(-1)
+    error = np.maximum(rest, quaternion)
+    return np.where(error.min(1) < tolerance, error.argmin(1), -1)
+
+
+def test_the_pool_holds_successes_only(pool: TrainingPool, training_records: list[SceneRecord]):
+    assert [len(entry.grasps) for entry in pool.objects] == [3] * len(training_records)
+    qpos, pregrasp = pool.mean_qpos()
+    np.testing.assert_allclose(qpos - pregrasp, 0.1)
+
+
+def test_an_empty_pool_is_refused():
+    with pytest.raises(ValueError, match="no successful grasp"):
+        TrainingPool.from_records([])
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_training_view_returns_its_own_grasps_in_place(pool, training_records, number):
+    record = training_records[number]
+    baseline = NearestView(pool=pool, seed=0, **SETTINGS)
+    item = item_of(record)
+    (proposal,) = baseline.sample_items([item], 3)
+    own = same_grasp(proposal.grasps, record.judged[0].grasps, 1e-4)
+    assert sorted(own) == [0, 1, 2]
+    assert np.isnan(proposal.score).all()
+
+
+@pytest.mark.parametrize("yaw", [0.4, 2.0, -2.9])
+def test_a_moved_view_moves_its_grasps_along(pool, training_records, yaw):
+    record = training_records[1]
+    T = turn_about_z(yaw, np.zeros(3), np.array([0.3, -0.1, 0.0]))
+    (proposal,) = NearestView(pool=pool, seed=0, **SETTINGS).sample_items([moved_item(record, T)], 3)
+    expected = moved(record.judged[0].grasps, T)
+    assert sorted(same_grasp(proposal.grasps, expected, 2e-3)) == [0, 1, 2]
+
+
+def test_more_grasps_come_from_the_next_nearest(pool, training_records):
+    (proposal,) = NearestView(pool=pool, seed=0, **SETTINGS).sample_items([item_of(training_records[2])], 5)
+    assert len(proposal.grasps) == 5
+    assert (same_grasp(proposal.grasps, training_records[2].judged[0].grasps, 1e-4) >= 0).sum() == 3
+
+
+def test_chamfer_of_two_points_and_one():
+    a = torch.tensor([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    b = torch.tensor([[0.0, 0.0, 1.0]])
+    # a to b: 1 and sqrt(10); b to a: 1.
+    assert float(chamfer(a, b)) == pytest.approx(((1 + 10**0.5) / 2 + 1) / 2)
+
+
+def test_nearest_object_transplants_in_the_objects_own_frame(pool, training_records):
+    record = training_records[3]
+    T = turn_about_z(1.1, np.zeros(3), np.array([0.3, -0.1, 0.2]))
+    (proposal,) = NearestObject(pool=pool, seed=0).sample_items([moved_item(record, T)], 3)
+    assert sorted(same_grasp(proposal.grasps, moved(record.judged[0].grasps, T), 1e-9)) == [0, 1, 2]
+
+
+def test_random_training_grasps_keep_their_height_over_the_centre(pool, training_records):
+    item = item_of(training_records[0], index=3)
+    baseline = RandomTrainingGrasp(pool=pool, seed=0)
+    (proposal,) = baseline.sample_items([item], 50)
+    offset = proposal.grasps.hand_pose[:, 2] - item.T_world_object[2, 3]
+    known = [z for entry in pool.objects for z in entry.grasps.hand_pose[:, 2] - entry.T_world_object[2, 3]]
+    assert np.abs(offset[:, None] - np.array(known)[None]).min(1).max() < 1e-9
+    (again,) = baseline.sample_items([item], 50)
+    np.testing.assert_array_equal(again.grasps.hand_pose, proposal.grasps.hand_pose)
+
+
+def test_the_generator_is_counted_from_the_store(training_records):
+    result = generator_result(training_records, "train", min_clearance_m=0.0)
+    assert result.rate().successes == 15  # 5 objects, 3 of 4 each
+    assert result.rate().trials == 20
+    assert result.summary()["outcomes"]["slipped"] == 5
