@@ -1,0 +1,180 @@
+"""How fingers close on an object in simulation: the hand's base fixed, the object nearly so, torques limited."""
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from hands import Hand
+from simulation.protocols import HandModel
+from utils.records import Scene
+
+_TARGET = "closing_target"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosingSettings:
+    """How fingers close; ``config/synthesis`` says what each number means."""
+
+    timestep_s: float
+    steps: int
+    steps_per_update: int
+    torque_nm: float
+    rate_rad_s: tuple[float, float]
+    rate_sigma: float
+    friction: tuple[float, float]
+    object_damping: tuple[float, float]
+    obstacle_margin_m: float
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Where one closing ended. The base pose is relative to the object as it lay before it was pushed."""
+
+    T_world_base: Float[np.ndarray, "4 4"]
+    qpos: Float[np.ndarray, "j"]
+    squeeze_qpos: Float[np.ndarray, "j"]
+    touching: Bool[np.ndarray, "f"]  # fingers in contact with the object, in ``finger_names`` order
+
+
+class Closer:
+    """One hand before one target of a scene, compiled once; every other object and the table stand still."""
+
+    def __init__(
+        self, hand: Hand, model: HandModel, scene: Scene, target: int, settings: ClosingSettings
+    ) -> None:
+        self.settings = settings
+        self.model = _compile(model, scene, target, settings)
+        self.data = mujoco.MjData(self.model)
+        self._base = self.model.body(model.base_body).id
+        self._target = self.model.body(_TARGET).id
+        self._T_target = scene.T_world_object[target]
+        joints = [self.model.joint(name) for name in model.joint_names]
+        self._qpos_adr = np.array([joint.qposadr[0] for joint in joints])
+        self._dof_adr = np.array([joint.dofadr[0] for joint in joints])
+        self._target_adr = int(self.model.joint(_TARGET).qposadr[0])
+        self._actuator = self._actuator_of_joint([joint.id for joint in joints])
+        self._limits = hand.joint_limits.numpy().astype(float)
+        self._lead = settings.torque_nm / self.model.actuator_gainprm[self._actuator, 0]
+        self._flexion = hand.flexion_sign.numpy().astype(float)
+        self._finger_of_body = np.full(self.model.nbody, -1)
+        for f, name in enumerate(hand.finger_names):
+            for body in hand.finger_bodies[name]:
+                self._finger_of_body[self.model.body(body).id] = f
+        self._finger_of_joint = self._finger_of_body[self.model.jnt_bodyid[[joint.id for joint in joints]]]
+        self.num_fingers = len(hand.finger_names)
+
+    def close(
+        self, T_world_base: Float[np.ndarray, "4 4"], qpos: Float[np.ndarray, "j"], rng: np.random.Generator
+    ) -> Closed:
+        """Close the fingers from an open hand: each at its own rate, until time is up or all stand still."""
+        s, model, data = self.settings, self.model, self.data
+        rates = rng.uniform(*s.rate_rad_s, size=self.num_fingers)[self._finger_of_joint]
+        rates = rates * np.exp(s.rate_sigma * rng.normal(size=len(rates))) * self._flexion
+        self._start(T_world_base, qpos)
+        wanted, ctrl = qpos.copy(), qpos.copy()
+        step = s.steps_per_update
+        for done in range(0, s.steps, step):
+            wanted = wanted + rates * (s.timestep_s * step)
+            now = data.qpos[self._qpos_adr]
+            ctrl = np.clip(wanted, now - self._lead, now + self._lead)
+            ctrl = np.clip(ctrl, self._limits[:, 0], self._limits[:, 1])
+            data.ctrl[self._actuator] = ctrl
+            mujoco.mj_step(model, data, step)
+            if done > s.steps // 3 and np.abs(data.qvel[self._dof_adr]).max() < 0.05:
+                break
+        T_moved = np.eye(4)
+        T_moved[:3, 3] = data.qpos[self._target_adr : self._target_adr + 3]
+        rotation = np.empty(9)
+        mujoco.mju_quat2Mat(rotation, data.qpos[self._target_adr + 3 : self._target_adr + 7])
+        T_moved[:3, :3] = rotation.reshape(3, 3)
+        back = self._T_target @ np.linalg.inv(T_moved)
+        now = np.clip(data.qpos[self._qpos_adr], self._limits[:, 0], self._limits[:, 1])
+        return Closed(back @ T_world_base, now, ctrl, self._touching())
+
+    def _start(self, T_world_base: Float[np.ndarray, "4 4"], qpos: Float[np.ndarray, "j"]) -> None:
+        mujoco.mj_resetData(self.model, self.data)
+        # The base has no joint: it is moved where the model says it stands.
+        self.model.body_pos[self._base] = T_world_base[:3, 3]
+        quat = np.empty(4)
+        mujoco.mju_mat2Quat(quat, np.ascontiguousarray(T_world_base[:3, :3]).ravel())
+        self.model.body_quat[self._base] = quat
+        self.data.qpos[self._qpos_adr] = qpos
+
+    def _touching(self) -> Bool[np.ndarray, "f"]:
+        bodies = self.model.geom_bodyid[self.data.contact.geom]
+        bodies = bodies[(bodies == self._target).any(axis=1)]
+        fingers = self._finger_of_body[bodies].max(axis=1)
+        return np.isin(np.arange(self.num_fingers), fingers)
+
+    def _actuator_of_joint(self, joints: list[int]) -> Int[np.ndarray, "j"]:
+        """Return the position actuator of each joint.
+
+        Raises:
+            ValueError: a joint has none of its own.
+        """
+        driven = [int(joint) for joint in self.model.actuator_trnid[:, 0]]
+        direct = self.model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT
+        missing = [self.model.joint(j).name for j in joints if j not in driven]
+        if missing or not direct.all():
+            raise ValueError(
+                "synthesis.method=sim_close closes each joint with a position actuator of its own; the hand has none "
+                f"for {', '.join(missing) or 'its tendons'}. Use synthesis=optimise."
+            )
+        return np.array([driven.index(joint) for joint in joints])
+
+
+def _compile(hand: HandModel, scene: Scene, target: int, settings: ClosingSettings) -> mujoco.MjModel:
+    spec = mujoco.MjSpec.from_string(hand.mjcf, assets=dict(hand.assets))
+    spec.option.timestep = settings.timestep_s
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    spec.option.impratio = 10.0
+    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_GRAVITY
+    base = spec.body(hand.base_body)
+    base.pos, base.quat = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)
+    base.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
+    for i, (record, T) in enumerate(zip(scene.objects, scene.T_world_object, strict=True)):
+        if i == target:
+            body = spec.worldbody.add_body(name=_TARGET)
+            joint = body.add_freejoint(name=_TARGET)
+            joint.damping = settings.object_damping[0]
+            body.explicitinertial = True
+            body.mass, body.inertia = record.mass, np.full(3, 1e-4)
+        else:
+            body = spec.worldbody.add_body(name=f"neighbour_{i}")
+        quat = np.empty(4)
+        mujoco.mju_mat2Quat(quat, np.ascontiguousarray(T[:3, :3]).ravel())
+        body.pos, body.quat = T[:3, 3], quat
+        for k, piece in enumerate(record.pieces):
+            mesh = spec.add_mesh(name=f"object_{i}_{k}", uservert=np.asarray(piece, dtype=float).ravel())
+            geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name)
+            geom.margin = 0.0 if i == target else settings.obstacle_margin_m
+    if scene.table:
+        spec.worldbody.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], margin=settings.obstacle_margin_m
+        )
+    for geom in spec.geoms:
+        geom.friction[:2] = settings.friction
+        geom.condim = 4
+    model = spec.compile()
+    dofs = model.joint(_TARGET).dofadr[0]
+    model.dof_damping[dofs : dofs + 3] = settings.object_damping[0]
+    model.dof_damping[dofs + 3 : dofs + 6] = settings.object_damping[1]
+    # The target rests on the table and on its neighbours: they must not push it about.
+    model.geom_contype[:], model.geom_conaffinity[:] = 1, 0
+    for g in range(model.ngeom):
+        body = model.geom_bodyid[g]
+        of_hand = body != model.body(_TARGET).id and body in _subtree(model, model.body(hand.base_body).id)
+        if of_hand:
+            model.geom_conaffinity[g] = 1
+    return model
+
+
+def _subtree(model: mujoco.MjModel, root: int) -> set[int]:
+    bodies = {root}
+    for body in range(root + 1, model.nbody):
+        if int(model.body_parentid[body]) in bodies:
+            bodies.add(body)
+    return bodies
