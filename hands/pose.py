@@ -51,8 +51,8 @@ class GraspPose:
     def matrix(self) -> Float[Tensor, "*b 4 4"]:
         """Return the base pose as homogeneous matrices."""
         top = torch.cat((self.rotation, self.translation[..., None]), dim=-1)
-        bottom = top.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*top.shape[:-2], 1, 4)
-        return torch.cat((top, bottom), dim=-2)
+        zeros, one = torch.zeros_like(top[..., :1, :3]), torch.ones_like(top[..., :1, 3:])
+        return torch.cat((top, torch.cat((zeros, one), dim=-1)), dim=-2)
 
     def transform(self, T: Float[Tensor, "*b 4 4"]) -> "GraspPose":
         """Return the same grasps in frame a, given ``T = T_a_b`` and poses in b; batch axes broadcast."""
