@@ -78,7 +78,7 @@ def compile_model(hand: HandModel, obj: ObjectModel, protocol: Protocol) -> mujo
     spec.option.noslip_iterations = protocol.noslip_iterations
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_GRAVITY
 
-    hand_spec = _hand_spec(hand)
+    hand_spec = mujoco.MjSpec.from_string(hand.mjcf, assets=dict(hand.assets))
     spec.assets = hand_spec.assets
     base = spec.worldbody.add_frame().attach_body(hand_spec.worldbody, HAND_PREFIX, "")
     base.add_freejoint(name="hand_freejoint")
@@ -111,19 +111,26 @@ def compile_model(hand: HandModel, obj: ObjectModel, protocol: Protocol) -> mujo
     return spec.compile()
 
 
-def _hand_spec(hand: HandModel) -> mujoco.MjSpec:
-    """Read the hand and move its base body into the origin."""
-    spec = mujoco.MjSpec.from_string(hand.mjcf, assets=dict(hand.assets))
-    if hand.base_body != "world":
-        body = spec.body(hand.base_body)
-        if body is None or body.parent != spec.worldbody:
-            raise ValueError(
-                f"Hand: base body '{hand.base_body}' must be a child of the world in its MJCF, which has "
-                f"{', '.join(b.name for b in spec.worldbody.bodies)}."
-            )
-        body.pos, body.quat = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)
-        body.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
-    return spec
+def base_offset(model: mujoco.MjModel, hand: HandModel) -> Float[np.ndarray, "7"]:
+    """Return the pose of the hand's base body in the world of its MJCF.
+
+    The protocol holds the hand by its MJCF's origin, as the source does; how far it gives way depends on that.
+
+    Raises:
+        ValueError: The base body does not hang on the world of the MJCF.
+    """
+    if hand.base_body == "world":
+        return np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
+    roots = {
+        model.body(i).name.removeprefix(HAND_PREFIX): i for i in np.flatnonzero(model.body_parentid == 1)
+    }
+    if hand.base_body not in roots:
+        raise ValueError(
+            f"Hand: base body '{hand.base_body}' must be a child of the world in its MJCF, "
+            f"which has {', '.join(roots)}."
+        )
+    body = roots[hand.base_body]
+    return np.concatenate([model.body_pos[body], model.body_quat[body]])
 
 
 def joint_addresses(model: mujoco.MjModel, hand: HandModel) -> Int[np.ndarray, "j"]:

@@ -39,6 +39,15 @@ def interpolate_pose(
     return np.concatenate([position, quat])
 
 
+def relocate(pose: Float[np.ndarray, "7"], offset: Float[np.ndarray, "7"]) -> Float[np.ndarray, "7"]:
+    """Return T_world_a for ``pose`` = T_world_b and ``offset`` = T_a_b."""
+    position, quat = np.empty(3), np.empty(4)
+    inverse_position, inverse_quat = np.empty(3), np.empty(4)
+    mujoco.mju_negPose(inverse_position, inverse_quat, offset[:3], offset[3:])
+    mujoco.mju_mulPose(position, quat, pose[:3], pose[3:], inverse_position, inverse_quat)
+    return np.concatenate([position, quat])
+
+
 def displacement(start: Float[np.ndarray, "7"], end: Float[np.ndarray, "7"]) -> tuple[float, float]:
     """Return how far (m) and by what angle (deg) a body moved; q and -q are the same rotation."""
     cosine = abs(float(start[3:] @ end[3:]))

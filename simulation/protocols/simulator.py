@@ -15,8 +15,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from simulation.protocols.contacts import ContactMetrics, ContactReader
-from simulation.protocols.model import HandModel, ObjectModel, actuator_map, compile_model, joint_addresses
-from simulation.protocols.motion import displacement, interpolate_pose, unit_pose
+from simulation.protocols.model import (
+    HandModel,
+    ObjectModel,
+    actuator_map,
+    base_offset,
+    compile_model,
+    joint_addresses,
+)
+from simulation.protocols.motion import displacement, interpolate_pose, relocate, unit_pose
 from simulation.protocols.protocol import Protocol
 from utils.records import ObjectRecord, Outcome
 
@@ -71,6 +78,7 @@ class GraspSimulator:
         self.model = compile_model(hand, object, protocol)
         self.data = mujoco.MjData(self.model)
         self.num_joints = len(hand.joint_names)
+        self._base_offset = base_offset(self.model, hand)
         self._joint_adr = joint_addresses(self.model, hand)
         self.contacts = ContactReader(self.model, hand, protocol)
         self._ctrl_from_qpos = actuator_map(self.model)[:, self._joint_adr - 7]
@@ -159,7 +167,7 @@ class GraspSimulator:
                 )
             if not np.isfinite(stage).all():
                 raise ValueError(f"A stage of a grasp must be finite, got {stage.tolist()}.")
-            stage[:7] = unit_pose("hand base", stage[:7])
+            stage[:7] = relocate(unit_pose("hand base", stage[:7]), self._base_offset)
             checked.append(stage)
         return checked
 

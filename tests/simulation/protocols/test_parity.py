@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from simulation.protocols import GraspSimulator
+from hands import load_hand
+from simulation.protocols import GraspSimulator, HandModel
 from simulation.protocols.contacts import ContactReader
+from simulation.protocols.motion import displacement, relocate, unit_pose
 from utils.records import Outcome
 
 METRICS = {
@@ -18,6 +21,7 @@ METRICS = {
     "contact_distance_m": "contact_dist",
     "contact_consistency_m": "contact_consis",
 }
+HAND = Path(__file__).parents[4] / "shared/data/dexgraspbench_reference/hand_leap/right_hand.xml"
 REJECTED = (Outcome.PREGRASP_PENETRATION, Outcome.SELF_PENETRATION)
 
 
@@ -102,6 +106,21 @@ def test_parity_on_all(reference) -> None:
     # The official code overlooks contacts that MuJoCo's broad phase skips; see the next test.
     for name in ("contact_links", "contact_distance_m", "contact_consistency_m"):
         assert len(found.metrics[name]) <= 0.16 * len(rows), report
+
+
+def test_loaded_hand_gives_the_same_verdicts(reference) -> None:
+    hand = load_hand(HAND, semantics="leap_right")
+    loaded = replace(reference, hand=HandModel.from_hand(hand), _compiled={})
+    # The reference places the MJCF's world; the loaded hand's base is its palm.
+    offset = np.array([0, 0, 0.1, 0, 1, 0, 0])
+    back = np.array([0, 0, 0.1, 0, -1, 0, 0])
+    for row in range(0, len(reference), 40):
+        *grasp, object_pose = reference.grasp(row)
+        palm = [np.concatenate([relocate(unit_pose("base", s[:7]), back), s[7:]]) for s in grasp]
+        again = relocate(palm[0][:7], offset)
+        np.testing.assert_allclose(displacement(unit_pose("base", grasp[0][:7]), again), 0, atol=1e-4)
+        verdict = loaded.simulator(row).run(*palm, object_pose, stop_at_failure=True)
+        assert verdict.success == reference.rows["official/corrected"][row], row
 
 
 class _NarrowBroadPhase(ContactReader):
