@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from utils.config import build, try_partial
 from utils.console import card, is_first_process, run_app, sentences, setup_logging
 from utils.run_card import closing, opening
-from utils.run_folder import last_checkpoint, step_of, write_run_folder
+from utils.run_folder import last_checkpoint, same_data, step_of, write_run_folder
 from utils.validate import validate
 
 
@@ -24,12 +24,14 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
         OmegaConf.set_readonly(cfg, True)
         run_dir = Path(cfg.run_dir)
         resume = None if cfg.dry_run else last_checkpoint(run_dir)
+        trainer, model, data = assemble(cfg)
         changed = write_run_folder(cfg, overrides) if is_first_process() and not cfg.dry_run else []
         setup_logging(None if cfg.dry_run else run_dir)
-        trainer, model, data = assemble(cfg)
+        data.setup("fit")
+        if not cfg.dry_run:
+            same_data(run_dir, data.frame, data.data_hash, write=is_first_process())
         if resume is None:
-            data.setup("fit")
-            batches = islice(data.train_dataloader(), cfg.normalizer_batches)
+            batches = islice(data.train_dataloader(), -(-cfg.normalizer_scenes // cfg.data.batch_size))
             model.fit_normalizer(batches, frame=data.frame, data_hash=data.data_hash)
     card(cfg.name, opening(cfg, model, trainer, overrides, step_of(resume), changed))
     start = time.monotonic()

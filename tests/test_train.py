@@ -41,7 +41,7 @@ TINY = [
     "trainer.val_check_interval=4",
     "trainer.log_every_n_steps=1",
     "callbacks.last.every_n_steps=100",
-    "normalizer_batches=2",
+    "normalizer_scenes=8",
     "model.anchor_reach=0.2",
 ]
 
@@ -113,9 +113,7 @@ def test_checkpoint_holds_plain_values_and_the_average(tiny: Callable[..., Any],
     assert any(not torch.equal(average[key], current[key]) for key in average)
 
 
-@pytest.mark.parametrize(
-    "first", [2, 5, 7]
-)
+@pytest.mark.parametrize("first", [2, 5, 7])
 def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     tiny: Callable[..., Any], tmp_path: Path, first: int
 ) -> None:

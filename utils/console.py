@@ -39,7 +39,7 @@ def setup_logging(run_dir: Path | None = None) -> None:
         handlers.append(file)
     logging.basicConfig(level=level, format="%(message)s", handlers=handlers, force=True)
     logging.captureWarnings(True)
-    # Advertisements and notices about our own choices.
+    # Lightning's advertisements and notices about our own choices.
     for package in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(package).setLevel(logging.WARNING)
         logging.getLogger(f"{package}.utilities.rank_zero").setLevel(logging.WARNING)

@@ -131,6 +131,23 @@ def write_run_folder(cfg: DictConfig, overrides: list[str]) -> list[str]:
     return changes
 
 
+def same_data(run_dir: Path, frame: str, data_hash: str, *, write: bool) -> None:
+    """Write which data the run is trained on into ``data.json``, or check that it is still the same.
+
+    Raises:
+        ValueError: the folder's checkpoint was trained on other data.
+    """
+    path = run_dir / "data.json"
+    now = {"frame": frame, "data_hash": data_hash}
+    if last_checkpoint(run_dir) and path.is_file() and (before := json.loads(path.read_text())) != now:
+        raise ValueError(
+            f"The run in {run_dir} was trained on data {before['data_hash'][:12]} in frame {before['frame']}; "
+            f"data.store now holds {data_hash[:12]} in frame {frame}. Restore the store, or take another run_dir."
+        )
+    if write:
+        path.write_text(json.dumps(now, indent=2) + "\n")
+
+
 def _leaves(node: object, prefix: str = "") -> dict[str, object]:
     if not isinstance(node, dict):
         return {prefix: node}

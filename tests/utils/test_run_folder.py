@@ -7,7 +7,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from utils.run_folder import changed_keys, git_state, last_checkpoint, run_id, step_of, write_run_folder
+from utils.run_folder import (
+    changed_keys,
+    git_state,
+    last_checkpoint,
+    run_id,
+    same_data,
+    step_of,
+    write_run_folder,
+)
 
 NOW, LATER = datetime(2026, 1, 2, 3, 4, 5), datetime(2026, 1, 2, 3, 4, 6)
 
@@ -71,3 +79,13 @@ def test_step_of_reads_the_checkpoint(tmp_path: Path) -> None:
 
 def test_git_state_outside_a_checkout(tmp_path: Path) -> None:
     assert git_state(tmp_path) == ("unknown", "")
+
+
+def test_a_run_is_not_continued_on_other_data(tmp_path: Path) -> None:
+    same_data(tmp_path, "tabletop", "aaaa", write=True)
+    same_data(tmp_path, "tabletop", "bbbb", write=True)  # nothing was trained yet
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    same_data(tmp_path, "tabletop", "bbbb", write=False)
+    with pytest.raises(ValueError, match=r"trained on data bbbb in frame tabletop; data\.store now holds cccc"):
+        same_data(tmp_path, "tabletop", "cccc", write=False)
