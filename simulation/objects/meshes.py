@@ -146,12 +146,12 @@ def _read_surface(file: Path) -> trimesh.Trimesh:
     mesh = trimesh.load_mesh(file, process=False)
     if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
         raise ValueError(f"Expected triangles in {file}, got an empty mesh. Export it again, with faces.")
-    mesh = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
-    mesh.merge_vertices()
     if not np.isfinite(mesh.vertices).all():
         raise ValueError(
             f"Expected finite vertices in {file}, got infinite or undefined ones. Export it again."
         )
+    mesh = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    mesh.merge_vertices()
     extent = float(np.ptp(mesh.vertices, axis=0).max())
     if extent > _MAX_EXTENT_M:
         raise ValueError(

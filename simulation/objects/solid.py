@@ -193,16 +193,15 @@ def superellipsoid(
     half: Float[np.ndarray, "3"], exponents: tuple[float, float], rings: int, sides: int
 ) -> Solid:
     """Return the convex superquadric with half axes ``half``; exponent 1 is round, towards 0 is square."""
-    u = np.linspace(-np.pi / 2, np.pi / 2, rings)[:, None]
+    # The poles are one point each, or they would be a ring of points that nearly coincide.
+    u = np.linspace(-np.pi / 2, np.pi / 2, rings)[1:-1, None]
     v = 2 * np.pi * np.arange(sides)[None, :] / sides
-    cu, su, cv, sv = (
-        np.sign(w) * np.abs(w) ** e
-        for w, e in (
-            (np.cos(u), exponents[0]),
-            (np.sin(u), exponents[0]),
-            (np.cos(v), exponents[1]),
-            (np.sin(v), exponents[1]),
-        )
-    )
-    points = np.stack(np.broadcast_arrays(half[0] * cu * cv, half[1] * cu * sv, half[2] * su), axis=-1)
-    return convex(points.reshape(-1, 3))
+    cu, su = _signed_power(np.cos(u), exponents[0]), _signed_power(np.sin(u), exponents[0])
+    cv, sv = _signed_power(np.cos(v), exponents[1]), _signed_power(np.sin(v), exponents[1])
+    sides_of_body = np.stack(np.broadcast_arrays(cu * cv, cu * sv, su), axis=-1).reshape(-1, 3)
+    return convex(half * np.vstack([sides_of_body, [[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]]]))
+
+
+def _signed_power(base: Float[np.ndarray, "*n"], exponent: float) -> Float[np.ndarray, "*n"]:
+    """Return the power of the magnitude with the sign of the base, zero where the base is rounding of zero."""
+    return np.where(np.abs(base) < 1e-12, 0.0, np.sign(base) * np.abs(base) ** exponent)
