@@ -45,30 +45,33 @@ class Item:
         return self.view.points[self.target_mask]
 
 
-def choose_items(items: Sequence[Item], *, max_items: int, per_object: int, seed: int) -> list[Item]:
-    """Choose items to judge: families in turn, objects within a family in turn, at most ``per_object`` of an object.
+def choose(labels: Sequence[tuple[str, str]], *, max_items: int, per_object: int, seed: int) -> list[int]:
+    """Choose among items labelled (family, object): families in turn, their objects in turn, then second items.
 
-    The choice depends on the items and the seed alone, and a larger ``max_items`` extends a smaller one.
+    The choice depends on labels and seed alone, and a larger ``max_items`` extends a smaller one.
+
+    Args:
+        labels: family and object of each item.
+        max_items: how many.
+        per_object: of one object at most.
+        seed: of the order.
 
     Raises:
-        ValueError: there are no items, or fewer than one is asked for.
+        ValueError: fewer than one item is asked for.
     """
-    if not items:
-        raise ValueError("There are no items to judge: the split has no object with points in view.")
     if max_items < 1 or per_object < 1:
         raise ValueError(f"max_items and per_object must be at least 1, got {max_items} and {per_object}.")
     rng = np.random.default_rng([seed, 0])
-    families: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
-    for item in items:
-        families[item.object.family][item.object.name].append(item)
+    families: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index, (family, name) in enumerate(labels):
+        families[family][name].append(index)
     queues = []
     for family in sorted(families):
         objects = families[family]
         names = [sorted(objects)[i] for i in rng.permutation(len(objects))]
-        views = {name: [objects[name][i] for i in rng.permutation(len(objects[name]))] for name in names}
-        # First one view of every object, then a second one, and so on.
-        rounds = range(min(per_object, max(len(v) for v in views.values())))
-        queues.append([views[name][turn] for turn in rounds for name in names if turn < len(views[name])])
-    longest = max(len(queue) for queue in queues)
-    dealt = [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
-    return dealt[:max_items]
+        shuffled = {name: [objects[name][i] for i in rng.permutation(len(objects[name]))] for name in names}
+        queues.append(
+            [shuffled[n][turn] for turn in range(per_object) for n in names if turn < len(shuffled[n])]
+        )
+    longest = max((len(queue) for queue in queues), default=0)
+    return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)][:max_items]

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -44,7 +44,7 @@ class Rows:
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
-    def from_json(cls, columns: dict[str, list[Any]]) -> Self:
+    def from_json(cls, columns: dict[str, list[Any]]) -> "Rows":
         """Read what ``to_json`` wrote."""
         values: dict[str, Any] = {}
         for f in fields(cls):

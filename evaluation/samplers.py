@@ -23,13 +23,17 @@ class Proposal:
 
 @runtime_checkable
 class GraspSampler(Protocol):
-    """A method under test.
+    """A method under test."""
 
-    ``name`` is its row in tables, ``given`` says what it knows of a test item.
-    """
+    @property
+    def name(self) -> str:
+        """Row in tables."""
+        ...
 
-    name: str
-    given: str
+    @property
+    def given(self) -> str:
+        """What it knows of a test item."""
+        ...
 
     def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
         """Return ``k`` grasps for each item, the same for the same items and seed."""

@@ -1,0 +1,115 @@
+"""How good a model is while it trains: its grasps for a few validation objects, put into physics every now and then."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from datasets import GraspStore
+from evaluation.items import Item
+from evaluation.judge import judge
+from evaluation.result import MethodResult
+from evaluation.samplers import ModelSampler
+from evaluation.stored import chosen_items
+from models import GraspModel
+
+_METRICS = ("success", "success_and_clear", "penetration_mm", "joint_spread_rad")
+
+
+class SimulatedSuccess(Callback):
+    """Log ``val/success`` and its companions at every validation; the best checkpoint is kept by it.
+
+    Items, noise and therefore the metric depend on the weights and ``seed`` alone. Must stand before the callback that
+    averages weights, so that it judges the averaged ones. One process simulates, all log its numbers.
+
+    Args:
+        store: store whose validation objects are used.
+        max_items: views of objects judged, at most one of each object.
+        min_points: visible points of the target from which an item is a fair question.
+        samples_per_item: grasps for each.
+        protocol: name of the physics test.
+        sampler: name of the sampler.
+        steps: function evaluations.
+        temperature: scale of the initial noise.
+        min_clearance_m: distance to table and neighbours from which a grasp counts as clear.
+        workers: processes of the simulation.
+        seed: of the choice of items and of the noise.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: str,
+        max_items: int,
+        min_points: int,
+        samples_per_item: int,
+        protocol: str,
+        sampler: str,
+        steps: int,
+        temperature: float,
+        min_clearance_m: float,
+        workers: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.store, self.max_items, self.samples_per_item = store, max_items, samples_per_item
+        self.min_points = min_points
+        self.protocol, self.sampler, self.steps, self.temperature = protocol, sampler, steps, temperature
+        self.min_clearance_m, self.workers, self.seed = min_clearance_m, workers, seed
+        self._items: Sequence[Item] = ()
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Judge the present weights."""
+        if trainer.sanity_checking:
+            return
+        values = self._measure(pl_module) if trainer.is_global_zero else {}
+        values = trainer.strategy.broadcast(values, src=0)
+        for name in _METRICS:
+            if (value := values[name]) is not None:
+                pl_module.log(
+                    f"val/{name}", value, prog_bar=name == "success", rank_zero_only=False, sync_dist=False
+                )
+
+    def _measure(self, module: Any) -> dict[str, float | None]:
+        was_training = module.training
+        module.eval()
+        with torch.no_grad():
+            result = self.judge(module)
+        module.train(was_training)
+        summary = result.summary()
+        return {
+            "success": summary["success"]["value"],
+            "success_and_clear": summary["success_and_clear"]["value"],
+            "penetration_mm": summary["penetration_mm"],
+            "joint_spread_rad": summary["diversity"]["joints_rad"],
+        }
+
+    def judge(self, module: Any) -> MethodResult:
+        """Put grasps of a module into physics."""
+        if not self._items:
+            chosen = {
+                "max_items": self.max_items,
+                "per_object": 1,
+                "min_points": self.min_points,
+                "seed": self.seed,
+            }
+            self._items = chosen_items(GraspStore(self.store), "val", **chosen)
+        sampler = ModelSampler(
+            model=GraspModel(module=module, cloud_settings=module.config["cloud"]),
+            sampler=self.sampler,
+            steps=self.steps,
+            temperature=self.temperature,
+            seed=self.seed,
+        )
+        return judge(
+            sampler,
+            self._items,
+            self.samples_per_item,
+            hand=copy.deepcopy(module.hand).cpu(),  # physics runs beside the device
+            protocol=self.protocol,
+            workers=self.workers,
+            min_clearance_m=self.min_clearance_m,
+        )

@@ -1,0 +1,39 @@
+"""What stands beside every number, so that it can be had again."""
+
+import hashlib
+import os
+import shlex
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from simulation.protocols import get_protocol
+from utils.run_folder import git_state, versions
+
+
+def provenance(*, seed: int, protocol: str, data: dict[str, str], model: dict[str, str]) -> dict[str, Any]:
+    """Return command, code, data, model, protocol and machine, ready for JSON."""
+    commit, difference = git_state()
+    state = (
+        ""
+        if not difference
+        else f" + uncommitted changes ({hashlib.sha256(difference.encode()).hexdigest()[:8]})"
+    )
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "commit": commit + state,
+        "seed": seed,
+        **{f"data {key}": value for key, value in data.items()},
+        **{f"model {key}": value for key, value in model.items()},
+        "protocol": f"{protocol} ({get_protocol(protocol).hash})",
+        "versions": versions(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "date": datetime.now().strftime("%Y-%m-%d %H:%M"),
+    }
+
+
+def file_hash(path: Path) -> str:
+    """Return the first 16 digits of a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,0 +1,242 @@
+"""What a test does from checkpoint to report: choose items, tune, sample, judge, compare, write."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from datasets import GraspStore
+from datasets.items import FRAME
+from datasets.schema import SPLITS
+from evaluation.baselines import generator_result
+from evaluation.gallery import gallery
+from evaluation.items import Item
+from evaluation.judge import judge
+from evaluation.pool import TrainingPool
+from evaluation.provenance import file_hash, provenance
+from evaluation.report import write_report
+from evaluation.result import MethodResult
+from evaluation.samplers import GraspSampler, ModelSampler
+from evaluation.stored import chosen_items, require_match, split_records
+from evaluation.tuning import read_tuning, tune_temperature, write_tuning
+from hands import Hand, load_hand
+from models import GraspModel, load_grasp_model
+from simulation.protocols import get_protocol
+from utils.config import build
+from utils.names import unknown_name
+
+Say = Callable[[str, int], Callable[[int], None]]  # (what begins, how many grasps) -> called with grasps done
+
+
+@dataclass(frozen=True)
+class ModelTest:
+    """A checkpoint and the store whose objects it is asked for."""
+
+    cfg: DictConfig
+    model: GraspModel
+    hand: Hand
+    run_dir: Path
+    store: GraspStore
+
+    @classmethod
+    def open(cls, cfg: DictConfig) -> "ModelTest":
+        """Load and check everything that ``config/test.yaml`` names.
+
+        Raises:
+            FileNotFoundError: checkpoint or store missing.
+            ValueError: they do not belong together, or a split, protocol or setting is unknown.
+        """
+        get_protocol(cfg.protocol)
+        if unknown := sorted(set(cfg.splits) - set(SPLITS)):
+            raise unknown_name("split", unknown[0], SPLITS)
+        checkpoint = Path(cfg.checkpoint)
+        model = load_grasp_model(checkpoint, device=cfg.device)
+        hand = load_hand(model.module.hand.name)
+        run_dir = run_folder(checkpoint)
+        require_match(model, checkpoint, FRAME)
+        store = GraspStore(trained_on(run_dir, checkpoint) if cfg.store is None else cfg.store, hand)
+        return cls(cfg, model, hand, run_dir, store)
+
+    @cached_property
+    def training_store(self) -> GraspStore:
+        """The store the model was trained on: what retrieval retrieves from, and where validation objects are.
+
+        A checkpoint that lies in no run folder is taken to be trained on the store it is tested on.
+        """
+        if not (self.run_dir / "config.yaml").is_file():
+            return self.store
+        return GraspStore(trained_on(self.run_dir, Path(self.cfg.checkpoint)), self.hand)
+
+    def judge(
+        self, sampler: GraspSampler, items: Sequence[Item], k: int, say: Say, **options: Any
+    ) -> MethodResult:
+        """Judge one method, by the configured protocol unless told otherwise."""
+        judged = len(items) * options.get("keep", k)
+        what = f"{sampler.name}, {items[0].split}"
+        settings = {"protocol": self.cfg.protocol, "min_clearance_m": self.cfg.min_clearance_m} | options
+        return judge(
+            sampler,
+            items,
+            k,
+            hand=self.hand,
+            workers=self.cfg.workers,
+            progress=say(what, judged),
+            **settings,
+        )
+
+    def sampler(self, temperature: float) -> ModelSampler:
+        """Return the model as a method under test."""
+        s = self.cfg.sampler
+        return ModelSampler(
+            model=self.model, sampler=s.name, steps=s.steps, temperature=temperature, seed=self.cfg.seed
+        )
+
+    def temperature(self, say: Say) -> tuple[float, str, dict[str, Any] | None]:
+        """Return the temperature, where it comes from, and the tuning if there was one."""
+        wanted = self.cfg.sampler.temperature
+        if wanted != "tuned":
+            return float(wanted), "given on the command line", None
+        cfg = self.cfg.tuning
+        settings = {
+            "checkpoint": file_hash(Path(self.cfg.checkpoint)),
+            "data": self.model.module.denoiser.normalizer.data_hash,
+            "sampler": [self.cfg.sampler.name, self.cfg.sampler.steps],
+            "tuning": OmegaConf.to_container(cfg),
+            "seed": self.cfg.seed,
+        }
+        tuning = read_tuning(self.run_dir, settings)
+        if tuning is None:
+            items = self.items("val", self.training_store, cfg.max_items)
+            tuning = tune_temperature(
+                lambda t: self.judge(
+                    self.sampler(t), items, cfg.samples_per_item, say, protocol=cfg.protocol
+                ),
+                list(cfg.temperatures),
+            )
+            write_tuning(self.run_dir, tuning, settings)
+        return tuning["temperature"], "tuned on validation objects", tuning
+
+    def items(self, split: str, store: GraspStore, count: int) -> list[Item]:
+        """Choose the items of a split."""
+        cfg = self.cfg
+        settings = {"per_object": cfg.per_object, "min_points": cfg.min_points, "seed": cfg.seed}
+        return chosen_items(store, split, max_items=count, **settings)
+
+    def baselines(self) -> list[GraspSampler]:
+        """Build the methods to compare with, on the training objects."""
+        if not self.cfg.baselines:
+            return []
+        pool = TrainingPool.from_records(split_records(self.training_store, "train"))
+        known = {"pool": pool, "seed": self.cfg.seed, "hand": self.hand}
+        return [build_baseline(entry, known) for entry in self.cfg.baselines.values()]
+
+    def run(self, say: Say) -> dict[str, Any]:
+        """Judge model and baselines on every split; write results.json, grasps.npz, report.html; return the results."""
+        cfg = self.cfg
+        temperature, source, tuning = self.temperature(say)
+        model, baselines = self.sampler(temperature), self.baselines()
+        results: list[MethodResult] = []
+        sections: dict[str, Any] = {}
+        for split in cfg.splits:
+            items = self.items(split, self.store, cfg.max_items)
+            judged = self.judge(model, items, cfg.samples_per_item, say)
+            results.append(judged)
+            sections |= gallery(judged, items, self.hand, cfg.pictures)
+            if cfg.top is not None:
+                few = items[: cfg.top.max_items]
+                results.append(self.judge(model, few, cfg.top.samples, say, keep=cfg.top.keep))
+            results += [self.judge(baseline, items, cfg.samples_per_item, say) for baseline in baselines]
+            if cfg.generator:
+                results.append(generator_result(split_records(self.store, split), split, cfg.min_clearance_m))
+        document = {
+            "provenance": self._provenance(temperature, source, results),
+            "methods": [result.to_json() for result in results],
+            "tuning": tuning,
+        }
+        self._write(document, results, sections)
+        return document
+
+    @property
+    def output(self) -> Path:
+        """Folder of the results."""
+        return Path(self.cfg.output) if self.cfg.output is not None else self.run_dir
+
+    def _provenance(self, temperature: float, source: str, results: Sequence[MethodResult]) -> dict[str, Any]:
+        cfg = self.cfg
+        objects = sum(len(set(r.rows.object_name)) for r in results if r.method == "model")
+        grasps = sum(len(r.rows) for r in results if r.method == "model")
+        facts = provenance(
+            seed=cfg.seed,
+            protocol=cfg.protocol,
+            data={"store": str(self.store.path), "hash": self.store.content_hash},
+            model={
+                "checkpoint": f"{cfg.checkpoint} ({file_hash(Path(cfg.checkpoint))})",
+                "sampler": f"{cfg.sampler.name}, {cfg.sampler.steps} steps",
+                "temperature": f"{temperature:g}, {source}",
+                "hand": self.hand.name,
+            },
+        )
+        return {
+            "title": f"Grasps of {self.run_dir.name} in simulation",
+            "sentence": (
+                f"{grasps} grasps of {objects} objects it was not trained on, each from the partial cloud of one view, "
+                f"put through protocol {cfg.protocol}, beside methods that do not learn."
+            ),
+            "shown_by_family": ["model", "nearest training view"],
+            **facts,
+            "config": OmegaConf.to_container(cfg, resolve=True),
+        }
+
+    def _write(
+        self, document: dict[str, Any], results: Sequence[MethodResult], sections: dict[str, Any]
+    ) -> None:
+        self.output.mkdir(parents=True, exist_ok=True)
+        (self.output / "results.json").write_text(json.dumps(document) + "\n")
+        arrays: dict[str, Any] = {
+            f"{r.split}/{name}": values
+            for r in results
+            if r.method == "model"
+            for name, values in {
+                "item": r.rows.item,
+                "success": r.rows.success,
+                "hand_pose": r.grasps.hand_pose,
+                "pregrasp_qpos": r.grasps.pregrasp_qpos,
+                "squeeze_qpos": r.grasps.squeeze_qpos,
+            }.items()
+        }
+        np.savez_compressed(self.output / "grasps.npz", **arrays)
+        write_report(document, sections, self.output / "report.html")
+
+
+def run_folder(checkpoint: Path) -> Path:
+    """Return the folder of the run that wrote a checkpoint."""
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+
+
+def trained_on(run_dir: Path, checkpoint: Path) -> Path:
+    """Return the store a run was trained on.
+
+    Raises:
+        FileNotFoundError: the run folder does not say.
+    """
+    config = run_dir / "config.yaml"
+    if not config.is_file():
+        raise FileNotFoundError(
+            f"{checkpoint} lies in no run folder ({config} is missing), so its store is unknown. Pass store=<file>."
+        )
+    return Path(str(OmegaConf.select(OmegaConf.load(config), "data.store", throw_on_missing=True)))
+
+
+def build_baseline(entry: DictConfig, known: dict[str, Any]) -> GraspSampler:
+    """Build a baseline with those of the known values that its constructor takes."""
+    import inspect
+
+    from hydra.utils import get_class
+
+    takes = inspect.signature(get_class(entry._target_)).parameters
+    return build(entry, **{key: value for key, value in known.items() if key in takes})

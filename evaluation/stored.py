@@ -1,0 +1,76 @@
+"""How the judge reads a store: items of a split, whole scene records, and whether store and model belong together."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from datasets import GraspStore
+from evaluation.items import Item, choose
+from models import GraspModel
+from utils.records import SceneRecord
+
+
+def chosen_items(
+    store: GraspStore, split: str, *, max_items: int, per_object: int, min_points: int, seed: int
+) -> list[Item]:
+    """Choose items of a split and read them; see :func:`~evaluation.items.choose`.
+
+    Args:
+        store: where they are.
+        split: which objects.
+        max_items: how many.
+        per_object: of one object at most.
+        min_points: visible points of the target from which an item is a fair question.
+        seed: of the choice.
+
+    Raises:
+        ValueError: no such split, or nothing in it.
+    """
+    found = store.items(split, min_points=min_points, require_success=False)
+    if not found:
+        raise ValueError(
+            f"{store.path} has no item in split {split} (targets with at least {min_points} visible points). "
+            f"Generate more scenes, or pass splits=[...] without {split}."
+        )
+    labels = []
+    for item in found:
+        row = int(store.scene_objects(item.scene)[item.target])
+        labels.append((store.object_families[row], store.object_names[row]))
+    picked = choose(labels, max_items=max_items, per_object=per_object, seed=seed)
+    return [
+        Item(
+            index=found[i].index,
+            split=split,
+            scene=store.scene(found[i].scene),
+            target=found[i].target,
+            view=store.view(found[i].view),
+        )
+        for i in picked
+    ]
+
+
+def split_records(store: GraspStore, split: str) -> Iterator[SceneRecord]:
+    """Read the scenes of a split, one after the other."""
+    for scene in range(store.num_scenes):
+        if store.split_of(scene) == split:
+            yield SceneRecord(
+                index=scene,
+                split=split,
+                seed=int(store.attributes["seed"]),
+                scene=store.scene(scene),
+                views=tuple(store.view(row) for row in store.scene_views(scene)),
+                judged=tuple(store.judged(scene, i) for i in range(len(store.scene_objects(scene)))),
+            )
+
+
+def require_match(model: GraspModel, checkpoint: Path, frame: str) -> None:
+    """Make sure that a model's grasps mean the same in a store.
+
+    Raises:
+        ValueError: another frame. Another hand is refused when the store is opened.
+    """
+    trained = model.module.denoiser.normalizer.frame
+    if trained != frame:
+        raise ValueError(
+            f"{checkpoint} was trained on poses in frame '{trained}', this program reads stores in frame '{frame}'. "
+            "Use a checkpoint of that frame, or train one with: python train_lightning.py"
+        )

@@ -1,0 +1,75 @@
+"""Test a grasp model in physics beside the baselines; ``--help`` lists the overrides one needs most."""
+
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from utils.console import console, run_app, sentences, setup_logging
+
+
+def test(cfg: DictConfig) -> dict[str, Any]:
+    """Judge the checkpoint that ``cfg`` names; return what results.json holds."""
+    from evaluation.run import ModelTest  # here, because it takes seconds that --help should not
+
+    setup_logging()
+    with sentences():
+        job = ModelTest.open(cfg)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console) as progress:
+
+            def say(what: str, total: int) -> Any:
+                task = progress.add_task(what, total=total)
+                return lambda done: progress.advance(task, done)
+
+            document = job.run(say)
+    console.print(table(document))
+    if document["tuning"]:
+        console.print(document["tuning"]["sentence"])
+    console.print(
+        f"report   {job.output / 'report.html'}\nresults  {job.output / 'results.json'}", soft_wrap=True
+    )
+    return document
+
+
+def table(document: dict[str, Any]) -> Table:
+    """Return success of every method on every split."""
+    from evaluation.charts import percent
+
+    methods = document["methods"]
+    splits = list(dict.fromkeys(entry["split"] for entry in methods))
+    found = {(entry["method"], entry["split"]): entry["summary"] for entry in methods}
+    view = Table(title="success in simulation with 95 % interval (below: over objects)", title_justify="left")
+    view.add_column("method")
+    for split in splits:
+        view.add_column(split)
+        view.add_column("and clear")
+    for name in dict.fromkeys(entry["method"] for entry in methods):
+        cells = []
+        for split in splits:
+            summary = found.get((name, split))
+            cells += (
+                [both(summary["success"]), percent(summary["success_and_clear"])] if summary else ["-", "-"]
+            )
+        view.add_row(name, *cells, style="bold" if name.startswith("model") else "")
+    return view
+
+
+def both(rate: dict[str, Any]) -> str:
+    """Write a rate with its interval, and the one over objects below."""
+    from evaluation.charts import percent
+
+    low, high = rate["by_object95"]
+    return f"{percent(rate)}\n       ({100 * low:.1f}, {100 * high:.1f})"
+
+
+@hydra.main(version_base="1.3", config_path="config", config_name="test")
+def main(cfg: DictConfig) -> None:
+    """Test with the configuration composed from ``config/test.yaml`` and the command line."""
+    test(cfg)
+
+
+if __name__ == "__main__":
+    run_app(main, "test")
