@@ -6,8 +6,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from hands import Hand
 from simulation.protocols import HandModel
+from simulation.synthesis.base import Target
 from utils.records import Scene
 
 _TARGET = "closing_target"
@@ -21,8 +21,7 @@ class ClosingSettings:
     steps: int
     steps_per_update: int
     torque_nm: float
-    rate_rad_s: tuple[float, float]
-    rate_sigma: float
+    rate_rad_s: float
     friction: tuple[float, float]
     object_damping: tuple[float, float]
     obstacle_margin_m: float
@@ -41,15 +40,14 @@ class Closed:
 class Closer:
     """One hand before one target of a scene, compiled once; every other object and the table stand still."""
 
-    def __init__(
-        self, hand: Hand, model: HandModel, scene: Scene, target: int, settings: ClosingSettings
-    ) -> None:
+    def __init__(self, target: Target, settings: ClosingSettings) -> None:
         self.settings = settings
-        self.model = _compile(model, scene, target, settings)
+        hand, model = target.hand, target.model
+        self.model = _compile(model, target.scene, target.index, settings)
         self.data = mujoco.MjData(self.model)
         self._base = self.model.body(model.base_body).id
         self._target = self.model.body(_TARGET).id
-        self._T_target = scene.T_world_object[target]
+        self._T_target = target.scene.T_world_object[target.index]
         joints = [self.model.joint(name) for name in model.joint_names]
         self._qpos_adr = np.array([joint.qposadr[0] for joint in joints])
         self._dof_adr = np.array([joint.dofadr[0] for joint in joints])
@@ -57,26 +55,25 @@ class Closer:
         self._actuator = self._actuator_of_joint([joint.id for joint in joints])
         self._limits = hand.joint_limits.numpy().astype(float)
         self._lead = settings.torque_nm / self.model.actuator_gainprm[self._actuator, 0]
-        self._flexion = hand.flexion_sign.numpy().astype(float)
         self._finger_of_body = np.full(self.model.nbody, -1)
         for f, name in enumerate(hand.finger_names):
             for body in hand.finger_bodies[name]:
                 self._finger_of_body[self.model.body(body).id] = f
-        self._finger_of_joint = self._finger_of_body[self.model.jnt_bodyid[[joint.id for joint in joints]]]
         self.num_fingers = len(hand.finger_names)
 
     def close(
-        self, T_world_base: Float[np.ndarray, "4 4"], qpos: Float[np.ndarray, "j"], rng: np.random.Generator
+        self,
+        T_world_base: Float[np.ndarray, "4 4"],
+        qpos: Float[np.ndarray, "j"],
+        rates: Float[np.ndarray, "j"],
     ) -> Closed:
-        """Close the fingers from an open hand: each at its own rate, until time is up or all stand still."""
+        """Close the fingers from an open hand, each joint at its relative rate, until time is up or all stand still."""
         s, model, data = self.settings, self.model, self.data
-        rates = rng.uniform(*s.rate_rad_s, size=self.num_fingers)[self._finger_of_joint]
-        rates = rates * np.exp(s.rate_sigma * rng.normal(size=len(rates))) * self._flexion
         self._start(T_world_base, qpos)
         wanted, ctrl = qpos.copy(), qpos.copy()
         step = s.steps_per_update
         for done in range(0, s.steps, step):
-            wanted = wanted + rates * (s.timestep_s * step)
+            wanted = wanted + rates * (s.rate_rad_s * s.timestep_s * step)
             now = data.qpos[self._qpos_adr]
             ctrl = np.clip(wanted, now - self._lead, now + self._lead)
             ctrl = np.clip(ctrl, self._limits[:, 0], self._limits[:, 1])

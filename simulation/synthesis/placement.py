@@ -9,19 +9,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from hands import GraspPose, Hand
-from simulation.collision import Balls, HandBalls, SceneDistance
+from hands import Hand
+from hands.energies import contact_weights, force_closure
+from simulation.collision import Balls
+from simulation.synthesis.base import Target, prepare
 from utils.records import Scene
 from utils.sdf import sample_surface
 
 # Backing off is repeated this often; the spheres nearest at first are the only ones looked at in between.
 _STEPS = 6
 _NEAREST = 48
-# Points looked at between the thumb's tip and each other fingertip.
-_BETWEEN = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,15 @@ class PlacementSettings:
     flexion_sigma_rad: float
     spread_sigma_rad: float
     thumb_sigma_rad: float
+    curl: tuple[float, float]
+    rate_sigma: float
     clearance_m: float
     oversampling: int
+    closing_steps: int
+    closing_step_rad: float
+    touch_m: float
+    torque_length_m: float
+    max_promise: float
 
 
 class Placements(NamedTuple):
@@ -46,47 +53,61 @@ class Placements(NamedTuple):
 
     T_world_base: Float[Tensor, "n 4 4"]
     qpos: Float[Tensor, "n j"]
+    rates: Float[Tensor, "n j"]  # of closing, relative to the fastest joints
+    promise: Float[Tensor, "n"]
 
 
 def initial_palm_poses(
     hand: Hand, scene: Scene, target: int, n: int, rng: np.random.Generator, settings: PlacementSettings
 ) -> Float[np.ndarray, "n 4 4"]:
     """Return poses of the hand base at which closing may start; fewer than ``n`` where the target is hard to reach."""
-    placer = Placer(hand, SceneDistance(scene, target), scene, target, settings)
+    placer = Placer(prepare(hand, scene, target), settings)
     return placer.draw(n, rng).T_world_base.numpy().astype(np.float64)
 
 
 class Placer:
     """Draws start poses for one target of one scene."""
 
-    def __init__(
-        self, hand: Hand, distance: SceneDistance, scene: Scene, target: int, settings: PlacementSettings
-    ) -> None:
-        self.hand, self.settings, self.distance = hand, settings, distance
-        self.balls = HandBalls(hand)
-        self._record, self._T = scene.objects[target], scene.T_world_object[target]
-        thumb = hand.finger_names.index(hand.thumb)
-        self._fingers = [thumb, *(i for i in range(len(hand.finger_names)) if i != thumb)]
-        self._sigma = self._joint_sigma()
+    def __init__(self, target: Target, settings: PlacementSettings) -> None:
+        self.settings = settings
+        self.hand, self.distance, self.balls = target.hand, target.distance, target.balls
+        hand = self.hand
+        self._record = target.scene.objects[target.index]
+        self._T = target.scene.T_world_object[target.index]
+        self._finger_names = list(hand.finger_names)
+        finger_of_body = np.full(len(hand.body_names), -1)
+        for f, name in enumerate(self._finger_names):
+            for body in hand.finger_bodies[name][1:]:
+                finger_of_body[hand.body_names.index(body)] = f
+        of_ball = finger_of_body[hand.collision_spheres.bodies.numpy()]
+        self._finger_balls = torch.as_tensor(np.flatnonzero(of_ball >= 0))
+        self._finger_of_ball = torch.as_tensor(of_ball[of_ball >= 0])
+        self._finger_radii = hand.collision_spheres.radii[self._finger_balls]
+        self._sigma, self._leads = self._joint_sigma(), self._leading_joints()
 
     @torch.no_grad()
     def draw(self, n: int, rng: np.random.Generator) -> Placements:
         """Return up to ``n`` start poses, those with most fingers opposing the thumb across the target first."""
         m = n * self.settings.oversampling
-        T, qpos = self._aim(m, rng), self._preshape(m, rng)
+        T = self._aim(m, rng)
+        m = len(T)
+        qpos, rates = self._preshape(m, rng), self._rates(m, rng)
         base = self.balls.base(qpos)
         direction = -(T[:, :3, :3] @ self.hand.palm_direction)
         T, moved = self._above_table(T, base, direction)
         kept = moved <= self.settings.max_standoff_m
-        T, qpos, base, direction, moved = (x[kept] for x in (T, qpos, base, direction, moved))
+        T, qpos, rates, base, direction, moved = (x[kept] for x in (T, qpos, rates, base, direction, moved))
         T, moved = self._clear_of_target(T, base, direction, moved)
         centres = base @ T[:, :3, :3].mT + T[:, None, :3, 3]
         kept = moved <= self.settings.max_standoff_m
         if len(centres):
             kept = kept & (self.distance.clearance(Balls(centres, self.balls.radii)) >= self.settings.clearance_m)
-        T, qpos = T[kept], qpos[kept]
-        order = torch.argsort(-self._opposition(T, qpos), stable=True)[:n]
-        return Placements(T[order], qpos[order])
+        T, qpos, rates = T[kept], qpos[kept], rates[kept]
+        if not len(T):
+            return Placements(T, qpos, rates, torch.zeros(0))
+        promise, others = self._promise(T, qpos, rates)
+        order = torch.argsort(promise, stable=True)[: min(n, int((promise <= self.settings.max_promise).sum()))]
+        return Placements(T[order], qpos[order], rates[order], promise[order])
 
     def _aim(self, m: int, rng: np.random.Generator) -> Float[Tensor, "m 4 4"]:
         """Draw base poses whose palm centre is at the standoff from a surface point and looks at it."""
@@ -119,6 +140,24 @@ class Placer:
         opening = rng.uniform(*self.settings.opening_rad, size=(m, 1))
         qpos = self.hand.rest_qpos.numpy() - opening * sign + self._sigma * rng.normal(size=(m, len(sign)))
         return torch.as_tensor(qpos.clip(limits[:, 0], limits[:, 1]), dtype=torch.float32)
+
+    def _rates(self, m: int, rng: np.random.Generator) -> Float[Tensor, "m j"]:
+        """Draw how fast each joint closes: the base of each finger leads, the rest curl by one common share."""
+        s, sign = self.settings, self.hand.flexion_sign.numpy()
+        curl = rng.uniform(*s.curl, size=(m, 1))
+        rates = np.where(self._leads, 1.0, curl) * np.exp(s.rate_sigma * rng.normal(size=(m, len(sign))))
+        return torch.as_tensor(rates * sign, dtype=torch.float32)
+
+    def _leading_joints(self) -> Bool[np.ndarray, "j"]:
+        """Return which joints are the first of their finger that close it."""
+        hand = self.hand
+        joint_of_body = {b.name: b.joint.name for b in hand.description.bodies if b.joint is not None}
+        sign = dict(zip(hand.joint_names, hand.flexion_sign.tolist(), strict=True))
+        leads = []
+        for bodies in hand.finger_bodies.values():
+            closing = [joint_of_body[b] for b in bodies if b in joint_of_body and sign[joint_of_body[b]] != 0]
+            leads += closing[:1]
+        return np.isin(hand.joint_names, leads)
 
     def _joint_sigma(self) -> Float[np.ndarray, "j"]:
         s, hand = self.settings, self.hand
@@ -167,15 +206,49 @@ class Placer:
         least = (self.distance.target(rotated + T[:, None, :3, 3]) - radii).amin(-1)
         return T, torch.where(least >= 0, moved, torch.inf)
 
-    def _opposition(self, T: Float[Tensor, "m 4 4"], qpos: Float[Tensor, "m j"]) -> Float[Tensor, "m"]:
-        """Count the fingers between which and the thumb the target lies."""
-        points, _ = self.hand.contact_candidates(GraspPose.from_matrix(T, qpos))
-        finger = self.hand.contact_finger
-        tips = torch.stack([points[:, finger == f].mean(1) for f in self._fingers], dim=1)
-        share = torch.linspace(0, 1, _BETWEEN + 2)[1:-1, None]
-        between = tips[:, :1, None] * (1 - share) + tips[:, 1:, None] * share  # (m fingers samples 3)
-        inside = (self.distance.target(between.flatten(1, 2)) < 0).unflatten(1, between.shape[1:3])
-        return inside.any(-1).float().sum(-1)
+    def _promise(
+        self, T: Float[Tensor, "m 4 4"], qpos: Float[Tensor, "m j"], rates: Float[Tensor, "m j"]
+    ) -> tuple[Float[Tensor, "m"], Float[Tensor, "m"]]:
+        """Close the fingers until each touches, and return how unbalanced the contacts are, 0 at best.
+
+        Infinite where the thumb or all other fingers never touch, or only where the table is in the way.
+        """
+        s, hand = self.settings, self.hand
+        steps = torch.arange(s.closing_steps) * s.closing_step_rad
+        closing = qpos[:, None] + steps[:, None] * rates[:, None]
+        closing = closing.clamp(hand.joint_limits[:, 0], hand.joint_limits[:, 1])
+        rotation, translation = T[:, None, :3, :3], T[:, None, None, :3, 3]
+        centres = self.balls.base(closing)[..., self._finger_balls, :] @ rotation.mT + translation
+        gap, normal = self.distance.target_with_normal(centres)
+        gap = gap - self._finger_radii
+        depth = torch.full((len(T), len(self._finger_names)), torch.inf)
+        points = torch.zeros(len(T), len(self._finger_names), 3)
+        normals = torch.zeros_like(points)
+        for f in range(len(self._finger_names)):
+            own = self._finger_of_ball == f
+            least, ball = gap[..., own].min(-1)  # (m steps)
+            touches = least < s.touch_m
+            if self.distance.table:
+                low = (centres[..., own, 2] - self._finger_radii[own]).amin(-1) < s.clearance_m
+                touches &= low.cumsum(1) == 0
+            first = touches.float().argmax(1)
+            at = torch.arange(len(T)), first
+            ball = ball[at]
+            points[:, f] = centres[..., own, :][at][torch.arange(len(T)), ball]
+            normals[:, f] = normal[..., own, :][at][torch.arange(len(T)), ball]
+            depth[:, f] = torch.where(touches.any(1), 0.0, torch.inf)
+        touching = depth == 0
+        thumb = self._finger_names.index(hand.thumb)
+        weights = contact_weights(torch.arange(len(self._finger_names)), thumb, touching)
+        wrench = force_closure(
+            points,
+            normals,
+            weights,
+            origin=torch.as_tensor(self._T[:3, 3], dtype=torch.float32),
+            torque_length_m=s.torque_length_m,
+        )
+        others = touching.sum(1) - touching[:, thumb].long()
+        return torch.where(touching[:, thumb] & (others > 0), wrench, torch.inf), others
 
 
 def _back_off(

@@ -1,0 +1,72 @@
+"""How one object of a scene gets its grasps: propose and judge in batches until there are enough."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hands import Hand
+from simulation.protocols import get_protocol
+from simulation.synthesis.base import Synthesis, prepare
+from simulation.synthesis.judging import Judge, QualitySettings, RobustnessSettings, concatenate, select
+from utils.records import JudgedGrasps, Scene
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraspSettings:
+    """How many grasps an object gets and how they are judged; ``config/generate.yaml`` explains each number."""
+
+    successes: int
+    max_attempts: int
+    batch: int
+    protocol: str
+    max_failures_per_success: float | None
+    quality: QualitySettings
+    robustness: RobustnessSettings
+
+
+@dataclass(frozen=True)
+class Synthesised:
+    """The judged grasps of one object, and what they cost."""
+
+    judged: JudgedGrasps
+    attempts: int  # grasps proposed, those dropped as unfit included
+    unfit: int
+
+
+def synthesise(
+    hand: Hand,
+    scene: Scene,
+    index: int,
+    method: Synthesis,
+    settings: GraspSettings,
+    rng: np.random.Generator,
+) -> Synthesised:
+    """Make and judge grasps of one object of a scene until enough succeed or the attempts are used up."""
+    target = prepare(hand, scene, index)
+    judge = Judge(target, get_protocol(settings.protocol), settings.quality)
+    proposer = method.proposer(target)
+    parts: list[JudgedGrasps] = []
+    asked = attempts = unfit = successes = 0
+    while successes < settings.successes and asked < settings.max_attempts:
+        batch = min(settings.batch, settings.max_attempts - asked)
+        asked += batch
+        candidates = proposer.propose(batch, rng)
+        fit = judge.fit(candidates)
+        attempts += len(candidates.grasps)
+        unfit += len(candidates.grasps) - len(fit.grasps)
+        judged = judge.judge(fit.grasps)
+        successes += int(judged.success.sum())
+        parts.append(judge.with_robustness(judged, settings.robustness, rng))
+    return Synthesised(_cap_failures(concatenate(parts), settings.max_failures_per_success, rng), attempts, unfit)
+
+
+def _cap_failures(judged: JudgedGrasps, ratio: float | None, rng: np.random.Generator) -> JudgedGrasps:
+    """Drop random failures beyond a number per success; an object without success keeps as many as one would allow."""
+    if ratio is None:
+        return judged
+    failures = np.flatnonzero(~judged.success)
+    most = round(ratio * max(1, int(judged.success.sum())))
+    if len(failures) <= most:
+        return judged
+    kept = np.concatenate([np.flatnonzero(judged.success), rng.permutation(failures)[:most]])
+    return select(judged, np.sort(kept))
