@@ -1,7 +1,7 @@
 """How any cloud becomes a network's input: cropped around the target and put in stratified farthest-point order."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from utils.points import farthest_point_order_numpy
 
@@ -47,3 +47,24 @@ def arrange_cloud(
     rest = rest[farthest_point_order_numpy(rest, min(len(rest), num_points))] if len(rest) else rest
     order, is_target = stratified_order(len(target), len(rest), num_points, target_share)
     return np.concatenate([target, rest])[order], is_target
+
+
+def arrange_blocks(
+    points: Float[np.ndarray, "n 3"],
+    instance: UInt8[np.ndarray, "n"],
+    target: int,
+    *,
+    num_points: int,
+    target_share: float,
+    crop_radius: float,
+) -> tuple[Float[np.ndarray, "m 3"], Bool[np.ndarray, "m"]]:
+    """Arrange a cloud whose instances are blocks in farthest-point order already: nothing is searched, only merged."""
+    on_target = instance == target
+    near = np.linalg.norm(points - points[on_target].mean(0), axis=-1) <= crop_radius
+    own, rest = points[on_target], points[~on_target & near]
+    # The k-th points of the other blocks stand together, so that a prefix of the rest is fair to all of them.
+    kinds = instance[~on_target & near]
+    rank = np.concatenate([np.arange(c) / c for c in np.bincount(kinds) if c]) if len(kinds) else np.zeros(0)
+    rest = rest[np.argsort(rank, kind="stable")]
+    order, is_target = stratified_order(len(own), len(rest), num_points, target_share)
+    return np.concatenate([own, rest])[order], is_target

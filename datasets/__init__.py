@@ -1,0 +1,7 @@
+"""What the network reads: the grasp store, items, sampling, and the Lightning data module."""
+
+from datasets.data_module import GraspDataModule
+from datasets.store import GraspStore, StoreItem
+from datasets.writer import StoreWriter
+
+__all__ = ["GraspDataModule", "GraspStore", "StoreItem", "StoreWriter"]

@@ -1,0 +1,197 @@
+"""The store as Lightning reads it: typed batches, the same whatever the number of workers and processes."""
+
+import os
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from datasets.grasp_sampling import Strategy
+from datasets.items import FRAME, ItemSettings, build_item
+from datasets.sampler import EpochBatchSampler
+from datasets.store import GraspStore, StoreItem
+from hands import load_hand
+from utils.batch import GraspBatch
+from utils.records import JudgedGrasps, View
+from utils.resources import workers_per_process
+
+
+class ItemDataset(Dataset[dict[str, Any]]):
+    """Items of one split; an index is (epoch, item), and with the seed decides every random choice."""
+
+    def __init__(
+        self, store: GraspStore, items: list[StoreItem], settings: ItemSettings, *, augment: bool, seed: int
+    ) -> None:
+        self.store, self.items, self.settings = store, items, settings
+        self.augment, self.seed = augment, seed
+        self._views: dict[int, View] = {}
+        self._judged: dict[tuple[int, int], JudgedGrasps] = {}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: tuple[int, int]) -> dict[str, Any]:
+        """Build an item."""
+        epoch, position = index
+        item = self.items[position]
+        # Decoded once per process: a thousand views are about 50 MB.
+        if item.view not in self._views:
+            self._views[item.view] = self.store.view(item.view)
+        key = (item.scene, item.target)
+        if key not in self._judged:
+            self._judged[key] = self.store.judged(*key)
+        rng = np.random.default_rng([self.seed, epoch, item.index])
+        arrays: dict[str, Any] = build_item(
+            self._views[item.view], item.target, self._judged[key], self.settings, self.augment, rng
+        )
+        row = int(self.store.scene_objects(item.scene)[item.target])
+        return arrays | {"object_name": self.store.object_names[row], "item_index": item.index}
+
+
+def collate(items: list[dict[str, Any]]) -> GraspBatch:
+    """Stack items into a batch."""
+
+    def column(name: str) -> Any:
+        values = [item[name] for item in items]
+        return torch.from_numpy(np.stack(values)) if isinstance(values[0], np.ndarray) else tuple(values)
+
+    return GraspBatch.from_dict({name: column(name) for name in items[0]})
+
+
+class GraspDataModule(pl.LightningDataModule):
+    """Serves a store.
+
+    Args:
+        store: path of the store.
+        hand: name of the hand it must belong to.
+        batch_size: scenes per process and step.
+        num_points: points of a cloud.
+        target_share: share of the target's points in every prefix of a cloud.
+        crop_radius: points further from the target's visible centroid are left out (m).
+        min_points: items whose target shows fewer points are left out.
+        num_grasps: successful grasps per item.
+        num_failures: failed grasps per item, behind the successful ones.
+        grasp_strategy: how grasps are drawn, see :mod:`datasets.grasp_sampling`.
+        min_robustness: successes whose measured robustness is below are not drawn.
+        yaw: turn training items about the vertical at random.
+        jitter_m: standard deviation of noise added to training points (m).
+        num_workers: loading processes per training process, or ``auto``.
+        seed: of order and choices.
+    """
+
+    frame = FRAME
+
+    def __init__(
+        self,
+        *,
+        store: str,
+        hand: str,
+        batch_size: int,
+        num_points: int,
+        target_share: float,
+        crop_radius: float,
+        min_points: int,
+        num_grasps: int,
+        num_failures: int,
+        grasp_strategy: Strategy,
+        min_robustness: float,
+        yaw: bool,
+        jitter_m: float,
+        num_workers: int | Literal["auto"],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.path, self.hand_name = store, hand
+        self.batch_size, self.min_points = batch_size, min_points
+        self.num_workers, self.seed = num_workers, seed
+        self.settings = ItemSettings(
+            num_points=num_points,
+            target_share=target_share,
+            crop_radius=crop_radius,
+            num_grasps=num_grasps,
+            num_failures=num_failures,
+            grasp_strategy=grasp_strategy,
+            min_robustness=min_robustness,
+            yaw=yaw,
+            jitter_m=jitter_m,
+        )
+        self._store: GraspStore | None = None
+
+    def setup(self, stage: str) -> None:
+        """Open and check the store."""
+        self._store = self._store or GraspStore(self.path, hand=load_hand(self.hand_name))
+
+    @property
+    def store(self) -> GraspStore:
+        """The open store."""
+        if self._store is None:
+            self.setup("fit")
+        assert self._store is not None
+        return self._store
+
+    @property
+    def data_hash(self) -> str:
+        """Content hash of the store."""
+        return self.store.content_hash
+
+    def dataset(self, split: str, *, augment: bool) -> ItemDataset:
+        """Return the items of a split that have a successful grasp.
+
+        Raises:
+            ValueError: there are none.
+        """
+        items = self.store.items(split, min_points=self.min_points, require_success=True)
+        if not items:
+            raise ValueError(
+                f"data.store: {self.path} has no item of split '{split}' with a successful grasp and {self.min_points} "
+                "points in view. Generate more scenes."
+            )
+        return ItemDataset(self.store, items, self.settings, augment=augment, seed=self.seed)
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Serve training items; a resumed run continues with the batch after the last one it trained on."""
+        rank, world, begun = 0, 1, 0
+        if self.trainer is not None:
+            rank, world = self.trainer.global_rank, self.trainer.world_size
+            begun = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        data = self.dataset("train", augment=True)
+        sampler = EpochBatchSampler(
+            len(data), batch_size=self.batch_size, seed=self.seed, rank=rank, world=world, start_batch=begun
+        )
+        return self._loader(data, sampler)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Serve validation items in order, the same to every process."""
+        return self._in_order("val")
+
+    def test_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
+        """Serve unseen objects of known families, then unseen families."""
+        return [self._in_order("test"), self._in_order("test_family")]
+
+    def _in_order(self, split: str) -> DataLoader[dict[str, Any]]:
+        data = self.dataset(split, augment=False)
+        positions = [(0, i) for i in range(len(data))]
+        batches = [positions[i : i + self.batch_size] for i in range(0, len(positions), self.batch_size)]
+        return self._loader(data, batches)
+
+    def _loader(
+        self, data: ItemDataset, batches: Iterable[list[tuple[int, int]]]
+    ) -> DataLoader[dict[str, Any]]:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        workers = workers_per_process(self.num_workers, local)
+        return DataLoader(
+            data,
+            batch_sampler=batches,  # type: ignore[arg-type]
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_single_thread if workers else None,
+        )
+
+
+def _single_thread(_: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,51 @@
+"""In which order items are drawn: a permutation that depends on (seed, epoch) alone, dealt to processes.
+
+The global batch of step k holds the same items for one process with batch W b as for W processes with batch b.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
+    """Yields batches of (epoch, item), one pass per call of ``iter``, starting ``start_batch`` batches into the run.
+
+    Args:
+        num_items: items of the data set.
+        batch_size: items per process and batch.
+        seed: of the permutations.
+        rank: of this process.
+        world: number of processes.
+        start_batch: batches that the run has drawn already, over all epochs.
+
+    Raises:
+        ValueError: fewer items than one global batch holds.
+    """
+
+    def __init__(
+        self, num_items: int, *, batch_size: int, seed: int, rank: int, world: int, start_batch: int
+    ) -> None:
+        if num_items < batch_size * world:
+            raise ValueError(
+                f"data.batch_size={batch_size} on {world} processes needs {batch_size * world} training items, the "
+                f"store has {num_items}. Lower data.batch_size or generate more scenes."
+            )
+        self.num_items, self.batch_size, self.seed = num_items, batch_size, seed
+        self.rank, self.world = rank, world
+        self._next_epoch, self._skip = divmod(start_batch, len(self))
+
+    def __len__(self) -> int:
+        """Return batches per epoch; the last incomplete global batch is left to the next permutation."""
+        return self.num_items // (self.batch_size * self.world)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Yield this process's share of each global batch of the next epoch, or of what is left of a begun one."""
+        epoch, skip = self._next_epoch, self._skip
+        self._next_epoch, self._skip = epoch + 1, 0
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_items)
+        for k in range(skip, len(self)):
+            first = k * self.world * self.batch_size
+            share = order[first : first + self.world * self.batch_size][self.rank :: self.world]
+            yield [(epoch, int(i)) for i in share]

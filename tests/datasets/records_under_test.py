@@ -1,0 +1,59 @@
+"""Small scene records made with numpy alone: boxes on a table, clouds in blocks, grasps about them."""
+
+import numpy as np
+
+from utils.records import Grasps, JudgedGrasps, ObjectRecord, Scene, SceneRecord, View
+
+CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
+FACES = np.array(
+    [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4],
+     [1, 5, 7], [1, 7, 3]]
+)  # fmt: skip
+
+
+def box(name: str, family: str, half: np.ndarray) -> ObjectRecord:
+    vertices = CORNERS * half
+    return ObjectRecord(name, family, vertices, FACES, (vertices,), 0.1)
+
+
+def scene_record(index: int, split: str = "train", num_objects: int = 2, num_grasps: int = 9) -> SceneRecord:
+    rng = np.random.default_rng([7, index])
+    halves = rng.uniform(0.02, 0.04, size=(num_objects, 3))
+    objects = tuple(box(f"{split}-{index}-{i}", f"family{i}", half) for i, half in enumerate(halves))
+    T = np.tile(np.eye(4), (num_objects, 1, 1))
+    T[:, 0, 3], T[:, 2, 3] = 0.12 * np.arange(num_objects), halves[:, 2]
+    views = tuple(_view(T, halves, rng) for _ in range(2))
+    judged = tuple(_judged(T[i], num_grasps, rng) for i in range(num_objects))
+    return SceneRecord(index, split, 100 + index, Scene(objects, T, True), views, judged)
+
+
+def _view(T: np.ndarray, halves: np.ndarray, rng: np.random.Generator) -> View:
+    blocks = [np.c_[rng.uniform(-0.3, 0.3, size=(150, 2)), np.zeros(150)]]
+    for T_i, half in zip(T, halves, strict=True):
+        blocks.append(rng.uniform(-1, 1, size=(200, 3)) * half + T_i[:3, 3])
+    points = np.concatenate(blocks).astype(np.float32)
+    instance = np.repeat(np.arange(len(blocks)), [len(b) for b in blocks]).astype(np.uint8)
+    T_world_cam = np.eye(4)
+    T_world_cam[:3, 3] = [0.5, 0.1, 0.4]
+    rgb = rng.integers(0, 255, size=points.shape).astype(np.uint8)
+    return View(T_world_cam, np.eye(3), points, rgb, instance)
+
+
+def _judged(T: np.ndarray, count: int, rng: np.random.Generator) -> JudgedGrasps:
+    quat = rng.normal(size=(count, 4))
+    quat /= np.linalg.norm(quat, axis=1, keepdims=True)
+    qpos = rng.uniform(0.0, 1.0, size=(count, 16))
+    pose = np.concatenate([T[:3, 3] + 0.1 * rng.normal(size=(count, 3)), qpos, quat], axis=1).astype(
+        np.float32
+    )
+    success = np.arange(count) % 3 != 0
+    return JudgedGrasps(
+        Grasps(pose, (qpos - 0.1).astype(np.float32), (qpos + 0.1).astype(np.float32)),
+        success=success,
+        direction_success=np.tile(success[:, None], (1, 6)),
+        outcome=np.where(success, 0, 4).astype(np.uint8),
+        penetration_m=rng.uniform(0, 1e-3, count).astype(np.float32),
+        self_penetration_m=np.zeros(count, np.float32),
+        clearance_m=np.full(count, 0.01, np.float32),
+        robustness=np.where(success, rng.uniform(0, 1, count), np.nan).astype(np.float32),
+    )
