@@ -49,7 +49,8 @@ def assemble(cfg: DictConfig) -> tuple[Any, Any, Any]:
     optimizer = try_partial("optimizer", cfg.optimizer, [{"params": [torch.nn.Parameter(torch.zeros(1))]}])
     try_partial("scheduler", cfg.scheduler, optimizer)
     model = build(cfg.model, optimizer=cfg.optimizer, scheduler=cfg.scheduler)
-    model.config = OmegaConf.to_container(cfg.model, resolve=True)
+    cloud = {key: cfg.data[key] for key in ("num_points", "target_share", "crop_radius")}
+    model.config = {"model": OmegaConf.to_container(cfg.model, resolve=True), "cloud": cloud}
     trainer = build(
         cfg.trainer if not cfg.dry_run else OmegaConf.merge(cfg.trainer, {"fast_dev_run": 1}),
         callbacks=[build(callback) for callback in cfg.callbacks.values() if callback is not None],

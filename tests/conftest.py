@@ -7,10 +7,37 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 os.environ["WANDB_MODE"] = "disabled"
 
 import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import jaxtyping
+
+# Annotations of shapes and types are checked in every test. Before the packages are imported.
+PACKAGES = ["utils", "hands", "simulation", "datasets", "models", "evaluation"]
+jaxtyping.install_import_hook(PACKAGES, "beartype.beartype")
+
+import hydra
 import numpy as np
 import pytest
 import torch
+from hydra import initialize_config_dir
+from omegaconf import DictConfig
+
+from datasets import StoreWriter
+from hands import load_hand
+from utils.config import CONFIG_DIR
+
+sys.path.insert(0, str(Path(__file__).parent / "datasets"))
+
+from records_under_test import scene_record
+
+
+@pytest.fixture(autouse=True)
+def checked_annotations(request: pytest.FixtureRequest) -> Iterator[None]:
+    jaxtyping.config.update("jaxtyping_disable", request.node.get_closest_marker("untyped") is not None)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)
@@ -18,3 +45,36 @@ def fixed_seeds() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def compose(tmp_path: Path) -> Callable[..., DictConfig]:
+    """Compose config.yaml with overrides, into a run folder of the test's own."""
+
+    def composed(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            return hydra.compose("config", overrides=[f"run_dir={tmp_path / 'run'}", *overrides])
+
+    return composed
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of ten scenes of boxes with made-up grasps: 24 training items."""
+    writer = StoreWriter(
+        tmp_path_factory.mktemp("store") / "tiny.h5",
+        hand=load_hand("leap_right"),
+        protocol="dgb-fc-quick",
+        protocol_hash="made up",
+        generator={"made": "up"},
+        seed=0,
+    )
+    for index, split in enumerate(["train"] * 6 + ["val", "val", "test", "test_family"]):
+        writer.write(scene_record(index, split))
+    return writer.finish()
+
+
+@pytest.fixture
+def tiny_data(tiny_store: Path) -> list[str]:
+    """Overrides that serve the tiny store, without loading processes."""
+    return [f"data.store={tiny_store}", "data.num_workers=0", "data.num_points=256", "data.min_points=20"]

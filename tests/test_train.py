@@ -107,13 +107,13 @@ def test_a_run_leaves_what_reproduces_and_judges_it(tiny: Callable[..., Any], tm
 def test_checkpoint_holds_plain_values_and_the_average(tiny: Callable[..., Any], tmp_path: Path) -> None:
     tiny(tmp_path, "trainer.max_steps=4", "callbacks.ema.decay=0.9")
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-    assert saved["model_config"]["decoder"]["dim"] == 16
+    assert saved["model_config"]["model"]["decoder"]["dim"] == 16
     average, current = saved["state_dict"], saved["current_model_state"]
     assert average.keys() == current.keys()
     assert any(not torch.equal(average[key], current[key]) for key in average)
 
 
-@pytest.mark.parametrize("first", [2, 5, 7])
+@pytest.mark.parametrize("first", [2, 6, 7])
 def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     tiny: Callable[..., Any], tmp_path: Path, first: int
 ) -> None:
@@ -122,6 +122,12 @@ def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     trainer = tiny(tmp_path / "parts", "trainer.max_steps=9")
     assert trainer.global_step == 9
     assert_same(state(tmp_path / "whole"), state(tmp_path / "parts"))
+
+
+def test_loading_processes_do_not_change_the_run(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    tiny(tmp_path / "alone", "trainer.max_steps=8")
+    tiny(tmp_path / "helped", "trainer.max_steps=8", "data.num_workers=2")
+    assert_same(state(tmp_path / "alone"), state(tmp_path / "helped"))
 
 
 def test_the_card_says_whether_a_run_is_continued(

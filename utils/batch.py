@@ -5,7 +5,7 @@ Axes: b batch, g grasps, n points, j hand joints, p = 3 + j + 4 the data-set pos
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -33,7 +33,7 @@ class GraspBatch:
     item_index: tuple[int, ...] = ()
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
+    def from_dict(cls, values: dict[str, Any]) -> "GraspBatch":
         """Build a batch from a dictionary with exactly this class's field names.
 
         Raises:
@@ -54,18 +54,18 @@ class GraspBatch:
         """Number of scenes in the batch."""
         return len(self.scene_pc)
 
-    def map(self, fn: Any) -> Self:
+    def map(self, fn: Any) -> "GraspBatch":
         """Apply ``fn`` to every tensor."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: fn(v) for k, v in tensors.items() if isinstance(v, Tensor)})
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> "GraspBatch":
         """Move every tensor, as ``Tensor.to`` does; integer and boolean tensors keep their type."""
         device_only = torch._C._nn._parse_to(*args, **kwargs)[0]
         return self.map(
             lambda x: x.to(*args, **kwargs) if x.is_floating_point() else x.to(device_only or x.device)
         )
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self) -> "GraspBatch":
         """Pin every tensor; called by the DataLoader."""
         return self.map(lambda x: x.pin_memory())

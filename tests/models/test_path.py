@@ -39,6 +39,7 @@ def test_eps_is_refused_where_it_is_undefined():
     PATHS[2].check("eps")
 
 
+@pytest.mark.untyped
 def test_unknown_prediction_names_the_nearest():
     with pytest.raises(ValueError, match="Did you mean 'eps'"):
         CosinePath().check("epss")

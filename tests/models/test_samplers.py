@@ -116,6 +116,7 @@ def test_temperature_zero_starts_from_the_mode():
         ({"temperature": -1.0}, "temperature must not be negative"),
     ],
 )
+@pytest.mark.untyped
 def test_impossible_settings_are_refused(change, message):
     settings = {
         "name": "ddim",
