@@ -1,10 +1,10 @@
 """What is drawn of a judged grasp: surfaces and points with colours, in the frame of the target's table spot."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from evaluation.items import Item
 from hands import GraspPose, Hand
@@ -20,6 +20,8 @@ OBJECT: Rgb = (0.42, 0.58, 0.80)
 NEIGHBOUR: Rgb = (0.74, 0.75, 0.77)
 CLOUD: Rgb = (0.10, 0.17, 0.33)
 REST: Rgb = (0.62, 0.62, 0.66)
+UNJUDGED: Rgb = (0.36, 0.44, 0.68)
+_SHOWN_RADIUS = 0.25  # of the points that are not the target's (m)
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,15 @@ class Dots:
 
     points: Float[np.ndarray, "n 3"]
     rgb: Rgb
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A cloud, z up, which of its points are the target's, and whether it stands on a table at z = 0."""
+
+    points: Float[np.ndarray, "n 3"]
+    is_target: Bool[np.ndarray, "n"]
+    table: bool
 
 
 @dataclass(frozen=True)
@@ -71,47 +82,59 @@ def draw_item(
     *,
     caption: str,
     detail: str,
-    with_mesh: bool = True,
-    with_cloud: bool = True,
 ) -> Drawing:
-    """Draw an item's scene, the cloud that was seen of it, and hands at their grasps (world frame).
-
-    Args:
-        item: the scene and its view.
-        hand: the hand.
-        hand_pose: grasps to show.
-        colours: one per grasp.
-        caption: headline.
-        detail: line below.
-        with_mesh: show the objects' surfaces.
-        with_cloud: show the points of the view.
-    """
-    origin = item.T_world_object[:3, 3] * np.array([1.0, 1.0, 0.0 if item.scene.table else 1.0])
+    """Draw an item's scene, the cloud that was seen of it, and hands at their grasps (world frame)."""
+    T_world_object = item.T_world_object
+    origin = T_world_object[:3, 3] * np.array([1.0, 1.0, 0.0 if item.scene.table else 1.0])
     surfaces = []
-    if with_mesh:
-        for i, record in enumerate(item.scene.objects):
-            T = item.scene.T_world_object[i]
-            placed = record.vertices @ T[:3, :3].T + T[:3, 3] - origin
-            look = (OBJECT, "object") if i == item.target else (NEIGHBOUR, "neighbour")
-            surfaces.append(Surface(placed, record.faces, *look))
-    surfaces += [
-        Surface(vertices - origin, faces, rgb, "hand")
-        for (vertices, faces), rgb in zip(hand_meshes(hand, hand_pose), colours, strict=True)
-    ]
-    dots: tuple[Dots, ...] = ()
-    if with_cloud:
-        seen, instance = item.view.points - origin, item.view.instance
-        near = np.linalg.norm(seen[:, :2], axis=-1) < 0.25
-        dots = (Dots(seen[item.target_mask], CLOUD), Dots(seen[near & (instance != item.target + 1)], REST))
-    height = float(item.T_world_object[2, 3] - origin[2])
+    for i, record in enumerate(item.scene.objects):
+        T = item.scene.T_world_object[i]
+        placed = record.vertices @ T[:3, :3].T + T[:3, 3]
+        look = (OBJECT, "object") if i == item.target else (NEIGHBOUR, "neighbour")
+        surfaces.append(Surface(placed, record.faces, *look))
+    cloud = Seen(item.view.points, item.target_mask, item.scene.table)
+    return _draw(surfaces, cloud, origin, T_world_object[:3, 3], hand, hand_pose, colours, caption, detail)
+
+
+def draw_cloud(
+    cloud: Seen,
+    hand: Hand,
+    hand_pose: Float[np.ndarray, "g p"],
+    colours: list[Rgb],
+    *,
+    caption: str,
+    detail: str,
+) -> Drawing:
+    """Draw a cloud of which nothing else is known, and hands at their grasps, z up."""
+    centre = cloud.points[cloud.is_target].mean(0)
+    origin = centre * np.array([1.0, 1.0, 0.0 if cloud.table else 1.0])
+    return _draw([], cloud, origin, centre, hand, hand_pose, colours, caption, detail)
+
+
+def _draw(
+    surfaces: list[Surface],
+    cloud: Seen,
+    origin: Float[np.ndarray, "3"],
+    centre: Float[np.ndarray, "3"],
+    hand: Hand,
+    hand_pose: Float[np.ndarray, "g p"],
+    colours: list[Rgb],
+    caption: str,
+    detail: str,
+) -> Drawing:
+    """Move everything to the drawing's origin."""
+    meshes = zip(hand_meshes(hand, hand_pose), colours, strict=True)
+    everything = [*surfaces, *(Surface(vertices, faces, rgb, "hand") for (vertices, faces), rgb in meshes)]
+    seen = cloud.points - origin
+    near = np.linalg.norm(seen[:, :2], axis=-1) < _SHOWN_RADIUS
     return Drawing(
-        surfaces=tuple(surfaces),
-        dots=dots,
+        surfaces=tuple(replace(s, vertices=s.vertices - origin) for s in everything),
+        dots=(Dots(seen[cloud.is_target], CLOUD), Dots(seen[near & ~cloud.is_target], REST)),
         caption=caption,
         detail=detail,
-        table=item.scene.table,
+        table=cloud.table,
         azimuth_deg=_side_view(hand, hand_pose),
-        centre=(0.0, 0.0, height + 0.01),
+        centre=(0.0, 0.0, float(centre[2] - origin[2]) + 0.01),
     )
 
 

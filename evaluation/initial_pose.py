@@ -32,7 +32,7 @@ class InitialPalmPose:
         self.qpos, self.pregrasp = pool.mean_qpos()
         low, high = hand.joint_limits.numpy().T
         self.squeezed = np.clip(self.qpos + squeeze * hand.flexion_sign.numpy(), low, high)
-        self.settings = build(load_group("synthesis", "close"))
+        self.settings = build(load_group("synthesis", "sim_close")).placement
 
     def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
         """Place ``k`` palms around each item's object."""

@@ -63,3 +63,18 @@ def read_tuning(run_dir: Path, settings: dict[str, Any]) -> dict[str, Any] | Non
         return None
     tuning = json.loads(path.read_text())
     return tuning if tuning["settings"] == settings else None
+
+
+def tuned_temperature(run_dir: Path) -> float:
+    """Return the temperature that was tuned for a run.
+
+    Raises:
+        FileNotFoundError: none was.
+    """
+    path = run_dir / TUNING_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"temperature=tuned: there is no {path}. Run test_lightning.py on the checkpoint first, or name a "
+            "temperature (0.5 is a fair guess; lower is more precise and less diverse)."
+        )
+    return float(json.loads(path.read_text())["temperature"])
