@@ -101,12 +101,16 @@ class Placer:
         centres = base @ T[:, :3, :3].mT + T[:, None, :3, 3]
         kept = moved <= self.settings.max_standoff_m
         if len(centres):
-            kept = kept & (self.distance.clearance(Balls(centres, self.balls.radii)) >= self.settings.clearance_m)
+            kept = kept & (
+                self.distance.clearance(Balls(centres, self.balls.radii)) >= self.settings.clearance_m
+            )
         T, qpos, rates = T[kept], qpos[kept], rates[kept]
         if not len(T):
             return Placements(T, qpos, rates, torch.zeros(0))
         promise, others = self._promise(T, qpos, rates)
-        order = torch.argsort(promise, stable=True)[: min(n, int((promise <= self.settings.max_promise).sum()))]
+        order = torch.argsort(promise, stable=True)[
+            : min(n, int((promise <= self.settings.max_promise).sum()))
+        ]
         return Placements(T[order], qpos[order], rates[order], promise[order])
 
     def _aim(self, m: int, rng: np.random.Generator) -> Float[Tensor, "m 4 4"]:

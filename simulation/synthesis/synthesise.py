@@ -31,6 +31,7 @@ class Synthesised:
     judged: JudgedGrasps
     attempts: int  # grasps proposed, those dropped as unfit included
     unfit: int
+    successes: int  # repetitions with a displaced hand not counted
 
 
 def synthesise(
@@ -57,7 +58,8 @@ def synthesise(
         judged = judge.judge(fit.grasps)
         successes += int(judged.success.sum())
         parts.append(judge.with_robustness(judged, settings.robustness, rng))
-    return Synthesised(_cap_failures(concatenate(parts), settings.max_failures_per_success, rng), attempts, unfit)
+    judged = _cap_failures(concatenate(parts), settings.max_failures_per_success, rng)
+    return Synthesised(judged, attempts, unfit, successes)
 
 
 def _cap_failures(judged: JudgedGrasps, ratio: float | None, rng: np.random.Generator) -> JudgedGrasps:

@@ -1,0 +1,169 @@
+"""How a data set comes about: planned scenes are dropped, looked at and grasped, in parallel, in order, resumably."""
+
+import logging
+import multiprocessing
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from hands import Hand
+from simulation.camera import CameraSettings, render_views
+from simulation.plan import ObjectSettings, ObjectSource, ScenePlan, plan_scenes
+from simulation.scene import SceneSettings, drop_scene
+from simulation.synthesis import GraspSettings, Synthesis, synthesise
+from utils.records import ObjectRecord, Scene, SceneRecord
+
+_log = logging.getLogger(__name__)
+# Scenes in work ahead of the one that is written next, per process: one slow scene holds nobody up.
+_AHEAD = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateSettings:
+    """Everything the content of a data set depends on; ``config/generate.yaml`` explains each setting."""
+
+    seed: int
+    splits: dict[str, float]
+    table: bool
+    views: int
+    objects: ObjectSettings
+    scene: SceneSettings
+    camera: CameraSettings
+    grasps: GraspSettings
+    synthesis: Synthesis
+
+
+@dataclass(frozen=True)
+class SceneReport:
+    """What one scene cost and gave, for progress and summary."""
+
+    index: int
+    split: str
+    families: tuple[str, ...]  # of its objects
+    attempts: tuple[int, ...]  # grasps proposed, per object
+    successes: tuple[int, ...]
+    dropped_s: float  # processor seconds
+    rendered_s: float
+    grasped_s: float
+
+
+def generate_scenes(
+    hand: Hand,
+    settings: GenerateSettings,
+    scenes: int,
+    workers: int,
+    done: Collection[int] = (),
+    on_scene: Callable[[SceneReport], None] | None = None,
+) -> Iterator[SceneRecord]:
+    """Yield the scenes that are not ``done``, in the order of their indices.
+
+    The content of a scene depends on ``settings`` and its index only, not on ``scenes``, ``workers`` or ``done``.
+
+    Args:
+        hand: The hand that grasps.
+        settings: What to make.
+        scenes: How many there will be.
+        workers: Processes; 1 works in this one.
+        done: Indices made before.
+        on_scene: Called with the report of each scene before it is yielded.
+
+    Raises:
+        ValueError: settings that contradict each other, or fewer than one scene or worker.
+    """
+    if scenes < 1 or workers < 1:
+        raise ValueError(f"Expected at least 1 scene and 1 worker, got scenes={scenes}, workers={workers}.")
+    source = ObjectSource(settings.objects, settings.splits, settings.seed)
+    plans = deque(plan for plan in plan_scenes(source, scenes) if plan.index not in done)
+    for record, report in _run(hand, settings, source, plans, workers):
+        if on_scene is not None:
+            on_scene(report)
+        yield record
+
+
+def make_scene(
+    hand: Hand, settings: GenerateSettings, source: ObjectSource, plan: ScenePlan
+) -> tuple[SceneRecord, SceneReport]:
+    """Make one scene: what one process does at a time."""
+    start = time.process_time()
+    objects = tuple(source.record(key) for key in plan.objects)
+    scene = _lay(objects, settings, np.random.default_rng([plan.seed, 1]))
+    dropped = time.process_time()
+    views = render_views(scene, settings.views, np.random.default_rng([plan.seed, 2]), settings.camera)
+    rendered = time.process_time()
+    made = [
+        synthesise(
+            hand, scene, i, settings.synthesis, settings.grasps, np.random.default_rng([plan.seed, 3, i])
+        )
+        for i in range(len(scene.objects))
+    ]
+    record = SceneRecord(
+        index=plan.index,
+        split=plan.split,
+        seed=plan.seed,
+        scene=scene,
+        views=views,
+        judged=tuple(m.judged for m in made),
+    )
+    report = SceneReport(
+        index=plan.index,
+        split=plan.split,
+        families=tuple(o.family for o in scene.objects),
+        attempts=tuple(m.attempts for m in made),
+        successes=tuple(m.successes for m in made),
+        dropped_s=dropped - start,
+        rendered_s=rendered - dropped,
+        grasped_s=time.process_time() - rendered,
+    )
+    return record, report
+
+
+def _lay(objects: tuple[ObjectRecord, ...], settings: GenerateSettings, rng: np.random.Generator) -> Scene:
+    if settings.table:
+        return drop_scene(objects, rng, settings.scene)
+    T = np.eye(4)
+    T[:3, :3] = Rotation.random(rng=rng).as_matrix()
+    return Scene(objects[:1], T[None], table=False)
+
+
+Made = tuple[SceneRecord, SceneReport]
+
+
+def _run(
+    hand: Hand, settings: GenerateSettings, source: ObjectSource, plans: deque[ScenePlan], workers: int
+) -> Iterator[Made]:
+    if workers == 1:
+        for plan in plans:
+            yield make_scene(hand, settings, source, plan)
+        return
+    # Linux forks, before any thread is started: workers begin at once.
+    context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(hand, settings, source))
+    running: deque[Future[Made]] = deque()
+    try:
+        while plans or running:
+            while plans and len(running) < _AHEAD * workers:
+                running.append(pool.submit(_work, plans.popleft()))
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: tuple[Hand, GenerateSettings, ObjectSource] | None = None
+
+
+def _start_worker(hand: Hand, settings: GenerateSettings, source: ObjectSource) -> None:
+    global _worker
+    torch.set_num_threads(1)
+    _worker = hand, settings, source
+
+
+def _work(plan: ScenePlan) -> Made:
+    assert _worker is not None
+    return make_scene(*_worker, plan)
