@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from utils.config import build, try_partial
-from utils.console import card, is_first_process, run_app, sentences, setup_logging
+from utils.console import card, is_first_process, quiet_lightning, run_app, sentences, setup_logging
 from utils.run_card import closing, opening
 from utils.run_folder import last_checkpoint, same_data, step_of, write_run_folder
 from utils.validate import validate
@@ -45,6 +45,7 @@ def assemble(cfg: DictConfig) -> tuple[Any, Any, Any]:
     import pytorch_lightning as pl
     import torch  # here, because it takes seconds that --help should not
 
+    quiet_lightning()
     pl.seed_everything(cfg.seed, verbose=False)
     optimizer = try_partial("optimizer", cfg.optimizer, [{"params": [torch.nn.Parameter(torch.zeros(1))]}])
     try_partial("scheduler", cfg.scheduler, optimizer)

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hydra
 import pytest
+from hydra import initialize_config_dir
 from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -42,6 +44,12 @@ def nodes_with_target(node: object, key: str = "") -> list[tuple[str, DictConfig
 def test_every_option_composes_and_validates(compose, group: str, option: str) -> None:
     extra = ["callbacks=default"] if (group, option) == ("callbacks", "simulation") else []
     validate(compose(override_of(group, option), *extra))
+
+
+@pytest.mark.parametrize("root", sorted(p.stem for p in CONFIG_DIR.glob("*.yaml")))
+def test_every_root_composes(root: str) -> None:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        assert "_target_" not in hydra.compose(root), "a root is a command's settings, not an object"
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

@@ -169,6 +169,12 @@ def test_wrong_value_is_answered_before_any_data_is_read(
     assert "model.prediction: Input should be 'x0', 'eps' or 'v'; got 'velocity'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_wandb_beside_metrics_csv(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    tiny(tmp_path, "trainer.max_steps=2", "logger=wandb", "logger.wandb.offline=true")
+    assert (tmp_path / "metrics.csv").is_file()
+
+
 @pytest.mark.ddp
 @pytest.mark.parametrize("launcher", ["torchrun", "lightning"])
 def test_two_processes_train_what_one_trains(

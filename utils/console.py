@@ -39,12 +39,21 @@ def setup_logging(run_dir: Path | None = None) -> None:
         handlers.append(file)
     logging.basicConfig(level=level, format="%(message)s", handlers=handlers, force=True)
     logging.captureWarnings(True)
-    # Lightning's advertisements and notices about our own choices.
+
+
+def quiet_lightning() -> None:
+    """Silence Lightning's advertisements, and notices about what this project chose; call after importing it."""
     for package in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(package).setLevel(logging.WARNING)
         logging.getLogger(f"{package}.utilities.rank_zero").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+    for message in (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*is deprecated.*",
+        "Checkpoint directory .* exists and is not empty.*",  # it is the run that is continued
+        ".*your dataloader is not resumable.*",  # the sampler starts at the right batch by itself
+        ".*smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def card(title: str, rows: dict[str, Any]) -> None:

@@ -37,7 +37,9 @@ def opening(
         "devices": f"{world} x {trainer.strategy.root_device.type}, precision {trainer.precision}",
         "batch": f"{micro} scenes x {accumulation} accumulated x {world} processes = {micro * accumulation * world}",
         "steps": str(cfg.trainer.max_steps),
-        "look": f"tensorboard --logdir {Path(cfg.run_dir).parent}",
+        "look": f"tensorboard --logdir {cfg.run_dir}"
+        if "tensorboard" in cfg.logger
+        else f"{cfg.run_dir}/metrics.csv",
     }
 
 

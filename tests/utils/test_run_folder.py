@@ -87,5 +87,7 @@ def test_a_run_is_not_continued_on_other_data(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
     same_data(tmp_path, "tabletop", "bbbb", write=False)
-    with pytest.raises(ValueError, match=r"trained on data bbbb in frame tabletop; data\.store now holds cccc"):
+    with pytest.raises(
+        ValueError, match=r"trained on data bbbb in frame tabletop; data\.store now holds cccc"
+    ):
         same_data(tmp_path, "tabletop", "cccc", write=False)
