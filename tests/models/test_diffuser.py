@@ -132,7 +132,7 @@ def test_codec_round_trip(model):
     assert_close(squeeze, batch.squeeze_qpos.clamp(low, high), atol=1e-5, rtol=0)
 
 
-@pytest.mark.untyped
+@pytest.mark.traced
 def test_denoise_traces_without_leaving_the_graph(model):
     """No host synchronisation, no data-dependent Python: one graph, or dynamo raises."""
     batch = scene_batch()
