@@ -2,18 +2,23 @@
 
 ``objects``: each object once, its surface and convex pieces. ``scenes``: what lies where, in which split.
 ``views``: camera and points of each view, in blocks by instance, each block in farthest-point order.
-``grasps``: triples and verdicts, in order of (scene, object of the scene).
+``grasps``: triples and verdicts, in order of (scene, object of the scene). Everything in the world frame.
+
+``<rows>_ptr`` holds where the rows of each owner start, and where those of the last one end.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
 SCHEMA_VERSION = 1
-FRAME = "world"
+STORE_FRAME = "world"
+UNITS = "m rad kg"
 SPLITS = ("train", "val", "test", "test_family")
 GRASP_COLUMNS = ("hand_pose", "pregrasp_qpos", "squeeze_qpos")
 VERDICT_COLUMNS = (
@@ -36,6 +41,75 @@ CONTENT_ATTRIBUTES = (
     "generator",
     "seed",
 )
+_HASHED_ROWS = 1 << 18
+
+
+@dataclass(frozen=True)
+class Column:
+    """Type of a column, and the shape of one row; -1 where the hand or the protocol decides."""
+
+    dtype: str  # as numpy spells it; "text" for strings
+    row: tuple[int, ...] = ()
+    compressed: bool = False
+
+
+COLUMNS: Mapping[str, Column] = {
+    "objects/name": Column("text"),
+    "objects/family": Column("text"),
+    "objects/mass": Column("f8"),
+    "objects/vertices_ptr": Column("i8"),
+    "objects/vertices": Column("f4", (3,)),
+    "objects/faces_ptr": Column("i8"),
+    "objects/faces": Column("i4", (3,)),
+    "objects/piece_sizes_ptr": Column("i8"),
+    "objects/piece_sizes": Column("i8"),
+    "objects/piece_vertices": Column("f4", (3,)),
+    "scenes/index": Column("i8"),
+    "scenes/seed": Column("i8"),
+    "scenes/split": Column("text"),
+    "scenes/table": Column("?"),
+    "scenes/object_ptr": Column("i8"),
+    "scenes/object": Column("i8"),
+    "scenes/T_world_object": Column("f8", (4, 4)),
+    "scenes/view_ptr": Column("i8"),
+    "views/T_world_cam": Column("f8", (4, 4)),
+    "views/K": Column("f8", (3, 3)),
+    "views/point_ptr": Column("i8"),
+    "views/points": Column("f4", (3,), compressed=True),
+    "views/rgb": Column("u1", (3,), compressed=True),
+    "views/instance": Column("u1", compressed=True),
+    "grasps/ptr": Column("i8"),
+    "grasps/hand_pose": Column("f4", (-1,)),
+    "grasps/pregrasp_qpos": Column("f4", (-1,)),
+    "grasps/squeeze_qpos": Column("f4", (-1,)),
+    "grasps/success": Column("?"),
+    "grasps/direction_success": Column("?", (-1,)),
+    "grasps/outcome": Column("u1"),
+    "grasps/penetration_m": Column("f4"),
+    "grasps/self_penetration_m": Column("f4"),
+    "grasps/clearance_m": Column("f4"),
+    "grasps/robustness": Column("f4"),
+}
+
+
+def parts_folder(path: Path) -> Path:
+    """Return where the scenes of an unfinished store lie."""
+    return path.with_name(f"{path.name}.parts")
+
+
+def layout_problems(file: h5py.File) -> list[str]:
+    """Return what is missing of the layout, or is of another type or shape."""
+    problems = []
+    for path, column in COLUMNS.items():
+        if not isinstance(data := file.get(path), h5py.Dataset):
+            problems.append(f"{path} is missing")
+            continue
+        kind = h5py.string_dtype() if column.dtype == "text" else np.dtype(column.dtype)
+        row = data.shape[1:]
+        fits = len(row) == len(column.row) and all(w in (-1, n) for w, n in zip(column.row, row, strict=True))
+        if data.dtype != kind or not fits:
+            problems.append(f"{path} has rows {data.dtype}{row}")
+    return problems
 
 
 def content_hash(file: h5py.File, attributes: Mapping[str, Any]) -> str:
@@ -43,23 +117,16 @@ def content_hash(file: h5py.File, attributes: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(f"schema {SCHEMA_VERSION}".encode())
     for name in CONTENT_ATTRIBUTES:
         digest.update(f"{name}={attributes[name]}\n".encode())
-    for path in sorted(_columns(file)):
-        data = file[path][...]
-        digest.update(f"{path} {data.dtype.kind} {data.shape}\n".encode())
-        digest.update("\0".join(_text(data)).encode() if data.dtype.kind == "O" else data.tobytes())
+    for path in sorted(COLUMNS):
+        data = file[path]
+        digest.update(f"{path} {COLUMNS[path].dtype} {data.shape}\n".encode())
+        for block in _blocks(data):
+            digest.update(block)
     return digest.hexdigest()
 
 
-def offsets(sizes: Iterable[int]) -> np.ndarray:
-    """Return where each of consecutive ragged rows starts, and where the last ends."""
-    return np.concatenate([[0], np.cumsum(np.fromiter(sizes, dtype=np.int64))]).astype(np.int64)
-
-
-def _text(data: np.ndarray) -> list[str]:
-    return [x.decode() if isinstance(x, bytes) else str(x) for x in data]
-
-
-def _columns(file: h5py.File) -> list[str]:
-    found: list[str] = []
-    file.visititems(lambda path, node: found.append(path) if isinstance(node, h5py.Dataset) else None)
-    return found
+def _blocks(data: h5py.Dataset) -> Iterator[bytes]:
+    """Read a column piece by piece, so that a store need not fit in memory."""
+    for start in range(0, len(data), _HASHED_ROWS):
+        rows = data[start : start + _HASHED_ROWS]
+        yield b"".join(x + b"\0" for x in rows) if rows.dtype.kind == "O" else rows.tobytes()

@@ -11,33 +11,26 @@ import h5py
 import numpy as np
 
 from datasets.schema import (
+    COLUMNS,
     CONTENT_ATTRIBUTES,
     GRASP_COLUMNS,
     SCHEMA_VERSION,
     SPLITS,
     VERDICT_COLUMNS,
-    VIEW_COLUMNS,
     content_hash,
+    layout_problems,
+    parts_folder,
 )
 from hands import Hand
 from utils.names import unknown_name
-from utils.records import Grasps, JudgedGrasps, ObjectRecord, Scene, View
+from utils.records import Grasps, JudgedGrasps, ObjectRecord, Scene, SceneRecord, View
 
-# What is kept in memory: everything but surfaces, points and grasps.
-_TABLES = (
-    "scenes/object_ptr",
-    "scenes/object",
-    "scenes/view_ptr",
-    "scenes/T_world_object",
-    "scenes/table",
-    "views/point_ptr",
-    "grasps/ptr",
-    "grasps/success",
-    "objects/mass",
-    "objects/vertices_ptr",
-    "objects/faces_ptr",
-    "objects/piece_sizes_ptr",
-    "objects/piece_sizes",
+# Read from the file when asked for; everything else is kept in memory.
+_SMALL_GRASP_COLUMNS = ("success", "robustness")
+_LARGE = (
+    *("objects/vertices", "objects/faces", "objects/piece_vertices"),
+    *("views/points", "views/rgb", "views/instance"),
+    *(f"grasps/{n}" for n in (*GRASP_COLUMNS, *VERDICT_COLUMNS) if n not in _SMALL_GRASP_COLUMNS),
 )
 
 
@@ -67,29 +60,60 @@ class GraspStore:
         self.path = Path(path)
         self._handles: dict[int, h5py.File] = {}
         if not self.path.is_file():
-            raise FileNotFoundError(
-                f"data.store: no store at {self.path}. Make it with: "
-                f"python scripts/generate_dataset.py path={self.path}"
+            raise FileNotFoundError(self._missing())
+        if not h5py.is_hdf5(self.path):
+            raise ValueError(
+                f"data.store: {self.path} is no HDF5 file. Pass the store that scripts/generate_dataset.py wrote."
             )
         try:
             with h5py.File(self.path) as file:
                 self.attributes: dict[str, Any] = {k: _plain(v) for k, v in file.attrs.items()}
-                self._tables = self._read_tables(file) if self._version() == SCHEMA_VERSION else {}
-        except (OSError, KeyError) as err:
+                self._check_layout(file)
+                self._tables = {
+                    name: file[name].asstr()[...] if column.dtype == "text" else file[name][...]
+                    for name, column in COLUMNS.items()
+                    if name not in _LARGE
+                }
+        except OSError as err:
             raise ValueError(
                 f"data.store: {self.path} is not a complete store ({err}); was it truncated? Make it again with "
                 "scripts/generate_dataset.py."
             ) from err
-        if self._version() != SCHEMA_VERSION:
-            raise ValueError(
-                f"data.store: {self.path} has schema version {self._version()}, this program reads {SCHEMA_VERSION}. "
-                "Generate it again, or use the program that wrote it."
-            )
         if hand is not None:
             self._check_hand(hand)
 
-    def _version(self) -> int:
-        return int(self.attributes["schema_version"])
+    def _missing(self) -> str:
+        command = f"python scripts/generate_dataset.py path={self.path}"
+        if (parts := parts_folder(self.path)).is_dir():
+            done = len(list(parts.glob("*.npz")))
+            return (
+                f"data.store: {self.path} is not finished: {parts} holds {done} scenes. Continue with the command it "
+                f"was begun with: {command} …"
+            )
+        return f"data.store: no store at {self.path}. Make it with: {command}"
+
+    def _check_layout(self, file: h5py.File) -> None:
+        if "schema_version" not in self.attributes:
+            raise ValueError(
+                f"data.store: {self.path} is no store of grasps: it has no schema version. Pass the file that "
+                "scripts/generate_dataset.py wrote."
+            )
+        if self.attributes["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(
+                f"data.store: {self.path} has schema version {self.attributes['schema_version']}, this program reads "
+                f"{SCHEMA_VERSION}. Generate it again, or use the program that wrote it."
+            )
+        problems = layout_problems(file)
+        problems += [
+            f"attribute {name} is missing"
+            for name in (*CONTENT_ATTRIBUTES, "content_hash")
+            if name not in self.attributes
+        ]
+        if problems:
+            raise ValueError(
+                f"data.store: {self.path} is not a complete store: {'; '.join(problems)}. Make it again with "
+                "scripts/generate_dataset.py."
+            )
 
     def _check_hand(self, hand: Hand) -> None:
         if self.attributes["hand_name"] != hand.name:
@@ -102,15 +126,11 @@ class GraspStore:
                 f"data.store: {self.path} was made with another description of hand '{hand.name}' (hash "
                 f"{self.attributes['hand_hash']}, here {hand.table_hash}). Generate it again."
             )
-        if json.loads(self.attributes["joint_names"]) != list(hand.joint_names):
-            raise ValueError(f"data.store: {self.path} has another joint order than hand '{hand.name}'.")
-
-    @staticmethod
-    def _read_tables(file: h5py.File) -> dict[str, np.ndarray]:
-        tables = {name: file[name][...] for name in _TABLES}
-        for name in ("objects/name", "objects/family", "scenes/split"):
-            tables[name] = file[name].asstr()[...]
-        return tables
+        if (stored := json.loads(self.attributes["joint_names"])) != list(hand.joint_names):
+            raise ValueError(
+                f"data.store: {self.path} has joints {', '.join(stored)}, hand '{hand.name}' has "
+                f"{', '.join(hand.joint_names)}. Generate it again."
+            )
 
     # Handles do not survive a fork: every process opens its own at first use.
 
@@ -141,12 +161,12 @@ class GraspStore:
         """Number of distinct objects."""
         return len(self._tables["objects/name"])
 
-    @property
+    @cached_property
     def object_names(self) -> list[str]:
         """Names of the distinct objects."""
         return list(self._tables["objects/name"])
 
-    @property
+    @cached_property
     def object_families(self) -> list[str]:
         """Family of each object."""
         return list(self._tables["objects/family"])
@@ -193,9 +213,10 @@ class GraspStore:
 
     def view(self, row: int) -> View:
         """Return a view."""
-        file, where = self._file["views"], slice(*self._tables["views/point_ptr"][row : row + 2])
-        arrays = {name: file[name][where] for name in VIEW_COLUMNS[2:]}
-        return View(T_world_cam=file["T_world_cam"][row], K=file["K"][row], **arrays)
+        t, file = self._tables, self._file["views"]
+        where = slice(*t["views/point_ptr"][row : row + 2])
+        arrays = {name: file[name][where] for name in ("points", "rgb", "instance")}
+        return View(T_world_cam=t["views/T_world_cam"][row], K=t["views/K"][row], **arrays)
 
     def judged(self, scene: int, target: int) -> JudgedGrasps:
         """Return all judged grasps of an object of a scene."""
@@ -203,9 +224,21 @@ class GraspStore:
         grasps = Grasps(**{name: file[name][where] for name in GRASP_COLUMNS})
         return JudgedGrasps(grasps=grasps, **{name: file[name][where] for name in VERDICT_COLUMNS})
 
-    def num_success(self, scene: int, target: int) -> int:
-        """Return how many grasps of an object of a scene passed."""
-        return int(self._tables["grasps/success"][self._grasp_rows(scene, target)].sum())
+    def num_success(self, scene: int, target: int, min_robustness: float = 0.0) -> int:
+        """Return how many grasps of an object of a scene passed, and are robust enough where that was measured."""
+        rows, t = self._grasp_rows(scene, target), self._tables
+        return int((t["grasps/success"][rows] & ~(t["grasps/robustness"][rows] < min_robustness)).sum())
+
+    def record(self, row: int) -> SceneRecord:
+        """Return all there is of a scene, as it was written."""
+        return SceneRecord(
+            index=int(self._tables["scenes/index"][row]),
+            split=self.split_of(row),
+            seed=int(self._tables["scenes/seed"][row]),
+            scene=self.scene(row),
+            views=tuple(self.view(view) for view in self.scene_views(row)),
+            judged=tuple(self.judged(row, i) for i in range(len(self.scene_objects(row)))),
+        )
 
     def _grasp_rows(self, scene: int, target: int) -> slice:
         row = self._tables["scenes/object_ptr"][scene] + target
