@@ -4,22 +4,22 @@ PYTHON := $(VENV)/bin/python
 PYTEST_ARGS ?= -q
 WORKERS ?= 2
 QUICK ?=
-RUN ?= runs/quickstart
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 # QUICK=1 shrinks the quickstart to a rehearsal of the same commands; its numbers mean nothing.
 ifeq ($(QUICK),1)
-DATA := data/rehearsal.h5
-RUN := runs/rehearsal
-GENERATE_ARGS := scenes=12
-TRAIN_ARGS := trainer.max_steps=40 scheduler.warmup_steps=4 trainer.val_check_interval=40
-TEST_ARGS :=
+DATA ?= data/rehearsal.h5
+RUN ?= runs/rehearsal
+GENERATE_ARGS ?= scenes=16 grasps.successes=3 grasps.max_attempts=16
+TRAIN_ARGS ?= trainer.max_steps=40 scheduler.warmup_steps=4 trainer.val_check_interval=40 data.batch_size=4
+TEST_ARGS ?= max_items=4 samples_per_item=2 top=null tuning.temperatures=[0.5] tuning.max_items=2 protocol=dgb-fc-quick
 else
-DATA := data/quick.h5
-GENERATE_ARGS :=
-TRAIN_ARGS :=
-TEST_ARGS :=
+DATA ?= data/quick.h5
+RUN ?= runs/quickstart
+GENERATE_ARGS ?=
+TRAIN_ARGS ?=
+TEST_ARGS ?=
 endif
 
 .PHONY: help setup quickstart test test-all check format clean
@@ -38,8 +38,12 @@ $(VENV)/bin/lint-imports:
 	$(PYTHON) -m pip install -q -c constraints.txt $$(grep '^torch==' constraints.txt)
 	$(PYTHON) -m pip install -q -c constraints.txt -e '.[dev]'
 
-quickstart: setup
-	$(PYTHON) scripts/generate_dataset.py experiment=quick path=$(DATA) $(GENERATE_ARGS)
+# The store appears under its name when it is complete, so a finished one is not made again.
+$(DATA): | setup
+	$(PYTHON) scripts/generate_dataset.py dataset=quick path=$(DATA) $(GENERATE_ARGS)
+
+# A run that was stopped is continued; a finished one is only judged again.
+quickstart: setup $(DATA)
 	$(PYTHON) train_lightning.py experiment=quickstart data.store=$(DATA) run_dir=$(RUN) $(TRAIN_ARGS)
 	$(PYTHON) test_lightning.py checkpoint=$(RUN)/checkpoints/last.ckpt $(TEST_ARGS)
 
