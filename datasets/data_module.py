@@ -9,26 +9,33 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.grasp_sampling import Strategy
+from datasets.augmentation import Augmentation
+from datasets.cache import ByteCache
+from datasets.grasp_sampling import GraspDistance, Strategy
 from datasets.items import FRAME, ItemSettings, build_item
 from datasets.sampler import EpochBatchSampler
 from datasets.store import GraspStore, StoreItem
 from hands import load_hand
 from utils.batch import GraspBatch
-from utils.records import JudgedGrasps, View
 from utils.resources import workers_per_process
 
 
 class ItemDataset(Dataset[dict[str, Any]]):
-    """Items of one split; an index is (epoch, item), and with the seed decides every random choice."""
+    """Items of one split; an index is (epoch, position), and with the seed decides every random choice."""
 
     def __init__(
-        self, store: GraspStore, items: list[StoreItem], settings: ItemSettings, *, augment: bool, seed: int
+        self,
+        store: GraspStore,
+        items: list[StoreItem],
+        settings: ItemSettings,
+        *,
+        augmentation: Augmentation | None,
+        seed: int,
+        cache_bytes: int,
     ) -> None:
         self.store, self.items, self.settings = store, items, settings
-        self.augment, self.seed = augment, seed
-        self._views: dict[int, View] = {}
-        self._judged: dict[tuple[int, int], JudgedGrasps] = {}
+        self.augmentation, self.seed = augmentation, seed
+        self._cache = ByteCache(cache_bytes)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -36,19 +43,15 @@ class ItemDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: tuple[int, int]) -> dict[str, Any]:
         """Build an item."""
         epoch, position = index
-        item = self.items[position]
-        # Decoded once per process: a thousand views are about 50 MB.
-        if item.view not in self._views:
-            self._views[item.view] = self.store.view(item.view)
-        key = (item.scene, item.target)
-        if key not in self._judged:
-            self._judged[key] = self.store.judged(*key)
-        rng = np.random.default_rng([self.seed, epoch, item.index])
-        arrays: dict[str, Any] = build_item(
-            self._views[item.view], item.target, self._judged[key], self.settings, self.augment, rng
+        item, store = self.items[position], self.store
+        view = self._cache.get(("view", item.view), lambda: store.view(item.view))
+        judged = self._cache.get(
+            ("grasps", item.scene, item.target), lambda: store.judged(item.scene, item.target)
         )
-        row = int(self.store.scene_objects(item.scene)[item.target])
-        return arrays | {"object_name": self.store.object_names[row], "item_index": item.index}
+        rng = np.random.default_rng([self.seed, epoch, item.index])
+        arrays = build_item(view, item.target, judged, self.settings, self.augmentation, rng)
+        row = int(store.scene_objects(item.scene)[item.target])
+        return {**arrays, "object_name": store.object_names[row], "item_index": item.index}
 
 
 def collate(items: list[dict[str, Any]]) -> GraspBatch:
@@ -62,7 +65,7 @@ def collate(items: list[dict[str, Any]]) -> GraspBatch:
 
 
 class GraspDataModule(pl.LightningDataModule):
-    """Serves a store.
+    """Serves a store. The Trainer must leave dealing items to ranks to it (``use_distributed_sampler=False``).
 
     Args:
         store: path of the store.
@@ -75,11 +78,16 @@ class GraspDataModule(pl.LightningDataModule):
         num_grasps: successful grasps per item.
         num_failures: failed grasps per item, behind the successful ones.
         grasp_strategy: how grasps are drawn, see :mod:`datasets.grasp_sampling`.
+        grasp_distance: how different two grasps are, to ``farthest_point``.
         min_robustness: successes whose measured robustness is below are not drawn.
         yaw: turn training items about the vertical at random.
         jitter_m: standard deviation of noise added to training points (m).
         num_workers: loading processes per training process, or ``auto``.
+        cache_mb: memory each loading process may use for what it has read.
         seed: of order and choices.
+
+    Raises:
+        ValueError: a setting is out of its range.
     """
 
     frame = FRAME
@@ -97,16 +105,22 @@ class GraspDataModule(pl.LightningDataModule):
         num_grasps: int,
         num_failures: int,
         grasp_strategy: Strategy,
+        grasp_distance: GraspDistance,
         min_robustness: float,
         yaw: bool,
         jitter_m: float,
         num_workers: int | Literal["auto"],
+        cache_mb: int,
         seed: int,
     ) -> None:
         super().__init__()
+        for key, value in {"batch_size": batch_size, "min_points": min_points}.items():
+            if value < 1:
+                raise ValueError(f"data.{key}: expected at least 1, got {value}.")
         self.path, self.hand_name = store, hand
         self.batch_size, self.min_points = batch_size, min_points
-        self.num_workers, self.seed = num_workers, seed
+        self.num_workers, self.cache_mb, self.seed = num_workers, cache_mb, seed
+        self.augmentation = Augmentation(yaw=yaw, jitter_m=jitter_m)
         self.settings = ItemSettings(
             num_points=num_points,
             target_share=target_share,
@@ -114,9 +128,8 @@ class GraspDataModule(pl.LightningDataModule):
             num_grasps=num_grasps,
             num_failures=num_failures,
             grasp_strategy=grasp_strategy,
+            grasp_distance=grasp_distance,
             min_robustness=min_robustness,
-            yaw=yaw,
-            jitter_m=jitter_m,
         )
         self._store: GraspStore | None = None
 
@@ -138,18 +151,31 @@ class GraspDataModule(pl.LightningDataModule):
         return self.store.content_hash
 
     def dataset(self, split: str, *, augment: bool) -> ItemDataset:
-        """Return the items of a split that have a successful grasp.
+        """Return the items of a split that have a grasp to learn.
 
         Raises:
             ValueError: there are none.
         """
-        items = self.store.items(split, min_points=self.min_points, require_success=True)
+        least = self.settings.min_robustness
+        items = [
+            item
+            for item in self.store.items(split, min_points=self.min_points, require_success=True)
+            if self.store.num_success(item.scene, item.target, least) > 0
+        ]
         if not items:
             raise ValueError(
-                f"data.store: {self.path} has no item of split '{split}' with a successful grasp and {self.min_points} "
-                "points in view. Generate more scenes."
+                f"data.store: {self.path} has no item of split '{split}' with a successful grasp (of at least "
+                f"data.min_robustness={least:g}, where measured) and data.min_points={self.min_points} points in view. "
+                "Generate more scenes, or lower these."
             )
-        return ItemDataset(self.store, items, self.settings, augment=augment, seed=self.seed)
+        return ItemDataset(
+            self.store,
+            items,
+            self.settings,
+            augmentation=self.augmentation if augment else None,
+            seed=self.seed,
+            cache_bytes=self.cache_mb * 2**20,
+        )
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Serve training items; a resumed run continues with the batch after the last one it trained on."""

@@ -1,60 +1,72 @@
 """Which grasps of an object enter an item: strategies by name, over translation, rotation and joints."""
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial.transform import Rotation
 
 from utils.names import unknown_name
 
 Strategy = Literal["random", "farthest_point"]
-# Lengths that count alike in the distance of two grasps: 5 cm of translation, 1 rad of rotation, 1 rad of joints (rms).
-_TRANSLATION_M, _ROTATION_RAD, _JOINTS_RAD = 0.05, 1.0, 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraspDistance:
+    """How different two grasps are: sqrt(dt^2 / translation_m^2 + geodesic^2 / rotation_rad^2 + dq^2 / joints_rad^2).
+
+    ``dq`` is the root mean square over the joints. Each length is the difference that counts as one.
+    """
+
+    translation_m: float
+    rotation_rad: float
+    joints_rad: float
+
+    def __call__(
+        self, one: Float[np.ndarray, "p"], others: Float[np.ndarray, "g p"]
+    ) -> Float[np.ndarray, "g"]:
+        """Return the distance of each of the others to one (hand poses)."""
+        translation = np.linalg.norm(others[:, :3] - one[:3], axis=-1) / self.translation_m
+        # Both signs of a quaternion are one rotation.
+        cosine = np.abs(others[:, -4:] @ one[-4:]).clip(0.0, 1.0)
+        rotation = 2.0 * np.arccos(cosine) / self.rotation_rad
+        joints = np.sqrt(np.mean((others[:, 3:-4] - one[3:-4]) ** 2, axis=-1)) / self.joints_rad
+        return np.sqrt(translation**2 + rotation**2 + joints**2)
 
 
 def choose_grasps(
-    hand_pose: Float[np.ndarray, "g p"], count: int, strategy: Strategy, rng: np.random.Generator
+    hand_pose: Float[np.ndarray, "g p"],
+    count: int,
+    strategy: Strategy,
+    distance: GraspDistance,
+    rng: np.random.Generator,
 ) -> Int[np.ndarray, "m"]:
     """Return ``min(count, g)`` different rows.
+
+    ``random``: every subset is equally likely. ``farthest_point``: starts at a random grasp, then always takes the one
+    farthest from those taken.
 
     Raises:
         ValueError: unknown strategy.
     """
+    if strategy not in get_args(Strategy):
+        raise unknown_name("data.grasp_strategy", strategy, get_args(Strategy))
+    count = min(count, len(hand_pose))
+    if count == 0:
+        return np.zeros(0, dtype=np.int64)
     if strategy == "random":
         return rng.permutation(len(hand_pose))[:count]
-    if strategy == "farthest_point":
-        return _farthest(hand_pose, min(count, len(hand_pose)), int(rng.integers(len(hand_pose))))
-    raise unknown_name("data.grasp_strategy", strategy, get_args(Strategy))
+    return _farthest(hand_pose.astype(np.float64), count, int(rng.integers(len(hand_pose))), distance)
 
 
-def grasp_distance(one: Float[np.ndarray, "p"], others: Float[np.ndarray, "g p"]) -> Float[np.ndarray, "g"]:
-    """Return the distance of grasps, sqrt of the sum of squared translation, geodesic and joint terms."""
-    translation = np.linalg.norm(others[:, :3] - one[:3], axis=-1) / _TRANSLATION_M
-    cosine = np.abs(others[:, -4:] @ one[-4:]).clip(0.0, 1.0)
-    rotation = 2.0 * np.arccos(cosine) / _ROTATION_RAD
-    joints = np.sqrt(np.mean((others[:, 3:-4] - one[3:-4]) ** 2, axis=-1)) / _JOINTS_RAD
-    return np.sqrt(translation**2 + rotation**2 + joints**2)
-
-
-def _farthest(hand_pose: Float[np.ndarray, "g p"], count: int, start: int) -> Int[np.ndarray, "m"]:
+def _farthest(
+    hand_pose: Float[np.ndarray, "g p"], count: int, start: int, distance: GraspDistance
+) -> Int[np.ndarray, "m"]:
     chosen = [start]
-    nearest = grasp_distance(hand_pose[start], hand_pose)
+    nearest = distance(hand_pose[start], hand_pose)
+    nearest[start] = -1.0
     while len(chosen) < count:
-        nearest[chosen[-1]] = -1.0
         chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, grasp_distance(hand_pose[chosen[-1]], hand_pose))
+        nearest = np.minimum(nearest, distance(hand_pose[chosen[-1]], hand_pose))
+        nearest[chosen] = -1.0
     return np.array(chosen)
-
-
-def move_hand_pose(
-    hand_pose: Float[np.ndarray, "g p"], T: Float[np.ndarray, "4 4"]
-) -> Float[np.ndarray, "g p"]:
-    """Express grasps in frame a, given ``T = T_a_b`` and poses in b."""
-    if len(hand_pose) == 0:
-        return hand_pose.copy()
-    turned = Rotation.from_matrix(T[:3, :3]) * Rotation.from_quat(hand_pose[:, -4:], scalar_first=True)
-    moved = hand_pose.copy()
-    moved[:, :3] = hand_pose[:, :3] @ T[:3, :3].T + T[:3, 3]
-    moved[:, -4:] = turned.as_quat(scalar_first=True)
-    return moved
