@@ -27,7 +27,7 @@ RESUMABLE = (
     "name",
     "run_dir",
 )
-RESUMABLE_KEYS = ("data.num_workers",)
+RESUMABLE_KEYS = ("data.num_workers", "data.cache_mb")
 
 
 def run_id(environ: Mapping[str, str], now: datetime) -> str:
