@@ -4,6 +4,7 @@ from typing import Any
 
 import hydra
 from omegaconf import DictConfig
+from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -41,28 +42,26 @@ def table(document: dict[str, Any]) -> Table:
     methods = document["methods"]
     splits = list(dict.fromkeys(entry["split"] for entry in methods))
     found = {(entry["method"], entry["split"]): entry["summary"] for entry in methods}
-    view = Table(title="success in simulation with 95 % interval (below: over objects)", title_justify="left")
-    view.add_column("method")
+    view = Table(
+        title="Success in simulation, % [95 % interval]",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    view.add_column("method", no_wrap=True)
     for split in splits:
-        view.add_column(split)
-        view.add_column("and clear")
+        view.add_column(split, justify="right", no_wrap=True)
+        view.add_column("clear", justify="right", no_wrap=True)
     for name in dict.fromkeys(entry["method"] for entry in methods):
         cells = []
         for split in splits:
-            summary = found.get((name, split))
-            cells += (
-                [both(summary["success"]), percent(summary["success_and_clear"])] if summary else ["-", "-"]
+            summary = found.get((name, split), {"success": {}, "success_and_clear": {}})
+            held, clear = (
+                percent(summary[key]).replace(" %", "") for key in ("success", "success_and_clear")
             )
+            cells += [held, clear.split(" [")[0]]
         view.add_row(name, *cells, style="bold" if name.startswith("model") else "")
     return view
-
-
-def both(rate: dict[str, Any]) -> str:
-    """Write a rate with its interval, and the one over objects below."""
-    from evaluation.charts import percent
-
-    low, high = rate["by_object95"]
-    return f"{percent(rate)}\n       ({100 * low:.1f}, {100 * high:.1f})"
 
 
 @hydra.main(version_base="1.3", config_path="config", config_name="test")

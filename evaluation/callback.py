@@ -15,6 +15,7 @@ from evaluation.result import MethodResult
 from evaluation.samplers import ModelSampler
 from evaluation.stored import chosen_items
 from models import GraspModel
+from simulation.protocols import get_protocol
 
 _METRICS = ("success", "success_and_clear", "penetration_mm", "joint_spread_rad")
 
@@ -109,7 +110,7 @@ class SimulatedSuccess(Callback):
             self._items,
             self.samples_per_item,
             hand=copy.deepcopy(module.hand).cpu(),  # physics runs beside the device
-            protocol=self.protocol,
+            protocol=get_protocol(self.protocol),
             workers=self.workers,
             min_clearance_m=self.min_clearance_m,
         )

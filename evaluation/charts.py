@@ -132,7 +132,7 @@ def _x(share: float) -> float:
     return _LABEL + _PLOT * share
 
 
-def _axis(bottom: float) -> str:
+def _axis(bottom: int) -> str:
     marks = []
     for tick in range(0, 101, 20):
         x = _x(tick / 100)
@@ -141,5 +141,5 @@ def _axis(bottom: float) -> str:
     return "".join(marks)
 
 
-def _svg(height: float, parts: Sequence[str], width: int = _LABEL + _PLOT + 30) -> str:
-    return f'<svg viewBox="0 0 {width} {height:.0f}" width="{width}" role="img">{"".join(parts)}</svg>'
+def _svg(height: int, parts: Sequence[str], width: int = _LABEL + _PLOT + 30) -> str:
+    return f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img">{"".join(parts)}</svg>'

@@ -13,6 +13,8 @@ from simulation.synthesis import initial_palm_poses
 from utils.config import build, load_group
 from utils.records import Grasps
 
+_MAX_ROUNDS = 10  # of drawing, for objects that are hard to reach
+
 
 class InitialPalmPose:
     """Where the generator starts: a palm pose around the object, with the mean fingers of the training grasps.
@@ -29,7 +31,7 @@ class InitialPalmPose:
 
     def __init__(self, *, hand: Hand, pool: TrainingPool, squeeze: float, seed: int) -> None:
         self.hand, self.seed = hand, seed
-        self.qpos, self.pregrasp = pool.mean_qpos()
+        self.qpos, self.pregrasp = (q.astype(np.float64) for q in pool.mean_qpos())
         low, high = hand.joint_limits.numpy().T
         self.squeezed = np.clip(self.qpos + squeeze * hand.flexion_sign.numpy(), low, high)
         self.settings = build(load_group("synthesis", "sim_close")).placement
@@ -40,11 +42,13 @@ class InitialPalmPose:
 
     def _sample(self, item: Item, k: int) -> Proposal:
         rng = np.random.default_rng([self.seed, item.index])
-        T_world_base = initial_palm_poses(self.hand, item.scene, item.target, k, rng, self.settings)
-        joints = torch.from_numpy(self.qpos).double().expand(k, -1)
-        pose = GraspPose.from_matrix(torch.from_numpy(np.asarray(T_world_base, dtype=np.float64)), joints)
-        return unscored(
-            Grasps(
-                pose.to_hand_pose().numpy(), np.tile(self.pregrasp, (k, 1)), np.tile(self.squeezed, (k, 1))
-            )
+        rounds: list[np.ndarray] = []
+        while sum(map(len, rounds)) < k and len(rounds) < _MAX_ROUNDS:
+            rounds.append(initial_palm_poses(self.hand, item.scene, item.target, k, rng, self.settings))
+        T_world_base = np.concatenate(rounds)[:k]
+        n = len(T_world_base)
+        pose = GraspPose.from_matrix(
+            torch.from_numpy(T_world_base), torch.from_numpy(self.qpos).expand(n, -1)
         )
+        hand_pose = pose.to_hand_pose().numpy()
+        return unscored(Grasps(hand_pose, np.tile(self.pregrasp, (n, 1)), np.tile(self.squeezed, (n, 1))))

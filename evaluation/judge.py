@@ -10,7 +10,7 @@ from evaluation.result import MethodResult, Rows
 from evaluation.samplers import GraspSampler, Proposal
 from hands import Hand
 from simulation.collision import scene_clearance
-from simulation.protocols import evaluate_many
+from simulation.protocols import Protocol, evaluate_many
 
 
 def judge(
@@ -19,7 +19,7 @@ def judge(
     k: int,
     *,
     hand: Hand,
-    protocol: str,
+    protocol: Protocol,
     workers: int,
     min_clearance_m: float,
     keep: int | None = None,
@@ -27,29 +27,31 @@ def judge(
 ) -> MethodResult:
     """Sample ``k`` grasps for each item and put them through a protocol.
 
+    A method may know fewer for an item; what it does not return is not tried, and the number of trials shows it.
+
     Args:
         sampler: the method.
         items: questions, all of one split.
         k: grasps sampled per item.
         hand: the hand that executes them.
-        protocol: name of the physics test.
+        protocol: the physics test.
         workers: processes.
         min_clearance_m: distance to table and neighbours from which a grasp counts as clear.
         keep: judge only this many of each item's samples, the best by score.
         progress: called with the number of grasps done since the last call.
 
     Raises:
-        ValueError: no items, items of several splits, a sampler that returns another number of grasps than asked
-            for, or ``keep`` with a sampler that gives no scores.
+        ValueError: no items, items of several splits, a sampler that returns more grasps than asked for, or ``keep``
+            with a sampler that gives no scores.
     """
     splits = {item.split for item in items}
     if len(splits) != 1:
         raise ValueError(f"One split is judged at a time; got items of {sorted(splits) or 'none'}.")
     proposals = sampler.sample_items(items, k)
     for item, proposal in zip(items, proposals, strict=True):
-        if len(proposal.grasps) != k:
+        if len(proposal.grasps) > k:
             raise ValueError(
-                f"{sampler.name} returned {len(proposal.grasps)} grasps for item {item.index} instead of {k}."
+                f"{sampler.name} returned {len(proposal.grasps)} grasps for item {item.index}, more than {k}."
             )
     if keep is not None:
         proposals = [_best(proposal, keep) for proposal in proposals]

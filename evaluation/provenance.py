@@ -8,11 +8,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from simulation.protocols import get_protocol
+from simulation.protocols import Protocol
 from utils.run_folder import git_state, versions
 
 
-def provenance(*, seed: int, protocol: str, data: dict[str, str], model: dict[str, str]) -> dict[str, Any]:
+def provenance(
+    *, seed: int, protocol: Protocol, data: dict[str, str], model: dict[str, str]
+) -> dict[str, Any]:
     """Return command, code, data, model, protocol and machine, ready for JSON."""
     commit, difference = git_state()
     state = (
@@ -26,7 +28,7 @@ def provenance(*, seed: int, protocol: str, data: dict[str, str], model: dict[st
         "seed": seed,
         **{f"data {key}": value for key, value in data.items()},
         **{f"model {key}": value for key, value in model.items()},
-        "protocol": f"{protocol} ({get_protocol(protocol).hash})",
+        "protocol": f"{protocol.name} ({protocol.hash})",
         "versions": versions(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "date": datetime.now().strftime("%Y-%m-%d %H:%M"),

@@ -145,7 +145,7 @@ def _quality(by_method: Mapping[str, Any], split: str) -> str:
         ("links touching", lambda s: _n(s["contact_links"])),
         ("diversity: mm / ° / rad", lambda s: _spread(s["diversity"])),
         ("of successes", lambda s: _spread(s["diversity_of_successes"])),
-        ("objects with a success", lambda s: _n(s["object_success"], 100, " %")),
+        ("objects with a success", lambda s: _n(s["object_success"], 100.0, " %")),
         ("grasps / objects", lambda s: f"{s['num_grasps']} / {s['num_objects']}"),
         ("not run", lambda s: str(s["num_not_run"])),
     )
@@ -161,7 +161,7 @@ def _quality(by_method: Mapping[str, Any], split: str) -> str:
 
 
 def _spread(values: Mapping[str, float | None]) -> str:
-    return f"{_n(values['translation_mm'])} / {_n(values['rotation_deg'])} / {_n(values['joints_rad'], 1, '', 2)}"
+    return f"{_n(values['translation_mm'])} / {_n(values['rotation_deg'])} / {_n(values['joints_rad'], 1.0, '', 2)}"
 
 
 def _n(value: float | None, scale: float = 1.0, unit: str = "", digits: int = 1) -> str:

@@ -101,7 +101,7 @@ class MethodResult:
             "success": _rate_json(self.rate()),
             "success_and_clear": _rate_json(self.clear_rate()),
             "object_success": len(solved) / len(objects) if objects else None,
-            "direction_success": [_mean(column) for column in rows.direction_success[ran].T],
+            "direction_success": [_mean(column) for column in rows.direction_success[ran].T.astype(float)],
             "penetration_mm": _mean(1e3 * rows.penetration_m[ran]),
             "penetration_mm_median": _median(1e3 * rows.penetration_m[ran]),
             "self_penetration_mm": _mean(1e3 * rows.self_penetration_m[ran]),

@@ -1,5 +1,6 @@
 """What a test does from checkpoint to report: choose items, tune, sample, judge, compare, write."""
 
+import inspect
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from evaluation.stored import chosen_items, require_match, split_records
 from evaluation.tuning import read_tuning, tune_temperature, write_tuning
 from hands import Hand, load_hand
 from models import GraspModel, load_grasp_model
-from simulation.protocols import get_protocol
+from simulation.protocols import Protocol, get_protocol
 from utils.config import build
 from utils.names import unknown_name
 
@@ -42,6 +43,7 @@ class ModelTest:
     hand: Hand
     run_dir: Path
     store: GraspStore
+    protocol: Protocol
 
     @classmethod
     def open(cls, cfg: DictConfig) -> "ModelTest":
@@ -51,7 +53,7 @@ class ModelTest:
             FileNotFoundError: checkpoint or store missing.
             ValueError: they do not belong together, or a split, protocol or setting is unknown.
         """
-        get_protocol(cfg.protocol)
+        protocol = build(cfg.protocol)
         if unknown := sorted(set(cfg.splits) - set(SPLITS)):
             raise unknown_name("split", unknown[0], SPLITS)
         checkpoint = Path(cfg.checkpoint)
@@ -60,7 +62,7 @@ class ModelTest:
         run_dir = run_folder(checkpoint)
         require_match(model, checkpoint, FRAME)
         store = GraspStore(trained_on(run_dir, checkpoint) if cfg.store is None else cfg.store, hand)
-        return cls(cfg, model, hand, run_dir, store)
+        return cls(cfg, model, hand, run_dir, store, protocol)
 
     @cached_property
     def training_store(self) -> GraspStore:
@@ -78,7 +80,7 @@ class ModelTest:
         """Judge one method, by the configured protocol unless told otherwise."""
         judged = len(items) * options.get("keep", k)
         what = f"{sampler.name}, {items[0].split}"
-        settings = {"protocol": self.cfg.protocol, "min_clearance_m": self.cfg.min_clearance_m} | options
+        settings = {"protocol": self.protocol, "min_clearance_m": self.cfg.min_clearance_m} | options
         return judge(
             sampler,
             items,
@@ -114,7 +116,7 @@ class ModelTest:
             items = self.items("val", self.training_store, cfg.max_items)
             tuning = tune_temperature(
                 lambda t: self.judge(
-                    self.sampler(t), items, cfg.samples_per_item, say, protocol=cfg.protocol
+                    self.sampler(t), items, cfg.samples_per_item, say, protocol=get_protocol(cfg.protocol)
                 ),
                 list(cfg.temperatures),
             )
@@ -172,7 +174,7 @@ class ModelTest:
         grasps = sum(len(r.rows) for r in results if r.method == "model")
         facts = provenance(
             seed=cfg.seed,
-            protocol=cfg.protocol,
+            protocol=self.protocol,
             data={"store": str(self.store.path), "hash": self.store.content_hash},
             model={
                 "checkpoint": f"{cfg.checkpoint} ({file_hash(Path(cfg.checkpoint))})",
@@ -185,7 +187,7 @@ class ModelTest:
             "title": f"Grasps of {self.run_dir.name} in simulation",
             "sentence": (
                 f"{grasps} grasps of {objects} objects it was not trained on, each from the partial cloud of one view, "
-                f"put through protocol {cfg.protocol}, beside methods that do not learn."
+                f"put through protocol {self.protocol.name}, beside methods that do not learn."
             ),
             "shown_by_family": ["model", "nearest training view"],
             **facts,
@@ -234,9 +236,6 @@ def trained_on(run_dir: Path, checkpoint: Path) -> Path:
 
 def build_baseline(entry: DictConfig, known: dict[str, Any]) -> GraspSampler:
     """Build a baseline with those of the known values that its constructor takes."""
-    import inspect
-
-    from hydra.utils import get_class
-
-    takes = inspect.signature(get_class(entry._target_)).parameters
-    return build(entry, **{key: value for key, value in known.items() if key in takes})
+    factory = build(entry, _partial_=True)
+    takes = inspect.signature(factory).parameters
+    return factory(**{key: value for key, value in known.items() if key in takes})

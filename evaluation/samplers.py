@@ -36,7 +36,7 @@ class GraspSampler(Protocol):
         ...
 
     def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
-        """Return ``k`` grasps for each item, the same for the same items and seed."""
+        """Return up to ``k`` grasps for each item, the same for the same items and seed."""
         ...
 
 

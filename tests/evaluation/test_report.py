@@ -1,0 +1,113 @@
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.baselines import generator_result
+from evaluation.charts import forest, outcome_bars, percent
+from evaluation.gallery import gallery
+from evaluation.items import Item
+from evaluation.report import write_report
+from evaluation.result import MethodResult, Rows
+from hands import Hand, load_hand
+from utils.records import SceneRecord
+
+METHODS = ("model", "random training grasp", "nearest training view", "generator (ceiling)")
+
+
+@pytest.fixture(scope="module")
+def hand() -> Hand:
+    return load_hand("leap_right")
+
+
+@pytest.fixture
+def results(training_records: list[SceneRecord]) -> list[MethodResult]:
+    found = generator_result(training_records, "test", min_clearance_m=0.0)
+    return [MethodResult(name, f"what {name} gets", "test", found.rows, found.grasps) for name in METHODS]
+
+
+def document(results: list[MethodResult]) -> dict:
+    rate = {"value": 0.5, "wilson95": [0.4, 0.6], "by_object95": [0.3, 0.7], "trials": 100, "successes": 50}
+    curve = [{"temperature": t, "success": rate, "joint_spread_rad": t / 5} for t in (0.3, 0.6, 1.0)]
+    provenance = {
+        "title": "Grasps",
+        "sentence": "20 grasps <of> 5 objects.",
+        "command": "python test_lightning.py checkpoint=x.ckpt",
+        "commit": "0123abc",
+        "shown_by_family": ["model", "nearest training view"],
+        "config": {"protocol": "dgb-fc"},
+    }
+    tuning = {"temperature": 0.6, "curve": curve, "sentence": "Tuned on validation objects."}
+    return {"provenance": provenance, "methods": [r.to_json() for r in results], "tuning": tuning}
+
+
+def test_rows_survive_json(results: list[MethodResult]):
+    rows = results[0].rows
+    again = Rows.from_json(json.loads(json.dumps(rows.to_json())))
+    for name in ("item", "success", "clear", "outcome", "direction_success"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(rows, name))
+    np.testing.assert_allclose(again.penetration_m, rows.penetration_m, atol=1e-6)
+    assert np.isnan(again.score).all()
+    assert again.object_name == rows.object_name
+    assert "NaN" not in json.dumps(results[0].to_json())
+
+
+def test_summary_counts(results: list[MethodResult]):
+    summary = results[0].summary()
+    assert summary["success"]["successes"] == 15
+    assert summary["num_objects"] == 5
+    assert summary["object_success"] == 1.0
+    assert summary["families"]["box"]["trials"] == 20
+    assert summary["penetration_mm"] == pytest.approx(1.0)
+    assert summary["contact_links"] is None  # the store does not know
+
+
+def test_the_report_needs_nothing_beside_it(
+    results: list[MethodResult], training_records: list[SceneRecord], hand: Hand, tmp_path: Path
+):
+    items = [Item(1000 * i, "test", r.scene, 0, r.views[0]) for i, r in enumerate(training_records)]
+    sections = gallery(results[0], items, hand, count=2)
+    assert [len(drawings) for drawings in sections.values()] == [2, 2]
+    page = write_report(document(results), sections, tmp_path / "report.html").read_text()
+    # Nothing is fetched: no source, link or import that leads out of the file.
+    assert not re.search(r"""(src|href)\s*=|@import|url\(|fetch\(|https?://""", page)
+    for method in METHODS:
+        assert method in page
+        assert f"what {method} gets" in page
+    for fact in (
+        "0123abc",
+        "checkpoint=x.ckpt",
+        "20 grasps &lt;of&gt; 5 objects",
+        "Temperature",
+        "test: success",
+    ):
+        assert fact in page
+    assert page.count('<canvas class="view"') == 4
+    packed = json.loads(re.search(r'id="drawings">(.*?)</script>', page, re.DOTALL)[1])
+    surfaces = packed["drawings"][0]["surfaces"]
+    assert [s["role"] for s in surfaces] == ["object", "hand"]
+    assert all(s["vertices"] in packed["assets"] and s["faces"] in packed["assets"] for s in surfaces)
+
+
+def test_the_gallery_shows_the_worst_failure_first(results: list[MethodResult], training_records, hand: Hand):
+    rows = results[0].rows
+    deep = rows.penetration_m.copy()
+    failures = np.flatnonzero(~rows.success)
+    deep[failures[3]] = 0.02
+    changed = MethodResult(
+        "model", "", "test", Rows(**{**vars(rows), "penetration_m": deep}), results[0].grasps
+    )
+    items = [Item(1000 * i, "test", r.scene, 0, r.views[0]) for i, r in enumerate(training_records)]
+    first = next(iter(gallery(changed, items, hand, count=3).values()))[0]
+    assert first.caption == f"{rows.object_name[failures[3]]}: slipped"
+    assert first.detail.startswith("20.0 mm in the object")
+
+
+def test_percent_and_charts_of_nothing():
+    assert percent({}) == "-"
+    nothing = {"value": None, "wilson95": [0, 1], "by_object95": [0, 1], "trials": 0}
+    assert percent(nothing) == "-"
+    assert "<circle" not in forest([("a", [nothing])], ["test"])
+    assert 'width="0.00"' in outcome_bars([("a", {"success": 0, "slipped": 0})])
