@@ -1,5 +1,6 @@
 """Makes the records beside the tests importable, and offers a small finished store."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -7,27 +8,25 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from records_under_test import scene_record
+from records_under_test import SPLITS, scene_record, writer
 
-from datasets import StoreWriter
-from hands import load_hand
-
-SPLITS = ["train"] * 6 + ["val"] * 2 + ["test"] * 2 + ["test_family"] * 2
-
-
-def writer(path: Path, **changes) -> StoreWriter:
-    settings = {"protocol": "dgb-fc-quick", "protocol_hash": "p", "generator": {"scenes": 12}, "seed": 0}
-    return StoreWriter(path, hand=load_hand("leap_right"), **{**settings, **changes})
+from utils.records import SceneRecord
 
 
 @pytest.fixture
-def records():
+def records() -> list[SceneRecord]:
     return [scene_record(i, split) for i, split in enumerate(SPLITS)]
 
 
-@pytest.fixture
-def store_path(tmp_path, records) -> Path:
-    w = writer(tmp_path / "store.h5")
-    for record in records:
-        w.write(record)
+@pytest.fixture(scope="session")
+def finished_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    w = writer(tmp_path_factory.mktemp("finished") / "store.h5")
+    for i, split in enumerate(SPLITS):
+        w.write(scene_record(i, split))
     return w.finish()
+
+
+@pytest.fixture
+def store_path(tmp_path: Path, finished_store: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copy(finished_store, tmp_path / "store.h5"))

@@ -1,14 +1,31 @@
-"""Small scene records made with numpy alone: boxes on a table, clouds in blocks, grasps about them."""
+"""Small scene records made with numpy alone: boxes on a table, clouds in blocks, grasps about them; and their store."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from datasets import StoreWriter
+from hands import Hand, load_hand
 from utils.records import Grasps, JudgedGrasps, ObjectRecord, Scene, SceneRecord, View
 
+SPLITS = ["train"] * 6 + ["val"] * 2 + ["test"] * 2 + ["test_family"] * 2
 CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
 FACES = np.array(
     [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4],
      [1, 5, 7], [1, 7, 3]]
 )  # fmt: skip
+
+
+@cache
+def leap() -> Hand:
+    return load_hand("leap_right")
+
+
+def writer(path: Path, **changes: Any) -> StoreWriter:
+    settings = {"protocol": "dgb-fc-quick", "protocol_hash": "p", "generator": {"scenes": 12}, "seed": 0}
+    return StoreWriter(path, hand=leap(), **{**settings, **changes})
 
 
 def box(name: str, family: str, half: np.ndarray) -> ObjectRecord:

@@ -1,27 +1,20 @@
-"""The store gives back what was written, whatever the order and interruptions, and refuses what is not whole."""
+"""Does a store give back what was written, and refuse what is not whole or not its hand's?"""
 
 import multiprocessing
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
-from conftest import writer
 from numpy.testing import assert_array_equal
+from records_under_test import leap, scene_record, writer
 
 from datasets import GraspStore
-from hands import load_hand
-
-HERE = Path(__file__).parent
+from datasets.schema import COLUMNS, GRASP_COLUMNS, VERDICT_COLUMNS
 
 
 def test_everything_comes_back(store_path, records):
-    store = GraspStore(store_path, hand=load_hand("leap_right"))
+    store = GraspStore(store_path, hand=leap())
     store.verify()
     assert store.num_scenes == len(records) and store.num_objects == 2 * len(records)
     for row, record in enumerate(records):
@@ -38,21 +31,12 @@ def test_everything_comes_back(store_path, records):
                 assert_array_equal(getattr(found, name), getattr(made, name))
         for target, made in enumerate(record.judged):
             found = store.judged(row, target)
-            assert_array_equal(found.grasps.hand_pose, made.grasps.hand_pose)
-            for name in ("success", "direction_success", "outcome", "clearance_m", "robustness"):
+            for name in GRASP_COLUMNS:
+                assert_array_equal(getattr(found.grasps, name), getattr(made.grasps, name))
+            for name in VERDICT_COLUMNS:
                 assert_array_equal(getattr(found, name), getattr(made, name))
-
-
-def test_content_hash_does_not_depend_on_order_or_interruption(tmp_path, records, store_path):
-    w = writer(tmp_path / "again.h5")
-    for record in reversed(records[:5]):
-        w.write(record)
-    w = writer(tmp_path / "again.h5")  # a new process, as after a kill
-    assert w.done_indices() == {0, 1, 2, 3, 4}
-    for record in records[5:]:
-        w.write(record)
-    assert GraspStore(w.finish()).content_hash == GraspStore(store_path).content_hash
-    assert not w.parts.exists()
+        again = store.record(row)
+        assert (again.index, again.seed, again.split) == (record.index, record.seed, record.split)
 
 
 def test_content_hash_sees_a_changed_number(store_path):
@@ -60,41 +44,6 @@ def test_content_hash_sees_a_changed_number(store_path):
         file["grasps/hand_pose"][3, 0] += 1e-6
     with pytest.raises(ValueError, match="content hash"):
         GraspStore(store_path).verify()
-
-
-def test_a_killed_writer_leaves_nothing_that_loads(tmp_path, store_path):
-    """Kill a real process while it writes: no store exists, and a second run completes it to the same hash."""
-    path = tmp_path / "killed.h5"
-    code = (
-        "import sys, time; sys.path[:0] = [%r, %r]\n"
-        "from conftest import SPLITS, writer\nfrom records_under_test import scene_record\nfrom pathlib import Path\n"
-        "w = writer(Path(%r))\n"
-        "for i, s in enumerate(SPLITS):\n"
-        "    if i not in w.done_indices(): w.write(scene_record(i, s)); time.sleep(%s)\n"
-        "w.finish()\n"
-    )
-    args = (str(HERE), str(HERE.parent.parent), str(path))
-    process = subprocess.Popen([sys.executable, "-c", code % (*args, 0.2)])
-    parts = path.with_name("killed.h5.parts")
-    deadline = time.monotonic() + 60
-    while len(list(parts.glob("*.npz"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not path.exists() and 3 <= len(list(parts.glob("*.npz"))) < 12
-    subprocess.run([sys.executable, "-c", code % (*args, 0)], check=True)
-    assert GraspStore(path).content_hash == GraspStore(store_path).content_hash
-
-
-def test_other_configuration_is_not_mixed_in(tmp_path, records):
-    writer(tmp_path / "s.h5").write(records[0])
-    with pytest.raises(ValueError, match="scenes of another configuration"):
-        writer(tmp_path / "s.h5", generator={"scenes": 13})
-
-
-def test_existing_store_is_not_overwritten(store_path):
-    with pytest.raises(FileExistsError, match="exists already"):
-        writer(store_path)
 
 
 def test_missing_store(tmp_path):
@@ -106,6 +55,44 @@ def test_truncated_store(store_path):
     data = store_path.read_bytes()
     store_path.write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match="not a complete store"):
+        GraspStore(store_path)
+
+
+def test_unfinished_store_says_how_far_it_is(tmp_path, records):
+    writer(tmp_path / "s.h5").write(records[0])
+    with pytest.raises(
+        FileNotFoundError, match=r"is not finished: .* holds 1 scenes\. Continue with the command"
+    ):
+        GraspStore(tmp_path / "s.h5")
+
+
+def test_file_that_is_no_hdf5(tmp_path):
+    (tmp_path / "s.h5").write_text("hello")
+    with pytest.raises(ValueError, match=r"s.h5 is no HDF5 file. Pass the store"):
+        GraspStore(tmp_path / "s.h5")
+
+
+def test_hdf5_file_that_is_no_store(tmp_path):
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["something"] = [1]
+    with pytest.raises(ValueError, match="is no store of grasps: it has no schema version"):
+        GraspStore(tmp_path / "s.h5")
+
+
+@pytest.mark.parametrize("path", list(COLUMNS))
+def test_missing_column_is_named(store_path, path):
+    with h5py.File(store_path, "r+") as file:
+        del file[path]
+    with pytest.raises(ValueError, match=f"not a complete store: {path} is missing"):
+        GraspStore(store_path)
+
+
+def test_column_of_another_type_is_named(store_path):
+    with h5py.File(store_path, "r+") as file:
+        values = file["views/points"][...]
+        del file["views/points"]
+        file["views/points"] = values.astype(np.float64)
+    with pytest.raises(ValueError, match="views/points has rows float64"):
         GraspStore(store_path)
 
 
@@ -127,7 +114,7 @@ def test_other_hand(store_path, attribute, value, message):
     with h5py.File(store_path, "r+") as file:
         file.attrs[attribute] = value
     with pytest.raises(ValueError, match=message):
-        GraspStore(store_path, hand=load_hand("leap_right"))
+        GraspStore(store_path, hand=leap())
 
 
 def test_splits_share_no_object(store_path):
@@ -137,10 +124,39 @@ def test_splits_share_no_object(store_path):
 def test_a_leak_is_named(tmp_path, records):
     w = writer(tmp_path / "leak.h5")
     w.write(records[0])
-    from dataclasses import replace
-
     w.write(replace(records[0], index=1, split="test"))
     assert GraspStore(w.finish()).leaks() == [o.name for o in records[0].scene.objects]
+
+
+def test_items_are_targets_in_view_with_a_success(tmp_path):
+    """Two objects, two views; object 0 has no success, and object 1 is hidden from view 0 but for 3 points."""
+    record = scene_record(0)
+    failed = record.judged[0]
+    failed = replace(
+        failed, success=failed.success & False, outcome=np.full(len(failed.success), 4, np.uint8)
+    )
+    view = record.views[0]
+    kept = (view.instance < 2) | (np.arange(len(view.points)) >= len(view.points) - 3)
+    hidden = replace(view, points=view.points[kept], rgb=view.rgb[kept], instance=view.instance[kept])
+    w = writer(tmp_path / "s.h5")
+    w.write(replace(record, judged=(failed, record.judged[1]), views=(hidden, record.views[1])))
+    store = GraspStore(w.finish())
+
+    def found(min_points, require_success):
+        items = store.items("train", min_points=min_points, require_success=require_success)
+        return [(i.index, i.target, i.view) for i in items]
+
+    assert found(1, False) == [(0, 0, 0), (1, 1, 0), (2, 0, 1), (3, 1, 1)]
+    assert found(3, True) == [(1, 1, 0), (3, 1, 1)]
+    assert found(4, True) == [(3, 1, 1)]
+    assert store.items("val", min_points=1, require_success=False) == []
+
+
+def test_successes_are_counted_by_robustness(store_path, records):
+    store, judged = GraspStore(store_path), records[0].judged[0]
+    assert store.num_success(0, 0) == judged.success.sum() == 6
+    least = float(np.sort(judged.robustness[judged.success])[2])
+    assert store.num_success(0, 0, min_robustness=least) == 4
 
 
 def _first_pose(store: GraspStore) -> float:

@@ -1,0 +1,195 @@
+"""Does a store depend on its scenes alone, whatever the order, the runs and the kills; and is nonsense refused?"""
+
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from records_under_test import SPLITS, scene_record, writer
+
+from datasets import GraspStore
+from utils.records import Grasps
+
+
+def _write(path: Path, order: list[int], pause_s: float) -> None:
+    w = writer(path)
+    for i in order:
+        if i not in w.done_indices():
+            w.write(scene_record(i, SPLITS[i]))
+            time.sleep(pause_s)
+
+
+def test_content_hash_does_not_depend_on_order_or_interruption(tmp_path, records, store_path):
+    w = writer(tmp_path / "again.h5")
+    for record in reversed(records[:5]):
+        w.write(record)
+    w = writer(tmp_path / "again.h5")  # another run
+    assert w.done_indices() == {0, 1, 2, 3, 4}
+    for record in records[5:]:
+        w.write(record)
+    again = GraspStore(w.finish())
+    assert again.content_hash == GraspStore(store_path).content_hash
+    assert not w.parts.exists()
+    again.verify()
+
+
+def test_a_killed_writer_leaves_nothing_that_loads(tmp_path, store_path):
+    """Kill a real process between scenes: no store exists, and a second run completes it to the same hash."""
+    path = tmp_path / "killed.h5"
+    parts = tmp_path / "killed.h5.parts"
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=_write, args=(path, list(range(12)), 0.05))
+    process.start()
+    while len(list(parts.glob("*.npz"))) < 3:
+        time.sleep(0.005)
+        assert process.is_alive()
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert 3 <= len(list(parts.glob("*.npz"))) < 12
+    with pytest.raises(FileNotFoundError, match="is not finished"):
+        GraspStore(path)
+    # What a kill in the middle of a write leaves: temporary names, which nothing reads.
+    (parts / ".00000011.npz.77.tmp").write_bytes(b"half a scene")
+    (parts / "store.h5.tmp").write_bytes(b"half a store")
+    _write(path, list(reversed(range(12))), 0.0)
+    assert GraspStore(writer(path).finish()).content_hash == GraspStore(store_path).content_hash
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("killed")] == ["killed.h5"]
+
+
+def test_two_writers_at_once_make_the_same_store(tmp_path, store_path):
+    path = tmp_path / "both.h5"
+    context = multiprocessing.get_context("fork")
+    writer(path)
+    shares = [list(range(0, 12, 2)), list(range(1, 12, 2))]
+    processes = [context.Process(target=_write, args=(path, share, 0.0)) for share in shares]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert GraspStore(writer(path).finish()).content_hash == GraspStore(store_path).content_hash
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": 1}, {"generator": {"scenes": 13}}, {"protocol_hash": "q"}, {"protocol": "dgb-fc"}],
+    ids=lambda c: next(iter(c)),
+)
+def test_content_hash_knows_what_the_scenes_were_made_from(tmp_path, records, store_path, changes):
+    w = writer(tmp_path / "other.h5", **changes)
+    for record in records:
+        w.write(record)
+    assert GraspStore(w.finish()).content_hash != GraspStore(store_path).content_hash
+
+
+def test_other_configuration_is_not_mixed_in(tmp_path, records):
+    writer(tmp_path / "s.h5").write(records[0])
+    with pytest.raises(ValueError) as caught:
+        writer(tmp_path / "s.h5", generator={"scenes": 13}, seed=4)
+    assert "s.h5.parts holds scenes of another configuration" in str(caught.value)
+    assert "(generator.scenes was 12, is 13; seed was 0, is 4)" in str(caught.value)
+
+
+def test_existing_store_is_not_overwritten(store_path):
+    with pytest.raises(FileExistsError, match="exists already"):
+        writer(store_path)
+
+
+def test_nothing_written_is_nothing_to_finish(tmp_path):
+    with pytest.raises(ValueError, match="holds no scene; nothing to finish"):
+        writer(tmp_path / "s.h5").finish()
+
+
+def test_an_object_that_changes_under_its_name_is_refused(tmp_path, records):
+    w = writer(tmp_path / "s.h5")
+    w.write(records[0])
+    first = records[0].scene.objects[0]
+    changed = replace(first, vertices=first.vertices * 1.1, pieces=(first.vertices * 1.1,))
+    scene = replace(records[1].scene, objects=(changed, records[1].scene.objects[1]))
+    w.write(replace(records[1], scene=scene))
+    with pytest.raises(ValueError, match=f"Scene 1 has an object '{first.name}' that differs"):
+        w.finish()
+    assert not w.path.exists()
+
+
+def test_an_object_in_two_scenes_is_stored_once(tmp_path, records):
+    w = writer(tmp_path / "s.h5")
+    w.write(records[0])
+    w.write(replace(records[1], scene=records[0].scene))
+    assert GraspStore(w.finish()).num_objects == 2
+
+
+def _judged(record, **changes):
+    return replace(record, judged=(replace(record.judged[0], **changes), record.judged[1]))
+
+
+def _posed(record, column, value):
+    pose = record.judged[0].grasps.hand_pose.copy()
+    pose[2, column] = value
+    return _judged(record, grasps=replace(record.judged[0].grasps, hand_pose=pose))
+
+
+def _seen(record, **changes):
+    return replace(record, views=(replace(record.views[0], **changes), *record.views[1:]))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda r: replace(r, split="trian"), "split 'trian' is none of train, val, test, test_family"),
+        (lambda r: _posed(r, 0, np.nan), "grasps of object 0: hand_pose has values that are not finite"),
+        (lambda r: _posed(r, slice(-4, None), 1.0), "grasps of object 0: quaternions that are not of unit length"),
+        (lambda r: _judged(r, success=~r.judged[0].success), "success and outcome contradict each other"),
+        (
+            lambda r: _judged(r, direction_success=~r.judged[0].direction_success),
+            "grasps of object 0: successes that failed in a direction",
+        ),
+        (lambda r: replace(r, judged=r.judged[:1]), "1 sets of grasps for 2 objects"),
+        (lambda r: _seen(r, instance=r.views[0].instance[::-1].copy()), "view 0: points not in blocks by instance"),
+        (lambda r: _seen(r, instance=r.views[0].instance * 2), "view 0: instance 4 with 2 objects"),
+        (lambda r: _seen(r, T_world_cam=2 * np.eye(4)), "view 0: T_world_cam is no rigid motion"),
+        (
+            lambda r: replace(r, scene=replace(r.scene, T_world_object=-r.scene.T_world_object)),
+            "T_world_object holds a matrix that is no rigid motion",
+        ),
+    ],
+)  # fmt: skip
+def test_a_record_that_cannot_be_right_is_not_stored(tmp_path, records, change, sentence):
+    w = writer(tmp_path / "s.h5")
+    with pytest.raises(ValueError) as caught:
+        w.write(change(records[3]))
+    assert str(caught.value).startswith("Scene 3 is not stored: ")
+    assert sentence in str(caught.value)
+    assert w.done_indices() == set()
+
+
+def test_a_hand_with_other_joints_is_not_stored(tmp_path, records):
+    grasps = records[0].judged[0].grasps
+    short = Grasps(grasps.hand_pose[:, 1:], grasps.pregrasp_qpos[:, 1:], grasps.squeeze_qpos[:, 1:])
+    with pytest.raises(ValueError, match=r"hand_pose has shape \(9, 22\), expected \(9, 23\)"):
+        writer(tmp_path / "s.h5").write(_judged(records[0], grasps=short))
+
+
+@pytest.mark.parametrize("emptied", ["grasps", "views"])
+def test_a_scene_without_grasps_or_views_is_stored(tmp_path, records, emptied):
+    record = records[0]
+    if emptied == "views":
+        record = replace(record, views=())
+    else:
+        none = {
+            n: getattr(record.judged[0], n)[:0]
+            for n in record.judged[0].__dataclass_fields__
+            if n != "grasps"
+        }
+        g = record.judged[0].grasps
+        grasps = Grasps(g.hand_pose[:0], g.pregrasp_qpos[:0], g.squeeze_qpos[:0])
+        record = _judged(record, grasps=grasps, **none)
+    w = writer(tmp_path / "s.h5")
+    w.write(record)
+    store = GraspStore(w.finish(), None)
+    assert store.num_success(0, 0) == (0 if emptied == "grasps" else 6)
+    assert len(store.record(0).views) == len(record.views)
