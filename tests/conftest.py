@@ -18,7 +18,8 @@ import jaxtyping
 PACKAGES = ["utils", "hands", "simulation", "datasets", "models", "evaluation"]
 CHECKED = os.environ.get("SCENELEAPULTRA_UNCHECKED") != "1"
 if CHECKED:
-    jaxtyping.install_import_hook(PACKAGES, "beartype.beartype")
+    sys.path.insert(0, str(Path(__file__).parent))
+    jaxtyping.install_import_hook(PACKAGES, "annotation_checks.check")
 
 import hydra
 import numpy as np
