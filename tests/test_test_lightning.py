@@ -1,0 +1,229 @@
+"""Does a test run from checkpoint to report, and is wrong input answered by its sentence?"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+import test_lightning
+import train_lightning
+from evaluation.callback import SimulatedSuccess
+from models import load_grasp_model
+from utils.config import CONFIG_DIR
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = [
+    "experiment=quickstart",
+    "logger=csv",
+    "callbacks=no_simulation",
+    "trainer.max_steps=2",
+    "trainer.val_check_interval=2",
+    "scheduler.warmup_steps=1",
+    "model.encoder.dim=16",
+    "model.encoder.num_fine=32",
+    "model.encoder.num_tokens=16",
+    "model.encoder.neighbours=8",
+    "model.decoder.dim=16",
+    "model.decoder.depth=1",
+    "model.decoder.heads=2",
+    "model.scorer.dim=16",
+    "model.scorer.depth=1",
+    "model.scorer.heads=2",
+    "data.num_workers=0",
+    "data.num_points=256",
+    "data.min_points=20",
+    "data.batch_size=4",
+]
+FAST = [
+    "protocol=dgb-fc-quick",
+    "max_items=1",
+    "samples_per_item=2",
+    "tuning.max_items=1",
+    "tuning.temperatures=[0.3,0.7]",
+    "tuning.samples_per_item=1",
+    "top.samples=3",
+    "top.keep=1",
+    "top.max_items=1",
+    "pictures=2",
+    "workers=1",
+    "sampler.steps=2",
+    "min_points=20",
+]
+
+
+@pytest.fixture(scope="module")
+def run_dir(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that trained for two steps."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = compose("config", overrides=[*MODEL, f"data.store={tiny_store}", f"run_dir={folder}"])
+    train_lightning.train(cfg, [])
+    return folder
+
+
+@pytest.fixture
+def checkpoint(run_dir: Path) -> Path:
+    return run_dir / "checkpoints" / "last.ckpt"
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose("test", overrides=[*FAST, *overrides])
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
+    """Run a test that must be refused; return what it says."""
+    with pytest.raises(SystemExit) as stop:
+        test_lightning.test(composed(*overrides))
+    assert stop.value.code == 1
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]):
+    document = test_lightning.test(composed(f"checkpoint={checkpoint}"))
+    written = json.loads((run_dir / "results.json").read_text())
+    assert written == json.loads(json.dumps(document))
+    methods = [(entry["method"], entry["split"]) for entry in written["methods"]]
+    names = (
+        "model",
+        "model, best 1 of 3",
+        "random training grasp",
+        "initial palm pose",
+        "nearest training view",
+        "nearest training object",
+        "generator (ceiling)",
+    )
+    assert methods == [(name, split) for split in ("test", "test_family") for name in names]
+    assert written["methods"][0]["summary"]["num_grasps"] == 2
+    assert len(written["methods"][0]["rows"]["success"]) == 2
+    facts = written["provenance"]
+    for key in ("command", "commit", "seed", "data hash", "protocol", "cores", "versions", "config"):
+        assert key in facts
+    assert facts["protocol"].startswith("dgb-fc-quick (")
+    assert "tuned on validation objects" in facts["model temperature"]
+    assert written["tuning"]["temperature"] in (0.3, 0.7)
+    page = (run_dir / "report.html").read_text()
+    assert "http" not in page
+    for name in names:
+        assert name in page
+    kept = np.load(run_dir / "grasps.npz")
+    assert kept["test/hand_pose"].shape == (2, 23)
+    said = capsys.readouterr().out
+    assert "report.html" in said
+    assert "nearest training view" in said
+
+
+def test_a_tuning_is_used_again_and_a_number_needs_none(run_dir: Path, checkpoint: Path, tmp_path: Path):
+    few = ["splits=[test]", "top=null", "generator=false", "baselines={}", f"checkpoint={checkpoint}"]
+    few += [f"output={tmp_path}", "pictures=0"]
+    first = test_lightning.test(composed(*few))
+    before = (run_dir / "tuning.json").stat().st_mtime_ns
+    again = test_lightning.test(composed(*few))
+    assert (run_dir / "tuning.json").stat().st_mtime_ns == before
+    assert again["methods"] == first["methods"]  # deterministic, too
+    named = test_lightning.test(composed(*few, "sampler.temperature=0.5"))
+    assert named["tuning"] is None
+    assert named["provenance"]["model temperature"] == "0.5, given on the command line"
+
+
+def test_a_missing_checkpoint(capsys: pytest.CaptureFixture[str]):
+    said = refusal(capsys, "checkpoint=runs/nothing.ckpt")
+    assert said == "No checkpoint at runs/nothing.ckpt. Train one with: python train_lightning.py"
+
+
+def test_a_missing_store(checkpoint: Path, capsys: pytest.CaptureFixture[str]):
+    said = refusal(capsys, f"checkpoint={checkpoint}", "store=data/nothing.h5")
+    assert "no store at data/nothing.h5. Make it with: python scripts/generate_dataset.py" in said
+
+
+def test_a_checkpoint_that_lies_in_no_run_folder(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    alone = shutil.copy(checkpoint, tmp_path / "alone.ckpt")
+    said = refusal(capsys, f"checkpoint={alone}")
+    assert "so its store is unknown. Pass store=<file>." in said
+
+
+def test_a_checkpoint_of_another_frame(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    content = torch.load(checkpoint, weights_only=True)
+    for key in list(content):
+        if key == "state_dict" or key == "current_model_state":
+            for name, value in content[key].items():
+                if isinstance(value, dict) and "frame" in value:
+                    content[key][name] = {**value, "frame": "camera"}
+    torch.save(content, tmp_path / "camera.ckpt")
+    said = refusal(capsys, f"checkpoint={tmp_path / 'camera.ckpt'}", "store=data/any.h5")
+    assert "trained on poses in frame 'camera'" in said
+    assert "Use a checkpoint of that frame" in said
+
+
+def test_an_unknown_split(checkpoint: Path, capsys: pytest.CaptureFixture[str]):
+    said = refusal(capsys, f"checkpoint={checkpoint}", "splits=[tests]")
+    assert said.startswith("Unknown split 'tests'. Did you mean 'test'?")
+
+
+def test_a_split_without_items(checkpoint: Path, capsys: pytest.CaptureFixture[str]):
+    said = refusal(capsys, f"checkpoint={checkpoint}", "sampler.temperature=0.5", "min_points=100000")
+    assert "has no item in split test (targets with at least 100000 visible points)" in said
+
+
+def test_success_during_training_is_the_judges(checkpoint: Path, tiny_store: Path):
+    settings: dict[str, Any] = {"max_items": 2, "min_points": 20, "samples_per_item": 2, "steps": 2}
+    settings |= {"protocol": "dgb-fc-quick", "sampler": "ddim", "temperature": 0.5}
+    callback = SimulatedSuccess(store=str(tiny_store), min_clearance_m=0.0, workers=1, seed=0, **settings)
+    module = load_grasp_model(checkpoint).module
+    first, second = callback.judge(module), callback.judge(module)
+    assert first.split == "val"
+    assert len(first.rows) == 4
+    np.testing.assert_array_equal(first.grasps.hand_pose, second.grasps.hand_pose)
+    np.testing.assert_array_equal(first.rows.penetration_m, second.rows.penetration_m)
+
+
+def predict(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "predict.py"), *arguments]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"}
+    )
+
+
+@pytest.mark.slow
+def test_predict_judges_a_mesh_and_answers_a_cloud(checkpoint: Path, tmp_path: Path):
+    trimesh.creation.box((0.06, 0.06, 0.1)).export(tmp_path / "brick.stl")
+    common = ("--checkpoint", str(checkpoint), "--num-grasps", "2", "--steps", "2", "--temperature", "0.5")
+    mesh = predict("brick.stl", *common, "--protocol", "dgb-fc-quick", "--workers", "1", folder=tmp_path)
+    assert mesh.returncode == 0, mesh.stderr
+    assert "of 2 held" in mesh.stdout
+    found = np.load(tmp_path / "predicted" / "grasps.npz")
+    assert found["hand_pose"].shape == (2, 23)
+    assert found["success"].shape == (2,)
+    assert 'canvas class="view"' in (tmp_path / "predicted" / "grasps.html").read_text()
+
+    rng = np.random.default_rng(0)
+    table = np.concatenate([rng.uniform(-0.2, 0.2, (800, 2)), np.zeros((800, 1))], axis=1)
+    cloud = np.concatenate([table, rng.uniform([-0.03, -0.03, 0.02], [0.03, 0.03, 0.08], (200, 3))])
+    np.save(tmp_path / "cloud.npy", cloud)
+    own = ("--viewpoint", "0.4", "0", "0.5", "--up", "0", "0", "1", "--output", "own")
+    cloud_answer = predict("cloud.npy", *common, *own, folder=tmp_path)
+    assert cloud_answer.returncode == 0, cloud_answer.stderr
+    assert "2 grasps from 200 points of the object" in cloud_answer.stdout
+
+
+@pytest.mark.slow
+def test_predict_answers_wrong_input_by_a_sentence(checkpoint: Path, tmp_path: Path):
+    np.save(tmp_path / "flat.npy", np.zeros((5, 2)))
+    answer = predict("flat.npy", "--checkpoint", str(checkpoint), "--temperature", "0.5", folder=tmp_path)
+    assert answer.returncode == 1
+    assert "expected floats of shape (n, 3) in metres, got float64 (5, 2)" in answer.stderr
+    answer = predict("none.npy", "--checkpoint", "no.ckpt", folder=tmp_path)
+    assert answer.returncode == 1
+    assert "No checkpoint at no.ckpt" in answer.stderr
