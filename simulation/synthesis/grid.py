@@ -23,7 +23,10 @@ class DistanceGrid:
         self._low, self._high = low - _PAD_M, high + _PAD_M
         size = self._high - self._low
         counts = (size / (size.max() / _CELLS)).ceil().long() + 1
-        axes = [torch.linspace(float(a), float(b), int(n)) for a, b, n in zip(self._low, self._high, counts)]
+        axes = [
+            torch.linspace(float(a), float(b), int(n))
+            for a, b, n in zip(self._low, self._high, counts, strict=True)
+        ]
         x, y, z = torch.meshgrid(*axes, indexing="ij")
         values = distance(torch.stack((x, y, z), dim=-1).reshape(-1, 3)).reshape(x.shape)
         # grid_sample wants the last coordinate first.
@@ -37,4 +40,5 @@ class DistanceGrid:
         value = grid_sample(self._values, scaled, mode="bilinear", padding_mode="border", align_corners=True)
         # Beyond the border the distance is at least what is missing to the grid.
         beyond = (flat - inside).square().sum(-1).sqrt()
-        return torch.maximum(value.reshape(-1), beyond.reshape(-1)).reshape(points.shape[:-1])
+        value, beyond = value.reshape(-1), beyond.reshape(-1)
+        return torch.where(beyond > 0, torch.maximum(value, beyond), value).reshape(points.shape[:-1])

@@ -1,0 +1,159 @@
+import dataclasses
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from hands import Hand, load_hand
+from simulation.generate import GenerateSettings, SceneReport, generate_scenes
+from simulation.plan import ObjectSource, plan_scenes
+from utils.config import CONFIG_DIR, build
+from utils.records import SceneRecord
+
+CONTENT = ("seed", "splits", "table", "views", "objects", "scene", "camera", "grasps", "synthesis")
+
+
+def settings(*overrides: str) -> GenerateSettings:
+    small = ("path=none", "grasps.successes=1", "grasps.max_attempts=8", "grasps.batch=8", "views=1")
+    fast = ("synthesis.placement.oversampling=32", "camera.width=120", "camera.height=90")
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = compose("generate", overrides=[*small, *fast, *overrides])
+    values = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(values, dict)
+    made: GenerateSettings = build(
+        {"_target_": "simulation.generate.GenerateSettings", **{k: values[k] for k in CONTENT}}
+    )
+    return made
+
+
+@pytest.fixture(scope="module")
+def hand() -> Hand:
+    return load_hand("leap_right")
+
+
+@pytest.fixture(scope="module")
+def small() -> GenerateSettings:
+    return settings("objects.per_scene=[0.6,0.4]")
+
+
+@pytest.fixture(scope="module")
+def records(hand: Hand, small: GenerateSettings) -> list[SceneRecord]:
+    return list(generate_scenes(hand, small, scenes=4, workers=1))
+
+
+def flat(value: Any) -> list[Any]:
+    if dataclasses.is_dataclass(value):
+        return [x for f in dataclasses.fields(value) for x in flat(getattr(value, f.name))]
+    if isinstance(value, tuple):
+        return [x for item in value for x in flat(item)]
+    return [value]
+
+
+def assert_same(one: SceneRecord, other: SceneRecord) -> None:
+    for a, b in zip(flat(one), flat(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_two_workers_make_what_one_makes_in_order(
+    hand: Hand, small: GenerateSettings, records: list[SceneRecord]
+) -> None:
+    again = list(generate_scenes(hand, small, scenes=4, workers=2))
+    assert [r.index for r in again] == [0, 1, 2, 3]
+    for one, other in zip(records, again, strict=True):
+        assert_same(one, other)
+
+
+def test_a_killed_run_continues_with_the_same_scenes(
+    hand: Hand, small: GenerateSettings, records: list[SceneRecord]
+) -> None:
+    (missing,) = generate_scenes(hand, small, scenes=4, workers=1, done={0, 1, 3})
+    assert_same(missing, records[2])
+
+
+def test_scenes_are_complete(records: list[SceneRecord]) -> None:
+    for record in records:
+        assert len(record.judged) == len(record.scene.objects) >= 1
+        assert len(record.views) == 1
+        for judged in record.judged:
+            assert judged.direction_success.shape == (len(judged.success), 6)
+            assert (judged.clearance_m[judged.success] >= 0).all()
+
+
+def test_reports_count_what_was_made(hand: Hand, small: GenerateSettings) -> None:
+    reports: list[SceneReport] = []
+    (record,) = generate_scenes(hand, small, 1, 1, on_scene=reports.append)
+    (report,) = reports
+    assert report.families == tuple(o.family for o in record.scene.objects)
+    assert report.successes == tuple(int(j.success.sum()) for j in record.judged)
+    assert sum(report.attempts) >= sum(len(j.success) for j in record.judged)
+
+
+def test_lone_objects_float(hand: Hand) -> None:
+    afloat = settings("table=false", "objects.per_scene=[1]", "views=0")
+    (record,) = generate_scenes(hand, afloat, 1, 1)
+    assert not record.scene.table and record.views == ()
+    assert sum(j.success.sum() for j in record.judged) >= 1
+
+
+def planned(seed: int = 0, scenes: int = 200, **changes: Any) -> tuple[ObjectSource, list[Any]]:
+    made = settings()
+    source = ObjectSource(replace(made.objects, **changes), made.splits, seed)
+    return source, plan_scenes(source, scenes)
+
+
+def test_plan_follows_the_shares_and_a_longer_one_begins_with_the_shorter() -> None:
+    source, plans = planned()
+    count = {name: sum(p.split == name for p in plans) for name in source.shares}
+    for name, share in source.shares.items():
+        assert abs(count[name] - 200 * share) <= 3
+    assert planned(scenes=50)[1] == plans[:50]
+    assert planned(seed=1)[1] != plans
+    assert len({p.seed for p in plans}) == 200
+
+
+def test_no_object_is_in_two_splits_and_held_out_families_are_unseen() -> None:
+    source, plans = planned()
+    by_split = {name: {key for p in plans if p.split == name for key in p.objects} for name in source.shares}
+    names = list(by_split)
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            assert not by_split[one] & by_split[other]
+    held_out = {"mug", "dumbbell", "prism"}
+    assert {family for family, _ in by_split["test_family"]} == held_out
+    for split in ("train", "val", "test"):
+        assert not {family for family, _ in by_split[split]} & held_out
+    # 140 training scenes of 1 to 3 objects go evenly through 11 families.
+    families = [family for p in plans if p.split == "train" for family, _ in p.objects]
+    counts = np.unique(families, return_counts=True)[1]
+    assert len(counts) == 11 and counts.max() - counts.min() <= 1
+
+
+def test_a_small_pool_comes_again_but_never_twice_in_a_scene() -> None:
+    pool = {"train": 1, "val": 1, "test": 1, "test_family": 1}
+    _, plans = planned(per_family=pool, per_scene=(0.0, 0.0, 1.0))
+    assert len({key for p in plans if p.split == "train" for key in p.objects}) == 11
+    assert all(len(set(p.objects)) == len(p.objects) == 3 for p in plans)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["objects.families=[mugg]"], "Unknown object family 'mugg'. Did you mean 'mug'"),
+        (["+splits.trian=1"], "Unknown split 'trian'. Did you mean 'train'"),
+        (["objects.held_out_families=[]"], "splits.test_family=0.1: there is no object for this split"),
+        (["objects.per_family.train=0"], "objects.per_family.train: expected 1 to 100000 objects, got 0"),
+        (["objects.per_scene=[]"], "objects.per_scene: expected weights"),
+        (["objects.path=nowhere"], "objects.path"),
+    ],
+)
+def test_wrong_settings_are_answered(hand: Hand, overrides: list[str], message: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        next(generate_scenes(hand, settings(*overrides), 1, 1))
+
+
+def test_wrong_type_names_the_key() -> None:
+    with pytest.raises(ValueError, match=r"successes.*integer"):
+        settings("grasps.successes=many")
