@@ -1,6 +1,6 @@
 """What a number has to be compared with: methods without learning, each told plainly what it is given."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -8,9 +8,8 @@ from jaxtyping import Float
 from evaluation.items import Item
 from evaluation.metrics import concatenate, subset
 from evaluation.pool import TrainingObject, TrainingPool, moved, turn_about_z
-from evaluation.result import MethodResult, Rows
 from evaluation.samplers import Proposal, unscored
-from utils.records import Grasps, ObjectRecord, SceneRecord
+from utils.records import ObjectRecord
 
 
 class RandomTrainingGrasp:
@@ -87,45 +86,28 @@ def extents(record: ObjectRecord) -> Float[np.ndarray, "3"]:
     return np.ptp(record.vertices, axis=0)
 
 
-def generator_result(records: Iterable[SceneRecord], split: str, min_clearance_m: float) -> MethodResult:
-    """Return what the generator's own tested closings reached on the objects of a split, as the store holds them.
+class GeneratorClosings:
+    """What the data generator itself made for the very object, failures included: one closing of the fingers each.
 
-    It knows the true shape and closes the fingers in the simulation, so it is the ceiling of imitation per attempt.
-    Verdicts were given during generation; nothing is simulated again.
-
-    Raises:
-        ValueError: the records hold no grasp.
+    It is the ceiling of imitation per attempt, not of what is possible: training grasps are all tested ones. Closings
+    that the generator dropped untested, as unfit, are not among them.
     """
-    columns: dict[str, list[np.ndarray]] = {}
-    names: list[str] = []
-    families: list[str] = []
-    parts: list[Grasps] = []
-    for number, record in enumerate(records):
-        for i, judged in enumerate(record.judged):
-            n = len(judged.grasps)
-            if n == 0:
-                continue
-            owner = record.scene.objects[i]
-            names += [owner.name] * n
-            families += [owner.family] * n
-            parts.append(judged.grasps)
-            row = {
-                "item": np.full(n, 1000 * number + i),
-                "success": judged.direction_success.all(axis=1),
-                "clear": judged.clearance_m >= min_clearance_m,
-                "outcome": judged.outcome,
-                "direction_success": judged.direction_success,
-                "penetration_m": judged.penetration_m,
-                "self_penetration_m": judged.self_penetration_m,
-                "clearance_m": judged.clearance_m,
-            } | {name: np.full(n, np.nan) for name in ("displacement_m", "contact_links", "score")}
-            for key, value in row.items():
-                columns.setdefault(key, []).append(np.asarray(value))
-    if not parts:
-        raise ValueError(
-            f"The store holds no grasp for split {split}; nothing can be said about its generator."
-        )
-    joined = {key: np.concatenate(values) for key, values in columns.items()}
-    rows = Rows(object_name=tuple(names), family=tuple(families), **joined)
-    given = "everything: the true shape, and the simulation to close the fingers in"
-    return MethodResult("generator (ceiling)", given, split, rows, concatenate(parts))
+
+    name = "generator (ceiling)"
+    given = "everything: the true shape, and a simulation to close the fingers in"
+
+    def __init__(self, *, seed: int) -> None:
+        self.seed = seed
+
+    def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
+        """Return up to ``k`` of the closings stored for each item."""
+        return [self._sample(item, k) for item in items]
+
+    def _sample(self, item: Item, k: int) -> Proposal:
+        closings = item.closings
+        if closings is None:
+            raise ValueError(
+                f"Nothing is known of a generator for {item.object.name}: it comes from no store."
+            )
+        chosen = np.random.default_rng([self.seed, item.index]).permutation(len(closings))[:k]
+        return unscored(subset(closings, chosen))

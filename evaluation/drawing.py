@@ -65,6 +65,7 @@ class Drawing:
     table: bool
     azimuth_deg: float  # from where it is best looked at
     centre: tuple[float, float, float]  # what to look at
+    width_m: float  # how much to see
 
 
 def outcome_colour(outcome: int, clear: bool) -> Rgb:
@@ -93,7 +94,7 @@ def draw_item(
         look = (OBJECT, "object") if i == item.target else (NEIGHBOUR, "neighbour")
         surfaces.append(Surface(placed, record.faces, *look))
     cloud = Seen(item.view.points, item.target_mask, item.scene.table)
-    return _draw(surfaces, cloud, origin, T_world_object[:3, 3], hand, hand_pose, colours, caption, detail)
+    return _draw(surfaces, cloud, origin, hand, hand_pose, colours, caption, detail)
 
 
 def draw_cloud(
@@ -108,33 +109,39 @@ def draw_cloud(
     """Draw a cloud of which nothing else is known, and hands at their grasps, z up."""
     centre = cloud.points[cloud.is_target].mean(0)
     origin = centre * np.array([1.0, 1.0, 0.0 if cloud.table else 1.0])
-    return _draw([], cloud, origin, centre, hand, hand_pose, colours, caption, detail)
+    return _draw([], cloud, origin, hand, hand_pose, colours, caption, detail)
 
 
 def _draw(
     surfaces: list[Surface],
     cloud: Seen,
     origin: Float[np.ndarray, "3"],
-    centre: Float[np.ndarray, "3"],
     hand: Hand,
     hand_pose: Float[np.ndarray, "g p"],
     colours: list[Rgb],
     caption: str,
     detail: str,
 ) -> Drawing:
-    """Move everything to the drawing's origin."""
+    """Move everything to the drawing's origin, and look at the hands and what they grasp."""
     meshes = zip(hand_meshes(hand, hand_pose), colours, strict=True)
     everything = [*surfaces, *(Surface(vertices, faces, rgb, "hand") for (vertices, faces), rgb in meshes)]
     seen = cloud.points - origin
     near = np.linalg.norm(seen[:, :2], axis=-1) < _SHOWN_RADIUS
+    moved = tuple(replace(s, vertices=s.vertices - origin) for s in everything)
+    focus = np.concatenate(
+        [seen[cloud.is_target], *(s.vertices for s in moved if s.role in ("object", "hand"))]
+    )
+    middle = (focus.min(0) + focus.max(0)) / 2
+    x, y, z = middle.tolist()
     return Drawing(
-        surfaces=tuple(replace(s, vertices=s.vertices - origin) for s in everything),
+        surfaces=moved,
         dots=(Dots(seen[cloud.is_target], CLOUD), Dots(seen[near & ~cloud.is_target], REST)),
         caption=caption,
         detail=detail,
         table=cloud.table,
         azimuth_deg=_side_view(hand, hand_pose),
-        centre=(0.0, 0.0, float(centre[2] - origin[2]) + 0.01),
+        centre=(x, y, z),
+        width_m=float(2.1 * np.linalg.norm(focus - middle, axis=-1).max()),
     )
 
 

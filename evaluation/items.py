@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from utils.records import ObjectRecord, Scene, View
+from utils.records import Grasps, ObjectRecord, Scene, View
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,9 @@ class Item:
     scene: Scene
     target: int
     view: View
+    closings: Grasps | None = (
+        None  # what the generator tested on the object, failures included; None where it did not
+    )
 
     @property
     def object(self) -> ObjectRecord:

@@ -31,7 +31,7 @@ class Eye:
     @classmethod
     def of(cls, drawing: Drawing) -> "Eye":
         """Return the eye that a drawing asks for."""
-        return cls(drawing.azimuth_deg, 25.0, 0.36, drawing.centre)
+        return cls(drawing.azimuth_deg, 25.0, drawing.width_m, drawing.centre)
 
     def axes(self) -> Float[np.ndarray, "3 3"]:
         """Return right, up and towards-the-viewer as rows."""

@@ -225,6 +225,7 @@ def _payload(drawings: Sequence[Drawing]) -> dict[str, Any]:
             "table": drawing.table,
             "azimuth": drawing.azimuth_deg,
             "centre": drawing.centre,
+            "width": drawing.width_m,
         }
         for drawing in drawings
     ]

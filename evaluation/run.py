@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from datasets import GraspStore
 from datasets.items import FRAME
 from datasets.schema import SPLITS
-from evaluation.baselines import generator_result
 from evaluation.gallery import gallery
 from evaluation.items import Item
 from evaluation.judge import judge
@@ -153,8 +152,6 @@ class ModelTest:
                 few = items[: cfg.top.max_items]
                 results.append(self.judge(model, few, cfg.top.samples, say, keep=cfg.top.keep))
             results += [self.judge(baseline, items, cfg.samples_per_item, say) for baseline in baselines]
-            if cfg.generator:
-                results.append(generator_result(split_records(self.store, split), split, cfg.min_clearance_m))
         document = {
             "provenance": self._provenance(temperature, source, results),
             "methods": [result.to_json() for result in results],

@@ -43,6 +43,7 @@ def chosen_items(
             scene=store.scene(found[i].scene),
             target=found[i].target,
             view=store.view(found[i].view),
+            closings=store.judged(found[i].scene, found[i].target).grasps,
         )
         for i in picked
     ]

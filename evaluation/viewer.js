@@ -63,7 +63,7 @@
   const hidden = new Set();
   const eyes = canvases.map((canvas) => {
     const drawing = data.drawings[canvas.dataset.drawing];
-    return { azimuth: drawing.azimuth, elevation: 25, width: 0.36 };
+    return { azimuth: drawing.azimuth, elevation: 25, width: drawing.width };
   });
 
   function frame(eye) {

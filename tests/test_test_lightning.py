@@ -124,7 +124,7 @@ def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pyte
 
 
 def test_a_tuning_is_used_again_and_a_number_needs_none(run_dir: Path, checkpoint: Path, tmp_path: Path):
-    few = ["splits=[test]", "top=null", "generator=false", "baselines={}", f"checkpoint={checkpoint}"]
+    few = ["splits=[test]", "top=null", "baselines={}", f"checkpoint={checkpoint}"]
     few += [f"output={tmp_path}", "pictures=0"]
     first = test_lightning.test(composed(*few))
     before = (run_dir / "tuning.json").stat().st_mtime_ns

@@ -1,9 +1,13 @@
 """Small scenes with known grasps: boxes on a table, seen whole, each with grasps at known places."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import trimesh
 
+from evaluation.metrics import concatenate
+from evaluation.result import MethodResult, Rows
 from utils.records import (
     Grasps,
     JudgedGrasps,
@@ -87,3 +91,34 @@ def training_records() -> list[SceneRecord]:
         make_record(i, "train", s, at=p, yaw=0.7 * i)
         for i, (s, p) in enumerate(zip(sides, places, strict=True))
     ]
+
+
+@pytest.fixture
+def stored_result(training_records: list[SceneRecord]) -> Callable[..., MethodResult]:
+    """Return what a method would get that proposes the stored grasps: 5 objects, 3 of 4 grasps held."""
+
+    def result(split: str, method: str = "model") -> MethodResult:
+        judged = [record.judged[0] for record in training_records]
+        n = [len(j.success) for j in judged]
+        names = [record.scene.objects[0].name for record in training_records]
+        total = sum(n)
+        rows = Rows(
+            object_name=tuple(name for name, count in zip(names, n, strict=True) for _ in range(count)),
+            family=("box",) * total,
+            item=np.repeat(np.arange(len(n)), n),
+            success=np.concatenate([j.success for j in judged]),
+            clear=np.ones(total, dtype=bool),
+            outcome=np.concatenate([j.outcome for j in judged]),
+            direction_success=np.concatenate([j.direction_success for j in judged]),
+            displacement_m=np.full(total, np.nan),
+            penetration_m=np.concatenate([j.penetration_m for j in judged]),
+            self_penetration_m=np.zeros(total),
+            contact_links=np.full(total, np.nan),
+            clearance_m=np.full(total, 0.01),
+            score=np.full(total, np.nan),
+        )
+        return MethodResult(
+            method, f"what {method} gets", split, rows, concatenate([j.grasps for j in judged])
+        )
+
+    return result

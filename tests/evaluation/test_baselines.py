@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from evaluation.baselines import NearestObject, RandomTrainingGrasp, generator_result
+from evaluation.baselines import GeneratorClosings, NearestObject, RandomTrainingGrasp
 from evaluation.items import Item
 from evaluation.nearest_view import NearestView, chamfer
 from evaluation.pool import TrainingPool, moved, turn_about_z
@@ -105,8 +107,12 @@ def test_random_training_grasps_keep_their_height_over_the_centre(pool, training
     np.testing.assert_array_equal(again.grasps.hand_pose, proposal.grasps.hand_pose)
 
 
-def test_the_generator_is_counted_from_the_store(training_records):
-    result = generator_result(training_records, "train", min_clearance_m=0.0)
-    assert result.rate().successes == 15  # 5 objects, 3 of 4 each
-    assert result.rate().trials == 20
-    assert result.summary()["outcomes"]["slipped"] == 5
+def test_the_generator_offers_failures_too(training_records):
+    record = training_records[0]
+    item = replace(item_of(record), closings=record.judged[0].grasps)
+    (some,) = GeneratorClosings(seed=0).sample_items([item], 3)
+    assert len(set(same_grasp(some.grasps, record.judged[0].grasps, 1e-9))) == 3
+    (every,) = GeneratorClosings(seed=0).sample_items([item], 9)
+    assert len(every.grasps) == 4  # no more than were tested
+    with pytest.raises(ValueError, match="comes from no store"):
+        GeneratorClosings(seed=0).sample_items([item_of(record)], 1)

@@ -44,7 +44,7 @@ def test_dots_lie_where_they_project():
 
 def test_render_png(tmp_path: Path):
     drawing = Drawing(
-        (square(0.05, 0.03, BLUE),), (), "a square", "with its shadow", True, -60.0, (0.0, 0.0, 0.0)
+        (square(0.05, 0.03, BLUE),), (), "a square", "with its shadow", True, -60.0, (0.0, 0.0, 0.0), 0.3
     )
     assert render(drawing, 40, Eye.of(drawing)).shape == (40, 40, 3)
     render_png(

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.baselines import generator_result
 from evaluation.charts import forest, outcome_bars, percent
 from evaluation.gallery import gallery
 from evaluation.items import Item
@@ -23,9 +22,8 @@ def hand() -> Hand:
 
 
 @pytest.fixture
-def results(training_records: list[SceneRecord]) -> list[MethodResult]:
-    found = generator_result(training_records, "test", min_clearance_m=0.0)
-    return [MethodResult(name, f"what {name} gets", "test", found.rows, found.grasps) for name in METHODS]
+def results(stored_result) -> list[MethodResult]:
+    return [stored_result("test", name) for name in METHODS]
 
 
 def document(results: list[MethodResult]) -> dict:
@@ -67,7 +65,7 @@ def test_summary_counts(results: list[MethodResult]):
 def test_the_report_needs_nothing_beside_it(
     results: list[MethodResult], training_records: list[SceneRecord], hand: Hand, tmp_path: Path
 ):
-    items = [Item(1000 * i, "test", r.scene, 0, r.views[0]) for i, r in enumerate(training_records)]
+    items = [Item(i, "test", r.scene, 0, r.views[0]) for i, r in enumerate(training_records)]
     sections = gallery(results[0], items, hand, count=2)
     assert [len(drawings) for drawings in sections.values()] == [2, 2]
     page = write_report(document(results), sections, tmp_path / "report.html").read_text()
@@ -99,7 +97,7 @@ def test_the_gallery_shows_the_worst_failure_first(results: list[MethodResult], 
     changed = MethodResult(
         "model", "", "test", Rows(**{**vars(rows), "penetration_m": deep}), results[0].grasps
     )
-    items = [Item(1000 * i, "test", r.scene, 0, r.views[0]) for i, r in enumerate(training_records)]
+    items = [Item(i, "test", r.scene, 0, r.views[0]) for i, r in enumerate(training_records)]
     first = next(iter(gallery(changed, items, hand, count=3).values()))[0]
     assert first.caption == f"{rows.object_name[failures[3]]}: slipped"
     assert first.detail.startswith("20.0 mm in the object")

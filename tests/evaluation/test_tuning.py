@@ -3,30 +3,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.baselines import generator_result
 from evaluation.result import MethodResult, Rows
 from evaluation.tuning import read_tuning, tune_temperature, tuned_temperature, write_tuning
 
 
-def result(training_records, share: float, split: str = "val") -> MethodResult:
-    found = generator_result(training_records, split, min_clearance_m=0.0)
+def result(stored_result, share: float, split: str = "val") -> MethodResult:
+    found = stored_result(split)
     success = np.arange(len(found.rows)) < share * len(found.rows)
     rows = Rows(**{**vars(found.rows), "success": success})
     return MethodResult("model", "", split, rows, found.grasps)
 
 
-def test_the_best_temperature_wins_and_of_equals_the_highest(training_records):
+def test_the_best_temperature_wins_and_of_equals_the_highest(stored_result):
     shares = {0.3: 0.2, 0.5: 0.6, 0.7: 0.6, 1.0: 0.1}
-    tuning = tune_temperature(lambda t: result(training_records, shares[t]), list(shares))
+    tuning = tune_temperature(lambda t: result(stored_result, shares[t]), list(shares))
     assert tuning["temperature"] == 0.7
     assert [point["temperature"] for point in tuning["curve"]] == [0.3, 0.5, 0.7, 1.0]
     assert tuning["curve"][1]["success"]["successes"] == 12  # 0.6 of 20
     assert "validation objects" in tuning["sentence"]
 
 
-def test_test_objects_are_refused(training_records):
+def test_test_objects_are_refused(stored_result):
     with pytest.raises(ValueError, match="never on test"):
-        tune_temperature(lambda t: result(training_records, 0.5, split="test"), [0.5])
+        tune_temperature(lambda t: result(stored_result, 0.5, split="test"), [0.5])
 
 
 def test_a_tuning_is_read_back_for_the_same_settings_only(tmp_path: Path):
