@@ -179,13 +179,16 @@ class GraspDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Serve training items; a resumed run continues with the batch after the last one it trained on."""
-        rank, world, begun = 0, 1, 0
-        if self.trainer is not None:
-            rank, world = self.trainer.global_rank, self.trainer.world_size
-            begun = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        rank, world, progress = 0, 1, None
+        if (trainer := self.trainer) is not None:
+            rank, world = trainer.global_rank, trainer.world_size
+
+            def progress() -> int:
+                return trainer.fit_loop.epoch_loop.batch_progress.total.ready
+
         data = self.dataset("train", augment=True)
         sampler = EpochBatchSampler(
-            len(data), batch_size=self.batch_size, seed=self.seed, rank=rank, world=world, start_batch=begun
+            len(data), batch_size=self.batch_size, seed=self.seed, rank=rank, world=world, progress=progress
         )
         return self._loader(data, sampler)
 

@@ -3,14 +3,14 @@
 The global batch of step k holds the same items for one process with batch W b as for W processes with batch b.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
 
 
 class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
-    """Yields batches of (epoch, item), one pass per call of ``iter``, starting ``start_batch`` batches into the run.
+    """Yields batches of (epoch, item), one pass per call of ``iter``.
 
     Args:
         num_items: items of the data set.
@@ -18,14 +18,22 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         seed: of the permutations.
         rank: of this process.
         world: number of processes.
-        start_batch: batches that the run has drawn already, over all epochs.
+        progress: says how many batches a run has trained on, over all epochs. A pass begins with the next one,
+            whether or not the run was interrupted, and ends with its epoch. None: each pass is the next epoch.
 
     Raises:
         ValueError: fewer items than one global batch holds.
     """
 
     def __init__(
-        self, num_items: int, *, batch_size: int, seed: int, rank: int, world: int, start_batch: int
+        self,
+        num_items: int,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world: int,
+        progress: Callable[[], int] | None,
     ) -> None:
         if num_items < batch_size * world:
             raise ValueError(
@@ -33,17 +41,19 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
                 f"store has {num_items}. Lower data.batch_size or generate more scenes."
             )
         self.num_items, self.batch_size, self.seed = num_items, batch_size, seed
-        self.rank, self.world = rank, world
-        self._next_epoch, self._skip = divmod(start_batch, len(self))
+        self.rank, self.world, self.progress = rank, world, progress
+        self._passes = 0
 
     def __len__(self) -> int:
         """Return batches per epoch; the last incomplete global batch is left to the next permutation."""
         return self.num_items // (self.batch_size * self.world)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Yield this process's share of each global batch of the next epoch, or of what is left of a begun one."""
-        epoch, skip = self._next_epoch, self._skip
-        self._next_epoch, self._skip = epoch + 1, 0
+        """Yield this process's share of each global batch of an epoch, or of what is left of a begun one."""
+        # A generator: the data loader asks for more iterators than it draws from.
+        done = self._passes * len(self) if self.progress is None else self.progress()
+        self._passes += 1
+        epoch, skip = divmod(done, len(self))
         order = np.random.default_rng([self.seed, epoch]).permutation(self.num_items)
         for k in range(skip, len(self)):
             first = k * self.world * self.batch_size

@@ -3,16 +3,34 @@
 import os
 from pathlib import Path
 
+_CGROUPS = Path("/sys/fs/cgroup")
+_MOST_WORKERS = 8  # an item takes a millisecond: more processes only use memory
+
 
 def usable_cpus() -> int:
-    """Return the cores this process may run on: affinity, bounded by the control group's quota."""
-    cores = len(os.sched_getaffinity(0))
-    quota_file = Path("/sys/fs/cgroup/cpu.max")
-    if quota_file.is_file():
-        quota, period = quota_file.read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, int(quota) // int(period)))
-    return cores
+    """Return the cores this process may run on: affinity, bounded by the quotas of its control groups."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    own = Path("/proc/self/cgroup")
+    quota = cgroup_quota(own.read_text() if own.is_file() else "", _CGROUPS)
+    return cores if quota is None else max(1, min(cores, int(quota)))
+
+
+def cgroup_quota(own_groups: str, root: Path) -> float | None:
+    """Return how many cores the control groups (version 1 or 2) of a process grant; None without a limit.
+
+    Args:
+        own_groups: text of ``/proc/self/cgroup``.
+        root: where the control groups are mounted.
+    """
+    # In a container the root is the process's own group; outside, the path below it and all its parents bind.
+    folders = {root, root / "cpu", root / "cpu,cpuacct"}
+    for line in own_groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        mount = root / controllers if controllers else root
+        relative = Path(path.lstrip("/"))
+        folders |= {mount / part for part in (relative, *relative.parents)}
+    quotas = [quota for folder in folders if (quota := _quota(folder)) is not None]
+    return min(quotas, default=None)
 
 
 def workers_per_process(wanted: int | str, local_processes: int) -> int:
@@ -22,7 +40,17 @@ def workers_per_process(wanted: int | str, local_processes: int) -> int:
         ValueError: neither a number nor ``auto``.
     """
     if wanted == "auto":
-        return min(8, max(0, usable_cpus() // max(1, local_processes) - 1))
+        return min(_MOST_WORKERS, max(0, usable_cpus() // max(1, local_processes) - 1))
     if isinstance(wanted, int) and wanted >= 0:
         return wanted
     raise ValueError(f"data.num_workers must be 'auto' or a number from 0, got {wanted!r}.")
+
+
+def _quota(folder: Path) -> float | None:
+    if (both := folder / "cpu.max").is_file():  # version 2
+        quota, period = both.read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    if (limit := folder / "cpu.cfs_quota_us").is_file():  # version 1
+        quota_us = int(limit.read_text())
+        return None if quota_us <= 0 else quota_us / int((folder / "cpu.cfs_period_us").read_text())
+    return None

@@ -7,10 +7,22 @@ from typing import Any
 import numpy as np
 
 from datasets import StoreWriter
+from datasets.grasp_sampling import GraspDistance
+from datasets.items import ItemSettings
 from hands import Hand, load_hand
 from utils.records import Grasps, JudgedGrasps, ObjectRecord, Scene, SceneRecord, View
 
 SPLITS = ["train"] * 6 + ["val"] * 2 + ["test"] * 2 + ["test_family"] * 2
+SETTINGS = ItemSettings(
+    num_points=100,
+    target_share=0.6,
+    crop_radius=0.2,
+    num_grasps=4,
+    num_failures=2,
+    grasp_strategy="random",
+    grasp_distance=GraspDistance(translation_m=0.05, rotation_rad=1.0, joints_rad=1.0),
+    min_robustness=0.0,
+)
 CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
 FACES = np.array(
     [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4],

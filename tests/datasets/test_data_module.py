@@ -1,0 +1,193 @@
+"""Are batches the same whatever loads them, and is a run that stops continued where it was?"""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from records_under_test import SETTINGS, scene_record, writer
+from torch import Tensor
+
+from datasets import FRAME, GraspDataModule
+from utils.batch import GraspBatch
+
+
+def module(store: Path, **changes: Any) -> GraspDataModule:
+    settings = {name: getattr(SETTINGS, name) for name in SETTINGS.__dataclass_fields__}
+    rest = {
+        "store": str(store),
+        "hand": "leap_right",
+        "batch_size": 4,
+        "min_points": 20,
+        "yaw": True,
+        "jitter_m": 1e-3,
+        "num_workers": 0,
+        "cache_mb": 16,
+        "seed": 0,
+    }
+    return GraspDataModule(**{**settings, **rest, **changes})
+
+
+def assert_equal(first: list[GraspBatch], second: list[GraspBatch]) -> None:
+    assert [b.item_index for b in first] == [b.item_index for b in second]
+    for a, b in zip(first, second, strict=True):
+        for name in a.__dataclass_fields__:
+            x, y = getattr(a, name), getattr(b, name)
+            if isinstance(x, Tensor):
+                torch.testing.assert_close(x, y, rtol=0, atol=0, equal_nan=True, msg=name)
+            else:
+                assert x == y
+
+
+def epochs(loader: Any, n: int) -> list[GraspBatch]:
+    return [batch for _ in range(n) for batch in loader]
+
+
+def test_batches_are_typed_and_complete(finished_store: Path) -> None:
+    data = module(finished_store)
+    batch = next(iter(data.train_dataloader()))
+    assert isinstance(batch, GraspBatch) and batch.size == 4
+    assert batch.scene_pc.shape == (4, 100, 3) and batch.scene_pc.dtype == torch.float32
+    assert batch.hand_pose is not None and batch.hand_pose.shape == (4, 6, 23)
+    assert batch.grasp_success is not None and batch.grasp_success.tolist() == [[True] * 4 + [False] * 2] * 4
+    assert all(name.startswith("train-") for name in batch.object_name)
+    assert len(set(batch.item_index)) == 4
+    assert data.frame == FRAME == "tabletop"
+    assert data.data_hash == data.store.content_hash
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_loading_processes_change_nothing(finished_store: Path, workers: int) -> None:
+    """Two epochs, so that processes that stay alive must learn of the new one."""
+    alone = epochs(module(finished_store).train_dataloader(), 2)
+    assert_equal(alone, epochs(module(finished_store, num_workers=workers).train_dataloader(), 2))
+
+
+def test_memory_changes_nothing(finished_store: Path) -> None:
+    remembered = epochs(module(finished_store).train_dataloader(), 2)
+    assert_equal(remembered, epochs(module(finished_store, cache_mb=0).train_dataloader(), 2))
+
+
+def test_an_item_is_new_in_each_epoch_and_the_same_in_each_run(finished_store: Path) -> None:
+    data = module(finished_store).dataset("train", augment=True)
+    first, again, later = data[0, 3], data[0, 3], data[1, 3]
+    np.testing.assert_array_equal(first["scene_pc"], again["scene_pc"])
+    assert first["item_index"] == later["item_index"]
+    assert not np.array_equal(first["scene_pc"], later["scene_pc"])
+    assert not np.array_equal(first["squeeze_qpos"], later["squeeze_qpos"])
+    other = module(finished_store, seed=1).dataset("train", augment=True)[0, 3]
+    assert not np.array_equal(first["scene_pc"], other["scene_pc"])
+
+
+@pytest.mark.parametrize(
+    ("split", "names"), [("val", ["val"]), ("test", ["test"]), ("test_family", ["test_family"])]
+)
+def test_judging_splits_are_served_in_order_and_as_they_are(
+    finished_store: Path, split: str, names: list[str]
+) -> None:
+    data = module(finished_store)
+    loaders = {"val": data.val_dataloader(), **dict(zip(("test", "test_family"), data.test_dataloader()))}  # noqa: B905
+    served = epochs(loaders[split], 1)
+    index = [i for batch in served for i in batch.item_index]
+    assert index == sorted(index) and len(index) == 2 * 2 * 2  # scenes, objects, views
+    assert {name.split("-")[0] for batch in served for name in batch.object_name} == set(names)
+    assert all(torch.equal(b.T_world_frame[:, :3, :3], torch.eye(3).expand(4, 3, 3)) for b in served)
+    assert_equal(served, epochs(loaders[split], 1))
+
+
+class Recorder(pl.LightningModule):
+    """Remembers which items it was trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen: list[tuple[tuple[int, ...], float]] = []
+
+    def training_step(self, batch: GraspBatch, _: int) -> Tensor:
+        self.seen.append((batch.item_index, float(batch.scene_pc.sum())))
+        return self.weight.sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(store: Path, max_steps: int, folder: Path, resume: Path | None = None, **changes: Any) -> Recorder:
+    recorder = Recorder()
+    trainer = pl.Trainer(
+        max_steps=max_steps,
+        max_epochs=-1,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        limit_val_batches=0,
+        default_root_dir=folder,
+        **changes,
+    )
+    trainer.fit(recorder, datamodule=module(store), ckpt_path=resume)
+    trainer.save_checkpoint(folder / f"{max_steps}.ckpt")
+    return recorder
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("first", [2, 6, 8])
+def test_a_stopped_run_continues_with_the_next_batch(
+    finished_store: Path, tmp_path: Path, first: int
+) -> None:
+    """24 training items in batches of 4: epochs of 6 steps; the run stops within, at the end of, and after one."""
+    whole = fit(finished_store, 14, tmp_path).seen
+    begun = fit(finished_store, first, tmp_path).seen
+    rest = fit(finished_store, 14, tmp_path, resume=tmp_path / f"{first}.ckpt").seen
+    assert begun + rest == whole
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_stopped_run_with_accumulated_gradients(finished_store: Path, tmp_path: Path) -> None:
+    """Two batches per step."""
+    whole = fit(finished_store, 7, tmp_path, accumulate_grad_batches=2).seen
+    begun = fit(finished_store, 4, tmp_path, accumulate_grad_batches=2).seen
+    resume = tmp_path / "4.ckpt"
+    rest = fit(finished_store, 7, tmp_path, resume=resume, accumulate_grad_batches=2).seen
+    assert len(whole) == 14 and begun + rest == whole
+
+
+def test_a_store_of_another_hand(store_path: Path) -> None:
+    with h5py.File(store_path, "r+") as file:
+        file.attrs["hand_name"] = "allegro_right"
+    with pytest.raises(ValueError, match=r"holds grasps of hand 'allegro_right', the configuration asks for"):
+        module(store_path).setup("fit")
+
+
+def test_a_split_with_nothing_to_learn(tmp_path: Path) -> None:
+    w = writer(tmp_path / "s.h5")
+    w.write(scene_record(0))
+    data = module(w.finish(), batch_size=1)
+    with pytest.raises(ValueError, match=r"has no item of split 'val' with a successful grasp"):
+        data.val_dataloader()
+    strict = module(data.path, batch_size=1, min_robustness=1.0)
+    with pytest.raises(ValueError, match=r"data\.min_robustness=1, where measured"):
+        strict.train_dataloader()
+
+
+def test_a_batch_larger_than_the_store(finished_store: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.batch_size=32 on 1 processes needs 32 training items"):
+        module(finished_store, batch_size=32).train_dataloader()
+
+
+@pytest.mark.parametrize("key", ["batch_size", "min_points"])
+def test_counts_start_at_one(finished_store: Path, key: str) -> None:
+    with pytest.raises(ValueError, match=rf"data\.{key}: expected at least 1, got 0\."):
+        module(finished_store, **{key: 0})
+
+
+def test_a_second_setup_keeps_the_store(finished_store: Path) -> None:
+    data = module(finished_store)
+    data.setup("fit")
+    store = data.store
+    data.setup("test")
+    assert data.store is store
