@@ -93,6 +93,13 @@ class SceneDistance:
         distance, normal = self._sdf[self._target].distance_and_normal(self._local(points, self._target))
         return distance, normal @ self._T[self._target, :3, :3].T
 
+    def neighbours(self, points: Float[Tensor, "*b n 3"]) -> Float[Tensor, "*b n"]:
+        """Distance to the nearest other object, at most ``FAR_M``; differentiable."""
+        least = torch.full(points.shape[:-1], FAR_M)
+        for i in self._neighbours:
+            least = torch.minimum(least, self._sdf[i].distance(self._local(points, i)))
+        return least
+
     def clearance(self, balls: Balls) -> Float[Tensor, "*b"]:
         """Least distance of balls to table and neighbours, at most ``FAR_M``; negative inside."""
         centres, radii = balls

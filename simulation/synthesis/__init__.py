@@ -4,6 +4,7 @@ from simulation.synthesis.base import Candidates, Proposer, Synthesis, Target, p
 from simulation.synthesis.closing import ClosingSettings
 from simulation.synthesis.forecast import ForecastSettings
 from simulation.synthesis.judging import Judge, QualitySettings, RobustnessSettings
+from simulation.synthesis.optimise import EnergySettings, Optimise
 from simulation.synthesis.placement import PlacementSettings, initial_palm_poses
 from simulation.synthesis.preshape import PreshapeSettings
 from simulation.synthesis.sim_close import SimClose
@@ -12,9 +13,11 @@ from simulation.synthesis.synthesise import GraspSettings, Synthesised, synthesi
 __all__ = [
     "Candidates",
     "ClosingSettings",
+    "EnergySettings",
     "ForecastSettings",
     "GraspSettings",
     "Judge",
+    "Optimise",
     "PlacementSettings",
     "PreshapeSettings",
     "Proposer",

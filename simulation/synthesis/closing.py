@@ -52,7 +52,7 @@ class Closer:
         self._qpos_adr = np.array([joint.qposadr[0] for joint in joints])
         self._dof_adr = np.array([joint.dofadr[0] for joint in joints])
         self._target_adr = int(self.model.joint(_TARGET).qposadr[0])
-        self._actuator = self._actuator_of_joint([joint.id for joint in joints])
+        self._actuator = actuator_of_joint(self.model, model.joint_names)
         self._limits = hand.joint_limits.numpy().astype(float)
         self._lead = settings.torque_nm / self.model.actuator_gainprm[self._actuator, 0]
         self._finger_of_body = np.full(self.model.nbody, -1)
@@ -105,21 +105,23 @@ class Closer:
         fingers = self._finger_of_body[bodies].max(axis=1)
         return np.isin(np.arange(self.num_fingers), fingers)
 
-    def _actuator_of_joint(self, joints: list[int]) -> Int[np.ndarray, "j"]:
-        """Return the position actuator of each joint.
 
-        Raises:
-            ValueError: a joint has none of its own.
-        """
-        driven = [int(joint) for joint in self.model.actuator_trnid[:, 0]]
-        direct = self.model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT
-        missing = [self.model.joint(j).name for j in joints if j not in driven]
-        if missing or not direct.all():
-            raise ValueError(
-                "synthesis.method=sim_close closes each joint with a position actuator of its own; the hand has none "
-                f"for {', '.join(missing) or 'its tendons'}. Use synthesis=optimise."
-            )
-        return np.array([driven.index(joint) for joint in joints])
+def actuator_of_joint(model: mujoco.MjModel, names: tuple[str, ...]) -> Int[np.ndarray, "j"]:
+    """Return the position actuator of each joint.
+
+    Raises:
+        ValueError: a joint has none of its own.
+    """
+    driven = [int(joint) for joint in model.actuator_trnid[:, 0]]
+    direct = bool((model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT).all())
+    joints = [model.joint(name).id for name in names]
+    missing = [name for name, joint in zip(names, joints, strict=True) if joint not in driven]
+    if missing or not direct:
+        raise ValueError(
+            "Grasp synthesis needs a position actuator for each joint; the hand has none for "
+            f"{', '.join(missing) or 'joints that share a tendon'}. Add them to its description."
+        )
+    return np.array([driven.index(joint) for joint in joints])
 
 
 def _compile(hand: HandModel, scene: Scene, target: int, settings: ClosingSettings) -> mujoco.MjModel:
@@ -161,17 +163,13 @@ def _compile(hand: HandModel, scene: Scene, target: int, settings: ClosingSettin
     model.dof_damping[dofs + 3 : dofs + 6] = settings.object_damping[1]
     # The target rests on the table and on its neighbours: they must not push it about.
     model.geom_contype[:], model.geom_conaffinity[:] = 1, 0
-    for g in range(model.ngeom):
-        body = model.geom_bodyid[g]
-        of_hand = body != model.body(_TARGET).id and body in _subtree(model, model.body(hand.base_body).id)
-        if of_hand:
-            model.geom_conaffinity[g] = 1
+    root = model.body(hand.base_body).id
+    of_hand = np.array([_is_below(model, int(body), root) for body in model.geom_bodyid])
+    model.geom_conaffinity[of_hand] = 1
     return model
 
 
-def _subtree(model: mujoco.MjModel, root: int) -> set[int]:
-    bodies = {root}
-    for body in range(root + 1, model.nbody):
-        if int(model.body_parentid[body]) in bodies:
-            bodies.add(body)
-    return bodies
+def _is_below(model: mujoco.MjModel, body: int, root: int) -> bool:
+    while body not in (0, root):
+        body = int(model.body_parentid[body])
+    return body == root

@@ -39,6 +39,6 @@ class DistanceGrid:
         scaled = (inside - self._low) * (2 / (self._high - self._low)) - 1
         value = grid_sample(self._values, scaled, mode="bilinear", padding_mode="border", align_corners=True)
         # Beyond the border the distance is at least what is missing to the grid.
-        beyond = (flat - inside).square().sum(-1).sqrt()
+        beyond = (flat - inside).square().sum(-1).clamp_min(1e-12).sqrt()
         value, beyond = value.reshape(-1), beyond.reshape(-1)
-        return torch.where(beyond > 0, torch.maximum(value, beyond), value).reshape(points.shape[:-1])
+        return torch.where(beyond > 1e-6, torch.maximum(value, beyond), value).reshape(points.shape[:-1])

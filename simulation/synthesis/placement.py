@@ -75,9 +75,9 @@ class Placer:
         self._T = target.scene.T_world_object[target.index]
         vertices = self._record.vertices @ self._T[:3, :3].T + self._T[:3, 3]
         low, high = (torch.as_tensor(x, dtype=torch.float32) for x in (vertices.min(0), vertices.max(0)))
-        self._near = DistanceGrid(self.distance.target, low, high)
+        self.near = DistanceGrid(self.distance.target, low, high)
         self._preshape = Preshape(target.hand, settings.preshape)
-        self._forecast = Forecast(target, self._near, settings.forecast)
+        self._forecast = Forecast(target, self.near, settings.forecast)
 
     @torch.no_grad()
     def draw(self, n: int, rng: np.random.Generator) -> Placements:
@@ -144,15 +144,15 @@ class Placer:
         """Back hands off until their spheres are clear of the target; infinitely far where they never were."""
         num = self.balls.num_spheres
         centres, radii = base[:, :num] @ T[:, :3, :3].mT, self.balls.radii[:num].expand(len(T), -1)
-        gap = self._near(centres + T[:, None, :3, 3]) - radii
+        gap = self.near(centres + T[:, None, :3, 3]) - radii
         nearest = gap.topk(min(_NEAREST, num), largest=False)
         near = centres.gather(1, nearest.indices[..., None].expand(-1, -1, 3))
         near_radii, least = radii.gather(1, nearest.indices), nearest.values.amin(-1)
         for _ in range(_STEPS):
             step = 1.05 * (self.settings.clearance_m - least).clamp_min(0)
             T, moved = _shifted(T, back, step), moved + step
-            least = (self._near(near + T[:, None, :3, 3]) - near_radii).amin(-1)
-        least = (self._near(centres + T[:, None, :3, 3]) - radii).amin(-1)
+            least = (self.near(near + T[:, None, :3, 3]) - near_radii).amin(-1)
+        least = (self.near(centres + T[:, None, :3, 3]) - radii).amin(-1)
         return T, torch.where(least >= 0, moved, torch.inf)
 
 

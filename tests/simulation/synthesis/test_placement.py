@@ -48,7 +48,7 @@ def test_forecast_prefers_fingers_around_the_object(hand: Hand, scene: Scene, si
     target = prepare(hand, lone, 0)
     placer = Placer(target, sim_close.placement)
     around = placer.draw(4, np.random.default_rng(0))
-    forecast = Forecast(target, placer._near, sim_close.placement.forecast)
+    forecast = Forecast(target, placer.near, sim_close.placement.forecast)
     away = around.T_world_base.clone()
     away[:, :3, 3] += 0.3
     assert torch.isinf(forecast(away, around.qpos, around.rates)).all()

@@ -106,5 +106,5 @@ def test_failures_can_be_capped(
 
 
 def test_unknown_method_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match="Unknown synthesis 'sim_clos'. Did you mean 'sim_close'"):
+    with pytest.raises(ValueError, match=r"Unknown synthesis 'sim_clos'. Did you mean 'sim_close'"):
         load_group("synthesis", "sim_clos")
