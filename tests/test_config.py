@@ -94,6 +94,9 @@ def test_recipes_are_short_and_say_their_command(group: str, option: str) -> Non
         (["callbacks.ema.decay=1.0"], "callbacks.ema.decay=1.0: expected 0 <= decay < 1"),
         (["trainer.use_distributed_sampler=true"], "would deal the items to ranks a second time"),
         (["hardware=cpu", "trainer.precision=16-mixed"], "trainer.precision=16-mixed needs a GPU"),
+        (["data.hand=allegro_right"], "model.hand=leap_right and data.hand=allegro_right differ"),
+        (["model.num_grasps=3"], "Set data.num_grasps only."),
+        (["data.num_points=100"], "data.num_points=100 is fewer than the model.encoder.num_fine=256 centres"),
         (["model.seed=${nowhere}"], "model.seed: "),
         (["run_dir=???"], "run_dir: a value is required"),
         (

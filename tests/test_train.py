@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import torch
+from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
 from train_lightning import train
+from utils.config import CONFIG_DIR
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,15 +49,25 @@ TINY = [
 ]
 
 
-@pytest.fixture
-def tiny(compose: Callable[..., Any], tiny_data: list[str]) -> Callable[..., Any]:
-    """Train the tiny model in a folder of this test; return the Trainer."""
+@pytest.fixture(scope="module")
+def tiny(tiny_data: list[str]) -> Callable[..., Any]:
+    """Train the tiny model in a folder; return the Trainer."""
 
     def run(folder: Path, *overrides: str) -> Any:
         words = [*tiny_data, *TINY, f"run_dir={folder}", *overrides]
-        return train(compose(*words), words)
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            cfg = hydra.compose("config", overrides=words)
+        return train(cfg, words)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of an uninterrupted run of nine steps: one and a half passes over the data."""
+    folder = tmp_path_factory.mktemp("whole")
+    tiny(folder, "trainer.max_steps=9")
+    return folder
 
 
 def state(folder: Path, checkpoint: str = "last.ckpt") -> dict[str, Any]:
@@ -115,19 +128,19 @@ def test_checkpoint_holds_plain_values_and_the_average(tiny: Callable[..., Any],
 
 @pytest.mark.parametrize("first", [2, 6, 7])
 def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(
-    tiny: Callable[..., Any], tmp_path: Path, first: int
+    tiny: Callable[..., Any], whole: Path, tmp_path: Path, first: int
 ) -> None:
-    tiny(tmp_path / "whole", "trainer.max_steps=9")
-    tiny(tmp_path / "parts", f"trainer.max_steps={first}")
-    trainer = tiny(tmp_path / "parts", "trainer.max_steps=9")
+    tiny(tmp_path, f"trainer.max_steps={first}")
+    trainer = tiny(tmp_path, "trainer.max_steps=9")
     assert trainer.global_step == 9
-    assert_same(state(tmp_path / "whole"), state(tmp_path / "parts"))
+    assert_same(state(whole), state(tmp_path))
 
 
-def test_loading_processes_do_not_change_the_run(tiny: Callable[..., Any], tmp_path: Path) -> None:
-    tiny(tmp_path / "alone", "trainer.max_steps=8")
-    tiny(tmp_path / "helped", "trainer.max_steps=8", "data.num_workers=2")
-    assert_same(state(tmp_path / "alone"), state(tmp_path / "helped"))
+def test_loading_processes_do_not_change_the_run(
+    tiny: Callable[..., Any], whole: Path, tmp_path: Path
+) -> None:
+    tiny(tmp_path, "trainer.max_steps=9", "data.num_workers=2")
+    assert_same(state(whole), state(tmp_path))
 
 
 def test_the_card_says_whether_a_run_is_continued(

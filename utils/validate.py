@@ -95,6 +95,31 @@ def _precision_needs_gpu(cfg: DictConfig) -> Iterator[str]:
         yield f"trainer.precision={cfg.trainer.precision} needs a GPU; a CPU trains with 32-true or bf16-mixed."
 
 
+def _one_hand(cfg: DictConfig) -> Iterator[str]:
+    if cfg.model.hand != cfg.data.hand:
+        yield (
+            f"model.hand={cfg.model.hand} and data.hand={cfg.data.hand} differ: a model learns one hand from its own "
+            f"grasps. Pass hand={cfg.data.hand}, which sets both."
+        )
+
+
+def _grasps_of_the_batch(cfg: DictConfig) -> Iterator[str]:
+    if cfg.model.num_grasps != cfg.data.num_grasps:
+        yield (
+            f"model.num_grasps={cfg.model.num_grasps}, but batches hold data.num_grasps={cfg.data.num_grasps} "
+            "successful grasps, then failures: the model would take one for the other. Set data.num_grasps only."
+        )
+
+
+def _enough_points(cfg: DictConfig) -> Iterator[str]:
+    centres = OmegaConf.select(cfg, "model.encoder.num_fine")
+    if isinstance(centres, int) and isinstance(cfg.data.num_points, int) and cfg.data.num_points < centres:
+        yield (
+            f"data.num_points={cfg.data.num_points} is fewer than the model.encoder.num_fine={centres} centres the "
+            "encoder takes from a cloud. Raise the one or lower the other."
+        )
+
+
 RULES: tuple[Rule, ...] = (
     _counts_are_positive,
     _validation_comes,
@@ -104,4 +129,7 @@ RULES: tuple[Rule, ...] = (
     _ema_decay_is_a_share,
     _distribution_is_the_data_modules,
     _precision_needs_gpu,
+    _one_hand,
+    _grasps_of_the_batch,
+    _enough_points,
 )
