@@ -48,7 +48,10 @@ def box(name: str, family: str, half: np.ndarray) -> ObjectRecord:
 def scene_record(index: int, split: str = "train", num_objects: int = 2, num_grasps: int = 9) -> SceneRecord:
     rng = np.random.default_rng([7, index])
     halves = rng.uniform(0.02, 0.04, size=(num_objects, 3))
-    objects = tuple(box(f"{split}-{index}-{i}", f"family{i}", half) for i, half in enumerate(halves))
+    held_out = "unseen-" if split == "test_family" else ""
+    objects = tuple(
+        box(f"{split}-{index}-{i}", f"{held_out}family{i}", half) for i, half in enumerate(halves)
+    )
     T = np.tile(np.eye(4), (num_objects, 1, 1))
     T[:, 0, 3], T[:, 2, 3] = 0.12 * np.arange(num_objects), halves[:, 2]
     views = tuple(_view(T, halves, rng) for _ in range(2))
@@ -72,9 +75,9 @@ def _judged(T: np.ndarray, count: int, rng: np.random.Generator) -> JudgedGrasps
     quat = rng.normal(size=(count, 4))
     quat /= np.linalg.norm(quat, axis=1, keepdims=True)
     qpos = rng.uniform(0.0, 1.0, size=(count, 16))
-    pose = np.concatenate([T[:3, 3] + 0.1 * rng.normal(size=(count, 3)), qpos, quat], axis=1).astype(
-        np.float32
-    )
+    pose = np.concatenate(
+        [T[:3, 3] + 0.1 * rng.normal(size=(count, 3)).clip(-1.5, 1.5), qpos, quat], axis=1
+    ).astype(np.float32)
     success = np.arange(count) % 3 != 0
     return JudgedGrasps(
         Grasps(pose, (qpos - 0.1).astype(np.float32), (qpos + 0.1).astype(np.float32)),

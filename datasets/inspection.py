@@ -1,0 +1,147 @@
+"""What is in a store, and what is wrong with it: content hash, leaks between splits, records, grasps of the hand."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+
+from datasets.checks import record_problems
+from datasets.schema import SPLITS
+from datasets.store import GraspStore
+from hands import Hand
+from utils.records import JudgedGrasps, Outcome, SceneRecord
+
+_LIMIT_TOLERANCE_RAD = 1e-3
+_CLEARANCE_TOLERANCE_M = 1e-3
+_REACH_M = 0.3  # a hand base further than this from the surface of its object holds nothing
+_TABLE_TOLERANCE_M = (
+    0.005  # simulated depth is noisy: points may lie this far below the table, and more when few
+)
+
+
+@dataclass
+class Count:
+    """How much there is of a family in a split."""
+
+    objects: set[str] = field(default_factory=set)
+    placed: int = 0  # objects, counted in every scene they lie in
+    solved: int = 0  # of those, with a successful grasp
+    grasps: int = 0
+    successes: int = 0
+
+
+@dataclass
+class Inspection:
+    """What was found; a sound store has no problems."""
+
+    problems: list[str]
+    scenes: dict[str, int]
+    views: dict[str, int]
+    counts: dict[tuple[str, str], Count]  # by split and family
+    outcomes: dict[str, int]
+    qpos: Float[np.ndarray, "g j"]  # joints of the successes
+    visible: Float[np.ndarray, "v"]  # points of each object in each view
+    penetration_mm: Float[np.ndarray, "g"]  # of the successes
+    robustness: Float[np.ndarray, "r"]  # where measured
+
+
+def inspect(store: GraspStore, hand: Hand, progress: Callable[[int], None]) -> Inspection:
+    """Read all of a store once; ``progress`` is told how many scenes are read."""
+    found = Inspection(
+        problems=_store_problems(store),
+        scenes=dict.fromkeys(SPLITS, 0),
+        views=dict.fromkeys(SPLITS, 0),
+        counts={},
+        outcomes={o.name.lower(): 0 for o in Outcome},
+        qpos=np.zeros((0, hand.num_joints)),
+        visible=np.zeros(0),
+        penetration_mm=np.zeros(0),
+        robustness=np.zeros(0),
+    )
+    limits = hand.joint_limits.double().numpy()
+    columns: dict[str, list[np.ndarray]] = {
+        name: [getattr(found, name)] for name in ("qpos", "visible", "penetration_mm", "robustness")
+    }
+    for row in range(store.num_scenes):
+        record = store.record(row)
+        problems = [*record_problems(record, hand.num_joints), *_hand_problems(record, limits)]
+        found.problems += [f"scene {record.index}: {problem}" for problem in problems]
+        if record.split in SPLITS:
+            _count(found, record)
+        for i, judged in enumerate(record.judged):
+            ok = judged.success
+            columns["qpos"].append(judged.grasps.hand_pose[ok, 3:-4])
+            columns["penetration_mm"].append(1e3 * judged.penetration_m[ok])
+            columns["robustness"].append(judged.robustness[np.isfinite(judged.robustness)])
+            columns["visible"].append(np.array([(v.instance == i + 1).sum() for v in record.views], float))
+        progress(row + 1)
+    for name, parts in columns.items():
+        setattr(found, name, np.concatenate(parts))
+    return found
+
+
+def _store_problems(store: GraspStore) -> list[str]:
+    problems = []
+    try:
+        store.verify()
+    except ValueError as error:
+        problems.append(str(error))
+    problems += [f"object '{name}' is in more than one split" for name in store.leaks()]
+    families: dict[str, set[str]] = {split: set() for split in SPLITS}
+    for scene in range(store.num_scenes):
+        rows = store.scene_objects(scene)
+        families.setdefault(store.split_of(scene), set()).update(store.object_families[i] for i in rows)
+    known = families["train"] | families["val"] | families["test"]
+    problems += [
+        f"family '{name}' is held out (test_family) and in another split"
+        for name in sorted(families["test_family"] & known)
+    ]
+    return problems
+
+
+def _hand_problems(record: SceneRecord, limits: Float[np.ndarray, "j 2"]) -> Iterator[str]:
+    for i, (judged, entry) in enumerate(zip(record.judged, record.scene.objects, strict=False)):
+        name = f"grasps of object {i} ({entry.name})"
+        for what, qpos in (
+            ("grasp", judged.grasps.hand_pose[:, 3:-4]),
+            ("pre-grasp", judged.grasps.pregrasp_qpos),
+        ):
+            beyond = np.maximum(limits[:, 0] - qpos, qpos - limits[:, 1]).max(initial=0.0)
+            if beyond > _LIMIT_TOLERANCE_RAD:
+                yield f"{name}: {what} {beyond:.3f} rad beyond a joint limit"
+        if (judged.success & (judged.clearance_m < -_CLEARANCE_TOLERANCE_M)).any():
+            depth = -1e3 * judged.clearance_m[judged.success].min()
+            yield f"{name}: a success with the hand {depth:.1f} mm in table or neighbour"
+        reach = np.linalg.norm(entry.vertices, axis=1).max(initial=0.0) + _REACH_M
+        away = np.linalg.norm(judged.grasps.hand_pose[:, :3] - record.scene.T_world_object[i, :3, 3], axis=1)
+        if (away > reach).any():
+            yield f"{name}: a hand {away.max():.2f} m from its object; are the poses in the world frame?"
+    for i, view in enumerate(record.views):
+        lowest = np.quantile(view.points[:, 2], 0.05) if len(view.points) else 0.0
+        if record.scene.table and lowest < -_TABLE_TOLERANCE_M:
+            yield f"view {i}: points {-1e3 * lowest:.0f} mm below the table; are they in the world frame?"
+        for k, entry in enumerate(record.scene.objects):
+            points = view.points[view.instance == k + 1]
+            away = np.linalg.norm(points - record.scene.T_world_object[k, :3, 3], axis=1)
+            size = np.linalg.norm(entry.vertices, axis=1).max(initial=0.0)
+            if len(points) and np.median(away) > size + _TABLE_TOLERANCE_M:
+                yield f"view {i}: points of object {k} are not where it lies"
+
+
+def _count(found: Inspection, record: SceneRecord) -> None:
+    found.scenes[record.split] += 1
+    found.views[record.split] += len(record.views)
+    for entry, judged in zip(record.scene.objects, record.judged, strict=False):
+        count = found.counts.setdefault((record.split, entry.family), Count())
+        count.objects.add(entry.name)
+        count.placed += 1
+        _add(count, judged)
+        for outcome, number in zip(*np.unique(judged.outcome, return_counts=True), strict=True):
+            found.outcomes[Outcome(int(outcome)).name.lower()] += int(number)
+
+
+def _add(count: Count, judged: JudgedGrasps) -> None:
+    count.solved += bool(judged.success.any())
+    count.grasps += len(judged.grasps)
+    count.successes += int(judged.success.sum())

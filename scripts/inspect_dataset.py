@@ -1,0 +1,207 @@
+"""Is a data set sound, and what is in it? Prints problems and counts, exits with status 1 on a problem.
+
+python scripts/inspect_dataset.py data/quick.h5 --html report.html
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+from rich.progress import Progress
+from rich.table import Table
+
+from datasets import SPLITS, GraspStore, StoreItem
+from datasets.inspection import Count, Inspection, inspect
+from evaluation.drawing import FAILURE, SUCCESS, Dots, Drawing, draw_item
+from evaluation.items import Item
+from evaluation.report import cards, write_page
+from hands import Hand, load_hand
+from utils.console import console, sentences
+from utils.stats import wilson_interval
+
+_LISTED = 20  # problems on the terminal and in the report
+_EXAMPLES = 4  # of each split
+_BARS = 24
+
+
+def main(words: Sequence[str]) -> int:
+    """Inspect what the command line asks for and report; return the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("store", type=Path, help="the data set (.h5)")
+    parser.add_argument("--html", type=Path, help="write a report with pictures here")
+    parser.add_argument(
+        "--hand", help="name or model file of the hand; by default the one named in the store"
+    )
+    arguments = parser.parse_args(words)
+    with sentences():
+        store = GraspStore(arguments.store)
+        hand = load_hand(arguments.hand or store.attributes["hand_name"])
+        store = GraspStore(arguments.store, hand)
+    found = inspect_with_bar(store, hand)
+    print_summary(store, found)
+    if arguments.html is not None:
+        console.print(f"report: {write_report(store, hand, found, arguments.html)}")
+    return 1 if found.problems else 0
+
+
+def inspect_with_bar(store: GraspStore, hand: Hand) -> Inspection:
+    """Inspect under a progress bar."""
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("scenes", total=store.num_scenes)
+        return inspect(store, hand, lambda scenes: progress.update(bar, completed=scenes))
+
+
+def print_summary(store: GraspStore, found: Inspection) -> None:
+    """Print counts and problems."""
+    for split in SPLITS:
+        counts = {family: c for (s, family), c in sorted(found.counts.items()) if s == split}
+        if not counts:
+            continue
+        title = f"{split}: {found.scenes[split]} scenes, {found.views[split]} views"
+        table = Table(title=title, title_justify="left", box=None)
+        for heading in _HEADINGS:
+            table.add_column(heading, justify="left" if heading == "family" else "right", no_wrap=True)
+        for cells in _rows(counts):
+            table.add_row(*cells)
+        console.print(table)
+    console.print(f"content hash {store.content_hash}", highlight=False)
+    for problem in found.problems[:_LISTED]:
+        console.print(f"problem: {problem}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    if (more := len(found.problems) - _LISTED) > 0:
+        console.print(f"and {more} more problems", style="bold red")
+    if not found.problems:
+        console.print("no problems", style="green")
+
+
+_HEADINGS = ("family", "objects", "placed", "solved", "grasps", "held", "success")
+
+
+def _rows(counts: Mapping[str, Count]) -> list[tuple[str, ...]]:
+    total = Count(
+        set().union(*(c.objects for c in counts.values())),
+        *(sum(getattr(c, n) for c in counts.values()) for n in ("placed", "solved", "grasps", "successes")),
+    )
+    rows = []
+    for family, c in (*counts.items(), ("all", total)):
+        low, high = wilson_interval(c.successes, c.grasps)
+        rate = f"{100 * c.successes / max(1, c.grasps):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+        numbers = (len(c.objects), c.placed, c.solved, c.grasps, c.successes)
+        rows.append((family, *map(str, numbers), rate))
+    return rows
+
+
+def write_report(store: GraspStore, hand: Hand, found: Inspection, path: Path) -> Path:
+    """Write one HTML file with counts, distributions and examples."""
+    problems = "".join(f"<li>{escape(problem)}</li>" for problem in found.problems[:_LISTED])
+    number = len(found.problems)
+    verdict = (
+        f"{number} problems" + (f", the first {_LISTED}:" if number > _LISTED else ":") if number else ""
+    )
+    scenes = ", ".join(f"{found.scenes[s]} {s}" for s in SPLITS if found.scenes[s])
+    body = [
+        f"<h1>Data set {escape(store.path.name)}</h1>",
+        f'<p class="lead">{store.num_scenes} scenes ({scenes}), {store.num_objects} objects, hand '
+        f"{escape(hand.name)}, protocol {escape(str(store.attributes['protocol']))}.</p>",
+        f"<h2>Problems</h2><p>{verdict}</p><ul>{problems}</ul>" if number else "<p>No problems found.</p>",
+        "<h2>Success by family</h2>",
+        '<p class="legend">Placed: counted in each scene an object lies in. Solved: of those, with a grasp that held. '
+        "Brackets: 95 % Wilson interval.</p>",
+    ]
+    for split in SPLITS:
+        counts = {family: c for (s, family), c in sorted(found.counts.items()) if s == split}
+        if counts:
+            body += [f"<h3>{split}</h3>", _table(_HEADINGS, _rows(counts))]
+    ended = [(name.replace("_", " "), str(n)) for name, n in found.outcomes.items() if n]
+    body += ["<h2>How the grasps ended</h2>", _table(("outcome", "grasps"), ended)]
+    body += ["<h2>Distributions</h2>", '<div class="cards">']
+    body.append(_histogram(found.visible, "points of an object in a view", (0.0, 1024.0)))
+    body.append(_histogram(found.penetration_mm, "penetration of successes, mm", (0.0, 6.0)))
+    if len(found.robustness):
+        body.append(_histogram(found.robustness, "robustness, where measured", (0.0, 1.0)))
+    body.append("</div><h2>Joints of successful grasps</h2>")
+    body.append('<p class="legend">Rad; each axis is the range of the joint.</p><div class="cards">')
+    for j, name in enumerate(hand.joint_names):
+        low, high = hand.joint_limits[j].tolist()
+        body.append(_histogram(found.qpos[:, j], name, (low, high)))
+    drawings = examples(store, hand)
+    body += ["</div><h2>Examples</h2>", cards(drawings)]
+    facts = {k: v for k, v in store.attributes.items() if k != "generator"}
+    settings = json.dumps(json.loads(store.attributes["generator"]), indent=2)
+    body += [
+        "<h2>How it was made</h2>",
+        _table(("attribute", "value"), [(k, str(v)) for k, v in facts.items()]),
+        f"<details><summary>Settings of the generator</summary><pre>{escape(settings)}</pre></details>",
+    ]
+    return write_page(f"Data set {store.path.name}", body, drawings, path)
+
+
+def examples(store: GraspStore, hand: Hand) -> list[Drawing]:
+    """Draw items spread over the splits: a hand that held, and where the bases of all tested hands were."""
+    drawings = []
+    for split in SPLITS:
+        items = store.items(split, min_points=1, require_success=True)
+        chosen = np.linspace(0, len(items) - 1, min(_EXAMPLES, len(items))).round().astype(int)
+        drawings += [_example(store, items[i], hand) for i in chosen]
+    return drawings
+
+
+def _example(store: GraspStore, item: StoreItem, hand: Hand) -> Drawing:
+    scene, judged = store.scene(item.scene), store.judged(item.scene, item.target)
+    shown = np.flatnonzero(judged.success)[:1]
+    drawing = draw_item(
+        Item(item.index, store.split_of(item.scene), scene, item.target, store.view(item.view)),
+        hand,
+        judged.grasps.hand_pose[shown],
+        [SUCCESS],
+        caption=f"{store.split_of(item.scene)}: {scene.objects[item.target].name}",
+        detail=f"scene {item.scene}, {judged.success.sum()} of {len(judged.success)} grasps held; dots: hand bases",
+    )
+    origin = scene.T_world_object[item.target][:3, 3] * [1.0, 1.0, 0.0 if scene.table else 1.0]
+    bases = judged.grasps.hand_pose[:, :3] - origin
+    dots = (Dots(bases[~judged.success], FAILURE), Dots(bases[judged.success], SUCCESS))
+    return replace(drawing, dots=(*drawing.dots, *dots))
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(h)}</th>" for h in headings)
+    lines = []
+    for first, *rest in rows:
+        numbers = "".join(f'<td class="number">{escape(cell)}</td>' for cell in rest)
+        lines.append(f"<tr><td>{escape(first)}</td>{numbers}</tr>")
+    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _histogram(values: np.ndarray, title: str, limits: tuple[float, float]) -> str:
+    """Draw a histogram as a card; values beyond the limits count at the ends."""
+    low, high = limits
+    counts, edges = np.histogram(np.clip(values, low, high), bins=_BARS, range=limits)
+    width, height, top = 240, 70, max(1, counts.max())
+    bars = []
+    for k, n in enumerate(counts):
+        tip = f"{edges[k]:.3g} to {edges[k + 1]:.3g}: {n}"
+        bars.append(
+            f'<rect x="{k * width / _BARS:.1f}" y="{height * (1 - n / top):.1f}" width="{width / _BARS - 1:.1f}" '
+            f'height="{height * n / top:.1f}" fill="#2a6fb5"><title>{tip}</title></rect>'
+        )
+    ticks = (
+        f'<text x="0" y="{height + 14}" fill="#57606a">{low:.3g}</text>'
+        f'<text x="{width}" y="{height + 14}" text-anchor="end" fill="#57606a">{high:.3g}</text>'
+    )
+    median = f"median {np.median(values):.3g}" if len(values) else "no values"
+    return (
+        f'<div class="card"><svg viewBox="-4 -4 {width + 8} {height + 24}" role="img">{"".join(bars)}{ticks}</svg>'
+        f"<p>{escape(title)}<br><small>{len(values)} values, {median}</small></p></div>"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
