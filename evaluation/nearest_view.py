@@ -6,7 +6,7 @@ few steps of alignment by nearest neighbours (Besl & McKay 1992, restricted to t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,9 +17,13 @@ from evaluation.items import Item
 from evaluation.metrics import concatenate, subset
 from evaluation.pool import TrainingPool, moved
 from evaluation.samplers import Proposal, unscored
+from hands import GraspPose, Hand
+from utils.records import Grasps
 
 _QUANTILES = torch.tensor([0.02, 0.25, 0.5, 0.75, 0.98])
 _CHUNK = 4_000_000  # distances held at once
+_SEEN_POINTS = 384  # points of each kind in which the hand may lie
+_REACH_M = 0.25  # other points further from the target are out of the hand's way
 
 
 @dataclass(frozen=True)
@@ -32,37 +36,52 @@ class Match:
 
 
 class NearestView:
-    """Baseline that transplants the grasps of the training view that looks most alike; it sees only the cloud.
+    """Baseline that transplants grasps of the training views that look most alike; it sees only the cloud.
+
+    Grasps of the nearest few objects compete: the distance of their view counts, and how deep the transplanted hand
+    lies in the points that are seen, of the target and of everything else.
 
     Args:
+        hand: the hand.
         pool: what may be retrieved.
+        keep_height: leave the height of grasps over the table as it was, instead of aligning the clouds in height too:
+            safer for the hand, less exact on the object.
         points: points of a cloud that are compared.
         coarse_points: points compared while searching over turns.
         shortlist: candidates that pass the first sieve.
         turns: yaw angles tried.
         refined: candidates that are aligned.
         alignment_steps: steps of alignment.
-        seed: of the order in which an object's grasps are taken.
+        competing: nearest objects whose grasps compete.
+        depth_weight: metres of view distance that a metre of depth in seen points is worth.
+        tolerance_m: depth that does not count.
+        seed: of the choice among equals.
     """
 
-    name = "nearest training view"
     given = "the partial cloud of one view, with the target's points marked"
 
     def __init__(
         self,
         *,
+        hand: Hand,
         pool: TrainingPool,
+        keep_height: bool,
         points: int,
         coarse_points: int,
         shortlist: int,
         turns: int,
         refined: int,
         alignment_steps: int,
+        competing: int,
+        depth_weight: float,
+        tolerance_m: float,
         seed: int,
     ) -> None:
-        self.pool = pool
+        self.hand, self.pool, self.keep_height = hand, pool, keep_height
+        self.name = "nearest view, height kept" if keep_height else "nearest training view"
         self.num_points, self.num_coarse = points, min(points, coarse_points)
         self.shortlist, self.refined, self.alignment_steps = shortlist, refined, alignment_steps
+        self.competing, self.depth_weight, self.tolerance_m = competing, depth_weight, tolerance_m
         self.seed = seed
         self.centres = torch.stack([centre(view.points, view.on_table) for view in pool.views])
         clouds = [self._cloud(view.points, c) for view, c in zip(pool.views, self.centres, strict=True)]
@@ -72,25 +91,45 @@ class NearestView:
         self.rotations = rotation_about_z(yaw)
 
     def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
-        """Return grasps of the nearest view, then of the next nearest of another object, until there are ``k``."""
+        """Return the ``k`` best transplanted grasps for each item; a smaller pool repeats them."""
         return [self._sample(item, k) for item in items]
 
     def _sample(self, item: Item, k: int) -> Proposal:
         rng = np.random.default_rng([self.seed, item.index])
-        parts, missing, used = [], k, set()
+        parts: list[Grasps] = []
+        cost: list[float] = []
+        used: set[int] = set()
         for match in self.matches(item.target_points, item.scene.table):
             owner = self.pool.views[match.view].owner
-            if missing == 0 or owner in used:
+            if owner in used or (len(used) >= self.competing and len(cost) >= k):
                 continue
             used.add(owner)
             grasps = self.pool.objects[owner].grasps
-            chosen = rng.permutation(len(grasps))[:missing]
-            parts.append(moved(subset(grasps, chosen), match.T_test_train))
-            missing -= len(chosen)
-        if missing:  # a pool smaller than one question
-            enough = concatenate(parts)
-            return unscored(subset(enough, np.resize(np.arange(len(enough)), k)))
-        return unscored(concatenate(parts))
+            parts.append(moved(subset(grasps, rng.permutation(len(grasps))), match.T_test_train))
+            cost += [match.distance_m] * len(grasps)
+        candidates = concatenate(parts)
+        total = np.array(cost) + self.depth_weight * self._depth(candidates, item)
+        order = np.argsort(total, kind="stable")
+        return unscored(subset(candidates, np.resize(order, k)))
+
+    @torch.no_grad()
+    def _depth(self, grasps: Grasps, item: Item) -> Float[np.ndarray, "g"]:
+        """Return how deep the hand lies in the target's and in other seen points, over pre-grasp and grasp, summed."""
+        near = np.linalg.norm(item.view.points[:, :2] - item.target_points[:, :2].mean(0), axis=-1) < _REACH_M
+        rest = item.view.points[near & ~item.target_mask]
+        grasp = GraspPose.from_hand_pose(torch.from_numpy(np.asarray(grasps.hand_pose, dtype=np.float32)))
+        opened = torch.from_numpy(np.asarray(grasps.pregrasp_qpos, dtype=np.float32))
+        total = np.zeros(len(grasps))
+        for points in (item.target_points, rest):
+            if len(points) == 0:
+                continue
+            seen = torch.from_numpy(np.asarray(points[:_SEEN_POINTS], dtype=np.float32)).expand(
+                len(grasps), -1, -1
+            )
+            for pose in (grasp, replace(grasp, qpos=opened)):
+                inside = -self.hand.signed_distance(seen, pose).amin(-1).numpy() - self.tolerance_m
+                total += np.maximum(0.0, inside)
+        return total
 
     @torch.no_grad()
     def matches(self, points: Float[np.ndarray, "n 3"], on_table: bool) -> list[Match]:
@@ -104,7 +143,9 @@ class NearestView:
         kept = best.topk(min(self.refined, len(best)), largest=False).indices
         views = candidates[kept]
         clouds = self.clouds[views]
-        R, shift, distance = align(clouds, query, self.rotations[turn[kept]], self.alignment_steps)
+        R, shift, distance = align(
+            clouds, query, self.rotations[turn[kept]], self.alignment_steps, self.keep_height and on_table
+        )
         T = torch.eye(4, dtype=torch.float64).repeat(len(views), 1, 1)
         T[:, :3, :3] = R
         T[:, :3, 3] = target_centre + shift - (R @ self.centres[views][..., None]).squeeze(-1)
@@ -154,7 +195,11 @@ def chamfer(a: Float[Tensor, "*b n 3"], b: Float[Tensor, "*b m 3"]) -> Float[Ten
 
 
 def align(
-    source: Float[Tensor, "m n 3"], target: Float[Tensor, "n 3"], R: Float[Tensor, "m 3 3"], steps: int
+    source: Float[Tensor, "m n 3"],
+    target: Float[Tensor, "n 3"],
+    R: Float[Tensor, "m 3 3"],
+    steps: int,
+    keep_height: bool,
 ) -> tuple[Float[Tensor, "m 3 3"], Float[Tensor, "m 3"], Float[Tensor, "m"]]:
     """Move clouds onto one by turns about the vertical and shifts, starting from turns; return the best state met.
 
@@ -184,6 +229,8 @@ def align(
         cosine = (ac[..., 0] * bc[..., 0] + ac[..., 1] * bc[..., 1]).sum(-1)
         R = rotation_about_z(torch.atan2(sine, cosine))
         shift = mean_b - (R @ mean_a[..., None]).squeeze(-1)
+        if keep_height:
+            shift[:, 2] = 0.0
     return best_R, best_shift, best
 
 

@@ -100,6 +100,7 @@ def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pyte
         "random training grasp",
         "initial palm pose",
         "nearest training view",
+        "nearest view, height kept",
         "nearest training object",
         "generator (ceiling)",
     )

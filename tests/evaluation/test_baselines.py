@@ -8,6 +8,7 @@ from evaluation.baselines import GeneratorClosings, NearestObject, RandomTrainin
 from evaluation.items import Item
 from evaluation.nearest_view import NearestView, chamfer
 from evaluation.pool import TrainingPool, moved, turn_about_z
+from hands import Hand, load_hand
 from utils.records import Grasps, Scene, SceneRecord, View
 
 SETTINGS = {
@@ -17,12 +18,21 @@ SETTINGS = {
     "turns": 24,
     "refined": 3,
     "alignment_steps": 10,
+    "keep_height": False,
+    "competing": 1,
+    "depth_weight": 0.0,
+    "tolerance_m": 0.002,
 }
 
 
 @pytest.fixture(scope="module")
 def pool(training_records: list[SceneRecord]) -> TrainingPool:
     return TrainingPool.from_records(training_records)
+
+
+@pytest.fixture(scope="module")
+def hand() -> Hand:
+    return load_hand("leap_right")
 
 
 def item_of(record: SceneRecord, index: int = 0) -> Item:
@@ -57,9 +67,9 @@ def test_an_empty_pool_is_refused():
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_a_training_view_returns_its_own_grasps_in_place(pool, training_records, number):
+def test_a_training_view_returns_its_own_grasps_in_place(hand, pool, training_records, number):
     record = training_records[number]
-    baseline = NearestView(pool=pool, seed=0, **SETTINGS)
+    baseline = NearestView(hand=hand, pool=pool, seed=0, **SETTINGS)
     item = item_of(record)
     (proposal,) = baseline.sample_items([item], 3)
     own = same_grasp(proposal.grasps, record.judged[0].grasps, 1e-4)
@@ -68,18 +78,42 @@ def test_a_training_view_returns_its_own_grasps_in_place(pool, training_records,
 
 
 @pytest.mark.parametrize("yaw", [0.4, 2.0, -2.9])
-def test_a_moved_view_moves_its_grasps_along(pool, training_records, yaw):
+def test_a_moved_view_moves_its_grasps_along(hand, pool, training_records, yaw):
     record = training_records[1]
     T = turn_about_z(yaw, np.zeros(3), np.array([0.3, -0.1, 0.0]))
-    (proposal,) = NearestView(pool=pool, seed=0, **SETTINGS).sample_items([moved_item(record, T)], 3)
+    (proposal,) = NearestView(hand=hand, pool=pool, seed=0, **SETTINGS).sample_items(
+        [moved_item(record, T)], 3
+    )
     expected = moved(record.judged[0].grasps, T)
     assert sorted(same_grasp(proposal.grasps, expected, 2e-3)) == [0, 1, 2]
 
 
-def test_more_grasps_come_from_the_next_nearest(pool, training_records):
-    (proposal,) = NearestView(pool=pool, seed=0, **SETTINGS).sample_items([item_of(training_records[2])], 5)
+def test_more_grasps_come_from_the_next_nearest(hand, pool, training_records):
+    (proposal,) = NearestView(hand=hand, pool=pool, seed=0, **SETTINGS).sample_items(
+        [item_of(training_records[2])], 5
+    )
     assert len(proposal.grasps) == 5
     assert (same_grasp(proposal.grasps, training_records[2].judged[0].grasps, 1e-4) >= 0).sum() == 3
+
+
+def test_kept_height_is_kept(hand, pool, training_records):
+    record = training_records[1]
+    lifted = np.eye(4)
+    lifted[2, 3] = 0.02
+    for keep, height in ((True, 0.0), (False, 0.02)):
+        baseline = NearestView(hand=hand, pool=pool, seed=0, **{**SETTINGS, "keep_height": keep})
+        (match, *_) = baseline.matches(moved_item(record, lifted).target_points, on_table=True)
+        assert match.T_test_train[2, 3] == pytest.approx(height, abs=1e-3)
+
+
+def test_grasps_deep_in_seen_points_come_last(hand, pool, training_records):
+    item = item_of(training_records[0])
+    settings = {**SETTINGS, "competing": 3, "depth_weight": 100.0}
+    baseline = NearestView(hand=hand, pool=pool, seed=0, **settings)
+    (proposal,) = baseline.sample_items([item], 9)
+    depth = baseline._depth(proposal.grasps, item)
+    assert depth.max() > 0.005
+    assert (np.diff(depth) >= -1e-3).all()
 
 
 def test_chamfer_of_two_points_and_one():
