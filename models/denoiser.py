@@ -8,13 +8,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hands import GraspPose, Hand
+from models.contacts import ContactFeatures
 from models.decoder.dit import GraspContext, SetDiT
 from models.encoder.base import SceneEncoder
 from models.frames import take
 from models.representation import GraspCodec, StateNormalizer
 from models.tokens import Cloud, SceneTokens
 from utils.names import unknown_name
-from utils.rotation import matrix_from_rot6d
 
 Representation = Literal["anchored", "plain"]
 _FREQUENCIES = 3
@@ -79,7 +79,8 @@ class Denoiser(nn.Module):
         dim_geometry: width of pair embeddings.
         geometry_scale: length that pair geometry is measured in (m).
         set_attention: whether the grasps of a set see each other.
-        hand_geometry: also look at the scene from the current noisy hand, faded out with the noise.
+        hand_geometry: also look at the scene from the current noisy hand and its links, faded out with the noise.
+        contact_scale: length that distances of links to the surface are measured in (m).
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Denoiser(nn.Module):
         geometry_scale: float,
         set_attention: bool,
         hand_geometry: bool,
+        contact_scale: float,
     ) -> None:
         super().__init__()
         if representation not in get_args(Representation):
@@ -116,6 +118,7 @@ class Denoiser(nn.Module):
         )
         self.geometry = PairGeometry(dim_geometry, geometry_scale)
         self.hand_geometry = PairGeometry(dim_geometry, geometry_scale) if hand_geometry else None
+        self.contacts = ContactFeatures(hand, dim=dim, scale=contact_scale) if hand_geometry else None
         self.anchor_head = nn.Sequential(
             nn.Linear(encoder.dim, encoder.dim), nn.GELU(), nn.Linear(encoder.dim, 1)
         )
@@ -163,21 +166,16 @@ class Denoiser(nn.Module):
         anchored: Anchored,
     ) -> Float[Tensor, "b g d"]:
         """Return the network's prediction (of the model's prediction type) for noised normalised states."""
-        geometry = anchored.context.geometry
-        if self.hand_geometry is not None:
-            geometry = geometry + alpha_t[:, None, None, None] * self.hand_view(x_t, alpha_t, anchored)
-        return self.decoder(x_t, t, geometry, anchored.context)
-
-    def hand_view(
-        self, x_t: Float[Tensor, "b g d"], alpha_t: Float[Tensor, "b"], anchored: Anchored
-    ) -> Float[Tensor, "b g s p"]:
-        """Embed the scene as seen from the hands that ``x_t`` stands for."""
-        assert self.hand_geometry is not None
-        scaled = x_t / alpha_t.clamp(min=0.1)[:, None, None]
-        parts = self.codec.layout.split(self.normalizer.denormalize(scaled.float()))
-        origins = anchored.origins + (anchored.frames @ parts["translation"][..., None]).squeeze(-1)
-        frames = anchored.frames @ matrix_from_rot6d(parts["rotation"])
-        return self.hand_geometry(origins, frames, anchored.scene.tokens)
+        geometry, hint = anchored.context.geometry, torch.zeros_like(x_t[..., :1])
+        if self.hand_geometry is not None and self.contacts is not None:
+            # The hand that x_t stands for; meaningless in pure noise, so both views fade in with the signal.
+            pose, _ = self.grasps((x_t / alpha_t.clamp(min=0.1)[:, None, None]).float(), anchored)
+            point, tokens = self.codec.reference_point(pose), anchored.scene.tokens
+            geometry = geometry + alpha_t[:, None, None, None] * self.hand_geometry(
+                point, pose.rotation, tokens
+            )
+            hint = alpha_t[:, None, None] * self.contacts(pose, tokens)
+        return self.decoder(x_t, t, geometry, hint, anchored.context)
 
     def states(
         self,

@@ -107,7 +107,7 @@ class GraspDiffuser(pl.LightningModule):
             reference_depth=reference_depth,
             **decoder,
         )
-        self.scorer = GraspScorer(self.denoiser, **scorer)
+        self.scorer = GraspScorer(self.hand, self.denoiser, **scorer)
         groups = {*self.denoiser.codec.layout.groups, "anchor", "score"}
         if set(loss_weights) != groups:
             raise ValueError(
@@ -155,7 +155,7 @@ class GraspDiffuser(pl.LightningModule):
         terms = group_losses(x0_hat, x0, weight, positive, self.denoiser.codec.layout)
         terms["anchor"] = anchor_loss(scene.anchor_logits, index[:, :g], positive)
         point = self.denoiser.codec.reference_point(pose)
-        logits = self.scorer(states, pose.rotation, point, scene.tokens, index)
+        logits = self.scorer(states, pose, point, scene.tokens, index)
         terms["score"] = score_loss(logits, success, valid)
         return terms
 
@@ -278,7 +278,7 @@ class GraspDiffuser(pl.LightningModule):
         """Turn clean states into grasp triples with scores."""
         pose, squeeze = self.denoiser.grasps(states, anchored)
         point = self.denoiser.codec.reference_point(pose)
-        score = self.scorer(states, pose.rotation, point, anchored.scene.tokens, anchored.index)
+        score = self.scorer(states, pose, point, anchored.scene.tokens, anchored.index)
         low, high = self.denoiser.codec.joint_limits.unbind(-1)
         opened = pose.qpos - self.pregrasp_opening * self.hand.flexion_sign.to(pose.qpos)
         squeezed = pose.qpos + self.squeeze_gain * (squeeze - pose.qpos)

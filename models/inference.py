@@ -78,7 +78,7 @@ class GraspModel:
             target_share=self.cloud_settings["target_share"],
             crop_radius=self.cloud_settings["crop_radius"],
         )
-        # A cloud short of points is padded behind its validity mask, far outside what anything attends to.
+        # A cloud short of points is padded behind its validity mask.
         missing = int(self.cloud_settings["num_points"]) - len(arranged)
         centre = arranged[is_target].mean(0)
         padded = np.concatenate([arranged - centre, np.zeros((missing, 3), np.float32)])

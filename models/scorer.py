@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hands import GraspPose, Hand
+from models.contacts import ContactFeatures
 from models.decoder.dit import GraspContext, SetDiT
 from models.denoiser import Denoiser, PairGeometry
 from models.frames import take
@@ -16,16 +18,19 @@ class GraspScorer(nn.Module):
     """Gives each grasp the log-odds of passing its protocol; its gradients stay out of the generator.
 
     Args:
+        hand: the hand whose grasps are scored.
         denoiser: the generator whose tokens, codec and normaliser are used (not owned).
         dim: width.
         depth: blocks.
         heads: attention heads.
         dim_geometry: width of pair embeddings.
         geometry_scale: length that pair geometry is measured in (m).
+        contact_scale: length that distances of links to the surface are measured in (m).
     """
 
     def __init__(
         self,
+        hand: Hand,
         denoiser: Denoiser,
         *,
         dim: int,
@@ -33,6 +38,7 @@ class GraspScorer(nn.Module):
         heads: int,
         dim_geometry: int,
         geometry_scale: float,
+        contact_scale: float,
     ) -> None:
         super().__init__()
         self.decoder = SetDiT(
@@ -46,11 +52,12 @@ class GraspScorer(nn.Module):
             set_attention=False,
         )
         self.geometry = PairGeometry(dim_geometry, geometry_scale)
+        self.contacts = ContactFeatures(hand, dim=dim, scale=contact_scale)
 
     def forward(
         self,
         states: Float[Tensor, "b g d"],
-        rotation: Float[Tensor, "b g 3 3"],
+        pose: GraspPose,
         point: Float[Tensor, "b g 3"],
         tokens: SceneTokens,
         index: Int[Tensor, "b g"],
@@ -59,7 +66,7 @@ class GraspScorer(nn.Module):
 
         Args:
             states: normalised states of the grasps.
-            rotation: orientation of each hand in the frame of the cloud.
+            pose: the same grasps in the frame of the cloud.
             point: reference point in front of each palm, in the frame of the cloud.
             tokens: the encoded scene.
             index: token that each grasp is anchored at.
@@ -67,10 +74,14 @@ class GraspScorer(nn.Module):
         features = tokens.features.detach()
         context = GraspContext(
             keys_values=self.decoder.keys_values(features),
-            geometry=self.geometry(point, rotation, tokens),
+            geometry=self.geometry(point, pose.rotation, tokens),
             anchor=take(features, index),
             token_valid=tokens.valid,
             grasp_valid=torch.ones_like(index, dtype=torch.bool),
         )
         t = torch.zeros(len(states), device=states.device)
-        return self.decoder(states, t, context.geometry, context).squeeze(-1).float()
+        return (
+            self.decoder(states, t, context.geometry, self.contacts(pose, tokens), context)
+            .squeeze(-1)
+            .float()
+        )

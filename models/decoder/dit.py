@@ -124,10 +124,11 @@ class SetDiT(nn.Module):
         x_t: Float[Tensor, "b g d"],
         t: Float[Tensor, "b"],
         geometry: Float[Tensor, "b g s p"],
+        hint: Float[Tensor, "b g h"],
         context: GraspContext,
     ) -> Float[Tensor, "b g o"]:
-        """Predict one output vector per grasp."""
-        x = self.state_in(x_t) + self.anchor_in(context.anchor)
+        """Predict one output vector per grasp; ``hint`` is what else is known of each, added to its token."""
+        x = self.state_in(x_t) + self.anchor_in(context.anchor) + hint
         modulation = self.modulation(self.time(fourier_time(t, self.dim))).unflatten(-1, (_SUBLAYERS, 3, -1))
         for block, keys_values in zip(self.blocks, context.keys_values, strict=True):
             x = block(x, modulation, keys_values, geometry, context)

@@ -81,6 +81,7 @@ def small_model_decoder() -> dict:
         "geometry_scale": 0.1,
         "set_attention": True,
         "hand_geometry": True,
+        "contact_scale": 0.02,
     }
 
 

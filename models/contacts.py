@@ -1,0 +1,59 @@
+"""How near each part of a hand is to the observed surface: what decides whether a grasp touches or penetrates."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hands import GraspPose, Hand
+from models.frames import take
+from models.tokens import SceneTokens
+
+_PER_POINT = (
+    6  # signed distance along the normal, distance, whether it is the target, the normal in the hand's frame
+)
+
+
+class ContactFeatures(nn.Module):
+    """Embeds, for points all over a hand, where the nearest scene token's surface lies.
+
+    A token stands for a small patch of plane: the distance along its normal tells millimetres although tokens are a
+    centimetre apart. Kinematics give the network for free what it would have to learn from joint angles.
+
+    Args:
+        hand: whose kinematics and points are used.
+        dim: width of the embedding.
+        scale: distances are measured in it and cut off at three of it (m).
+    """
+
+    _pads: Tensor
+
+    def __init__(self, hand: Hand, *, dim: int, scale: float) -> None:
+        super().__init__()
+        self.hand, self.scale = hand, scale
+        finger = torch.nn.functional.one_hot(hand.contact_finger, len(hand.finger_names)).T.float()
+        self.register_buffer("_pads", finger / finger.sum(-1, keepdim=True), persistent=False)
+        num_points = len(hand.keypoints(_rest(hand))[0]) + len(hand.finger_names)
+        self.mlp = nn.Sequential(nn.Linear(_PER_POINT * num_points, dim), nn.GELU(), nn.Linear(dim, dim))
+
+    def forward(self, pose: GraspPose, tokens: SceneTokens) -> Float[Tensor, "b g d"]:
+        """Return one embedding per grasp; the pose is in the frame of the cloud."""
+        points = self._points(pose)
+        offset = points[:, :, :, None] - tokens.xyz[:, None, None]  # (b g k s 3)
+        squared = offset.square().sum(-1).masked_fill(~tokens.valid[:, None, None], float("inf"))
+        nearest = squared.argmin(-1)
+        normal = take(tokens.frames[..., 2], nearest)
+        along = ((points - take(tokens.xyz, nearest)) * normal).sum(-1, keepdim=True)
+        distance = squared.gather(-1, nearest[..., None]).sqrt()
+        near = torch.cat([along, distance], dim=-1).div(self.scale).clamp(-3.0, 3.0)
+        target = take(tokens.target, nearest)[..., None].to(near.dtype)
+        seen = torch.einsum("bgki,bgij->bgkj", normal, pose.rotation)
+        return self.mlp(torch.cat([near, target, seen], dim=-1).flatten(-2))
+
+    def _points(self, pose: GraspPose) -> Float[Tensor, "b g k 3"]:
+        """Key points of all links, and the middle of each finger's pad."""
+        candidates, _ = self.hand.contact_candidates(pose)
+        return torch.cat([self.hand.keypoints(pose), self._pads @ candidates], dim=-2)
+
+
+def _rest(hand: Hand) -> GraspPose:
+    return GraspPose(torch.zeros(1, 3), torch.eye(3)[None], hand.rest_qpos[None])

@@ -1,0 +1,127 @@
+"""The one call users make: frames, order, determinism, and a sentence for every wrong input."""
+
+import numpy as np
+import pytest
+import torch
+from models_under_test import small_model
+from numpy.testing import assert_allclose
+from omegaconf import OmegaConf
+
+from models import GraspModel, load_grasp_model
+from utils.config import CONFIG_DIR
+
+CLOUD = {"num_points": 96, "target_share": 0.6, "crop_radius": 0.5}
+
+
+@pytest.fixture
+def sampler() -> GraspModel:
+    return GraspModel(module=small_model(), cloud_settings=CLOUD)
+
+
+def cloud(n: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    points = rng.normal(size=(n, 3)) * [0.03, 0.03, 0.05]
+    return points.astype(np.float32), np.arange(n) % 3 > 0
+
+
+def ask(model: GraspModel, points: np.ndarray, mask: np.ndarray, **changes):
+    settings = {"object_mask": mask, "viewpoint": (0.5, 0.0, 0.5), "up": (0.0, 0.0, 1.0), "seed": 0}
+    return model.sample(points, 9, **{**settings, **changes})
+
+
+def test_grasps_come_best_first_and_repeat(sampler):
+    one, two = ask(sampler, *cloud()), ask(sampler, *cloud())
+    assert one.hand_pose.shape == (9, 23) and (np.diff(one.score) <= 0).all()
+    assert_allclose(one.hand_pose, two.hand_pose, atol=0)
+    assert not np.allclose(one.hand_pose, ask(sampler, *cloud(), seed=1).hand_pose)
+
+
+def test_grasps_are_in_the_frame_of_the_cloud(sampler):
+    """A cloud in a camera's frame (y down) gives the same grasps as the same cloud with z up, in its own frame."""
+    points, mask = cloud()
+    R = np.array([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])  # camera axes from world axes
+    shift = np.array([0.1, 0.2, 0.9])
+    viewpoint = R @ np.array([0.5, 0.0, 0.5]) + shift
+    one = ask(sampler, points, mask)
+    two = ask(
+        sampler,
+        (points @ R.T + shift).astype(np.float32),
+        mask,
+        viewpoint=tuple(viewpoint),
+        up=tuple(R @ np.array([0.0, 0.0, 1.0])),
+    )
+    assert_allclose(two.hand_pose[:, :3], one.hand_pose[:, :3] @ R.T + shift, atol=1e-3)
+
+
+def test_few_points_are_enough_behind_the_mask(sampler):
+    points, _ = cloud(20)
+    made = ask(sampler, points, np.ones(20, dtype=bool))
+    assert np.isfinite(made.hand_pose).all()
+
+
+def test_steps_and_sampler_can_be_chosen(sampler):
+    assert ask(sampler, *cloud(), steps=3).nfe == 3
+    assert ask(sampler, *cloud(), sampler="ddpm", steps=2).nfe == 2
+    with pytest.raises(ValueError, match="Did you mean 'ddpm'"):
+        ask(sampler, *cloud(), sampler="ddmp")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda p, m: (p * 1000, m), "must be in metres"),
+        (lambda p, m: (np.where(np.arange(len(p))[:, None] == 4, np.nan, p), m), "1 points with NaN"),
+        (
+            lambda p, m: (p, np.arange(len(p)) < 5),
+            "needs at least 8 points on the object, object_mask marks 5",
+        ),
+        (lambda p, m: (p[:0], m[:0]), "needs at least 8 points"),
+        (lambda p, m: (np.concatenate([p, p], 1), m), r"must have shape \(n, 3\)"),
+        (lambda p, m: (p, m[:-1]), "object_mask must have shape"),
+    ],
+)
+def test_bad_clouds_get_a_sentence(sampler, spoil, message):
+    with pytest.raises(ValueError, match=message):
+        ask(sampler, *spoil(*cloud()))
+
+
+def test_zero_grasps_are_refused(sampler):
+    with pytest.raises(ValueError, match="num_grasps must be at least 1"):
+        sampler.sample(cloud()[0], 0, object_mask=cloud()[1], viewpoint=(1, 0, 1), up=(0, 0, 1), seed=0)
+
+
+def test_a_checkpoint_carries_all_that_sampling_needs(tmp_path):
+    model_config = OmegaConf.load(CONFIG_DIR / "model" / "grasp_dit.yaml")
+    parts = {"encoder": "encoder/pointnet2", "path": "process/cosine", "sampler": "sampler/ddim"}
+    for name, file in parts.items():
+        model_config[name] = OmegaConf.load(CONFIG_DIR / "model" / f"{file}.yaml")
+    del model_config["defaults"]
+    model_config.update({"hand": "leap_right", "num_grasps": 4, "seed": 0})
+    from utils.config import build
+
+    module = build(model_config)
+    module.config = {"model": OmegaConf.to_container(model_config), "cloud": CLOUD}
+    module.denoiser.normalizer.mean += 0.5
+    module.denoiser.normalizer.frame = "tabletop"
+    saved = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(saved)
+    path = tmp_path / "m.ckpt"
+    torch.save(saved, path)
+    loaded = load_grasp_model(path)
+    assert loaded.module.denoiser.normalizer.frame == "tabletop"
+    points, mask = cloud()
+    expected = ask(GraspModel(module=module.eval(), cloud_settings=CLOUD), points, mask)
+    assert_allclose(ask(loaded, points, mask).hand_pose, expected.hand_pose, atol=0)
+
+    saved["hand_hash"] = "another"
+    torch.save(saved, path)
+    with pytest.raises(ValueError, match="another description of hand 'leap_right'"):
+        load_grasp_model(path)
+
+
+def test_missing_and_foreign_checkpoints(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Train one with"):
+        load_grasp_model(tmp_path / "none.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(ValueError, match="holds no grasp model"):
+        load_grasp_model(tmp_path / "foreign.ckpt")
