@@ -49,6 +49,15 @@ def write_report(
         _headline(by_method, splits, given),
         forest([(m, [_rate(s, x) for x in splits]) for m, s in by_method.items()], splits),
         f"<details><summary>What the numbers mean</summary><p>{_DEFINITIONS}</p></details>",
+    ]
+    drawings: list[Drawing] = []
+    if any(sections.values()):
+        body += ["<h2>Grasps to look at</h2>", _LAYERS]
+    for heading, section in sections.items():
+        shown_cards = [_card(len(drawings) + i, drawing) for i, drawing in enumerate(section)]
+        drawings += section
+        body += [f"<h3>{escape(heading)}</h3>", f'<div class="cards">{"".join(shown_cards)}</div>']
+    body += [
         "<h2>Quality of the grasps</h2>",
         *(part for split in splits for part in (f"<h3>{escape(split)}</h3>", _quality(by_method, split))),
         "<h2>How the grasps ended</h2>",
@@ -74,13 +83,6 @@ def write_report(
                 other_label="spread of the joints, rad",
             ),
         ]
-    drawings: list[Drawing] = []
-    if any(sections.values()):
-        body += ["<h2>Grasps to look at</h2>", _LAYERS]
-    for heading, section in sections.items():
-        cards = [_card(len(drawings) + i, drawing) for i, drawing in enumerate(section)]
-        drawings += section
-        body += [f"<h3>{escape(heading)}</h3>", f'<div class="cards">{"".join(cards)}</div>']
     body += ["<h2>How to get these numbers again</h2>", _provenance(provenance)]
     return write_page(provenance["title"], body, drawings, path)
 

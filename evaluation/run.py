@@ -17,6 +17,7 @@ from datasets.schema import SPLITS
 from evaluation.gallery import gallery
 from evaluation.items import Item
 from evaluation.judge import judge
+from evaluation.pictures import render_png
 from evaluation.pool import TrainingPool
 from evaluation.provenance import file_hash, provenance
 from evaluation.report import write_report
@@ -137,7 +138,7 @@ class ModelTest:
         return [build_baseline(entry, known) for entry in self.cfg.baselines.values()]
 
     def run(self, say: Say) -> dict[str, Any]:
-        """Judge model and baselines on every split; write results.json, grasps.npz, report.html; return the results."""
+        """Judge model and baselines on every split; write everything down; return the results."""
         cfg = self.cfg
         temperature, source, tuning = self.temperature(say)
         model, baselines = self.sampler(temperature), self.baselines()
@@ -210,6 +211,10 @@ class ModelTest:
         }
         np.savez_compressed(self.output / "grasps.npz", **arrays)
         write_report(document, sections, self.output / "report.html")
+        held = [d for heading, drawings in sections.items() if "successes" in heading for d in drawings]
+        if held:
+            title = "Grasps of objects the model has never seen, held in simulation"
+            render_png(held[:8], self.output / "grasps.png", columns=4, size=300, title=title)
 
 
 def run_folder(checkpoint: Path) -> Path:

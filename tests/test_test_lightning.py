@@ -1,5 +1,6 @@
 """Does a test run from checkpoint to report, and is wrong input answered by its sentence?"""
 
+import csv
 import json
 import os
 import shutil
@@ -25,7 +26,11 @@ ROOT = Path(__file__).resolve().parent.parent
 MODEL = [
     "experiment=quickstart",
     "logger=csv",
-    "callbacks=no_simulation",
+    "callbacks=default",
+    "callbacks.simulation.max_items=1",
+    "callbacks.simulation.samples_per_item=1",
+    "callbacks.simulation.steps=2",
+    "callbacks.simulation.workers=1",
     "trainer.max_steps=2",
     "trainer.val_check_interval=2",
     "scheduler.warmup_steps=1",
@@ -176,6 +181,14 @@ def test_an_unknown_split(checkpoint: Path, capsys: pytest.CaptureFixture[str]):
 def test_a_split_without_items(checkpoint: Path, capsys: pytest.CaptureFixture[str]):
     said = refusal(capsys, f"checkpoint={checkpoint}", "sampler.temperature=0.5", "min_points=100000")
     assert "has no item in split test (targets with at least 100000 visible points)" in said
+
+
+def test_training_logs_success_and_keeps_the_best_by_it(run_dir: Path):
+    with (run_dir / "metrics.csv").open() as file:
+        logged = [row for row in csv.DictReader(file) if row.get("val/success")]
+    assert [float(row["val/success"]) for row in logged] in ([0.0], [1.0])  # one grasp
+    assert all(row["val/penetration_mm"] for row in logged)
+    assert (run_dir / "checkpoints" / "best.ckpt").is_file()
 
 
 def test_success_during_training_is_the_judges(checkpoint: Path, tiny_store: Path):
