@@ -19,8 +19,10 @@ def sampler() -> GraspModel:
 
 
 def cloud(n: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    """A curved surface: its normals are well defined, unlike those of a blob of noise."""
     rng = np.random.default_rng(3)
-    points = rng.normal(size=(n, 3)) * [0.03, 0.03, 0.05]
+    angle, height = rng.uniform(-1.2, 1.2, n), rng.uniform(0, 0.1, n)
+    points = np.stack([0.04 * np.cos(angle), 0.04 * np.sin(angle), height], axis=1)
     return points.astype(np.float32), np.arange(n) % 3 > 0
 
 
@@ -50,7 +52,10 @@ def test_grasps_are_in_the_frame_of_the_cloud(sampler):
         viewpoint=tuple(viewpoint),
         up=tuple(R @ np.array([0.0, 0.0, 1.0])),
     )
-    assert_allclose(two.hand_pose[:, :3], one.hand_pose[:, :3] @ R.T + shift, atol=1e-3)
+    # Scores of different grasps may tie to rounding, so the order is not compared.
+    expected = one.hand_pose[:, :3] @ R.T + shift
+    distance = np.linalg.norm(two.hand_pose[:, None, :3] - expected[None], axis=-1)
+    assert distance.min(0).max() < 2e-3 and distance.min(1).max() < 2e-3
 
 
 def test_few_points_are_enough_behind_the_mask(sampler):
@@ -62,10 +67,15 @@ def test_few_points_are_enough_behind_the_mask(sampler):
 def test_steps_and_sampler_can_be_chosen(sampler):
     assert ask(sampler, *cloud(), steps=3).nfe == 3
     assert ask(sampler, *cloud(), sampler="ddpm", steps=2).nfe == 2
+
+
+@pytest.mark.untyped
+def test_unknown_sampler_names_the_nearest(sampler):
     with pytest.raises(ValueError, match="Did you mean 'ddpm'"):
         ask(sampler, *cloud(), sampler="ddmp")
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
