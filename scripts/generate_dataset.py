@@ -33,7 +33,7 @@ def generate(cfg: DictConfig) -> Path:
             )
         content: dict[str, Any] = {key: OmegaConf.to_container(cfg, resolve=True)[key] for key in CONTENT}  # type: ignore[index, call-overload]
         settings: GenerateSettings = build({"_target_": "simulation.generate.GenerateSettings", **content})
-        hand = load_hand(cfg.hand)
+        hand = load_hand(cfg.hand.name)
         writer = StoreWriter(
             cfg.path,
             hand=hand,
@@ -43,7 +43,9 @@ def generate(cfg: DictConfig) -> Path:
             seed=cfg.seed,
         )
         done = {index for index in writer.done_indices() if index < cfg.scenes}
-        workers = usable_cpus() if cfg.workers == "auto" else int(cfg.workers)
+        workers = usable_cpus() if cfg.workers == "auto" else cfg.workers
+        if not isinstance(workers, int):
+            raise ValueError(f"workers must be 'auto' or a number from 1, got {workers!r}.")
         if done:
             console.print(f"{len(done)} of {cfg.scenes} scenes are there already; continuing.")
         start, reports = time.monotonic(), list[SceneReport]()

@@ -1,8 +1,8 @@
 """How a data set comes about: planned scenes are dropped, looked at and grasped, in parallel, in order, resumably."""
 
-import logging
 import multiprocessing
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
@@ -20,7 +20,6 @@ from simulation.scene import SceneSettings, drop_scene
 from simulation.synthesis import GraspSettings, Synthesis, synthesise
 from utils.records import ObjectRecord, Scene, SceneRecord
 
-_log = logging.getLogger(__name__)
 # Scenes in work ahead of the one that is written next, per process: one slow scene holds nobody up.
 _AHEAD = 6
 
@@ -161,7 +160,16 @@ _worker: tuple[Hand, GenerateSettings, ObjectSource] | None = None
 def _start_worker(hand: Hand, settings: GenerateSettings, source: ObjectSource) -> None:
     global _worker
     torch.set_num_threads(1)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     _worker = hand, settings, source
+
+
+def _leave_with_parent() -> None:
+    """End this process when the one that started it is killed: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(plan: ScenePlan) -> Made:

@@ -73,7 +73,7 @@ def sentences() -> Iterator[None]:
     """Answer wrong input by its sentence and exit status 1, without a stack trace; HYDRA_FULL_ERROR=1 shows it."""
     try:
         yield
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, FileExistsError) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         Console(stderr=True, soft_wrap=True).print(
@@ -101,7 +101,7 @@ def override_hints(arguments: list[str], config_name: str) -> list[str]:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             groups = [str(o.input_line) for o in overrides if (CONFIG_DIR / o.key_or_group).is_dir()]
             known = all_keys(compose(config_name, overrides=groups))
-    except HydraException:
+    except (HydraException, ValueError):  # Hydra's parser raises plain ValueErrors too
         return []
     wrong = [o.key_or_group for o in overrides if o.key_or_group not in known]
     wrong = [key for key in wrong if not (CONFIG_DIR / key).is_dir()]
