@@ -4,7 +4,6 @@ from typing import Any
 
 import hydra
 from omegaconf import DictConfig
-from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -45,7 +44,7 @@ def table(document: dict[str, Any]) -> Table:
     view = Table(
         title="Success in simulation, % [95 % interval]",
         title_justify="left",
-        box=SIMPLE_HEAD,
+        box=None,
         pad_edge=False,
     )
     view.add_column("method", no_wrap=True)

@@ -18,10 +18,10 @@ def gallery(result: MethodResult, items: Sequence[Item], hand: Hand, count: int)
     rows = result.rows
     failed = np.flatnonzero(~rows.success & rows.ran)
     held = np.flatnonzero(rows.success)
-    # Of the successes the most confident, of the failures those deepest in the object, then those that moved furthest.
+    # Of the successes the clear and confident ones; of the failures the deepest, then those that moved furthest.
     moved = np.nan_to_num(rows.displacement_m, nan=0.0)
     badness = rows.penetration_m + np.clip(moved, 0.0, 1.0) * 1e-3
-    confidence = np.nan_to_num(rows.score, nan=0.0)
+    confidence = np.nan_to_num(rows.score, nan=0.0) + 1e3 * rows.clear
     chosen = {
         f"{result.split}, {result.method}: failures, worst first": _spread(
             failed, badness, rows.object_name, count
@@ -44,7 +44,7 @@ def draw_row(result: MethodResult, row: int, item: Item, hand: Hand) -> Drawing:
     if np.isfinite(rows.displacement_m[row]) and outcome != Outcome.SUCCESS:
         detail += f", object moved {100 * rows.displacement_m[row]:.1f} cm"
     if not clear:
-        detail += f", {-1e3 * rows.clearance_m[row]:.1f} mm in table or neighbour"
+        detail += f", {-1e3 * rows.clearance_m[row]:.1f} mm in its surroundings"
     pose = result.grasps.hand_pose[row : row + 1]
     colour = outcome_colour(outcome, clear)
     return draw_item(item, hand, pose, [colour], caption=f"{item.object.name}: {words}", detail=detail)
