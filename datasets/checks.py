@@ -77,16 +77,17 @@ def _grasp_problems(judged: JudgedGrasps, num_joints: int) -> Iterator[str]:
         if values.shape != shape:
             yield f"{name} has shape {values.shape}, expected {shape}"
             return
-        if not np.isfinite(values).all():
+        unknown = name != "hand_pose" and np.isnan(values).all()
+        if not (unknown or np.isfinite(values).all()):
             yield f"{name} has values that are not finite"
     if any(len(getattr(judged, name)) != n for name in ("success", "direction_success", "outcome")):
         yield "verdicts and grasps differ in number"
         return
     if (np.abs(np.linalg.norm(grasps.hand_pose[:, -4:], axis=-1) - 1.0) > _ROTATION_TOLERANCE).any():
         yield "quaternions that are not of unit length"
-    if (judged.success != (judged.outcome == Outcome.SUCCESS)).any():
+    if (judged.success != np.isin(judged.outcome, (Outcome.SUCCESS, Outcome.CLAIMED))).any():
         yield "success and outcome contradict each other"
-    if (judged.success & ~judged.direction_success.all(-1)).any():
+    if ((judged.outcome == Outcome.SUCCESS) & ~judged.direction_success.all(-1)).any():
         yield "successes that failed in a direction"
     if (judged.robustness < 0).any() or (judged.robustness > 1).any():
         yield "robustness outside 0 to 1"

@@ -72,7 +72,8 @@ def inspect(store: GraspStore, hand: Hand, progress: Callable[[int], None]) -> I
         for i, judged in enumerate(record.judged):
             ok = judged.success
             columns["qpos"].append(judged.grasps.hand_pose[ok, 3:-4])
-            columns["penetration_mm"].append(1e3 * judged.penetration_m[ok])
+            measured = ok & np.isfinite(judged.penetration_m)
+            columns["penetration_mm"].append(1e3 * judged.penetration_m[measured])
             columns["robustness"].append(judged.robustness[np.isfinite(judged.robustness)])
             columns["visible"].append(np.array([(v.instance == i + 1).sum() for v in record.views], float))
         progress(row + 1)
@@ -88,6 +89,8 @@ def _store_problems(store: GraspStore) -> list[str]:
     except ValueError as error:
         problems.append(str(error))
     problems += [f"object '{name}' is in more than one split" for name in store.leaks()]
+    if store.origin.split_by != "category":
+        return problems
     families: dict[str, set[str]] = {split: set() for split in SPLITS}
     for scene in range(store.num_scenes):
         rows = store.scene_objects(scene)

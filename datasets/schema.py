@@ -8,15 +8,16 @@
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STORE_FRAME = "world"
 UNITS = "m rad kg"
 SPLITS = ("train", "val", "test", "test_family")
@@ -40,7 +41,9 @@ CONTENT_ATTRIBUTES = (
     "protocol_hash",
     "generator",
     "seed",
+    "origin",
 )
+ADDED_ATTRIBUTES = {"origin": 2}  # those that came with a later version
 _HASHED_ROWS = 1 << 18
 
 
@@ -92,6 +95,33 @@ COLUMNS: Mapping[str, Column] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where the numbers of a store come from, so that nobody takes a claim for a measurement.
+
+    ``derived`` joints were computed from the grasp by the converter; ``absent`` ones are NaN.
+    """
+
+    pregrasp_qpos: Literal["simulated", "source", "derived", "absent"]
+    squeeze_qpos: Literal["simulated", "source", "derived", "absent"]
+    verdicts: Literal["simulated", "claimed"]
+    split_by: Literal["object", "category", "scene"]  # what never is in two splits
+
+    @classmethod
+    def from_json(cls, text: str) -> "Origin":
+        """Read the attribute of a store."""
+        return cls(**json.loads(text))
+
+    def to_json(self) -> str:
+        """Write the attribute of a store."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+GENERATED = Origin(
+    pregrasp_qpos="simulated", squeeze_qpos="simulated", verdicts="simulated", split_by="category"
+)
+
+
 def parts_folder(path: Path) -> Path:
     """Return where the scenes of an unfinished store lie."""
     return path.with_name(f"{path.name}.parts")
@@ -113,10 +143,15 @@ def layout_problems(file: h5py.File) -> list[str]:
 
 
 def content_hash(file: h5py.File, attributes: Mapping[str, Any]) -> str:
-    """Hash every column of a store and what it was generated from; independent of chunks, workers and times."""
-    digest = hashlib.sha256(f"schema {SCHEMA_VERSION}".encode())
+    """Hash every column of a store and what it was generated from; independent of chunks, workers and times.
+
+    A store keeps the hash of the version it was written in.
+    """
+    version = int(file.attrs["schema_version"])
+    digest = hashlib.sha256(f"schema {version}".encode())
     for name in CONTENT_ATTRIBUTES:
-        digest.update(f"{name}={attributes[name]}\n".encode())
+        if name not in ADDED_ATTRIBUTES or version >= ADDED_ATTRIBUTES[name]:
+            digest.update(f"{name}={attributes[name]}\n".encode())
     for path in sorted(COLUMNS):
         data = file[path]
         digest.update(f"{path} {COLUMNS[path].dtype} {data.shape}\n".encode())

@@ -10,13 +10,14 @@ from typing import Any
 import h5py
 import numpy as np
 
+from datasets.migration import migrated
 from datasets.schema import (
     COLUMNS,
     CONTENT_ATTRIBUTES,
     GRASP_COLUMNS,
-    SCHEMA_VERSION,
     SPLITS,
     VERDICT_COLUMNS,
+    Origin,
     content_hash,
     layout_problems,
     parts_folder,
@@ -98,11 +99,7 @@ class GraspStore:
                 f"data.store: {self.path} is no store of grasps: it has no schema version. Pass the file that "
                 "scripts/generate_dataset.py wrote."
             )
-        if self.attributes["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(
-                f"data.store: {self.path} has schema version {self.attributes['schema_version']}, this program reads "
-                f"{SCHEMA_VERSION}. Generate it again, or use the program that wrote it."
-            )
+        self.attributes = migrated(self.attributes, self.path)
         problems = layout_problems(file)
         problems += [
             f"attribute {name} is missing"
@@ -150,6 +147,11 @@ class GraspStore:
     def content_hash(self) -> str:
         """Hash of the content, as written."""
         return str(self.attributes["content_hash"])
+
+    @cached_property
+    def origin(self) -> Origin:
+        """Where grasps and verdicts come from."""
+        return Origin.from_json(self.attributes["origin"])
 
     @property
     def num_scenes(self) -> int:
@@ -224,6 +226,11 @@ class GraspStore:
         grasps = Grasps(**{name: file[name][where] for name in GRASP_COLUMNS})
         return JudgedGrasps(grasps=grasps, **{name: file[name][where] for name in VERDICT_COLUMNS})
 
+    def num_grasps(self, scene: int, target: int) -> int:
+        """Return how many grasps of an object of a scene there are."""
+        rows = self._grasp_rows(scene, target)
+        return rows.stop - rows.start
+
     def num_success(self, scene: int, target: int, min_robustness: float = 0.0) -> int:
         """Return how many grasps of an object of a scene passed, and are robust enough where that was measured."""
         rows, t = self._grasp_rows(scene, target), self._tables
@@ -260,25 +267,36 @@ class GraspStore:
     def items(self, split: str, *, min_points: int, require_success: bool) -> list[StoreItem]:
         """Return the items of a split whose target shows enough points (and has a successful grasp, if required).
 
+        In a converted store an object without grasps is a neighbour, never a target.
+
         Raises:
             ValueError: no such split.
         """
         if split not in SPLITS:
             raise unknown_name("split", split, SPLITS)
+        claimed = self.origin.verdicts == "claimed"
         return [
             item
             for item, visible in self._all_items
             if self.split_of(item.scene) == split
             and visible >= min_points
+            and not (claimed and self.num_grasps(item.scene, item.target) == 0)
             and (not require_success or self.num_success(item.scene, item.target) > 0)
         ]
 
     def leaks(self) -> list[str]:
-        """Return the names of objects that occur in more than one split."""
+        """Return the names of objects that are grasped in more than one split, or in another and seen in training.
+
+        A store split by scene has the same objects everywhere, and no leaks.
+        """
+        if self.origin.split_by == "scene":
+            return []
         splits: dict[int, set[str]] = {}
         for scene in range(self.num_scenes):
-            for row in self.scene_objects(scene):
-                splits.setdefault(int(row), set()).add(self.split_of(scene))
+            for target, row in enumerate(self.scene_objects(scene)):
+                split = self.split_of(scene)
+                if split == "train" or self.num_grasps(scene, target) > 0:
+                    splits.setdefault(int(row), set()).add(split)
         return sorted(self.object_names[row] for row, found in splits.items() if len(found) > 1)
 
     def verify(self) -> None:

@@ -14,12 +14,14 @@ from datasets.assembly import Assembly
 from datasets.checks import record_problems
 from datasets.schema import (
     CONTENT_ATTRIBUTES,
+    GENERATED,
     GRASP_COLUMNS,
     SCHEMA_VERSION,
     STORE_FRAME,
     UNITS,
     VERDICT_COLUMNS,
     VIEW_COLUMNS,
+    Origin,
     content_hash,
     parts_folder,
 )
@@ -39,6 +41,7 @@ class StoreWriter:
         protocol_hash: its hash.
         generator: everything the content depends on, as plain containers.
         seed: of the generation.
+        origin: where the grasps and their verdicts come from.
 
     Raises:
         FileExistsError: the store exists already.
@@ -54,6 +57,7 @@ class StoreWriter:
         protocol_hash: str,
         generator: Mapping[str, Any],
         seed: int,
+        origin: Origin = GENERATED,
     ) -> None:
         self.path = Path(path)
         self.parts = parts_folder(self.path)
@@ -66,7 +70,9 @@ class StoreWriter:
             "protocol_hash": protocol_hash,
             "generator": json.dumps(dict(generator), sort_keys=True),
             "seed": seed,
+            "origin": origin.to_json(),
         }
+        self._absent = {name for name in GRASP_COLUMNS[1:] if getattr(origin, name) == "absent"}
         assert set(self.attributes) == set(CONTENT_ATTRIBUTES)
         if self.path.exists():
             raise FileExistsError(f"{self.path} exists already. Remove it, or name another path=.")
@@ -92,7 +98,14 @@ class StoreWriter:
         Raises:
             ValueError: the record cannot be right, for example a pose is not finite.
         """
-        if problems := record_problems(record, self._num_joints):
+        problems = record_problems(record, self._num_joints)
+        for name in GRASP_COLUMNS[1:]:
+            values = [getattr(judged.grasps, name) for judged in record.judged if len(judged.grasps)]
+            if values and not problems and np.isnan(np.concatenate(values)).any() != (name in self._absent):
+                problems.append(
+                    f"{name} is {'known' if name in self._absent else 'NaN'}, its origin says otherwise"
+                )
+        if problems:
             raise ValueError(f"Scene {record.index} is not stored: {'; '.join(problems)}.")
         arrays = _flatten(record)
 
@@ -123,7 +136,9 @@ class StoreWriter:
             file.attrs["schema_version"] = SCHEMA_VERSION
             file.attrs["frame"] = STORE_FRAME
             file.attrs["units"] = UNITS
-            file.attrs["content_hash"] = content_hash(file, self.attributes)
+            file.attrs["content_hash"] = content_hash(
+                file, self.attributes
+            )  # after the version, which it reads
         _flush(temporary)
         temporary.replace(self.path)
         shutil.rmtree(self.parts)

@@ -22,6 +22,7 @@ class Outcome(IntEnum):
     NO_CONTACT = 5  # fingers never reached the object
     SCENE_COLLISION = 6  # hand in the table or in a neighbouring object
     NOT_RUN = 7  # the simulation diverged: no verdict, counted apart
+    CLAIMED = 8  # holds, says the data set it was converted from: no verdict of ours
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class View:
 class Grasps:
     """Grasps of one object as triples (pre-grasp, grasp, squeeze) that share one hand base pose.
 
+    A pre-grasp or squeeze that nobody knows is NaN, for all grasps of a store or for none.
     ``hand_pose`` is [translation 3, joints j, quaternion wxyz 4] of the hand base in the world frame.
     """
 
@@ -80,9 +82,11 @@ class JudgedGrasps:
 
     grasps: Grasps
     success: Bool[np.ndarray, "g"]  # passed in every direction, and clear of table and neighbours
-    direction_success: Bool[np.ndarray, "g 6"]  # -x +x -y +y -z +z, world frame
+    direction_success: Bool[np.ndarray, "g 6"]  # -x +x -y +y -z +z, world frame; all false where only claimed
     outcome: UInt8[np.ndarray, "g"]  # values of Outcome
-    penetration_m: Float[np.ndarray, "g"]  # hand in object, at the grasp
+    penetration_m: Float[
+        np.ndarray, "g"
+    ]  # hand in object, at the grasp; this and the next two NaN where claimed
     self_penetration_m: Float[np.ndarray, "g"]
     clearance_m: Float[np.ndarray, "g"]  # least distance of the hand to table and neighbours, negative inside
     robustness: Float[np.ndarray, "g"]  # share of perturbed repetitions that passed; NaN where not measured

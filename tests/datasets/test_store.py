@@ -1,5 +1,6 @@
 """Does a store give back what was written, and refuse what is not whole or not its hand's?"""
 
+import hashlib
 import multiprocessing
 from dataclasses import replace
 
@@ -10,7 +11,8 @@ from numpy.testing import assert_array_equal
 from records_under_test import leap, scene_record, writer
 
 from datasets import GraspStore
-from datasets.schema import COLUMNS, GRASP_COLUMNS, VERDICT_COLUMNS
+from datasets.schema import COLUMNS, CONTENT_ATTRIBUTES, GENERATED, GRASP_COLUMNS, VERDICT_COLUMNS, Origin
+from utils.records import Grasps, JudgedGrasps, Outcome
 
 
 def test_everything_comes_back(store_path, records):
@@ -99,8 +101,100 @@ def test_column_of_another_type_is_named(store_path):
 def test_other_schema_version(store_path):
     with h5py.File(store_path, "r+") as file:
         file.attrs["schema_version"] = 99
-    with pytest.raises(ValueError, match="schema version 99, this program reads 1"):
+    with pytest.raises(ValueError, match="schema version 99, this program reads 1 to 2"):
         GraspStore(store_path)
+
+
+def test_a_store_of_version_1_is_read_and_keeps_its_hash(store_path):
+    """Version 1 had no origin; its digest began with its own number and knew no such attribute."""
+    with h5py.File(store_path, "r+") as file:
+        file.attrs["schema_version"] = 1
+        del file.attrs["origin"]
+        attributes = {name: file.attrs[name] for name in CONTENT_ATTRIBUTES if name != "origin"}
+        digest = hashlib.sha256(b"schema 1")
+        for name, value in attributes.items():
+            digest.update(f"{name}={value}\n".encode())
+        for path in sorted(COLUMNS):
+            digest.update(f"{path} {COLUMNS[path].dtype} {file[path].shape}\n".encode())
+            rows = file[path][...]
+            digest.update(b"".join(x + b"\0" for x in rows) if rows.dtype.kind == "O" else rows.tobytes())
+        file.attrs["content_hash"] = digest.hexdigest()
+    store = GraspStore(store_path, hand=leap())
+    store.verify()
+    assert store.content_hash == digest.hexdigest()
+    assert store.origin == GENERATED
+
+
+def claimed(record, **changes):
+    """The record as a foreign set would hold it: no verdicts measured, no squeeze."""
+
+    def judged(old):
+        nan, outcome = (
+            np.full(len(old.grasps), np.nan, np.float32),
+            np.where(old.success, Outcome.CLAIMED, Outcome.SCENE_COLLISION),
+        )
+        return replace(
+            old,
+            grasps=replace(old.grasps, squeeze_qpos=np.full_like(old.grasps.squeeze_qpos, np.nan)),
+            direction_success=np.zeros_like(old.direction_success),
+            outcome=outcome.astype(np.uint8),
+            penetration_m=nan,
+            self_penetration_m=nan,
+            clearance_m=nan,
+            robustness=nan,
+        )
+
+    return replace(record, judged=tuple(judged(old) for old in record.judged), **changes)
+
+
+CLAIMED = Origin(pregrasp_qpos="source", squeeze_qpos="absent", verdicts="claimed", split_by="object")
+
+
+def test_a_claimed_store_says_so(tmp_path, records):
+    w = writer(tmp_path / "s.h5", origin=CLAIMED)
+    w.write(claimed(records[0]))
+    store = GraspStore(w.finish())
+    judged = store.judged(0, 0)
+    assert store.origin == CLAIMED
+    assert np.isnan(judged.grasps.squeeze_qpos).all() and np.isfinite(judged.grasps.pregrasp_qpos).all()
+    assert judged.success.sum() == 6 and not judged.direction_success.any()
+    assert len(store.items("train", min_points=1, require_success=True)) == 4
+
+
+@pytest.mark.parametrize(
+    ("origin", "make", "problem"),
+    [(GENERATED, claimed, "squeeze_qpos is NaN"), (CLAIMED, lambda r: r, "squeeze_qpos is known")],
+)
+def test_a_store_cannot_say_what_is_not_so(tmp_path, records, origin, make, problem):
+    with pytest.raises(ValueError, match=f"{problem}, its origin says otherwise"):
+        writer(tmp_path / "s.h5", origin=origin).write(make(records[0]))
+
+
+def without_grasps(record, target):
+    judged = list(record.judged)
+    fields = {n: getattr(judged[target], n)[:0] for n in judged[target].__dataclass_fields__ if n != "grasps"}
+    grasps = Grasps(**{n: getattr(judged[target].grasps, n)[:0] for n in GRASP_COLUMNS})
+    judged[target] = JudgedGrasps(grasps=grasps, **fields)
+    return replace(record, judged=tuple(judged))
+
+
+def test_a_training_object_may_be_a_neighbour_in_a_test_scene_but_not_a_target(tmp_path, records):
+    """Object 0 of the first scene is in both splits, without grasps in the second; object 1 is new there."""
+    first, second = claimed(records[0]), claimed(records[6], split="test")
+    objects = (first.scene.objects[0], second.scene.objects[1])
+    shared = replace(second, scene=replace(second.scene, objects=objects))
+    for kept, leaks in ((without_grasps(shared, 0), []), (shared, [objects[0].name])):
+        w = writer(tmp_path / f"{len(leaks)}.h5", origin=CLAIMED)
+        w.write(first)
+        w.write(kept)
+        store = GraspStore(w.finish())
+        assert store.leaks() == leaks
+        targets = {item.target for item in store.items("test", min_points=1, require_success=False)}
+        assert targets == ({1} if not leaks else {0, 1})
+    w = writer(tmp_path / "scene.h5", origin=replace(CLAIMED, split_by="scene"))
+    w.write(first)
+    w.write(shared)
+    assert GraspStore(w.finish()).leaks() == []
 
 
 @pytest.mark.parametrize(
