@@ -1,4 +1,4 @@
-"""How stores of earlier schema versions are read: each version's step to the next, in memory; files stay as they are."""
+"""How stores of earlier versions are read: each version's step to the next, in memory; files stay as they are."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
