@@ -50,15 +50,15 @@ def assemble(cfg: DictConfig) -> tuple[Any, Any, Any]:
     optimizer = try_partial("optimizer", cfg.optimizer, [{"params": [torch.nn.Parameter(torch.zeros(1))]}])
     try_partial("scheduler", cfg.scheduler, optimizer)
     model = build(cfg.model, optimizer=cfg.optimizer, scheduler=cfg.scheduler)
-    cloud = {key: cfg.data[key] for key in ("num_points", "target_share", "crop_radius")}
-    model.config = {"model": OmegaConf.to_container(cfg.model, resolve=True), "cloud": cloud}
+    data = build(cfg.data)
+    model.config = {"model": OmegaConf.to_container(cfg.model, resolve=True), "cloud": data.cloud}
     trainer = build(
         cfg.trainer if not cfg.dry_run else OmegaConf.merge(cfg.trainer, {"fast_dev_run": 1}),
         callbacks=[build(callback) for callback in cfg.callbacks.values() if callback is not None],
         logger=[build(logger) for logger in cfg.logger.values() if logger is not None],
         default_root_dir=cfg.run_dir,
     )
-    return trainer, model, build(cfg.data)
+    return trainer, model, data
 
 
 @hydra.main(version_base="1.3", config_path="config", config_name="config")

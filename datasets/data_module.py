@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from datasets.sampler import EpochBatchSampler
 from datasets.store import GraspStore, StoreItem
 from hands import load_hand
 from utils.batch import GraspBatch
+from utils.point_choice import PointChoice
 from utils.resources import workers_per_process
 
 
@@ -74,6 +76,7 @@ class GraspDataModule(pl.LightningDataModule):
         num_points: points of a cloud.
         target_share: share of the target's points in every prefix of a cloud.
         crop_radius: points further from the target's visible centroid are left out (m).
+        points: which of a cloud's points are kept, see :mod:`utils.point_choice`.
         min_points: items whose target shows fewer points are left out.
         num_grasps: successful grasps per item.
         num_failures: failed grasps per item, behind the successful ones.
@@ -101,6 +104,7 @@ class GraspDataModule(pl.LightningDataModule):
         num_points: int,
         target_share: float,
         crop_radius: float,
+        points: PointChoice,
         min_points: int,
         num_grasps: int,
         num_failures: int,
@@ -125,6 +129,7 @@ class GraspDataModule(pl.LightningDataModule):
             num_points=num_points,
             target_share=target_share,
             crop_radius=crop_radius,
+            points=points,
             num_grasps=num_grasps,
             num_failures=num_failures,
             grasp_strategy=grasp_strategy,
@@ -149,6 +154,17 @@ class GraspDataModule(pl.LightningDataModule):
     def data_hash(self) -> str:
         """Content hash of the store."""
         return self.store.content_hash
+
+    @property
+    def cloud(self) -> dict[str, Any]:
+        """What must be known to arrange any other cloud as the items' clouds are."""
+        s = self.settings
+        return {
+            "num_points": s.num_points,
+            "target_share": s.target_share,
+            "crop_radius": s.crop_radius,
+            "points": asdict(s.points),
+        }
 
     def dataset(self, split: str, *, augment: bool) -> ItemDataset:
         """Return the items of a split that have a grasp to learn.

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from datasets.augmentation import Augmentation, move_hand_pose
 from datasets.grasp_sampling import GraspDistance, Strategy, choose_grasps
 from utils.cloud import arrange_blocks
+from utils.point_choice import PointChoice
 from utils.records import Grasps, JudgedGrasps, Outcome, View
 
 FRAME = "tabletop"  # z up, table at z = 0, xy origin at the mean of the target's visible points
@@ -20,6 +21,7 @@ class ItemSettings:
     num_points: int
     target_share: float
     crop_radius: float
+    points: PointChoice
     num_grasps: int
     num_failures: int
     grasp_strategy: Strategy
@@ -58,14 +60,18 @@ def build_item(
     if not (view.instance == target + 1).any():
         raise ValueError(f"Object {target} has no visible point; an item needs one. Raise data.min_points.")
     s = settings
-    points, is_target = arrange_blocks(
-        view.points.astype(np.float64),
+    cloud = view.points.astype(np.float64)
+    chosen, is_target = arrange_blocks(
+        cloud,
         view.instance,
         target + 1,
         num_points=s.num_points,
         target_share=s.target_share,
         crop_radius=s.crop_radius,
+        choice=s.points,
+        rng=rng,
     )
+    points = cloud[chosen]
     T_world_frame = np.eye(4)
     T_world_frame[:2, 3] = points[is_target, :2].mean(0)
     missing = s.num_points - len(points)

@@ -13,6 +13,7 @@ from models.diffuser import GraspDiffuser
 from utils.batch import GraspBatch
 from utils.cloud import arrange_cloud
 from utils.config import build
+from utils.point_choice import PointChoice
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class GraspModel:
     """
 
     module: GraspDiffuser
-    cloud_settings: dict[str, float]
+    cloud_settings: dict[str, Any]
 
     def sample(
         self,
@@ -60,7 +61,7 @@ class GraspModel:
             object_mask: which points belong to the object to grasp.
             viewpoint: camera centre in the frame of the cloud; (0, 0, 0) for a cloud in the camera's frame.
             up: direction against gravity in the frame of the cloud.
-            seed: of the noise.
+            seed: of the noise, and of points chosen at random.
             sampler: name, instead of the model's own.
             steps: function evaluations, instead of the model's own.
             temperature: scale of the initial noise, instead of the model's own.
@@ -71,15 +72,19 @@ class GraspModel:
         if num_grasps < 1:
             raise ValueError(f"num_grasps must be at least 1, got {num_grasps}.")
         points = self._checked(np.asarray(scene_pc, dtype=np.float32), np.asarray(object_mask, dtype=bool))
-        arranged, is_target = arrange_cloud(
+        settings = self.cloud_settings
+        chosen, is_target = arrange_cloud(
             points,
             np.asarray(object_mask, dtype=bool),
-            num_points=int(self.cloud_settings["num_points"]),
-            target_share=self.cloud_settings["target_share"],
-            crop_radius=self.cloud_settings["crop_radius"],
+            num_points=settings["num_points"],
+            target_share=settings["target_share"],
+            crop_radius=settings["crop_radius"],
+            choice=PointChoice(**settings["points"]),
+            rng=np.random.default_rng(seed),
         )
+        arranged = points[chosen]
         # A cloud short of points is padded behind its validity mask.
-        missing = int(self.cloud_settings["num_points"]) - len(arranged)
+        missing = settings["num_points"] - len(arranged)
         centre = arranged[is_target].mean(0)
         padded = np.concatenate([arranged - centre, np.zeros((missing, 3), np.float32)])
         direction = np.asarray(up, dtype=np.float32)
@@ -92,8 +97,10 @@ class GraspModel:
             T_world_frame=torch.eye(4)[None],
         ).to(self.module.device)
         changed: dict[str, Any] = {"name": sampler, "steps": steps, "temperature": temperature}
-        settings = replace(self.module.sampler, **{k: v for k, v in changed.items() if v is not None})
-        made = self.module.forward_infer(batch, num_grasps, sampler=settings, seed=seed)
+        changes = {k: v for k, v in changed.items() if v is not None}
+        made = self.module.forward_infer(
+            batch, num_grasps, sampler=replace(self.module.sampler, **changes), seed=seed
+        )
         order = made.score[0].argsort(descending=True)
         hand_pose = made.hand_pose[0, order].cpu().numpy()
         hand_pose[:, :3] += centre

@@ -3,29 +3,39 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from utils.points import farthest_point_order_numpy
+from utils.point_choice import PointChoice
+
+
+def quotas(num_target: int, num_rest: int, num_points: int, target_share: float) -> tuple[int, int]:
+    """Return how many points of target and rest make a cloud; when one side is short the other fills its places.
+
+    Raises:
+        ValueError: a cloud of no points, or a share that leaves one side none.
+    """
+    if num_points < 1:
+        raise ValueError(f"num_points: expected at least 1, got {num_points}.")
+    if not 0.0 < target_share < 1.0:
+        raise ValueError(f"target_share: expected between 0 and 1, got {target_share}.")
+    want_target = min(num_target, round(num_points * target_share))
+    want_rest = min(num_rest, num_points - want_target)
+    return min(num_target, num_points - want_rest), want_rest
 
 
 def stratified_order(
-    num_target: int, num_rest: int, num_points: int, target_share: float
+    want_target: int, want_rest: int, target_share: float
 ) -> tuple[Int[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
     """Interleave a target block with the rest of a scene so that every prefix holds a fixed share of the target.
 
-    When one side is short the other fills its places, after the interleaved part.
+    What one side has too many of comes after the interleaved part.
 
     Returns:
-        Positions in the concatenation (target, rest), and for each whether it is a target point; shorter than
-        ``num_points`` when both sides together are.
+        Positions in the concatenation (target, rest), and for each whether it is a target point.
     """
-    want_target = min(num_target, round(num_points * target_share))
-    want_rest = min(num_rest, num_points - want_target)
-    want_target = min(num_target, num_points - want_rest)
     # Rank of each point in the merged sequence: the i-th target point comes at (i + 1/2) / share, and so on.
     rank_target = (np.arange(want_target) + 0.5) / target_share
     rank_rest = (np.arange(want_rest) + 0.5) / (1.0 - target_share)
     order = np.argsort(np.concatenate([rank_target, rank_rest]), kind="stable")
-    is_target = order < want_target
-    return np.where(is_target, order, order - want_target + num_target), is_target
+    return order, order < want_target
 
 
 def arrange_cloud(
@@ -35,18 +45,24 @@ def arrange_cloud(
     num_points: int,
     target_share: float,
     crop_radius: float,
-) -> tuple[Float[np.ndarray, "m 3"], Bool[np.ndarray, "m"]]:
+    choice: PointChoice,
+    rng: np.random.Generator,
+) -> tuple[Int[np.ndarray, "m"], Bool[np.ndarray, "m"]]:
     """Arrange a raw cloud as the data set's items are arranged: the target's points and what lies near them.
 
     Returns:
-        At most ``num_points`` points, and which of them belong to the target.
+        Indices of at most ``num_points`` points, none twice, and which of them belong to the target.
+
+    Raises:
+        ValueError: no point of the target, or see :func:`quotas`.
     """
-    target, rest = points[object_mask], points[~object_mask]
-    rest = rest[np.linalg.norm(rest - target.mean(0), axis=-1) <= crop_radius]
-    target = target[farthest_point_order_numpy(target, min(len(target), num_points))]
-    rest = rest[farthest_point_order_numpy(rest, min(len(rest), num_points))] if len(rest) else rest
-    order, is_target = stratified_order(len(target), len(rest), num_points, target_share)
-    return np.concatenate([target, rest])[order], is_target
+    target, near, centre = _sides(points, object_mask, crop_radius)
+    want_target, want_rest = quotas(len(target), len(near), num_points, target_share)
+    order, is_target = stratified_order(want_target, want_rest, target_share)
+    chosen = [
+        side[choice(points[side], k, centre, rng)] for side, k in ((target, want_target), (near, want_rest))
+    ]
+    return np.concatenate(chosen)[order], is_target
 
 
 def arrange_blocks(
@@ -57,14 +73,42 @@ def arrange_blocks(
     num_points: int,
     target_share: float,
     crop_radius: float,
-) -> tuple[Float[np.ndarray, "m 3"], Bool[np.ndarray, "m"]]:
-    """Arrange a cloud whose instances are blocks in farthest-point order already: nothing is searched, only merged."""
+    choice: PointChoice,
+    rng: np.random.Generator,
+) -> tuple[Int[np.ndarray, "m"], Bool[np.ndarray, "m"]]:
+    """Arrange a cloud whose instances are blocks in farthest-point order already.
+
+    The farthest points of such a cloud are its first: nothing is searched, only merged.
+
+    Raises:
+        ValueError: no point of the target, or see :func:`quotas`.
+    """
     on_target = instance == target
-    near = np.linalg.norm(points - points[on_target].mean(0), axis=-1) <= crop_radius
-    own, rest = points[on_target], points[~on_target & near]
+    if choice.sampler != "farthest":
+        return arrange_cloud(
+            points,
+            on_target,
+            num_points=num_points,
+            target_share=target_share,
+            crop_radius=crop_radius,
+            choice=choice,
+            rng=rng,
+        )
+    own, rest, _ = _sides(points, on_target, crop_radius)
     # The k-th points of the other blocks stand together, so that a prefix of the rest is fair to all of them.
-    kinds = instance[~on_target & near]
-    rank = np.concatenate([np.arange(c) / c for c in np.bincount(kinds) if c]) if len(kinds) else np.zeros(0)
+    rank = np.concatenate([np.zeros(0), *(np.arange(c) / c for c in np.bincount(instance[rest]) if c)])
     rest = rest[np.argsort(rank, kind="stable")]
-    order, is_target = stratified_order(len(own), len(rest), num_points, target_share)
-    return np.concatenate([own, rest])[order], is_target
+    want_target, want_rest = quotas(len(own), len(rest), num_points, target_share)
+    order, is_target = stratified_order(want_target, want_rest, target_share)
+    return np.concatenate([own[:want_target], rest[:want_rest]])[order], is_target
+
+
+def _sides(
+    points: Float[np.ndarray, "n 3"], on_target: Bool[np.ndarray, "n"], crop_radius: float
+) -> tuple[Int[np.ndarray, "t"], Int[np.ndarray, "r"], Float[np.ndarray, "3"]]:
+    """Return the target's points, the others near them, and the target's visible centroid."""
+    if not on_target.any():
+        raise ValueError(f"Expected points of the target in the cloud, got none among {len(points)} points.")
+    centre = points[on_target].mean(0)
+    near = np.linalg.norm(points - centre, axis=-1) <= crop_radius
+    return np.flatnonzero(on_target), np.flatnonzero(~on_target & near), centre

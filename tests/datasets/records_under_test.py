@@ -10,6 +10,7 @@ from datasets import StoreWriter
 from datasets.grasp_sampling import GraspDistance
 from datasets.items import ItemSettings
 from hands import Hand, load_hand
+from utils.point_choice import PointChoice
 from utils.records import Grasps, JudgedGrasps, ObjectRecord, Scene, SceneRecord, View
 
 SPLITS = ["train"] * 6 + ["val"] * 2 + ["test"] * 2 + ["test_family"] * 2
@@ -17,6 +18,7 @@ SETTINGS = ItemSettings(
     num_points=100,
     target_share=0.6,
     crop_radius=0.2,
+    points=PointChoice(sampler="farthest", cell_m=0.005, shares=(0.5, 0.25, 0.25), falloff_m=0.05),
     num_grasps=4,
     num_failures=2,
     grasp_strategy="random",

@@ -10,7 +10,12 @@ from omegaconf import OmegaConf
 from models import GraspModel, load_grasp_model
 from utils.config import CONFIG_DIR
 
-CLOUD = {"num_points": 96, "target_share": 0.6, "crop_radius": 0.5}
+CLOUD = {
+    "num_points": 96,
+    "target_share": 0.6,
+    "crop_radius": 0.5,
+    "points": {"sampler": "farthest", "cell_m": 0.005, "shares": (0.5, 0.25, 0.25), "falloff_m": 0.05},
+}
 
 
 @pytest.fixture
