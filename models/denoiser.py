@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hands import GraspPose, Hand
 from models.contacts import ContactFeatures
-from models.decoder.dit import GraspContext, SetDiT
+from models.decoder.base import DecoderConfig, GraspContext, KeysValues
 from models.encoder.base import SceneEncoder
 from models.frames import take
 from models.representation import GraspCodec, StateNormalizer
@@ -25,7 +25,7 @@ class SceneContext:
     """An encoded scene: tokens, the decoder's keys and values, and how likely each token carries a grasp."""
 
     tokens: SceneTokens
-    keys_values: tuple[tuple[Tensor, Tensor], ...]
+    keys_values: KeysValues
     anchor_logits: Float[Tensor, "b s"]
 
 
@@ -73,14 +73,7 @@ class Denoiser(nn.Module):
             generation equivariant to turns about the vertical and to translations; ``plain`` in the cloud's
             own frame.
         reference_depth: distance of the pose's reference point in front of the palm (m).
-        dim: width of the decoder.
-        depth: blocks of the decoder.
-        heads: attention heads.
-        dim_geometry: width of pair embeddings.
-        geometry_scale: length that pair geometry is measured in (m).
-        set_attention: whether the grasps of a set see each other.
-        hand_geometry: also look at the scene from the current noisy hand and its links, faded out with the noise.
-        contact_scale: length that distances of links to the surface are measured in (m).
+        decoder: the decoder, its sizes and what it is shown.
     """
 
     def __init__(
@@ -90,14 +83,7 @@ class Denoiser(nn.Module):
         encoder: SceneEncoder,
         representation: Representation,
         reference_depth: float,
-        dim: int,
-        depth: int,
-        heads: int,
-        dim_geometry: int,
-        geometry_scale: float,
-        set_attention: bool,
-        hand_geometry: bool,
-        contact_scale: float,
+        decoder: DecoderConfig,
     ) -> None:
         super().__init__()
         if representation not in get_args(Representation):
@@ -106,19 +92,18 @@ class Denoiser(nn.Module):
         self.encoder = encoder
         self.codec = GraspCodec(hand, reference_depth=reference_depth)
         self.normalizer = StateNormalizer(self.codec.layout.dim)
-        self.decoder = SetDiT(
-            dim_state=self.codec.layout.dim,
-            dim_scene=encoder.dim,
-            dim_geometry=dim_geometry,
-            dim_out=self.codec.layout.dim,
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            set_attention=set_attention,
+        dim_state = self.codec.layout.dim
+        self.decoder = decoder.build(
+            dim_state=dim_state, dim_scene=encoder.dim, dim_out=dim_state, dim_prompt=None
         )
-        self.geometry = PairGeometry(dim_geometry, geometry_scale)
-        self.hand_geometry = PairGeometry(dim_geometry, geometry_scale) if hand_geometry else None
-        self.contacts = ContactFeatures(hand, dim=dim, scale=contact_scale) if hand_geometry else None
+        width, scale = decoder.dim_geometry, decoder.geometry_scale
+        self.geometry = PairGeometry(width, scale)
+        self.hand_geometry = PairGeometry(width, scale) if decoder.hand_geometry else None
+        self.contacts = (
+            ContactFeatures(hand, dim=decoder.dim, scale=decoder.contact_scale)
+            if decoder.hand_geometry
+            else None
+        )
         self.anchor_head = nn.Sequential(
             nn.Linear(encoder.dim, encoder.dim), nn.GELU(), nn.Linear(encoder.dim, 1)
         )
@@ -134,16 +119,18 @@ class Denoiser(nn.Module):
         )
 
     def anchor(
-        self, scene: SceneContext, index: Int[Tensor, "b g"], grasp_valid: Bool[Tensor, "b g"]
+        self, scene: SceneContext, index: Int[Tensor, "b g"], together: Int[Tensor, "b g"]
     ) -> Anchored:
-        """Look at a scene from the tokens that carry the grasps."""
+        """Look at a scene from the tokens that carry the grasps; grasps of equal number in ``together`` are a set."""
         origins, frames = self.reference_frames(scene.tokens, index)
         context = GraspContext(
             keys_values=scene.keys_values,
             geometry=self.geometry(origins, frames, scene.tokens),
             anchor=take(scene.tokens.features, index),
             token_valid=scene.tokens.valid,
-            grasp_valid=grasp_valid,
+            together=together,
+            prompt=None,
+            prompt_valid=None,
         )
         return Anchored(scene=scene, index=index, origins=origins, frames=frames, context=context)
 

@@ -13,11 +13,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hands import GraspPose, load_hand
+from models.decoder.base import DecoderConfig
 from models.denoiser import Anchored, Denoiser, Representation, SceneContext
 from models.diffusion.path import Path, Prediction
 from models.diffusion.samplers import SamplerConfig
 from models.encoder.base import SceneEncoder
 from models.losses import anchor_loss, clipped_v_weight, group_losses, score_loss
+from models.migrate import CHECKPOINT_VERSION
 from models.optim import build_param_groups
 from models.scorer import GraspScorer
 from models.tokens import Cloud, SceneTokens
@@ -43,6 +45,7 @@ class Draws:
     t: Float[Tensor, "b"]
     eps: Float[Tensor, "b g d"]
     gumbel: Float[Tensor, "b a s"]
+    split: Int[Tensor, "b"]  # where the grasps of an item are parted into two sets
 
 
 class GraspDiffuser(pl.LightningModule):
@@ -56,8 +59,7 @@ class GraspDiffuser(pl.LightningModule):
         sampler: default sampler.
         representation: frame of the pose vector, see :class:`~models.denoiser.Denoiser`.
         reference_depth: distance of the pose's reference point in front of the palm (m).
-        decoder: width, depth and so on of the decoder; keyword arguments of
-            :class:`~models.denoiser.Denoiser`.
+        decoder: the decoder, see ``config/model/decoder``.
         scorer: keyword arguments of :class:`~models.scorer.GraspScorer`.
         anchor_softness: standard deviation of the choice among anchors near a grasp (m).
         anchor_reach: grasps further than this from every visible target token are not trained on (m).
@@ -83,7 +85,7 @@ class GraspDiffuser(pl.LightningModule):
         sampler: SamplerConfig,
         representation: Representation,
         reference_depth: float,
-        decoder: dict[str, Any],
+        decoder: DecoderConfig,
         scorer: dict[str, Any],
         anchor_softness: float,
         anchor_reach: float,
@@ -105,7 +107,7 @@ class GraspDiffuser(pl.LightningModule):
             encoder=encoder,
             representation=representation,
             reference_depth=reference_depth,
-            **decoder,
+            decoder=decoder,
         )
         self.scorer = GraspScorer(self.hand, self.denoiser, **scorer)
         groups = {*self.denoiser.codec.layout.groups, "anchor", "score"}
@@ -146,7 +148,9 @@ class GraspDiffuser(pl.LightningModule):
 
         g = self.num_grasps
         positive = (valid & success)[:, :g]
-        anchored = self.denoiser.anchor(scene, index[:, :g], positive)
+        # Sets of every size: the grasps before and behind a random place do not see each other.
+        parted = (torch.arange(g, device=index.device) >= draws.split[:, None]).long()
+        anchored = self.denoiser.anchor(scene, index[:, :g], parted.masked_fill(~positive, -1))
         x0 = states[:, :g]
         x_t = self.path.noised(x0, draws.eps, draws.t)
         output = self.denoiser.denoise(x_t, draws.t, self.path.alpha(draws.t), anchored)
@@ -178,18 +182,20 @@ class GraspDiffuser(pl.LightningModule):
         assert batch.hand_pose is not None
         total, dim = batch.hand_pose.shape[1], self.denoiser.codec.layout.dim
         g = min(self.num_grasps, total)
-        t, eps, uniform = [], [], []
+        t, eps, uniform, split = [], [], [], []
         for item in batch.item_index:
             key = np.random.SeedSequence([self.seed, step, item]).generate_state(1, np.uint64)[0]
             generator = torch.Generator().manual_seed(int(key))
             t.append(torch.rand((), generator=generator))
             eps.append(torch.randn(g, dim, generator=generator))
             uniform.append(torch.rand(total, num_tokens, generator=generator))
+            split.append(torch.randint(1, g + 1, (), generator=generator))
         gumbel = -torch.log(-torch.log(torch.stack(uniform).clamp(1e-9, 1 - 1e-7)))
         return Draws(
             t=torch.stack(t).to(self.device),
             eps=torch.stack(eps).to(self.device),
             gumbel=gumbel.to(self.device),
+            split=torch.stack(split).to(self.device),
         )
 
     def training_step(self, batch: GraspBatch, batch_idx: int) -> Tensor:
@@ -237,6 +243,7 @@ class GraspDiffuser(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put what is needed to rebuild the model beside its weights."""
+        checkpoint["version"] = CHECKPOINT_VERSION
         checkpoint["model_config"] = self.config
         checkpoint["hand_hash"] = self.hand.table_hash
 
@@ -256,8 +263,7 @@ class GraspDiffuser(pl.LightningModule):
         generator = torch.Generator(self.device).manual_seed(seed)
         scene = self.denoiser.encode(cloud_of(batch))
         index = self.sample_anchors(scene, k, generator)
-        everyone = torch.ones(index.shape, dtype=torch.bool, device=index.device)
-        anchored = self.denoiser.anchor(scene, index, everyone)
+        anchored = self.denoiser.anchor(scene, index, torch.zeros_like(index))
         noise = torch.randn(
             batch.size, k, self.denoiser.codec.layout.dim, generator=generator, device=self.device
         )

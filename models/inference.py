@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from omegaconf import OmegaConf
 
 from models.diffuser import GraspDiffuser
+from models.migrate import migrated
 from utils.batch import GraspBatch
 from utils.cloud import arrange_cloud
 from utils.config import build
@@ -144,7 +145,8 @@ def load_grasp_model(path: str | Path, device: str = "cpu") -> GraspModel:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a checkpoint of this project, or its hand is described differently now.
+        ValueError: not a checkpoint of this project, or its hand is described differently now, or a newer version of
+            the project wrote it.
     """
     path = Path(path)
     if not path.is_file():
@@ -154,6 +156,7 @@ def load_grasp_model(path: str | Path, device: str = "cpu") -> GraspModel:
         raise ValueError(
             f"{path} holds no grasp model: it has no 'model_config'. Was it written by train_lightning.py?"
         )
+    checkpoint = migrated(checkpoint)
     config = checkpoint["model_config"]
     module: GraspDiffuser = build(OmegaConf.create({**config["model"], "optimizer": None, "scheduler": None}))
     if checkpoint["hand_hash"] != module.hand.table_hash:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from hands import GraspPose, Hand
 from models.contacts import ContactFeatures
-from models.decoder.dit import GraspContext, SetDiT
+from models.decoder.base import GraspContext
+from models.decoder.dit import SetDiT
 from models.denoiser import Denoiser, PairGeometry
 from models.frames import take
 from models.tokens import SceneTokens
@@ -46,10 +47,13 @@ class GraspScorer(nn.Module):
             dim_scene=denoiser.encoder.dim,
             dim_geometry=dim_geometry,
             dim_out=1,
+            dim_prompt=None,
             dim=dim,
             depth=depth,
             heads=heads,
             set_attention=False,
+            attention="sdpa",
+            checkpointing=False,
         )
         self.geometry = PairGeometry(dim_geometry, geometry_scale)
         self.contacts = ContactFeatures(hand, dim=dim, scale=contact_scale)
@@ -77,7 +81,9 @@ class GraspScorer(nn.Module):
             geometry=self.geometry(point, pose.rotation, tokens),
             anchor=take(features, index),
             token_valid=tokens.valid,
-            grasp_valid=torch.ones_like(index, dtype=torch.bool),
+            together=torch.zeros_like(index),
+            prompt=None,
+            prompt_valid=None,
         )
         t = torch.zeros(len(states), device=states.device)
         return (

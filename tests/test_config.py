@@ -19,7 +19,17 @@ from utils.validate import validate
 ROOT = CONFIG_DIR.parent
 OURS = ("utils.", "hands.", "simulation.", "datasets.", "models.", "evaluation.")
 GROUPS = [
-    *("model", "model/encoder", "model/process", "model/sampler", "data", "hand", "optimizer", "scheduler"),
+    *(
+        "model",
+        "model/encoder",
+        "model/decoder",
+        "model/process",
+        "model/sampler",
+        "data",
+        "hand",
+        "optimizer",
+        "scheduler",
+    ),
     *("hardware", "trainer", "callbacks", "logger", "paths"),
 ]
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]

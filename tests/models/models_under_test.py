@@ -3,11 +3,29 @@
 import torch
 
 from hands import load_hand
+from models.decoder.base import DecoderConfig
+from models.decoder.dit import DiTConfig
 from models.diffuser import GraspDiffuser
 from models.diffusion.path import CosinePath
 from models.diffusion.samplers import SamplerConfig
 from models.encoder.pointnet2 import PointNet2
 from utils.batch import GraspBatch
+
+
+def small_decoder(kind: type[DecoderConfig] = DiTConfig, **changes) -> DecoderConfig:
+    settings = {
+        "dim": 32,
+        "depth": 2,
+        "heads": 2,
+        "set_attention": True,
+        "dim_geometry": 16,
+        "geometry_scale": 0.1,
+        "hand_geometry": True,
+        "contact_scale": 0.02,
+        "attention": "sdpa",
+        "checkpointing": False,
+    }
+    return kind(**{**settings, **changes})
 
 
 def small_model(**changes) -> GraspDiffuser:
@@ -23,16 +41,7 @@ def small_model(**changes) -> GraspDiffuser:
         ),
         "representation": "anchored",
         "reference_depth": 0.02,
-        "decoder": {
-            "dim": 32,
-            "depth": 2,
-            "heads": 2,
-            "dim_geometry": 16,
-            "geometry_scale": 0.1,
-            "set_attention": True,
-            "hand_geometry": True,
-            "contact_scale": 0.02,
-        },
+        "decoder": small_decoder(),
         "scorer": {
             "dim": 32,
             "depth": 1,

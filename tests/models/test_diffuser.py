@@ -44,47 +44,6 @@ def test_plain_representation_does_not_follow_the_scene():
     assert (two.hand_pose[..., :3] - one.hand_pose[..., :3] @ R.T).abs().max() > 0.05
 
 
-def test_grasps_are_a_set(model):
-    batch = scene_batch()
-    scene = model.denoiser.encode(cloud_of(batch))
-    index = model.sample_anchors(scene, 7, torch.Generator().manual_seed(0))
-    x_t, t = torch.randn(3, 7, model.denoiser.codec.layout.dim), torch.tensor([0.2, 0.5, 0.9])
-    yes = torch.ones(3, 7, dtype=torch.bool)
-    order = torch.randperm(7)
-    out = model.denoiser.denoise(x_t, t, model.path.alpha(t), model.denoiser.anchor(scene, index, yes))
-    permuted = model.denoiser.denoise(
-        x_t[:, order], t, model.path.alpha(t), model.denoiser.anchor(scene, index[:, order], yes)
-    )
-    assert_close(permuted, out[:, order], atol=1e-5, rtol=1e-5)
-
-
-def test_independent_mode_ignores_the_rest_of_the_set():
-    model = small_model(decoder={**small_model_decoder(), "set_attention": False})
-    batch = scene_batch()
-    scene = model.denoiser.encode(cloud_of(batch))
-    index = model.sample_anchors(scene, 7, torch.Generator().manual_seed(0))
-    x_t, t = torch.randn(3, 7, model.denoiser.codec.layout.dim), torch.full((3,), 0.5)
-    yes = torch.ones(3, 7, dtype=torch.bool)
-    whole = model.denoiser.denoise(x_t, t, model.path.alpha(t), model.denoiser.anchor(scene, index, yes))
-    part = model.denoiser.denoise(
-        x_t[:, :2], t, model.path.alpha(t), model.denoiser.anchor(scene, index[:, :2], yes[:, :2])
-    )
-    assert_close(part, whole[:, :2], atol=1e-5, rtol=1e-5)
-
-
-def small_model_decoder() -> dict:
-    return {
-        "dim": 32,
-        "depth": 2,
-        "heads": 2,
-        "dim_geometry": 16,
-        "geometry_scale": 0.1,
-        "set_attention": True,
-        "hand_geometry": True,
-        "contact_scale": 0.02,
-    }
-
-
 def test_padding_and_batch_mates_change_nothing(model):
     batch = scene_batch(num_points=80)
     junk = torch.full((3, 20, 3), 7.0)
@@ -131,25 +90,6 @@ def test_codec_round_trip(model):
     assert_close(back.rotation, pose.rotation, atol=1e-5, rtol=0)
     low, high = model.hand.joint_limits.unbind(-1)
     assert_close(squeeze, batch.squeeze_qpos.clamp(low, high), atol=1e-5, rtol=0)
-
-
-@pytest.mark.traced
-def test_denoise_traces_without_leaving_the_graph(model):
-    """No host synchronisation, no data-dependent Python: one graph, or dynamo raises."""
-    batch = scene_batch()
-    scene = model.denoiser.encode(cloud_of(batch))
-    index = model.sample_anchors(scene, 4, torch.Generator().manual_seed(0))
-    anchored = model.denoiser.anchor(scene, index, torch.ones(3, 4, dtype=torch.bool))
-    x_t, t = torch.randn(3, 4, model.denoiser.codec.layout.dim), torch.full((3,), 0.5)
-    compiled = torch.compile(model.denoiser.denoise, backend="eager", fullgraph=True)
-    assert_close(
-        compiled(x_t, t, model.path.alpha(t), anchored),
-        model.denoiser.denoise(x_t, t, model.path.alpha(t), anchored),
-        atol=1e-6,
-        rtol=1e-6,
-    )
-    encode = torch.compile(model.denoiser.encode, backend="eager", fullgraph=True)
-    assert_close(encode(cloud_of(batch)).anchor_logits, scene.anchor_logits, atol=1e-6, rtol=1e-6)
 
 
 def test_noise_is_keyed_by_item_and_step(model):

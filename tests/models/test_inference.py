@@ -107,7 +107,12 @@ def test_zero_grasps_are_refused(sampler):
 
 def test_a_checkpoint_carries_all_that_sampling_needs(tmp_path):
     model_config = OmegaConf.load(CONFIG_DIR / "model" / "grasp_dit.yaml")
-    parts = {"encoder": "encoder/pointnet2", "path": "process/cosine", "sampler": "sampler/ddim"}
+    parts = {
+        "encoder": "encoder/pointnet2",
+        "decoder": "decoder/dit",
+        "path": "process/cosine",
+        "sampler": "sampler/ddim",
+    }
     for name, file in parts.items():
         model_config[name] = OmegaConf.load(CONFIG_DIR / "model" / f"{file}.yaml")
     del model_config["defaults"]

@@ -1,0 +1,21 @@
+"""How a decoder knows the noise level."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def fourier_time(t: Float[Tensor, "b"], dim: int) -> Float[Tensor, "b d"]:
+    """Embed time in [0, 1] by sinusoids, as Vaswani et al. 2017 embed positions up to 1000; float32 throughout."""
+    frequency = torch.exp(
+        torch.arange(dim // 2, device=t.device, dtype=torch.float32) * (-math.log(1e4) * 2 / dim)
+    )
+    angle = 1000.0 * t.float()[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+def time_layers(dim: int) -> nn.Sequential:
+    """Return the layers behind the sinusoids."""
+    return nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim), nn.SiLU())

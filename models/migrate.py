@@ -1,0 +1,46 @@
+"""How checkpoints of earlier versions are read: each change of layout is one step, applied in order.
+
+A checkpoint says its ``version``; those written before there was one are version 0. Whoever renames or adds a
+constructor argument of a model, or moves a weight, appends the step that brings a checkpoint there without changing
+what it computes.
+"""
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+
+Checkpoint = dict[str, Any]
+
+
+def migrated(checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint in today's layout; the one given is not changed.
+
+    Raises:
+        ValueError: it is of a later version than this program knows.
+    """
+    version = checkpoint.get("version", 0)
+    if version > CHECKPOINT_VERSION:
+        raise ValueError(
+            f"The checkpoint has version {version}, this program reads up to {CHECKPOINT_VERSION}: a later version of "
+            "the project wrote it. Update the project."
+        )
+    checkpoint = {**checkpoint, "model_config": _copied(checkpoint["model_config"])}
+    for step in STEPS[version:]:
+        step(checkpoint)
+    return {**checkpoint, "version": CHECKPOINT_VERSION}
+
+
+def _decoder_is_a_group(checkpoint: Checkpoint) -> None:
+    """1: the decoder is an object of its own, with a choice of attention and of recomputing."""
+    decoder = checkpoint["model_config"]["model"]["decoder"]
+    decoder |= {"_target_": "models.decoder.dit.DiTConfig", "attention": "sdpa", "checkpointing": False}
+
+
+def _copied(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _copied(value) for key, value in node.items()}
+    return copy(node)
+
+
+STEPS: tuple[Callable[[Checkpoint], None], ...] = (_decoder_is_a_group,)
+CHECKPOINT_VERSION = len(STEPS)

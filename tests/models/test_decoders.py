@@ -1,0 +1,192 @@
+"""What every decoder must be: equivariant over the set, any number of grasps, one graph; and what it refuses."""
+
+import importlib.util
+
+import pytest
+import torch
+from models_under_test import scene_batch, small_decoder, small_model
+from torch.testing import assert_close
+
+from models.decoder.attention import (
+    GeometricCrossAttention,
+    PromptAttention,
+    SetAttention,
+    with_sets_in_channels,
+)
+from models.decoder.dit import DiTConfig
+from models.decoder.unet import UNetConfig
+from models.diffuser import cloud_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+kinds = pytest.mark.parametrize("kind", [DiTConfig, UNetConfig], ids=["dit", "unet"])
+
+
+class Asked:
+    """A small model, a scene, and a random noised set to denoise."""
+
+    def __init__(self, kind, num_grasps: int, **changes) -> None:
+        self.model = small_model(decoder=small_decoder(kind, **changes))
+        self.denoiser = self.model.denoiser
+        self.scene = self.denoiser.encode(cloud_of(scene_batch()))
+        self.index = self.model.sample_anchors(self.scene, num_grasps, torch.Generator().manual_seed(0))
+        self.x_t = torch.randn(3, num_grasps, self.denoiser.codec.layout.dim)
+        self.t = torch.tensor([0.2, 0.5, 0.9])
+
+    def __call__(self, rows, together=None):
+        index = self.index[:, rows]
+        together = torch.zeros_like(index) if together is None else together.expand_as(index)
+        anchored = self.denoiser.anchor(self.scene, index, together)
+        return self.denoiser.denoise(self.x_t[:, rows], self.t, self.model.path.alpha(self.t), anchored)
+
+
+@kinds
+def test_order_of_grasps_is_order_of_predictions(kind):
+    asked, order = Asked(kind, 7), torch.randperm(7)
+    out = asked(torch.arange(7))
+    assert_close(asked(order), out[:, order], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(asked(torch.arange(3)), out[:, :3], atol=1e-4), "the set must matter"
+
+
+@kinds
+def test_independent_mode_ignores_the_rest_of_the_set(kind):
+    asked = Asked(kind, 7, set_attention=False)
+    assert_close(asked(torch.arange(2)), asked(torch.arange(7))[:, :2], atol=1e-5, rtol=1e-5)
+
+
+@kinds
+def test_sets_of_different_number_and_padding_are_not_seen(kind):
+    asked = Asked(kind, 8)
+    out = asked(torch.arange(8), torch.tensor([0, 0, 0, 1, 1, -1, -1, -1]))
+    assert out.isfinite().all()
+    assert_close(out[:, :3], asked(torch.arange(3)), atol=1e-5, rtol=1e-5)
+    assert_close(out[:, 3:5], asked(torch.tensor([3, 4])), atol=1e-5, rtol=1e-5)
+
+
+@kinds
+def test_one_grasp_and_a_thousand(kind):
+    asked = Asked(kind, 1000)
+    with torch.no_grad():
+        assert asked(torch.arange(1)).shape == (3, 1, 41)
+        out = asked(torch.arange(1000))
+    assert out.shape == (3, 1000, 41) and out.isfinite().all()
+
+
+@kinds
+def test_recomputing_blocks_changes_no_gradient(kind):
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(1)
+        asked = Asked(kind, 5, checkpointing=checkpointing)
+        asked.model.train()
+        asked(torch.arange(5)).square().sum().backward()
+        gradients.append([p.grad for p in asked.denoiser.decoder.parameters()])
+    for one, two in zip(*gradients, strict=True):
+        assert_close(one, two, atol=1e-6, rtol=1e-5)
+
+
+@kinds
+def test_time_and_anchor_reach_every_grasp(kind):
+    asked = Asked(kind, 4)
+    out = asked(torch.arange(4))
+    asked.t = asked.t + 0.05
+    assert ((asked(torch.arange(4)) - out).abs().amax(-1) > 1e-4).all()
+    asked.t, asked.index = asked.t - 0.05, asked.index.roll(1, dims=1)
+    assert not torch.allclose(asked(torch.arange(4)), out, atol=1e-4)
+
+
+@kinds
+@pytest.mark.traced
+def test_denoise_traces_without_leaving_the_graph(kind):
+    """No host synchronisation, no data-dependent Python: one graph, or dynamo raises."""
+    asked = Asked(kind, 4)
+    together = torch.zeros_like(asked.index)
+    anchored = asked.denoiser.anchor(asked.scene, asked.index, together)
+    arguments = (asked.x_t, asked.t, asked.model.path.alpha(asked.t), anchored)
+    compiled = torch.compile(asked.denoiser.denoise, backend="eager", fullgraph=True)
+    assert_close(compiled(*arguments), asked.denoiser.denoise(*arguments), atol=1e-6, rtol=1e-6)
+    encode = torch.compile(asked.denoiser.encode, backend="eager", fullgraph=True)
+    again = encode(cloud_of(scene_batch()))
+    assert_close(again.anchor_logits, asked.scene.anchor_logits, atol=1e-6, rtol=1e-6)
+
+
+def test_geometric_attention_is_attention_with_keys_and_values_per_pair():
+    """Against the plain form: logits and values that do depend on both grasp and token, written as loops."""
+    b, g, s, p, d, h = 2, 3, 5, 4, 8, 2
+    layer = GeometricCrossAttention(dim=d, dim_scene=6, dim_geometry=p, heads=h)
+    x, features, geometry = torch.randn(b, g, d), torch.randn(b, s, 6), torch.randn(b, g, s, p)
+    valid = torch.tensor([[True] * 5, [True, True, False, True, False]])
+    keys, values = layer.keys_values(features)
+    out = torch.zeros(b, g, d)
+    q = layer.query_norm(layer.query(x).view(b, g, h, d // h))
+    e = layer.query_geometry(x).view(b, g, h, p)
+    for i in range(b):
+        for j in range(g):
+            content, place = [], []
+            for k in range(h):
+                logits = [
+                    q[i, j, k] @ keys[i, m, k] / (d // h) ** 0.5 + e[i, j, k] @ geometry[i, j, m] / p**0.5
+                    for m in range(s)
+                    if valid[i, m]
+                ]
+                weight = torch.stack(logits).softmax(0)
+                content.append(weight @ values[i, valid[i], k])
+                place.append(weight @ geometry[i, j, valid[i]])
+            out[i, j] = layer.out(torch.cat(content) + layer.value_geometry(torch.cat(place)))
+    assert_close(layer(x, keys, values, geometry, valid), out)
+
+
+def test_prompt_attention_ignores_padding():
+    layer = PromptAttention(dim=8, dim_prompt=6, heads=2)
+    x, tokens = torch.randn(2, 3, 8), torch.randn(2, 4, 6)
+    padded = torch.cat([tokens, torch.full((2, 2, 6), 9.0)], dim=1)
+    valid = torch.arange(6).expand(2, 6) < 4
+    short = layer(x, *layer.keys_values(tokens), torch.ones(2, 4, dtype=torch.bool))
+    assert_close(layer(x, *layer.keys_values(padded), valid), short)
+
+
+def test_sets_in_channels_act_like_a_mask():
+    """What flash-attn is given instead of a mask, computed with plain attention."""
+    q, k, v = (torch.randn(2, 9, 2, 8) for _ in range(3))
+    together = torch.tensor([[0] * 4 + [1] * 5, [0] * 6 + [-1] * 3])
+    wide_q, wide_k = with_sets_in_channels(q, k, together)
+    logits = torch.einsum("bghe,bkhe->bhgk", wide_q, wide_k) * 8**-0.5
+    out = torch.einsum("bhgk,bkhe->bghe", logits.softmax(-1), v)
+    same = (together[:, :, None] == together[:, None, :])[:, None]
+    q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=same).transpose(1, 2)
+    assert_close(out, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("flash_attn") is None or not torch.cuda.is_available(),
+    reason="needs the package flash-attn and a CUDA device",
+)
+def test_flash_attention_equals_sdpa():
+    torch.manual_seed(0)
+    plain = SetAttention(dim=64, heads=4, attention="sdpa").cuda().bfloat16()
+    flash = SetAttention(dim=64, heads=4, attention="flash_attn").cuda().bfloat16()
+    flash.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 33, 64, device="cuda", dtype=torch.bfloat16)
+    together = (torch.arange(33, device="cuda") > 20).long().expand(2, 33)
+    assert_close(flash(x, together), plain(x, together), atol=2e-2, rtol=2e-2)
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"attention": "flash_atn"}, "Did you mean 'flash_attn'"),
+        ({"depth": 0}, "model.decoder.depth: expected at least 1, got 0."),
+        ({"dim": 33}, "model.decoder.dim=33 must be even and divisible by heads=2."),
+        ({"dim": 30, "heads": 4}, "model.decoder.dim=30 must be even and divisible by heads=4."),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        small_decoder(**changes)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("flash_attn") is not None, reason="flash-attn is installed")
+def test_attention_that_is_not_installed_is_refused():
+    with pytest.raises(ValueError, match=r"attention=flash_attn needs the package flash-attn"):
+        small_decoder(attention="flash_attn")
