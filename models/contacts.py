@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hands import GraspPose, Hand
-from models.frames import take
 from models.tokens import SceneTokens
+from utils.points import gather
 
 _PER_POINT = (
     6  # signed distance along the normal, distance, whether it is the target, the normal in the hand's frame
@@ -41,11 +41,11 @@ class ContactFeatures(nn.Module):
         offset = points[:, :, :, None] - tokens.xyz[:, None, None]  # (b g k s 3)
         squared = offset.square().sum(-1).masked_fill(~tokens.valid[:, None, None], float("inf"))
         nearest = squared.argmin(-1)
-        normal = take(tokens.frames[..., 2], nearest)
-        along = ((points - take(tokens.xyz, nearest)) * normal).sum(-1, keepdim=True)
+        normal = gather(tokens.frames[..., 2], nearest)
+        along = ((points - gather(tokens.xyz, nearest)) * normal).sum(-1, keepdim=True)
         distance = squared.gather(-1, nearest[..., None]).sqrt()
         near = torch.cat([along, distance], dim=-1).div(self.scale).clamp(-3.0, 3.0)
-        target = take(tokens.target, nearest)[..., None].to(near.dtype)
+        target = gather(tokens.target, nearest)[..., None].to(near.dtype)
         seen = torch.einsum("bgki,bgij->bgkj", normal, pose.rotation)
         return self.mlp(torch.cat([near, target, seen], dim=-1).flatten(-2))
 

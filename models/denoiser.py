@@ -11,10 +11,10 @@ from hands import GraspPose, Hand
 from models.contacts import ContactFeatures
 from models.decoder.base import DecoderConfig, GraspContext, KeysValues
 from models.encoder.base import SceneEncoder
-from models.frames import take
 from models.representation import GraspCodec, StateNormalizer
 from models.tokens import Cloud, SceneTokens
 from utils.names import unknown_name
+from utils.points import gather
 
 Representation = Literal["anchored", "plain"]
 _FREQUENCIES = 3
@@ -126,7 +126,7 @@ class Denoiser(nn.Module):
         context = GraspContext(
             keys_values=scene.keys_values,
             geometry=self.geometry(origins, frames, scene.tokens),
-            anchor=take(scene.tokens.features, index),
+            anchor=gather(scene.tokens.features, index),
             token_valid=scene.tokens.valid,
             together=together,
             prompt=None,
@@ -138,7 +138,7 @@ class Denoiser(nn.Module):
         self, tokens: SceneTokens, index: Int[Tensor, "b g"]
     ) -> tuple[Float[Tensor, "b g 3"], Float[Tensor, "b g 3 3"]]:
         """Return the frames that grasps anchored at these tokens are expressed in."""
-        origins, frames = take(tokens.xyz, index), take(tokens.frames, index)
+        origins, frames = gather(tokens.xyz, index), gather(tokens.frames, index)
         if self.representation == "plain":
             return torch.zeros_like(origins), torch.eye(
                 3, device=frames.device, dtype=frames.dtype

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 _TINY = 1e-12
@@ -61,9 +61,3 @@ def local_frames(
     tangent = reference - (reference * normal).sum(-1, keepdim=True) * normal
     tangent = tangent / tangent.norm(dim=-1, keepdim=True).clamp(min=1e-8)
     return torch.stack([tangent, torch.linalg.cross(normal, tangent), normal], dim=-1)
-
-
-def take(values: Shaped[Tensor, "b n *c"], index: Int[Tensor, "b *i"]) -> Tensor:
-    """Gather rows of each batch element: ``out[b, i] = values[b, index[b, i]]``."""
-    batch = torch.arange(len(values), device=values.device).reshape(-1, *([1] * (index.dim() - 1)))
-    return values[batch, index]

@@ -11,8 +11,8 @@ from models.contacts import ContactFeatures
 from models.decoder.base import GraspContext
 from models.decoder.dit import SetDiT
 from models.denoiser import Denoiser, PairGeometry
-from models.frames import take
 from models.tokens import SceneTokens
+from utils.points import gather
 
 
 class GraspScorer(nn.Module):
@@ -79,7 +79,7 @@ class GraspScorer(nn.Module):
         context = GraspContext(
             keys_values=self.decoder.keys_values(features),
             geometry=self.geometry(point, pose.rotation, tokens),
-            anchor=take(features, index),
+            anchor=gather(features, index),
             token_valid=tokens.valid,
             together=torch.zeros_like(index),
             prompt=None,

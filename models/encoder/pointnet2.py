@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from models.encoder.base import SceneEncoder
-from models.frames import local_frames, take
+from models.frames import local_frames
 from models.tokens import Cloud, SceneTokens
-from utils.points import knn
+from utils.points import gather, knn
 
 
 class SetAbstraction(nn.Module):
@@ -78,12 +78,12 @@ class PointNet2(SceneEncoder):
         points, valid = cloud.points.float(), cloud.valid
         fine_xyz, fine_valid = points[:, : self.num_fine], valid[:, : self.num_fine]
         index, near = self._group(fine_xyz, points, valid, self.fine.radius)
-        patch = take(points, index)
+        patch = gather(points, index)
         frames = local_frames(patch, near, fine_xyz, cloud.viewpoint.float(), cloud.up.float())
         offsets = (patch - fine_xyz[:, :, None]) @ frames
         # Gravity and kind of each point, seen from the centre's frame.
         up = (cloud.up.float()[:, None, None] @ frames).squeeze(-2)
-        kind = take(cloud.target.to(points.dtype)[..., None], index)
+        kind = gather(cloud.target.to(points.dtype)[..., None], index)
         own = cloud.target[:, : self.num_fine].to(points.dtype)[:, :, None, None].expand_as(kind)
         h = self.fine(
             offsets,
@@ -95,9 +95,9 @@ class PointNet2(SceneEncoder):
         xyz, tokens_valid = fine_xyz[:, : self.num_tokens], fine_valid[:, : self.num_tokens]
         index, near = self._group(xyz, fine_xyz, fine_valid, self.coarse.radius)
         token_frames = frames[:, : self.num_tokens]
-        offsets = (take(fine_xyz, index) - xyz[:, :, None]) @ token_frames
-        normals = take(frames[..., 2], index) @ token_frames
-        pooled = self.coarse(offsets, normals, take(h, index), near)
+        offsets = (gather(fine_xyz, index) - xyz[:, :, None]) @ token_frames
+        normals = gather(frames[..., 2], index) @ token_frames
+        pooled = self.coarse(offsets, normals, gather(h, index), near)
         features = self.out(torch.cat([h[:, : self.num_tokens] + pooled, up[:, : self.num_tokens]], dim=-1))
         return SceneTokens(
             xyz=xyz,
@@ -112,4 +112,4 @@ class PointNet2(SceneEncoder):
     ) -> tuple[Int[Tensor, "b s k"], Bool[Tensor, "b s k"]]:
         """Return the nearest points of each centre and which of them are real and within the radius."""
         index, distance = knn(centres, points, self.neighbours, valid)
-        return index, take(valid, index) & (distance <= radius)
+        return index, gather(valid, index) & (distance <= radius)

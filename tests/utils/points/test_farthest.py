@@ -1,8 +1,10 @@
+"""Is the farthest-point order the one of its definition, prefixes, masks and ties included?"""
+
 import numpy as np
 import pytest
 import torch
 
-from utils.points import ball_query, farthest_point_order, farthest_point_order_numpy, gather, knn
+from utils.points import farthest_point_order, farthest_point_order_numpy, gather
 
 
 def cloud(b: int, n: int, seed: int = 0) -> torch.Tensor:
@@ -65,42 +67,7 @@ def test_impossible_orders_are_refused(k: int, start: int) -> None:
         farthest_point_order_numpy(cloud(1, 10)[0].numpy(), k, start)
 
 
-def test_neighbours_are_exact_far_from_the_origin() -> None:
-    points = cloud(2, 300) + 1000.0
-    indices, distances = knn(points, points, 4)
-    assert torch.equal(indices[..., 0], torch.arange(300).repeat(2, 1))
-    assert (distances[..., 0] == 0).all()
-    brute = (points[:, :, None] - points[:, None]).norm(dim=-1).sort(-1).values[..., :4]
-    torch.testing.assert_close(distances, brute)
-    torch.testing.assert_close((gather(points, indices) - points[:, :, None]).norm(dim=-1), distances)
-
-
-def test_masked_points_are_no_neighbours() -> None:
-    points = cloud(1, 10)
-    valid = torch.zeros(1, 10, dtype=torch.bool)
-    valid[0, [2, 7]] = True
-    indices, distances = knn(points, points, 3, valid)
-    assert set(indices[..., :2].unique().tolist()) == {2, 7}
-    assert torch.isinf(distances[..., 2]).all()
-    with pytest.raises(ValueError, match="got k=11"):
-        knn(points, points, 11)
-
-
-def test_ball_holds_the_nearest_within_the_radius() -> None:
-    points = cloud(2, 200)
-    query = points[:, :5]
-    indices, inside = ball_query(query, points, 0.2, 16)
-    distances = torch.cdist(query, points)
-    assert torch.equal(inside.sum(-1), (distances <= 0.2).sum(-1).clamp(max=16))
-    assert torch.equal(indices[..., 0], torch.arange(5).repeat(2, 1))
-    near = torch.gather(distances, 2, indices)
-    assert (near <= 0.2).all()  # where nothing is left the nearest point stands in
-    assert inside.any() and not inside.all()
-
-
-def test_gather_takes_any_number_of_index_axes() -> None:
-    features = cloud(2, 7)
-    index = torch.tensor([[[0, 6], [3, 3]], [[1, 2], [5, 4]]])
-    picked = gather(features, index)
-    assert picked.shape == (2, 2, 2, 3)
-    assert torch.equal(picked[1, 1, 0], features[1, 5])
+def test_order_is_the_one_of_an_independent_library() -> None:
+    quick = pytest.importorskip("torch_quickfps", reason="torch-quickfps is not installed")
+    points = cloud(3, 700)
+    assert torch.equal(farthest_point_order(points, 200), quick.sample_idx(points, 200, start_idx=0))

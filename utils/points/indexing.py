@@ -1,0 +1,15 @@
+"""How rows of a batch are picked by index: one gather for points, features, frames and masks."""
+
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+
+def gather(values: Shaped[Tensor, "b n *c"], index: Int[Tensor, "b *i"]) -> Tensor:
+    """Return ``out[b, i...] = values[b, index[b, i...]]``, with any number of index and of value axes."""
+    b, n = values.shape[:2]
+    # One selection of rows from a flat batch: a copy forward and a row-wise sum backward, several times faster
+    # on a CPU than indexing or torch.gather.
+    first = torch.arange(b, device=values.device).mul_(n).reshape(b, *([1] * (index.dim() - 1)))
+    rows = (index + first).flatten()
+    return values.reshape(b * n, *values.shape[2:]).index_select(0, rows).unflatten(0, index.shape)
