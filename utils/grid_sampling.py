@@ -79,19 +79,12 @@ def cells_numpy(points: Float[np.ndarray, "n 3"], cell_m: float) -> Int[np.ndarr
     return (x << 2 * _BITS) | (y << _BITS) | z
 
 
-def places_numpy(
-    cell: Int[np.ndarray, "n"], order: Int[np.ndarray, "n"]
-) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
-    """Return each point's place in ``order`` among those of its cell, their number, and which of them is first."""
-    by_cell = order[np.argsort(cell[order], kind="stable")]
-    sorted_cell = cell[by_cell]
-    begins = np.flatnonzero(np.concatenate([[True], sorted_cell[1:] != sorted_cell[:-1]]))
-    counts = np.diff(np.append(begins, len(cell)))
-    place, count, first = (np.empty(len(cell), np.int64) for _ in range(3))
+def places_numpy(cell: Int[np.ndarray, "n"], order: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    """Return the place of each point in ``order`` among those of its cell."""
+    by_cell, begins, counts = _by_cell(cell, order)
+    place = np.empty(len(cell), np.int64)
     place[by_cell] = np.arange(len(cell)) - np.repeat(begins, counts)
-    count[by_cell] = np.repeat(counts, counts)
-    first[by_cell] = np.repeat(by_cell[begins], counts)
-    return place, count, first
+    return place
 
 
 def kept_numpy(
@@ -104,10 +97,23 @@ def kept_numpy(
 
     A cell's share lies between the two ``shares``, at the ``uniform`` number of its first point in ``order``.
     """
-    place, count, first = places_numpy(cell, order)
+    by_cell, begins, counts = _by_cell(cell, order)
     low, high = (np.float32(share) for share in shares)
-    share = low + (high - low) * uniform[first].astype(np.float32)
-    return place < np.maximum(np.ceil(share * count.astype(np.float32)), 1)
+    share = low + (high - low) * uniform[by_cell[begins]].astype(np.float32)
+    keeps = np.maximum(np.ceil(share * counts.astype(np.float32)), 1).astype(np.int64)
+    stays = np.empty(len(cell), dtype=bool)
+    stays[by_cell] = np.arange(len(cell)) < np.repeat(begins + keeps, counts)
+    return stays
+
+
+def _by_cell(
+    cell: Int[np.ndarray, "n"], order: Int[np.ndarray, "n"]
+) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "c"], Int[np.ndarray, "c"]]:
+    """Return the points sorted by cell, in ``order`` within each; where each cell begins, and its number of points."""
+    by_cell = order[np.argsort(cell[order], kind="stable")]
+    sorted_cell = cell[by_cell]
+    begins = np.flatnonzero(np.concatenate([[True], sorted_cell[1:] != sorted_cell[:-1]]))
+    return by_cell, begins, np.diff(np.append(begins, len(cell)))
 
 
 def cells(points: Float[Tensor, "b n 3"], cell_m: float) -> Int[Tensor, "b n"]:

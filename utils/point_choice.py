@@ -74,7 +74,7 @@ def by_voxel(
     Where a round has more voxels than places are left, chance decides which of them go empty.
     """
     order = rng.permutation(len(points))
-    place = places_numpy(cells_numpy(points, cell_m), order)[0]
+    place = places_numpy(cells_numpy(points, cell_m), order)
     return order[np.argsort(place[order], kind="stable")[:k]]
 
 
