@@ -13,6 +13,7 @@ OUTCOME_COLOURS = {
     "no_contact": "#9aa0a8",
     "scene_collision": "#7a5ea8",
     "not_run": "#333333",
+    "claimed": "#4aa3c7",
 }
 SPLIT_COLOURS = ("#2a6fb5", "#b5532a", "#3c8f5a", "#7a5ea8")
 _LABEL = 190

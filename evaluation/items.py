@@ -1,12 +1,14 @@
 """What a method is asked: one object of one scene, as one camera saw it; and which of them are judged."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from utils.points import farthest_point_order_numpy
 from utils.records import Grasps, ObjectRecord, Scene, View
 
 
@@ -46,6 +48,28 @@ class Item:
     def target_points(self) -> Float[np.ndarray, "m 3"]:
         """Visible points of the object, world frame, in farthest-point order."""
         return self.view.points[self.target_mask]
+
+
+def thinned(item: Item, share: float, seed: int) -> Item:
+    """Return the item with this share of the points of each block of its view, drawn at random and ordered anew.
+
+    Raises:
+        ValueError: not a share in (0, 1].
+    """
+    if not 0.0 < share <= 1.0:
+        raise ValueError(f"points_share: expected more than 0 and at most 1, got {share}.")
+    view = item.view
+    rng = np.random.default_rng([seed, item.index])
+    chosen = []
+    for instance in np.unique(view.instance):
+        block = np.flatnonzero(view.instance == instance)
+        left = rng.choice(block, size=math.ceil(share * len(block)), replace=False)
+        chosen.append(left[farthest_point_order_numpy(view.points[left], len(left))])
+    index = np.concatenate(chosen)
+    return replace(
+        item,
+        view=replace(view, points=view.points[index], rgb=view.rgb[index], instance=view.instance[index]),
+    )
 
 
 def choose(labels: Sequence[tuple[str, str]], *, max_items: int, per_object: int, seed: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from datasets import GraspStore
 from datasets.items import FRAME
 from datasets.schema import SPLITS
 from evaluation.gallery import gallery
-from evaluation.items import Item
+from evaluation.items import Item, thinned
 from evaluation.judge import judge
 from evaluation.pictures import render_png
 from evaluation.pool import TrainingPool
@@ -129,6 +130,23 @@ class ModelTest:
         settings = {"per_object": cfg.per_object, "min_points": cfg.min_points, "seed": cfg.seed}
         return chosen_items(store, split, max_items=count, **settings)
 
+    def seen(self, items: list[Item]) -> list[Item]:
+        """Return the items as every method sees them: with ``points_share`` of the points of their views.
+
+        Raises:
+            ValueError: too few of an item's points would be left for the model's encoder.
+        """
+        share, needed = self.cfg.points_share, self.model.module.denoiser.encoder.min_points
+        if share == 1.0:
+            return items
+        items = [thinned(item, share, self.cfg.seed) for item in items]
+        if (left := min(int(item.target_mask.sum()) for item in items)) < needed:
+            raise ValueError(
+                f"points_share={share} leaves an item {left} points of its target, the model's encoder needs {needed}. "
+                f"Pass min_points={math.ceil(needed / share)}, or a larger points_share."
+            )
+        return items
+
     def baselines(self) -> list[GraspSampler]:
         """Build the methods to compare with, on the training objects."""
         if not self.cfg.baselines:
@@ -145,7 +163,7 @@ class ModelTest:
         results: list[MethodResult] = []
         sections: dict[str, Any] = {}
         for split in cfg.splits:
-            items = self.items(split, self.store, cfg.max_items)
+            items = self.seen(self.items(split, self.store, cfg.max_items))
             judged = self.judge(model, items, cfg.samples_per_item, say)
             results.append(judged)
             sections |= gallery(judged, items, self.hand, cfg.pictures)

@@ -36,11 +36,21 @@ def _decoder_is_a_group(checkpoint: Checkpoint) -> None:
     decoder |= {"_target_": "models.decoder.dit.DiTConfig", "attention": "sdpa", "checkpointing": False}
 
 
+def _points_are_chosen(checkpoint: Checkpoint) -> None:
+    """2: how the points of a cloud are chosen stands beside how many there are."""
+    checkpoint["model_config"]["cloud"]["points"] = {
+        "sampler": "farthest",
+        "cell_m": 0.005,
+        "shares": (0.5, 0.25, 0.25),
+        "falloff_m": 0.05,
+    }
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
     return copy(node)
 
 
-STEPS: tuple[Callable[[Checkpoint], None], ...] = (_decoder_is_a_group,)
+STEPS: tuple[Callable[[Checkpoint], None], ...] = (_decoder_is_a_group, _points_are_chosen)
 CHECKPOINT_VERSION = len(STEPS)

@@ -183,6 +183,31 @@ def test_a_split_without_items(checkpoint: Path, capsys: pytest.CaptureFixture[s
     assert "has no item in split test (targets with at least 100000 visible points)" in said
 
 
+def test_thinner_clouds_give_other_grasps_of_the_same_items(checkpoint: Path, tmp_path: Path):
+    few = ["splits=[test]", "top=null", "baselines={}", "pictures=0", "sampler.temperature=0.5"]
+    few += [f"checkpoint={checkpoint}", f"output={tmp_path}"]
+    made = []
+    for share in (1.0, 0.5, 0.5):
+        document = test_lightning.test(composed(*few, f"points_share={share}"))
+        with np.load(tmp_path / "grasps.npz") as kept:
+            made.append((document["methods"][0]["rows"]["item"], kept["test/hand_pose"]))
+    assert made[0][0] == made[1][0] == made[2][0]
+    assert not np.allclose(made[0][1], made[1][1])
+    np.testing.assert_array_equal(made[1][1], made[2][1])
+
+
+@pytest.mark.parametrize(
+    ("share", "sentence"),
+    [
+        (0.01, "points_share=0.01 leaves an item 2 points of its target, the model's encoder needs 8."),
+        (0.0, "points_share: expected more than 0 and at most 1, got 0.0."),
+    ],
+)
+def test_too_thin_clouds(checkpoint: Path, share: float, sentence: str, capsys: pytest.CaptureFixture[str]):
+    said = refusal(capsys, f"checkpoint={checkpoint}", "sampler.temperature=0.5", f"points_share={share}")
+    assert said.startswith(sentence)
+
+
 def test_training_logs_success_and_keeps_the_best_by_it(run_dir: Path):
     with (run_dir / "metrics.csv").open() as file:
         logged = [row for row in csv.DictReader(file) if row.get("val/success")]

@@ -1,6 +1,9 @@
+import numpy as np
 import pytest
 
-from evaluation.items import choose
+from evaluation.items import Item, choose, thinned
+from utils.points import farthest_point_order_numpy
+from utils.records import SceneRecord
 
 LABELS = [("box", f"box-{i // 3}") for i in range(9)] + [("mug", "mug-0")] * 3
 
@@ -27,3 +30,35 @@ def test_more_items_extend_fewer_and_seeds_differ():
 def test_nothing_cannot_be_chosen():
     with pytest.raises(ValueError, match="max_items and per_object must be at least 1"):
         choose(LABELS, max_items=0, per_object=1, seed=0)
+
+
+def item(record: SceneRecord) -> Item:
+    return Item(index=3, split="test", scene=record.scene, target=0, view=record.views[0])
+
+
+@pytest.mark.parametrize("share", [0.5, 0.25, 0.1])
+def test_a_thinned_item_keeps_a_share_of_every_block(training_records, share: float):
+    whole = item(training_records[0])
+    thin = thinned(whole, share, seed=0)
+    kinds, counts = np.unique(whole.view.instance, return_counts=True)
+    left, kept = np.unique(thin.view.instance, return_counts=True)
+    assert left.tolist() == kinds.tolist()
+    assert kept.tolist() == [int(np.ceil(share * n)) for n in counts]
+    there = {tuple(point) for point in whole.view.points.tolist()}
+    points = [tuple(point) for point in thin.view.points.tolist()]
+    assert set(points) <= there and len(set(points)) == len(points)
+    order = farthest_point_order_numpy(thin.target_points, len(thin.target_points))
+    assert order.tolist() == list(range(len(order))), "blocks are in farthest-point order again"
+
+
+def test_thinning_depends_on_seed_and_item_alone(training_records):
+    whole = item(training_records[0])
+    one, again, other = (thinned(whole, 0.3, seed).view.points for seed in (1, 1, 2))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
+def test_a_share_that_is_none_is_refused(training_records, share: float):
+    with pytest.raises(ValueError, match="points_share: expected more than 0 and at most 1, got"):
+        thinned(item(training_records[0]), share, 0)

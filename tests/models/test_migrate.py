@@ -8,6 +8,7 @@ import torch
 from models import load_grasp_model
 from models.migrate import CHECKPOINT_VERSION, migrated
 from utils.config import CONFIG_DIR
+from utils.point_choice import PointChoice
 
 SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
 OLDEST_DECODER = {"dim": 16, "depth": 1, "heads": 2, "set_attention": False}
@@ -27,6 +28,13 @@ def test_decoder_arguments_of_the_oldest_become_a_group():
     decoder = new["model_config"]["model"]["decoder"]
     assert decoder["_target_"] == "models.decoder.dit.DiTConfig" and decoder["dim"] == 16
     assert new["version"] == CHECKPOINT_VERSION
+
+
+def test_clouds_of_the_oldest_are_made_of_farthest_points():
+    old = {"model_config": {"model": {"decoder": dict(OLDEST_DECODER)}, "cloud": {"num_points": 7}}}
+    cloud = migrated(old)["model_config"]["cloud"]
+    assert cloud["num_points"] == 7
+    assert PointChoice(**cloud["points"]).sampler == "farthest"
 
 
 def test_checkpoint_of_today_is_left_as_it_is():
