@@ -32,7 +32,8 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
             same_data(run_dir, data.frame, data.data_hash, write=is_first_process())
         if resume is None:
             batches = islice(data.train_dataloader(), -(-cfg.normalizer_scenes // cfg.data.batch_size))
-            model.fit_normalizer(batches, frame=data.frame, data_hash=data.data_hash)
+            seen = (data.on_after_batch_transfer(batch, 0) for batch in batches)
+            model.fit_normalizer(seen, frame=data.frame, data_hash=data.data_hash)
     card(cfg.name, opening(cfg, model, trainer, overrides, step_of(resume), changed))
     start = time.monotonic()
     trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)

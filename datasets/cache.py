@@ -13,18 +13,21 @@ class ByteCache:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes, self.used_bytes = max_bytes, 0
+        self.hits, self.misses = 0, 0
         self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the content behind: each process keeps its own."""
-        return {"max_bytes": self.max_bytes, "used_bytes": 0, "_entries": OrderedDict()}
+        return ByteCache(self.max_bytes).__dict__
 
     def get(self, key: Hashable, load: Callable[[], Any]) -> Any:
         """Return what is kept under ``key``, or load it."""
         if key in self._entries:
+            self.hits += 1
             self._entries.move_to_end(key)
             return self._entries[key][0]
         value = load()
+        self.misses += 1
         size = num_bytes(value)
         self._entries[key] = (value, size)
         self.used_bytes += size

@@ -3,67 +3,23 @@
 import os
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from datasets.augmentation import Augmentation
-from datasets.cache import ByteCache
-from datasets.grasp_sampling import GraspDistance, Strategy
-from datasets.items import FRAME, ItemSettings, build_item
+from datasets.grasp_sampling import GraspChoice, GraspDistance
+from datasets.item_dataset import GraspLoader, Index, ItemDataset
+from datasets.items import FRAME, ItemSettings
+from datasets.quarantine import Quarantine
 from datasets.sampler import EpochBatchSampler
-from datasets.store import GraspStore, StoreItem
+from datasets.store import GraspStore
 from hands import load_hand
 from utils.batch import GraspBatch
 from utils.point_choice import PointChoice
 from utils.resources import workers_per_process
-
-
-class ItemDataset(Dataset[dict[str, Any]]):
-    """Items of one split; an index is (epoch, position), and with the seed decides every random choice."""
-
-    def __init__(
-        self,
-        store: GraspStore,
-        items: list[StoreItem],
-        settings: ItemSettings,
-        *,
-        augmentation: Augmentation | None,
-        seed: int,
-        cache_bytes: int,
-    ) -> None:
-        self.store, self.items, self.settings = store, items, settings
-        self.augmentation, self.seed = augmentation, seed
-        self._cache = ByteCache(cache_bytes)
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: tuple[int, int]) -> dict[str, Any]:
-        """Build an item."""
-        epoch, position = index
-        item, store = self.items[position], self.store
-        view = self._cache.get(("view", item.view), lambda: store.view(item.view))
-        judged = self._cache.get(
-            ("grasps", item.scene, item.target), lambda: store.judged(item.scene, item.target)
-        )
-        rng = np.random.default_rng([self.seed, epoch, item.index])
-        arrays = build_item(view, item.target, judged, self.settings, self.augmentation, rng)
-        row = int(store.scene_objects(item.scene)[item.target])
-        return {**arrays, "object_name": store.object_names[row], "item_index": item.index}
-
-
-def collate(items: list[dict[str, Any]]) -> GraspBatch:
-    """Stack items into a batch."""
-
-    def column(name: str) -> Any:
-        values = [item[name] for item in items]
-        return torch.from_numpy(np.stack(values)) if isinstance(values[0], np.ndarray) else tuple(values)
-
-    return GraspBatch.from_dict({name: column(name) for name in items[0]})
 
 
 class GraspDataModule(pl.LightningDataModule):
@@ -77,16 +33,21 @@ class GraspDataModule(pl.LightningDataModule):
         target_share: share of the target's points in every prefix of a cloud.
         crop_radius: points further from the target's visible centroid are left out (m).
         points: which of a cloud's points are kept, see :mod:`utils.point_choice`.
+        colours: whether batches have colours.
         min_points: items whose target shows fewer points are left out.
         num_grasps: successful grasps per item.
         num_failures: failed grasps per item, behind the successful ones.
         grasp_strategy: how grasps are drawn, see :mod:`datasets.grasp_sampling`.
-        grasp_distance: how different two grasps are, to ``farthest_point``.
+        grasp_chunks: how all successes are dealt to several items; None draws them.
+        grasp_shares: of ``hybrid``: farthest, best, random.
+        grasp_distance: how different two grasps are.
         min_robustness: successes whose measured robustness is below are not drawn.
-        yaw: turn training items about the vertical at random.
-        jitter_m: standard deviation of noise added to training points (m).
+        augment: what is changed of training batches, see :class:`~datasets.augmentation.Augmentation`.
+        augment_on: in loading processes or on the device.
         num_workers: loading processes per training process, or ``auto``.
         cache_mb: memory each loading process may use for what it has read.
+        max_bad_fraction: share of bad items above which the run stops.
+        quarantine: file that lists them.
         seed: of order and choices.
 
     Raises:
@@ -105,42 +66,53 @@ class GraspDataModule(pl.LightningDataModule):
         target_share: float,
         crop_radius: float,
         points: PointChoice,
+        colours: bool,
         min_points: int,
         num_grasps: int,
         num_failures: int,
-        grasp_strategy: Strategy,
+        grasp_strategy: str,
+        grasp_chunks: str | None,
+        grasp_shares: tuple[float, float, float],
         grasp_distance: GraspDistance,
         min_robustness: float,
-        yaw: bool,
-        jitter_m: float,
+        augment: dict[str, dict[str, Any]],
+        augment_on: Literal["workers", "device"],
         num_workers: int | Literal["auto"],
         cache_mb: int,
+        max_bad_fraction: float,
+        quarantine: str,
         seed: int,
     ) -> None:
         super().__init__()
         for key, value in {"batch_size": batch_size, "min_points": min_points}.items():
             if value < 1:
                 raise ValueError(f"data.{key}: expected at least 1, got {value}.")
-        self.path, self.hand_name = store, hand
+        if not 0.0 <= max_bad_fraction <= 1.0:
+            raise ValueError(f"data.max_bad_fraction: expected 0 to 1, got {max_bad_fraction}.")
+        self.path, self.hand = store, load_hand(hand)
         self.batch_size, self.min_points = batch_size, min_points
         self.num_workers, self.cache_mb, self.seed = num_workers, cache_mb, seed
-        self.augmentation = Augmentation(yaw=yaw, jitter_m=jitter_m)
+        self.max_bad_fraction, self.quarantine = max_bad_fraction, Path(quarantine)
+        self.augment_on = augment_on
+        self.augmentation = Augmentation(augment, mode=self.frame, colours=colours, hand=self.hand)
         self.settings = ItemSettings(
             num_points=num_points,
             target_share=target_share,
             crop_radius=crop_radius,
             points=points,
+            colours=colours,
             num_grasps=num_grasps,
             num_failures=num_failures,
-            grasp_strategy=grasp_strategy,
-            grasp_distance=grasp_distance,
+            grasps=GraspChoice(
+                strategy=grasp_strategy, chunks=grasp_chunks, shares=grasp_shares, distance=grasp_distance
+            ),
             min_robustness=min_robustness,
         )
         self._store: GraspStore | None = None
 
     def setup(self, stage: str) -> None:
         """Open and check the store."""
-        self._store = self._store or GraspStore(self.path, hand=load_hand(self.hand_name))
+        self._store = self._store or GraspStore(self.path, hand=self.hand)
 
     @property
     def store(self) -> GraspStore:
@@ -188,12 +160,18 @@ class GraspDataModule(pl.LightningDataModule):
             self.store,
             items,
             self.settings,
-            augmentation=self.augmentation if augment else None,
+            augmentation=self.augmentation if augment and self.augment_on == "workers" else None,
+            keys=augment,
             seed=self.seed,
             cache_bytes=self.cache_mb * 2**20,
+            measured=False,
         )
 
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def on_after_batch_transfer(self, batch: GraspBatch, dataloader_idx: int) -> GraspBatch:
+        """Augment a batch on the device, where that is asked for; batches of validation have no keys and stay."""
+        return self.augmentation(batch) if self.augment_on == "device" else batch
+
+    def train_dataloader(self) -> GraspLoader:
         """Serve training items; a resumed run continues with the batch after the last one it trained on."""
         rank, world, progress = 0, 1, None
         if (trainer := self.trainer) is not None:
@@ -208,29 +186,27 @@ class GraspDataModule(pl.LightningDataModule):
         )
         return self._loader(data, sampler)
 
-    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def val_dataloader(self) -> GraspLoader:
         """Serve validation items in order, the same to every process."""
         return self._in_order("val")
 
-    def test_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
+    def test_dataloader(self) -> list[GraspLoader]:
         """Serve unseen objects of known families, then unseen families."""
         return [self._in_order("test"), self._in_order("test_family")]
 
-    def _in_order(self, split: str) -> DataLoader[dict[str, Any]]:
+    def _in_order(self, split: str) -> GraspLoader:
         data = self.dataset(split, augment=False)
         positions = [(0, i) for i in range(len(data))]
         batches = [positions[i : i + self.batch_size] for i in range(0, len(positions), self.batch_size)]
         return self._loader(data, batches)
 
-    def _loader(
-        self, data: ItemDataset, batches: Iterable[list[tuple[int, int]]]
-    ) -> DataLoader[dict[str, Any]]:
+    def _loader(self, data: ItemDataset, batches: Iterable[list[Index]]) -> GraspLoader:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         workers = workers_per_process(self.num_workers, local)
-        return DataLoader(
+        return GraspLoader(
             data,
-            batch_sampler=batches,  # type: ignore[arg-type]
-            collate_fn=collate,
+            batches,
+            Quarantine(self.quarantine, num_items=len(data), max_fraction=self.max_bad_fraction),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),

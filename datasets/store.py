@@ -141,6 +141,14 @@ class GraspStore:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handles": {}}
 
+    def open(self) -> None:
+        """Open the file in this process, if it is not."""
+        self._file  # noqa: B018
+
+    def file_of(self, scene: int) -> Path:
+        """Return the file that holds a scene."""
+        return self.path
+
     # What is in it
 
     @property
@@ -263,6 +271,11 @@ class GraspStore:
                 for target in range(num_objects):
                     items.append((StoreItem(len(items), scene, target, view), int(counts[target + 1])))
         return items
+
+    @property
+    def num_items(self) -> int:
+        """Number of all items: every target in every view of its scene."""
+        return len(self._all_items)
 
     def items(self, split: str, *, min_points: int, require_success: bool) -> list[StoreItem]:
         """Return the items of a split whose target shows enough points (and has a successful grasp, if required).

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 
@@ -29,6 +29,9 @@ class GraspBatch:
     grasp_valid: Bool[Tensor, "b g"] | None = None
     grasp_success: Bool[Tensor, "b g"] | None = None  # failures are negatives for the scorer
     grasp_robustness: Float[Tensor, "b g"] | None = None  # NaN where not measured
+    draw_key: Int[Tensor, "b"] | None = (
+        None  # of what augmentation leaves to chance; None: it changes nothing
+    )
     object_name: tuple[str, ...] = ()
     item_index: tuple[int, ...] = ()
 

@@ -98,3 +98,11 @@ def geodesic_distance(Ra: Float[Tensor, "*b 3 3"], Rb: Float[Tensor, "*b 3 3"]) 
     small = 2 * torch.asin(torch.where(near, chord2, torch.ones_like(chord2)).clamp_min(tiny).div(8).sqrt())
     rest = torch.where(near, torch.zeros_like(chord2), 8 - chord2).clamp_min(tiny).div(8).sqrt()
     return torch.where(near, small, torch.pi - 2 * torch.asin(rest.clamp_max(1)))
+
+
+def quat_wxyz_product(first: Float[Tensor, "*b 4"], second: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 4"]:
+    """Compose two rotations: the second is applied first, as in a product of their matrices."""
+    w, v = first[..., :1], first[..., 1:]
+    s, u = second[..., :1], second[..., 1:]
+    vector = w * u + s * v + torch.linalg.cross(v, u)
+    return torch.cat((w * s - (v * u).sum(-1, keepdim=True), vector), dim=-1)

@@ -27,7 +27,7 @@ RESUMABLE = (
     "name",
     "run_dir",
 )
-RESUMABLE_KEYS = ("data.num_workers", "data.cache_mb")
+RESUMABLE_KEYS = ("data.num_workers", "data.cache_mb", "data.max_bad_fraction", "data.quarantine")
 
 
 def run_id(environ: Mapping[str, str], now: datetime) -> str:

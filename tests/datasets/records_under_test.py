@@ -7,22 +7,28 @@ from typing import Any
 import numpy as np
 
 from datasets import StoreWriter
-from datasets.grasp_sampling import GraspDistance
+from datasets.grasp_sampling import GraspChoice, GraspDistance
 from datasets.items import ItemSettings
 from hands import Hand, load_hand
 from utils.point_choice import PointChoice
 from utils.records import Grasps, JudgedGrasps, ObjectRecord, Scene, SceneRecord, View
 
 SPLITS = ["train"] * 6 + ["val"] * 2 + ["test"] * 2 + ["test_family"] * 2
+CHOICE = GraspChoice(
+    strategy="random",
+    chunks=None,
+    shares=(0.4, 0.3, 0.3),
+    distance=GraspDistance(translation_m=0.05, rotation_rad=1.0, joints_rad=1.0),
+)
 SETTINGS = ItemSettings(
     num_points=100,
     target_share=0.6,
     crop_radius=0.2,
     points=PointChoice(sampler="farthest", cell_m=0.005, shares=(0.5, 0.25, 0.25), falloff_m=0.05),
+    colours=False,
     num_grasps=4,
     num_failures=2,
-    grasp_strategy="random",
-    grasp_distance=GraspDistance(translation_m=0.05, rotation_rad=1.0, joints_rad=1.0),
+    grasps=CHOICE,
     min_robustness=0.0,
 )
 CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)

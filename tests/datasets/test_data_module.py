@@ -4,28 +4,36 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from records_under_test import SETTINGS, scene_record, writer
+from records_under_test import CHOICE, SETTINGS, scene_record, writer
 from torch import Tensor
 
 from datasets import FRAME, GraspDataModule
 from utils.batch import GraspBatch
 
 
-def module(store: Path, **changes: Any) -> GraspDataModule:
-    settings = {name: getattr(SETTINGS, name) for name in SETTINGS.__dataclass_fields__}
+def module(store: Path | str, **changes: Any) -> GraspDataModule:
+    settings = {name: getattr(SETTINGS, name) for name in SETTINGS.__dataclass_fields__ if name != "grasps"}
     rest = {
         "store": str(store),
         "hand": "leap_right",
         "batch_size": 4,
         "min_points": 20,
-        "yaw": True,
-        "jitter_m": 1e-3,
+        "grasp_strategy": CHOICE.strategy,
+        "grasp_chunks": None,
+        "grasp_shares": CHOICE.shares,
+        "grasp_distance": CHOICE.distance,
+        "augment": {
+            "yaw": {"probability": 1.0, "max_deg": 180.0},
+            "jitter": {"probability": 1.0, "sigma_m": 1e-3},
+        },
+        "augment_on": "workers",
         "num_workers": 0,
         "cache_mb": 16,
+        "max_bad_fraction": 0.0,
+        "quarantine": str(Path(store).parent / "quarantine.jsonl"),
         "seed": 0,
     }
     return GraspDataModule(**{**settings, **rest, **changes})
@@ -71,15 +79,69 @@ def test_memory_changes_nothing(finished_store: Path) -> None:
     assert_equal(remembered, epochs(module(finished_store, cache_mb=0).train_dataloader(), 2))
 
 
+def one(data: Any, epoch: int, position: int) -> GraspBatch:
+    batch, _ = data[epoch, position]
+    return batch
+
+
 def test_an_item_is_new_in_each_epoch_and_the_same_in_each_run(finished_store: Path) -> None:
     data = module(finished_store).dataset("train", augment=True)
-    first, again, later = data[0, 3], data[0, 3], data[1, 3]
-    np.testing.assert_array_equal(first["scene_pc"], again["scene_pc"])
-    assert first["item_index"] == later["item_index"]
-    assert not np.array_equal(first["scene_pc"], later["scene_pc"])
-    assert not np.array_equal(first["squeeze_qpos"], later["squeeze_qpos"])
-    other = module(finished_store, seed=1).dataset("train", augment=True)[0, 3]
-    assert not np.array_equal(first["scene_pc"], other["scene_pc"])
+    first, again, later = one(data, 0, 3), one(data, 0, 3), one(data, 1, 3)
+    assert_equal([first], [again])
+    assert first.item_index == later.item_index
+    assert not torch.equal(first.scene_pc, later.scene_pc)
+    assert not torch.equal(first.squeeze_qpos, later.squeeze_qpos)  # type: ignore[arg-type]
+    other = one(module(finished_store, seed=1).dataset("train", augment=True), 0, 3)
+    assert not torch.equal(first.scene_pc, other.scene_pc)
+
+
+def test_an_item_does_not_depend_on_its_batch(finished_store: Path) -> None:
+    data = module(finished_store).dataset("train", augment=True)
+    batch, _ = data.__getitems__([(2, 5), (2, 3), (2, 8)])
+    assert batch is not None
+    for name in ("scene_pc", "hand_pose", "T_world_frame", "squeeze_qpos"):
+        assert torch.equal(getattr(batch, name)[1], getattr(one(data, 2, 3), name)[0]), name
+
+
+def test_augmented_here_or_on_the_device_is_the_same(finished_store: Path) -> None:
+    here = next(iter(module(finished_store).train_dataloader()))
+    there = module(finished_store, augment_on="device")
+    plain = next(iter(there.train_dataloader()))
+    assert not torch.equal(plain.scene_pc, here.scene_pc)
+    assert_equal([there.on_after_batch_transfer(plain, 0)], [here])
+    validation = next(iter(there.val_dataloader()))
+    assert there.on_after_batch_transfer(validation, 0) is validation
+
+
+@pytest.mark.parametrize(
+    "partition", ["sequential", "random", "interleaved", "farthest_point", "nearest_point"]
+)
+def test_a_pass_over_chunks_holds_every_grasp_once(finished_store: Path, partition: str) -> None:
+    """Six successes an object, four places: two chunks of four and two; 24 targets in views become 48 items."""
+    data = module(finished_store, grasp_chunks=partition, augment={}).dataset("train", augment=True)
+    assert len(data) == 48
+    for epoch in (0, 1):
+        batches = [one(data, epoch, i) for i in range(len(data))]
+        assert len({b.item_index for b in batches}) == 48
+        drawn: dict[tuple[str, float], list[Any]] = {}
+        for b in batches:
+            assert b.grasp_success is not None and b.squeeze_qpos is not None
+            rows = b.squeeze_qpos[b.grasp_success].tolist()
+            assert len(rows) in (2, 4)
+            drawn.setdefault((b.object_name[0], float(b.scene_pc.sum())), []).extend(map(tuple, rows))
+        assert len(drawn) == 24
+        assert all(len(rows) == len(set(rows)) == 6 for rows in drawn.values())
+
+
+def test_chunks_are_shuffled_anew_where_they_are_random(finished_store: Path) -> None:
+    def first(partition: str, epoch: int) -> Tensor:
+        data = module(finished_store, grasp_chunks=partition, augment={}).dataset("train", augment=True)
+        drawn = one(data, epoch, 0).squeeze_qpos
+        assert drawn is not None
+        return drawn[0, :4].sort(0)[0]
+
+    assert not torch.equal(first("random", 0), first("random", 1))
+    assert torch.equal(first("interleaved", 0), first("interleaved", 1))
 
 
 @pytest.mark.parametrize(
@@ -177,6 +239,12 @@ def test_a_split_with_nothing_to_learn(tmp_path: Path) -> None:
 def test_a_batch_larger_than_the_store(finished_store: Path) -> None:
     with pytest.raises(ValueError, match=r"data\.batch_size=32 on 1 processes needs 32 training items"):
         module(finished_store, batch_size=32).train_dataloader()
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.5])
+def test_a_share_of_bad_items_is_a_share(finished_store: Path, fraction: float) -> None:
+    with pytest.raises(ValueError, match=rf"data\.max_bad_fraction: expected 0 to 1, got {fraction}\."):
+        module(finished_store, max_bad_fraction=fraction)
 
 
 @pytest.mark.parametrize("key", ["batch_size", "min_points"])

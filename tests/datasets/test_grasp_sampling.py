@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from datasets.grasp_sampling import GraspDistance, Strategy, choose_grasps
+from datasets.grasp_sampling import GraspChoice, GraspDistance, Partition, Strategy
 
 DISTANCE = GraspDistance(translation_m=0.05, rotation_rad=1.0, joints_rad=0.5)
 
@@ -17,11 +17,20 @@ def poses(n: int, seed: int = 0) -> np.ndarray:
     return np.concatenate([0.1 * rng.normal(size=(n, 3)), rng.normal(size=(n, 16)), quat], axis=1)
 
 
-def choose(pose: np.ndarray, count: int, strategy: Strategy, seed: int = 0) -> list[int]:
-    return choose_grasps(pose, count, strategy, DISTANCE, np.random.default_rng(seed)).tolist()
+DIFFERENT = [s for s in get_args(Strategy) if s != "repeat"]
+BY_CHANCE = [s for s in DIFFERENT if s != "first_n"]
 
 
-@pytest.mark.parametrize("strategy", get_args(Strategy))
+def chosen(strategy: str = "random", chunks: str | None = None) -> GraspChoice:
+    return GraspChoice(strategy=strategy, chunks=chunks, shares=(0.5, 0.25, 0.25), distance=DISTANCE)
+
+
+def choose(pose: np.ndarray, count: int, strategy: str, seed: int = 0) -> list[int]:
+    quality = np.random.default_rng(5).uniform(size=len(pose))
+    return chosen(strategy).draw(pose, quality, count, np.random.default_rng(seed)).tolist()
+
+
+@pytest.mark.parametrize("strategy", DIFFERENT)
 @pytest.mark.parametrize(("num", "count"), [(40, 12), (12, 12), (5, 12), (1, 3), (0, 3)])
 def test_rows_are_different_and_as_many_as_there_are(strategy, num, count):
     rows = choose(poses(num), count, strategy)
@@ -29,7 +38,7 @@ def test_rows_are_different_and_as_many_as_there_are(strategy, num, count):
     assert set(rows) <= set(range(num))
 
 
-@pytest.mark.parametrize("strategy", get_args(Strategy))
+@pytest.mark.parametrize("strategy", BY_CHANCE)
 def test_the_seed_decides(strategy):
     pose = poses(40)
     assert choose(pose, 12, strategy, 3) == choose(pose, 12, strategy, 3)
@@ -39,7 +48,7 @@ def test_the_seed_decides(strategy):
 def test_random_takes_every_grasp_equally_often():
     """Of 10 grasps 4 are taken 2000 times: each 800 times, standard deviation sqrt(2000 * 0.4 * 0.6) = 22."""
     rng = np.random.default_rng(0)
-    rows = [choose_grasps(poses(10), 4, "random", DISTANCE, rng) for _ in range(2000)]
+    rows = [chosen().draw(poses(10), np.ones(10), 4, rng) for _ in range(2000)]
     assert np.abs(np.bincount(np.concatenate(rows)) - 800).max() < 5 * 22
 
 
@@ -77,7 +86,101 @@ def test_distance_adds_translation_rotation_and_joints():
         np.testing.assert_allclose(DISTANCE(one, signed[None]), [np.sqrt(1 + 0.36 + 0.25)])
 
 
-@pytest.mark.untyped
-def test_unknown_strategy_names_the_nearest():
-    with pytest.raises(ValueError, match=r"Unknown data\.grasp_strategy 'randm'\. Did you mean 'random'\?"):
-        choose_grasps(poses(3), 2, "randm", DISTANCE, np.random.default_rng(0))
+def test_first_n_and_repeat_take_what_comes_first():
+    """Of 5 grasps, 12 places: the first five, or the five again and again."""
+    assert choose(poses(40), 3, "first_n") == choose(poses(40), 3, "repeat") == [0, 1, 2]
+    assert choose(poses(5), 12, "first_n") == [0, 1, 2, 3, 4]
+    assert choose(poses(5), 12, "repeat") == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
+    assert choose(poses(0), 12, "repeat") == []
+
+
+def test_nearest_point_takes_a_neighbourhood():
+    pose = poses(30)
+    rows = choose(pose, 6, "nearest_point")
+    away = DISTANCE(pose[rows[0]], pose)
+    assert sorted(rows) == sorted(np.argsort(away)[:6].tolist())
+
+
+def test_strata_of_quality_are_equally_full():
+    """40 grasps with known quality in quarters of ten and 10 unknown: of 15 drawn three are of each of the five."""
+    quality = np.concatenate([np.linspace(0, 1, 40) ** 4, np.full(10, np.nan)])
+    stratum = np.repeat(np.arange(5), 10)
+    for seed in range(5):
+        rows = chosen("quality_stratified").draw(poses(50), quality, 15, np.random.default_rng(seed))
+        assert np.bincount(stratum[rows]).tolist() == [3] * 5
+
+
+def test_a_mixture_holds_its_shares():
+    """Half of 12 the farthest of each other, a quarter the better ones: 20 of 40 are worth 99 times the others."""
+    pose, quality = poses(40), np.repeat([0.01, 0.99], 20)
+    best = 0
+    for seed in range(20):
+        rows = chosen("hybrid").draw(pose, quality, 12, np.random.default_rng(seed)).tolist()
+        start = int(np.random.default_rng(seed).integers(40))
+        assert rows[0] == start
+        for k in range(1, 6):
+            to_taken = np.min([DISTANCE(pose[r], pose) for r in rows[:k]], axis=0)
+            assert to_taken[rows[k]] == pytest.approx(to_taken.max())
+        best += sum(row >= 20 for row in rows[6:9])
+    assert best >= 55, "of 60 places about 59 go to the better half"
+
+
+@pytest.mark.parametrize("partition", get_args(Partition))
+@pytest.mark.parametrize("num", [1, 4, 10, 13])
+def test_chunks_hold_every_grasp_once(partition, num):
+    choice = chosen(chunks=partition)
+    order = choice.order(poses(num), 4, np.random.default_rng(0))
+    assert sorted(order.tolist()) == list(range(num))
+    assert choice.num_chunks(num, 4) == -(-num // 4)
+
+
+def test_chunks_are_dealt_as_their_names_say():
+    pose = poses(10)
+    rng = np.random.default_rng(0)
+    assert chosen(chunks="sequential").order(pose, 4, rng).tolist() == list(range(10))
+    # Three chunks of 4, 4 and 2 places, dealt in turn; the last is full after two rounds.
+    interleaved = chosen(chunks="interleaved").order(pose, 4, rng).tolist()
+    assert interleaved == [0, 3, 6, 8, 1, 4, 7, 9, 2, 5]
+    near = chosen(chunks="nearest_point").order(pose, 4, rng)
+    assert sorted(near[:4].tolist()) == sorted(np.argsort(DISTANCE(pose[0], pose))[:4].tolist())
+    assert chosen(chunks="random").order(pose, 4, rng).tolist() != list(range(10))
+
+
+@pytest.mark.parametrize("spelling", ["farthest_point", "chunk_farthest_point"])
+def test_farthest_chunks_hold_one_of_each_cluster(spelling):
+    """Eight clusters of eight, far apart: each chunk of eight is spread over all of them."""
+    pose, cluster = clusters()
+    chunks = cluster[chosen(chunks=spelling).order(pose, 8, np.random.default_rng(0))].reshape(8, 8)
+    assert (np.sort(chunks, axis=1) == np.arange(8)).all()
+
+
+@pytest.mark.parametrize("spelling", ["nearest_point", "chunk_nearest_point"])
+def test_nearest_chunks_hold_one_cluster(spelling):
+    pose, cluster = clusters()
+    chunks = cluster[chosen(chunks=spelling).order(pose, 8, np.random.default_rng(0))].reshape(8, 8)
+    assert (chunks == chunks[:, :1]).all() and sorted(chunks[:, 0]) == list(range(8))
+
+
+def clusters() -> tuple[np.ndarray, np.ndarray]:
+    centres = poses(8)
+    centres[:, :3] = 3.0 * np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    cluster = np.random.default_rng(0).permutation(np.repeat(np.arange(8), 8))
+    pose = centres[cluster]
+    pose[:, :3] += 1e-3 * np.random.default_rng(1).normal(size=(64, 3))
+    return pose, cluster
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"strategy": "randm"}, "Unknown data.grasp_strategy 'randm'. Did you mean 'random'?"),
+        ({"chunks": "interleave"}, "Unknown data.grasp_chunks 'interleave'. Did you mean 'interleaved'?"),
+        ({"shares": (0.5, 0.5, 0.5)}, "data.grasp_shares: expected three shares of at least 0 that add up to 1"),
+        ({"shares": (1.5, -0.5, 0.0)}, "data.grasp_shares: expected three shares of at least 0 that add up to 1"),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_answered(changes, sentence):
+    settings = {"strategy": "random", "chunks": None, "shares": (1.0, 0.0, 0.0), "distance": DISTANCE}
+    with pytest.raises(ValueError) as caught:
+        GraspChoice(**(settings | changes))
+    assert str(caught.value).startswith(sentence)

@@ -4,20 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from records_under_test import SETTINGS, scene_record
 
-from datasets.augmentation import Augmentation
-from datasets.items import build_item
+from datasets.items import collate, draw, gather, see
 from utils.records import Grasps, JudgedGrasps
 
 
-def item(target: int = 0, seed: int = 0, record=None, augmentation=None, **changes):
+def item(target: int = 0, seed: int = 0, record=None, **changes):
     record = scene_record(0) if record is None else record
-    rng = np.random.default_rng([0, seed])
-    return build_item(
-        record.views[0], target, record.judged[target], replace(SETTINGS, **changes), augmentation, rng
-    )
+    settings = replace(SETTINGS, **changes)
+    drawn = draw(gather(record.judged[target], settings), settings, None, np.random.default_rng([0, seed]))
+    batch = collate([see(record.views[0], target, settings, np.random.default_rng(seed))], [drawn])
+    values = {name: getattr(batch, name) for name in batch.__dataclass_fields__}
+    return {name: v[0].numpy() for name, v in values.items() if isinstance(v, torch.Tensor)}
 
 
 def in_world(values, points):
@@ -139,12 +140,40 @@ def test_fragile_successes_are_left_out_and_unmeasured_ones_kept():
 
 
 def test_an_item_depends_on_its_generator_alone():
-    augmentation = Augmentation(yaw=True, jitter_m=1e-3)
-    first, again, other = (item(seed=s, augmentation=augmentation) for s in (1, 1, 2))
+    first, again, other = (item(seed=s) for s in (1, 1, 2))
     for name, value in first.items():
         assert_array_equal(value, again[name])
-    assert not np.array_equal(first["scene_pc"], other["scene_pc"])
     assert not np.array_equal(first["squeeze_qpos"], other["squeeze_qpos"])
+
+
+def test_points_keep_their_colours():
+    view, values = scene_record(0).views[0], item(colours=True)
+    points = in_world(values, values["scene_pc"])
+    nearest = np.linalg.norm(points[:, None] - view.points[None], axis=-1).argmin(1)
+    assert_array_equal(values["scene_rgb"], view.rgb[nearest])
+    assert "scene_rgb" not in item()
+
+
+@pytest.mark.parametrize("column", [0, 5, -1])
+def test_a_grasp_that_is_no_number_is_refused(column):
+    record = scene_record(0)
+    record.judged[0].grasps.hand_pose[3, column] = np.nan
+    with pytest.raises(ValueError, match="Grasps hold values that are not finite numbers"):
+        item(record=record)
+
+
+def test_a_quaternion_that_is_no_rotation_is_refused():
+    record = scene_record(0)
+    record.judged[0].grasps.hand_pose[3, -4:] *= 1.1
+    with pytest.raises(ValueError, match="quaternions that are not of unit length"):
+        item(record=record)
+
+
+def test_a_point_that_is_no_number_is_refused():
+    record = scene_record(0)
+    record.views[0].points[7] = np.inf
+    with pytest.raises(ValueError, match=r"1 points are not finite numbers\."):
+        item(record=record)
 
 
 def test_a_hidden_target_is_refused():

@@ -7,6 +7,7 @@ from utils.rotation import (
     matrix_from_quat_wxyz,
     matrix_from_rot6d,
     quat_wxyz_from_matrix,
+    quat_wxyz_product,
     rot6d_from_matrix,
     so3_exp,
     so3_log,
@@ -76,3 +77,13 @@ def test_geodesic_distance_from_tiny_to_half_turn():
     same = R[None].clone().requires_grad_()
     geodesic_distance(same, R[None]).sum().backward()
     assert torch.isfinite(same.grad).all()
+
+
+def test_product_of_quaternions_is_the_product_of_matrices():
+    first, second = (
+        torch.nn.functional.normalize(torch.randn(20, 4, dtype=torch.float64), dim=-1) for _ in "ab"
+    )
+    torch.testing.assert_close(
+        matrix_from_quat_wxyz(quat_wxyz_product(first, second)),
+        matrix_from_quat_wxyz(first) @ matrix_from_quat_wxyz(second),
+    )

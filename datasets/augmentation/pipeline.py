@@ -1,0 +1,134 @@
+"""How a training batch is changed at random: a chain of transforms by name, each legal where it is asked for.
+
+The same code serves batches on the CPU in loading processes and on the device after they got there; what is drawn
+depends on ``GraspBatch.draw_key`` alone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datasets.augmentation.clutter import Clutter
+from datasets.augmentation.content import Background, Colour, Density, MaskNoise
+from datasets.augmentation.frame import Tilt, Translation, Yaw
+from datasets.augmentation.legality import MODES, NEVER, why_not
+from datasets.augmentation.sensor import DepthNoise, EdgePixels, Holes, Jitter, Occlusion, Quantisation
+from hands import Hand
+from utils.batch import GraspBatch
+from utils.config import build
+from utils.keyed_random import KeyedRandom
+from utils.names import unknown_name
+
+Transform = Callable[[GraspBatch, KeyedRandom], GraspBatch]
+
+# In the order in which they act: the scene, its frame, the sensor, what is said about the points.
+TRANSFORMS: Mapping[str, type] = {
+    "clutter": Clutter,
+    "occlusion": Occlusion,
+    "background": Background,
+    "holes": Holes,
+    "edge_pixels": EdgePixels,
+    "depth_noise": DepthNoise,
+    "quantisation": Quantisation,
+    "jitter": Jitter,
+    "density": Density,
+    "mask_noise": MaskNoise,
+    "colour": Colour,
+    "translation": Translation,
+    "tilt": Tilt,
+    "yaw": Yaw,
+}
+
+
+class Augmentation:
+    """A chain of transforms.
+
+    Args:
+        transforms: settings by name; see ``config/data/augment``. Those left out do nothing.
+        mode: coordinate mode of the batches.
+        colours: whether batches have colours.
+        hand: the hand, which ``clutter`` must not let collide.
+
+    Raises:
+        ValueError: a transform that is unknown, or not true in this mode, or a setting of the wrong type.
+    """
+
+    def __init__(
+        self, transforms: Mapping[str, Mapping[str, Any]], *, mode: str, colours: bool, hand: Hand
+    ) -> None:
+        if mode not in MODES:
+            raise unknown_name("coordinate mode", mode, MODES)
+        for name in transforms:
+            if name not in TRANSFORMS and name not in NEVER:
+                raise unknown_name("augmentation", name, TRANSFORMS)
+            if (reason := why_not(name, mode)) is not None:
+                raise ValueError(
+                    f"data.augment.{name} is not offered in frame {mode}: {reason}. Remove it with ~data.augment.{name}"
+                )
+        if "colour" in transforms and not colours:
+            raise ValueError(
+                "data.augment.colour changes colours, and batches have none. Pass data.colours=true, or remove it with "
+                "~data.augment.colour"
+            )
+        self.transforms: dict[str, Transform] = {
+            name: _built(name, settings, {"hand": hand} if name == "clutter" else {})
+            for name, settings in sorted(transforms.items(), key=lambda pair: list(TRANSFORMS).index(pair[0]))
+        }
+        shift = self.transforms.get("translation")
+        if mode == "tabletop" and isinstance(shift, Translation) and shift.vertical:
+            raise ValueError(
+                "data.augment.translation.vertical=true would lift the table, which the frame tabletop has at z = 0. "
+                "Pass data.augment.translation.vertical=false."
+            )
+
+    def __call__(self, batch: GraspBatch) -> GraspBatch:
+        """Return the batch, changed at random by ``draw_key``; one without keys is returned as it is."""
+        if batch.draw_key is None:
+            return batch
+        for name, transform in self.transforms.items():
+            random = KeyedRandom(batch.draw_key).stream(name)
+            changed = transform(batch, random)
+            probability: float = transform.probability  # type: ignore[attr-defined]
+            if probability < 1.0:
+                changed = _where(random.stream("whether").uniform() < probability, changed, batch)
+            batch = changed
+        return batch
+
+
+def _built(name: str, settings: Mapping[str, Any], extra: dict[str, Any]) -> Transform:
+    kind = TRANSFORMS[name]
+    expected = {field.name for field in fields(kind)} - {"hand"}
+    if missing := expected - set(settings):
+        raise ValueError(
+            f"data.augment.{name}: expected the settings {sorted(expected)}, {sorted(missing)} missing."
+        )
+    for key in settings:
+        if key not in expected:
+            raise unknown_name(f"setting of data.augment.{name}", key, expected)
+    try:
+        transform: Transform = build(
+            {"_target_": f"{kind.__module__}.{kind.__qualname__}", **settings}, **extra
+        )
+    except ValueError as error:
+        raise ValueError(f"data.augment.{name}.{error}") from error
+    for key, value in settings.items():
+        if (isinstance(value, int | float) and value < 0) or (key in _SHARES and not 0 <= value <= 1):
+            expected_range = "0 to 1" if key in _SHARES else "at least 0"
+            raise ValueError(f"data.augment.{name}.{key}: expected {expected_range}, got {value}.")
+    return transform
+
+
+_SHARES = ("probability", "share", "min_share", "min_visible")
+
+
+def _where(mask: Tensor, new: GraspBatch, old: GraspBatch) -> GraspBatch:
+    """Take the items of ``new`` where the mask says so."""
+    chosen: dict[str, Any] = {}
+    for field in fields(GraspBatch):
+        first, second = getattr(new, field.name), getattr(old, field.name)
+        if isinstance(first, Tensor) and first is not second:
+            chosen[field.name] = torch.where(mask.view(-1, *[1] * (first.ndim - 1)), first, second)
+    return replace(old, **chosen)

@@ -1,0 +1,209 @@
+"""How a loading process makes a batch: what is the same in every epoch is remembered, the rest is drawn."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from datasets.augmentation import Augmentation
+from datasets.cache import ByteCache
+from datasets.items import GraspPool, ItemSettings, Sight, collate, draw, gather, see
+from datasets.quarantine import BadItem, Quarantine
+from datasets.store import GraspStore, StoreItem
+from utils.batch import GraspBatch
+from utils.keyed_random import draw_keys
+from utils.profiling import DATA_STAGES, StageClock
+from utils.records import View
+
+Index = tuple[int, int]  # epoch and position
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a loading process says besides the batch."""
+
+    seconds: tuple[float, ...]  # of each of DATA_STAGES; empty when nothing is measured
+    hits: int  # answers of its memory
+    misses: int
+    bad: tuple[BadItem, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One item: a target in a view, and where all grasps are served in turn, which share of them."""
+
+    item: StoreItem
+    chunk: int | None
+
+
+class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
+    """Items of one split; an index is (epoch, position), and with the seed decides every random choice.
+
+    Args:
+        store: where they are.
+        items: targets in views.
+        settings: how items are built.
+        augmentation: acts on every batch here; None leaves batches as they are.
+        keys: whether batches carry what augmentation draws by, here or on the device.
+        seed: of every choice.
+        cache_bytes: memory for what is the same in every epoch.
+        measured: whether stages are timed.
+    """
+
+    def __init__(
+        self,
+        store: GraspStore,
+        items: list[StoreItem],
+        settings: ItemSettings,
+        *,
+        augmentation: Augmentation | None,
+        keys: bool,
+        seed: int,
+        cache_bytes: int,
+        measured: bool,
+    ) -> None:
+        self.store, self.settings = store, settings
+        self.augmentation, self.keys, self.seed = augmentation, keys, seed
+        self._cache = ByteCache(cache_bytes)
+        self._clock = StageClock(DATA_STAGES, on=measured)
+        self.entries = list(self._entries(items))
+
+    def _entries(self, items: list[StoreItem]) -> Iterator[Entry]:
+        s = self.settings
+        for item in items:
+            if s.grasps.chunks is None:
+                yield Entry(item, None)
+                continue
+            num = self.store.num_success(item.scene, item.target, s.min_robustness)
+            for chunk in range(s.grasps.num_chunks(num, s.num_grasps)):
+                # A number of its own, so that no two items share their noise.
+                yield Entry(replace(item, index=item.index + chunk * self.store.num_items), chunk)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: Index) -> tuple[GraspBatch | None, Notes]:
+        """Build a batch of one item."""
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[Index]) -> tuple[GraspBatch | None, Notes]:
+        """Build a batch; items that cannot be right are left out and named. No batch where none is left."""
+        clock, bad, good = self._clock, [], []
+        sights: list[Sight] = []
+        grasps: list[dict[str, np.ndarray]] = []
+        hits, misses = self._cache.hits, self._cache.misses
+        with clock("data.total"):
+            with clock("data.open"):
+                self.store.open()
+            for epoch, position in indices:
+                entry = self.entries[position]
+                try:
+                    with clock("data.read_scene"):
+                        sight = self._sight(entry.item, epoch)
+                    with clock("data.read_grasps"):
+                        pool = self._pool(entry.item)
+                except (ValueError, OSError) as error:
+                    bad.append(self._bad(entry.item, error))
+                    continue
+                with clock("data.sample_grasps"):
+                    grasps.append(self._draw(pool, entry, epoch))
+                sights.append(sight)
+                good.append((epoch, entry.item))
+            batch = self._batch(sights, grasps, good) if good else None
+        seen = self._cache.hits - hits, self._cache.misses - misses
+        return batch, Notes(clock.take(), *seen, bad=tuple(bad))
+
+    def _batch(
+        self, sights: list[Sight], grasps: list[dict[str, np.ndarray]], drawn: list[tuple[int, StoreItem]]
+    ) -> GraspBatch:
+        index = tuple(item.index for _, item in drawn)
+        rest: dict[str, Any] = {
+            "item_index": index,
+            "object_name": tuple(self._name(item) for _, item in drawn),
+        }
+        if self.keys:
+            epochs = torch.tensor([epoch for epoch, _ in drawn])
+            rest["draw_key"] = draw_keys(self.seed, epochs, torch.tensor(index))
+        with self._clock("data.transform"):
+            batch = collate(sights, grasps, **rest)
+        with self._clock("data.augment"):
+            return batch if self.augmentation is None else self.augmentation(batch)
+
+    def _sight(self, item: StoreItem, epoch: int) -> Sight:
+        def seen(view: View) -> Sight:
+            rng = np.random.default_rng([self.seed, epoch, item.index, 1])
+            return see(view, item.target, self.settings, rng)
+
+        if self.settings.points.sampler == "farthest":  # the same in every epoch
+            return self._cache.get(
+                ("sight", item.view, item.target), lambda: seen(self.store.view(item.view))
+            )
+        return seen(self._cache.get(("view", item.view), lambda: self.store.view(item.view)))
+
+    def _pool(self, item: StoreItem) -> GraspPool:
+        return self._cache.get(
+            ("grasps", item.scene, item.target),
+            lambda: gather(self.store.judged(item.scene, item.target), self.settings),
+        )
+
+    def _draw(self, pool: GraspPool, entry: Entry, epoch: int) -> dict[str, np.ndarray]:
+        s, item = self.settings, entry.item
+        rng = np.random.default_rng([self.seed, epoch, item.index])
+        if entry.chunk is None:
+            return draw(pool, s, None, rng)
+        # All chunks of an item are shares of one order: shuffled anew in each epoch, or the same in all of them.
+        first = item.index - entry.chunk * self.store.num_items
+        shuffled = s.grasps.chunks == "random"
+        key = ("order", item.scene, item.target) if not shuffled else ("order", first, epoch)
+        shared = np.random.default_rng([self.seed, epoch, first])
+        order = self._cache.get(key, lambda: s.grasps.order(pool.hand_pose[pool.good], s.num_grasps, shared))
+        return draw(replace(pool, good=pool.good[order]), s, entry.chunk, rng)
+
+    def _name(self, item: StoreItem) -> str:
+        return self.store.object_names[int(self.store.scene_objects(item.scene)[item.target])]
+
+    def _bad(self, item: StoreItem, error: Exception) -> BadItem:
+        where = self.store.file_of(item.scene)
+        return BadItem(
+            item.index, item.scene, item.target, item.view, self._name(item), str(where), f"{error}"
+        )
+
+
+class GraspLoader(DataLoader[Any]):
+    """Loads batches in other processes, and reads here what those processes say besides.
+
+    Args:
+        data: the items.
+        batches: lists of indices.
+        quarantine: where bad items go.
+        options: of the data loader.
+    """
+
+    def __init__(self, data: ItemDataset, batches: Any, quarantine: Quarantine, **options: Any) -> None:
+        super().__init__(data, batch_sampler=batches, collate_fn=_as_it_is, **options)
+        self.quarantine = quarantine
+        self.listeners: list[Any] = []
+
+    def __iter__(self) -> Iterator[GraspBatch]:  # type: ignore[override]
+        """Yield batches.
+
+        Raises:
+            ValueError: too many items are bad, or all of a batch.
+        """
+        for batch, notes in super().__iter__():
+            self.quarantine.add(notes.bad)
+            for listen in self.listeners:
+                listen(notes)
+            if batch is None:
+                raise ValueError(
+                    f"All {len(notes.bad)} items of a batch are bad; see {self.quarantine.path}. Raise "
+                    "data.batch_size, or mend the data."
+                )
+            yield batch
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,62 @@
+"""What happens to an item that cannot be right: named, counted and left out; too many of them stop the run."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class BadItem:
+    """An item that could not be built."""
+
+    index: int  # of the item in its store
+    scene: int
+    target: int
+    view: int
+    object_name: str
+    store: str
+    cause: str
+
+
+class Quarantine:
+    """Counts bad items, each once, and lists them in a file.
+
+    Args:
+        path: the list, one JSON object a line; what an earlier part of the run put there counts too.
+        num_items: of the data set.
+        max_fraction: share of bad items above which :meth:`add` raises; 0 stops at the first.
+    """
+
+    def __init__(self, path: Path, *, num_items: int, max_fraction: float) -> None:
+        self.path, self.num_items, self.max_fraction = path, num_items, max_fraction
+        self._known: dict[int, BadItem] = {}
+        if path.is_file():
+            for line in path.read_text().splitlines():
+                item = BadItem(**json.loads(line))
+                self._known[item.index] = item
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, bad: Sequence[BadItem]) -> None:
+        """Take items in.
+
+        Raises:
+            ValueError: there are too many of them now.
+        """
+        for item in bad:
+            if item.index in self._known:
+                continue
+            self._known[item.index] = item
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as file:
+                file.write(json.dumps(asdict(item)) + "\n")
+        if bad and len(self._known) > self.max_fraction * self.num_items:
+            last = bad[-1]
+            raise ValueError(
+                f"{len(self._known)} of {self.num_items} items are bad, more than data.max_bad_fraction="
+                f"{self.max_fraction:g} allows. The last: item {last.index} (scene {last.scene}, view {last.view}, "
+                f"object '{last.object_name}') of {last.store}: {last.cause} All are listed in {self.path}. Look at "
+                "the data with scripts/inspect_dataset.py, or raise data.max_bad_fraction to leave them out."
+            )

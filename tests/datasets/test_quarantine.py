@@ -1,0 +1,77 @@
+"""Is an item that cannot be right named, counted and left out, and does the run stop at too many?"""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from records_under_test import leap
+from test_data_module import module
+
+from datasets import GraspStore
+from datasets.quarantine import BadItem, Quarantine
+
+
+def damaged(path: Path, scene: int = 2) -> Path:
+    """Make the grasps of a scene's first object no numbers: two items, one for each view."""
+    rows = GraspStore(path, leap())._grasp_rows(scene, 0)
+    with h5py.File(path, "r+") as file:
+        file["grasps/hand_pose"][rows, 1] = np.nan
+    return path
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_first_bad_item_stops_the_run(store_path: Path, workers: int) -> None:
+    data = module(damaged(store_path), num_workers=workers)
+    with pytest.raises(ValueError) as caught:
+        list(data.train_dataloader())
+    sentence = str(caught.value)
+    assert " of 24 items are bad, more than data.max_bad_fraction=0 allows. The last: item " in sentence
+    assert "(scene 2, view " in sentence and "object 'train-2-0')" in sentence and str(store_path) in sentence
+    assert "Grasps hold values that are not finite numbers." in sentence
+    assert "or raise data.max_bad_fraction to leave them out." in sentence
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_items_are_left_out_and_listed(store_path: Path, workers: int) -> None:
+    data = module(damaged(store_path), num_workers=workers, max_bad_fraction=0.1)
+    served = [batch for _ in range(2) for batch in data.train_dataloader()]
+    index = [i for batch in served for i in batch.item_index]
+    assert sum(batch.size for batch in served) == len(index) == 2 * 22
+    assert all("train-2-0" not in batch.object_name for batch in served)
+    assert all(batch.hand_pose.isfinite().all() for batch in served)
+    listed = [json.loads(line) for line in data.quarantine.read_text().splitlines()]
+    assert len(listed) == 2, "each once, over two passes"
+    assert {(bad["scene"], bad["target"], bad["object_name"]) for bad in listed} == {(2, 0, "train-2-0")}
+    assert {bad["view"] for bad in listed} == {4, 5} and not {bad["index"] for bad in listed} & set(index)
+
+
+def test_what_a_stopped_run_listed_still_counts(tmp_path: Path) -> None:
+    bad = [BadItem(i, i, 0, i, "cup", "s.h5", "Torn.") for i in range(3)]
+    Quarantine(tmp_path / "q.jsonl", num_items=10, max_fraction=0.2).add(bad[:2])
+    again = Quarantine(tmp_path / "q.jsonl", num_items=10, max_fraction=0.2)
+    again.add(bad[:1])
+    assert len(again) == 2
+    with pytest.raises(
+        ValueError, match=r"3 of 10 items are bad, more than data\.max_bad_fraction=0\.2 allows"
+    ):
+        again.add(bad[2:])
+    assert len((tmp_path / "q.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_batch_of_bad_items_alone_is_no_batch(store_path: Path) -> None:
+    data = module(damaged(store_path), max_bad_fraction=0.5, batch_size=1)
+    with pytest.raises(ValueError, match=r"All 1 items of a batch are bad; see .*quarantine\.jsonl"):
+        list(data.train_dataloader())
+
+
+def test_fractions_are_of_the_whole(tmp_path: Path) -> None:
+    """One of ten is allowed by 0.1, two are not; none by 0."""
+    bad = [BadItem(i, i, 0, i, "cup", "s.h5", "Torn.") for i in range(2)]
+    some = Quarantine(tmp_path / "a.jsonl", num_items=10, max_fraction=0.1)
+    some.add(bad[:1])
+    with pytest.raises(ValueError, match="2 of 10"):
+        some.add(bad[1:])
+    with pytest.raises(ValueError, match="1 of 10"):
+        Quarantine(tmp_path / "b.jsonl", num_items=10, max_fraction=0.0).add(bad[:1])

@@ -1,0 +1,66 @@
+"""How a batch draws random numbers that depend on each item alone: not on its neighbours, the device or the process.
+
+Every number is a hash of (key of the item, stream, position): splitmix64 (Steele, Lea, Flood 2014), whose integer
+arithmetic gives the same bits on every device.
+"""
+
+import math
+import zlib
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed number; products wrap around
+_MIX1, _MIX2 = -4658895280553007687, -7723592293110705685  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_BITS = 24  # of a float32 below 1
+
+
+class KeyedRandom:
+    """Random tensors for the items of a batch.
+
+    Args:
+        key: one number per item, see :func:`draw_keys`.
+    """
+
+    def __init__(self, key: Int[Tensor, "b"]) -> None:
+        self.key = key
+
+    def stream(self, name: str) -> "KeyedRandom":
+        """Return numbers that have nothing to do with those of other names."""
+        return KeyedRandom(_mix(self.key + zlib.crc32(name.encode()) * _GOLDEN % 2**62))
+
+    def uniform(self, *shape: int) -> Float[Tensor, "b *s"]:
+        """Return numbers from 0 to below 1, ``shape`` for each item."""
+        return (self._bits(math.prod(shape)) & (2**_BITS - 1)).float().mul_(2.0**-_BITS).view(-1, *shape)
+
+    def between(self, low: float, high: float, *shape: int) -> Float[Tensor, "b *s"]:
+        """Return uniform numbers between two bounds."""
+        return low + (high - low) * self.uniform(*shape)
+
+    def normal(self, *shape: int) -> Float[Tensor, "b *s"]:
+        """Return standard normal numbers (Box and Muller 1958)."""
+        count = math.prod(shape)
+        bits = self._bits(-(-count // 2))
+        first = ((bits & (2**_BITS - 1)) + 1).float().mul_(2.0**-_BITS)
+        angle = ((bits >> 32) & (2**_BITS - 1)).float().mul_(2.0 * math.pi * 2.0**-_BITS)
+        radius = first.log_().mul_(-2.0).sqrt_()
+        both = torch.cat((radius * angle.cos(), radius * angle.sin()), dim=-1)
+        return both[:, :count].reshape(-1, *shape)
+
+    def _bits(self, count: int) -> Int[Tensor, "b c"]:
+        counter = torch.arange(1, count + 1, device=self.key.device) * _GOLDEN
+        return _mix(self.key[:, None] + counter)
+
+
+def draw_keys(seed: int, epoch: Int[Tensor, "b"], item: Int[Tensor, "b"]) -> Int[Tensor, "b"]:
+    """Return the keys of items in a pass: unrelated for neighbouring seeds, passes and items."""
+    start = torch.full_like(item, seed % 2**62)
+    return _mix(_mix(_mix(start * _GOLDEN) + epoch * _GOLDEN) + item * _GOLDEN)
+
+
+def _mix(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
+    # The shift of signed numbers drags the sign along; the mask takes it off again.
+    x = (x ^ ((x >> 30) & (2**34 - 1))) * _MIX1
+    x = (x ^ ((x >> 27) & (2**37 - 1))) * _MIX2
+    return x ^ ((x >> 31) & (2**33 - 1))
