@@ -1,0 +1,53 @@
+"""Batches to augment, and the chains that do."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from records_under_test import SETTINGS, leap, scene_record
+from torch import Tensor
+
+from datasets.augmentation import Augmentation
+from datasets.items import collate, draw, gather, see
+from hands import GraspPose
+from utils.batch import GraspBatch
+from utils.config import CONFIG_DIR
+from utils.keyed_random import draw_keys
+
+AUGMENT = CONFIG_DIR / "data" / "augment"
+ALL: dict[str, dict[str, Any]] = {
+    **OmegaConf.to_container(OmegaConf.load(AUGMENT / "sensor.yaml")),  # type: ignore[dict-item]
+    "tilt": {"probability": 1.0, "max_deg": 10.0},
+    "colour": {"probability": 1.0, "exposure": 0.3, "balance": 0.1},
+}
+SURE = {name: {**settings, "probability": 1.0} for name, settings in ALL.items()}
+
+
+def batch(size: int = 4, epoch: int = 0, records: int = 4) -> GraspBatch:
+    settings = replace(SETTINGS, colours=True, num_points=200, num_grasps=5)
+    scenes = [scene_record(i % records) for i in range(size)]
+    index = torch.arange(size)
+    return collate(
+        [see(r.views[0], 0, settings, np.random.default_rng(0)) for r in scenes],
+        [draw(gather(r.judged[0], settings), settings, None, np.random.default_rng(i)) for i, r in enumerate(scenes)],
+        draw_key=draw_keys(0, torch.full_like(index, epoch), index),
+        item_index=tuple(index.tolist()),
+    )  # fmt: skip
+
+
+def chain(*names: str, mode: str = "tabletop", **changes: Any) -> Augmentation:
+    transforms = {name: {**SURE[name], **changes} for name in names}
+    return Augmentation(transforms, mode=mode, colours=True, hand=leap())
+
+
+def hand_to_cloud(values: GraspBatch) -> Tensor:
+    """Distance of every point to the surface of the hand, at every grasp."""
+    assert values.hand_pose is not None
+    return torch.stack(
+        [
+            leap().signed_distance(points, GraspPose.from_hand_pose(pose))
+            for points, pose in zip(values.scene_pc, values.hand_pose, strict=True)
+        ]
+    )
