@@ -152,7 +152,10 @@ class Denoiser(nn.Module):
         alpha_t: Float[Tensor, "b"],
         anchored: Anchored,
     ) -> Float[Tensor, "b g d"]:
-        """Return the network's prediction (of the model's prediction type) for noised normalised states."""
+        """Return the network's prediction (of the model's prediction type) for noised normalised states.
+
+        The first three are what the path shows a network: the state, its noise level, the share of x0 in it.
+        """
         geometry, hint = anchored.context.geometry, torch.zeros_like(x_t[..., :1])
         if self.hand_geometry is not None and self.contacts is not None:
             # The hand that x_t stands for; meaningless in pure noise, so both views fade in with the signal.

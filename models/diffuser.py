@@ -1,5 +1,5 @@
-"""The Lightning shell around the denoiser: it draws noise, logs, optimises and samples; the science is in
-``denoiser.py``.
+"""The Lightning shell around the denoiser: it draws noise, logs and optimises; the science is in ``denoiser.py``,
+sampling in ``sampling.py``.
 """
 
 from collections.abc import Callable, Iterable
@@ -7,35 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hands import GraspPose, load_hand
 from models.decoder.base import DecoderConfig
-from models.denoiser import Anchored, Denoiser, Representation, SceneContext
+from models.denoiser import Anchored, Denoiser, Representation
 from models.diffusion.path import Path, Prediction
-from models.diffusion.samplers import SamplerConfig
+from models.diffusion.samplers import Sampler, Samples
+from models.diffusion.weighting import LossWeighting
 from models.encoder.base import SceneEncoder
-from models.losses import anchor_loss, clipped_v_weight, group_losses, score_loss
+from models.losses import anchor_loss, group_losses, score_loss
 from models.migrate import CHECKPOINT_VERSION
 from models.optim import build_param_groups
+from models.sampling import GraspSampling, cloud_of
 from models.scorer import GraspScorer
-from models.tokens import Cloud, SceneTokens
+from models.tokens import SceneTokens
 from utils.batch import GraspBatch
-
-
-@dataclass(frozen=True)
-class GeneratedGrasps:
-    """Grasps of a batch of scenes, in the frame of each cloud."""
-
-    hand_pose: Float[Tensor, "b k p"]  # [translation, joints, quaternion wxyz]
-    pred_pose: Float[Tensor, "b k d"]  # [translation, joints, rot6d]
-    pregrasp_qpos: Float[Tensor, "b k j"]
-    squeeze_qpos: Float[Tensor, "b k j"]
-    score: Float[Tensor, "b k"]  # log-odds of success
-    nfe: int
 
 
 @dataclass(frozen=True)
@@ -48,7 +37,7 @@ class Draws:
     split: Int[Tensor, "b"]  # where the grasps of an item are parted into two sets
 
 
-class GraspDiffuser(pl.LightningModule):
+class GraspDiffuser(GraspSampling):
     """Learns to generate grasp triples for the target object of a scene.
 
     Args:
@@ -56,6 +45,7 @@ class GraspDiffuser(pl.LightningModule):
         encoder: scene encoder.
         path: noise process.
         prediction: what the network outputs.
+        weighting: how much each noise level counts.
         sampler: default sampler.
         representation: frame of the pose vector, see :class:`~models.denoiser.Denoiser`.
         reference_depth: distance of the pose's reference point in front of the palm (m).
@@ -69,7 +59,6 @@ class GraspDiffuser(pl.LightningModule):
         num_grasps: successful grasps per scene in a training batch; what follows them are failures for the
             scorer.
         loss_weights: by pose group, and ``anchor`` and ``score``.
-        max_loss_weight: bound of the weight of low noise levels.
         seed: of all noise, together with the step and the item.
         optimizer: partial of an optimiser over parameter groups; None for inference.
         scheduler: partial of a learning-rate schedule over an optimiser; None for inference.
@@ -82,7 +71,8 @@ class GraspDiffuser(pl.LightningModule):
         encoder: SceneEncoder,
         path: Path,
         prediction: Prediction,
-        sampler: SamplerConfig,
+        weighting: LossWeighting,
+        sampler: Sampler,
         representation: Representation,
         reference_depth: float,
         decoder: DecoderConfig,
@@ -94,13 +84,13 @@ class GraspDiffuser(pl.LightningModule):
         squeeze_gain: float,
         num_grasps: int,
         loss_weights: dict[str, float],
-        max_loss_weight: float,
         seed: int,
         optimizer: Callable[..., Any] | None,
         scheduler: Callable[..., Any] | None,
     ) -> None:
         super().__init__()
         path.check(prediction)
+        weighting.check(path)
         self.hand = load_hand(hand)
         self.denoiser = Denoiser(
             hand=self.hand,
@@ -120,7 +110,7 @@ class GraspDiffuser(pl.LightningModule):
         self.anchor_temperature = anchor_temperature
         self.pregrasp_opening, self.squeeze_gain = pregrasp_opening, squeeze_gain
         self.num_grasps, self.seed = num_grasps, seed
-        self.loss_weights, self.max_loss_weight = loss_weights, max_loss_weight
+        self.loss_weights, self.weighting = loss_weights, weighting
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
         self.config: dict[
             str, Any
@@ -152,16 +142,33 @@ class GraspDiffuser(pl.LightningModule):
         parted = (torch.arange(g, device=index.device) >= draws.split[:, None]).long()
         anchored = self.denoiser.anchor(scene, index[:, :g], parted.masked_fill(~positive, -1))
         x0 = states[:, :g]
-        x_t = self.path.noised(x0, draws.eps, draws.t)
-        output = self.denoiser.denoise(x_t, draws.t, self.path.alpha(draws.t), anchored)
-        x0_hat = self.path.to_x0(self.prediction, output.float(), x_t, draws.t)
-        weight = clipped_v_weight(self.path, draws.t, self.max_loss_weight)
-        terms = group_losses(x0_hat, x0, weight, positive, self.denoiser.codec.layout)
+        terms = self.state_losses(x0, draws, anchored, positive)
         terms["anchor"] = anchor_loss(scene.anchor_logits, index[:, :g], positive)
         point = self.denoiser.codec.reference_point(pose)
         logits = self.scorer(states, pose, point, scene.tokens, index)
         terms["score"] = score_loss(logits, success, valid)
         return terms
+
+    def state_losses(
+        self,
+        x0: Float[Tensor, "b g d"],
+        draws: Draws,
+        anchored: Anchored,
+        valid: Bool[Tensor, "b g"],
+    ) -> dict[str, Tensor]:
+        """Return the denoising loss of clean normalised states, by pose group."""
+        eps = self.path.coupled(x0, draws.eps, anchored.index, valid)
+        x_t = self.path.noised(x0, eps, draws.t)
+        x0_hat = self.predicted_x0(x_t, draws.t, anchored)
+        weight = self.weighting(self.path, draws.t)
+        return group_losses(x0_hat, x0, weight, valid, self.denoiser.codec.layout)
+
+    def predicted_x0(
+        self, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"], anchored: Anchored
+    ) -> Float[Tensor, "b g d"]:
+        """Return the clean states that the network expects behind noised ones."""
+        output = self.denoiser.denoise(*self.path.network_input(x_t, t), anchored)
+        return self.path.to_x0(self.prediction, output.float(), x_t, t)
 
     def assign_anchors(
         self, tokens: SceneTokens, pose: GraspPose, gumbel: Float[Tensor, "b a s"]
@@ -192,7 +199,7 @@ class GraspDiffuser(pl.LightningModule):
             split.append(torch.randint(1, g + 1, (), generator=generator))
         gumbel = -torch.log(-torch.log(torch.stack(uniform).clamp(1e-9, 1 - 1e-7)))
         return Draws(
-            t=torch.stack(t).to(self.device),
+            t=self.path.training_time(torch.stack(t)).to(self.device),
             eps=torch.stack(eps).to(self.device),
             gumbel=gumbel.to(self.device),
             split=torch.stack(split).to(self.device),
@@ -231,7 +238,9 @@ class GraspDiffuser(pl.LightningModule):
                 rows = self.denoiser.states(pose, batch.squeeze_qpos, scene.tokens, index)
                 states.append(rows.flatten(0, 1))
                 valid.append((batch.grasp_valid & batch.grasp_success & near).flatten())
-        self.denoiser.normalizer.fit(torch.cat(states), torch.cat(valid), frame=frame, data_hash=data_hash)
+        measured, kept = torch.cat(states), torch.cat(valid)
+        self.denoiser.normalizer.fit(measured, kept, frame=frame, data_hash=data_hash)
+        self.path.fit(self.denoiser.normalizer.normalize(measured[kept]))
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser over decay and no-decay groups, and its schedule in steps."""
@@ -249,61 +258,22 @@ class GraspDiffuser(pl.LightningModule):
 
     # Sampling
 
-    @torch.no_grad()
-    def forward_infer(
+    def sample_states(
         self,
-        batch: GraspBatch,
-        k: int,
+        anchored: Anchored,
+        noise: Float[Tensor, "b k d"],
+        sampler: Sampler,
+        generator: torch.Generator,
         *,
-        sampler: SamplerConfig | None = None,
-        seed: int = 0,
-    ) -> GeneratedGrasps:
-        """Generate ``k`` grasps per scene; ground truth is neither needed nor read."""
-        sampler = sampler or self.sampler
-        generator = torch.Generator(self.device).manual_seed(seed)
-        scene = self.denoiser.encode(cloud_of(batch))
-        index = self.sample_anchors(scene, k, generator)
-        anchored = self.denoiser.anchor(scene, index, torch.zeros_like(index))
-        noise = torch.randn(
-            batch.size, k, self.denoiser.codec.layout.dim, generator=generator, device=self.device
-        )
+        trajectory: bool,
+    ) -> Samples:
+        """Turn unit noise into clean normalised states by a sampler.
+
+        Raises:
+            ValueError: a sampler for another kind of path or model.
+        """
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            output = self.denoiser.denoise(x_t, t, self.path.alpha(t), anchored)
-            return self.path.to_x0(self.prediction, output.float(), x_t, t)
+            return self.predicted_x0(x_t, t, anchored)
 
-        samples = sampler(denoise, self.path, noise, generator)
-        return self._finish(samples.x0, anchored, samples.nfe)
-
-    def sample_anchors(self, scene: SceneContext, k: int, generator: torch.Generator) -> Int[Tensor, "b k"]:
-        """Draw the target tokens that carry the grasps, from their learned probability."""
-        probability = torch.softmax(scene.anchor_logits / self.anchor_temperature, dim=-1)
-        return torch.multinomial(probability, k, replacement=True, generator=generator)
-
-    def _finish(self, states: Float[Tensor, "b k d"], anchored: Anchored, nfe: int) -> GeneratedGrasps:
-        """Turn clean states into grasp triples with scores."""
-        pose, squeeze = self.denoiser.grasps(states, anchored)
-        point = self.denoiser.codec.reference_point(pose)
-        score = self.scorer(states, pose, point, anchored.scene.tokens, anchored.index)
-        low, high = self.denoiser.codec.joint_limits.unbind(-1)
-        opened = pose.qpos - self.pregrasp_opening * self.hand.flexion_sign.to(pose.qpos)
-        squeezed = pose.qpos + self.squeeze_gain * (squeeze - pose.qpos)
-        return GeneratedGrasps(
-            hand_pose=pose.to_hand_pose(),
-            pred_pose=pose.pack(),
-            pregrasp_qpos=opened.clamp(low, high),
-            squeeze_qpos=squeezed.clamp(low, high),
-            score=score,
-            nfe=nfe,
-        )
-
-
-def cloud_of(batch: GraspBatch) -> Cloud:
-    """Return what the encoder reads of a batch."""
-    return Cloud(
-        points=batch.scene_pc,
-        valid=batch.point_valid,
-        target=batch.object_mask & batch.point_valid,
-        viewpoint=batch.viewpoint,
-        up=batch.up,
-    )
+        return sampler(denoise, self.path, noise, generator, trajectory=trajectory)

@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float
 from omegaconf import OmegaConf
 
 from models.diffuser import GraspDiffuser
+from models.diffusion.samplers import Sampler
 from models.migrate import migrated
 from utils.batch import GraspBatch
 from utils.cloud import arrange_cloud
-from utils.config import build
+from utils.config import build, load_group
 from utils.point_choice import PointChoice
 
 
@@ -26,6 +27,7 @@ class SampledGrasps:
     squeeze_qpos: Float[np.ndarray, "g j"]
     score: Float[np.ndarray, "g"]  # log-odds of success
     nfe: int
+    trajectory: Float[np.ndarray, "n g p"] | None = None  # hand poses after every step, if asked for
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class GraspModel:
         sampler: str | None = None,
         steps: int | None = None,
         temperature: float | None = None,
+        trajectory: bool = False,
     ) -> SampledGrasps:
         """Generate grasps for the masked object of a cloud in any metric frame.
 
@@ -64,8 +67,9 @@ class GraspModel:
             up: direction against gravity in the frame of the cloud.
             seed: of the noise, and of points chosen at random.
             sampler: name, instead of the model's own.
-            steps: function evaluations, instead of the model's own.
+            steps: of the sampler, instead of its own.
             temperature: scale of the initial noise, instead of the model's own.
+            trajectory: whether to return the poses after every step of the sampler, too.
 
         Raises:
             ValueError: the cloud is empty, not finite, too large to be in metres or has too few points on the object.
@@ -97,21 +101,38 @@ class GraspModel:
             up=torch.from_numpy(direction / np.linalg.norm(direction))[None],
             T_world_frame=torch.eye(4)[None],
         ).to(self.module.device)
-        changed: dict[str, Any] = {"name": sampler, "steps": steps, "temperature": temperature}
-        changes = {k: v for k, v in changed.items() if v is not None}
+        chosen_sampler = self.chosen_sampler(sampler, steps=steps, temperature=temperature)
         made = self.module.forward_infer(
-            batch, num_grasps, sampler=replace(self.module.sampler, **changes), seed=seed
+            batch, num_grasps, sampler=chosen_sampler, seed=seed, trajectory=trajectory
         )
         order = made.score[0].argsort(descending=True)
         hand_pose = made.hand_pose[0, order].cpu().numpy()
         hand_pose[:, :3] += centre
+        visited = None
+        if made.trajectory is not None:
+            visited = made.trajectory[:, 0, order].cpu().numpy()
+            visited[..., :3] += centre
         return SampledGrasps(
             hand_pose=hand_pose,
             pregrasp_qpos=made.pregrasp_qpos[0, order].cpu().numpy(),
             squeeze_qpos=made.squeeze_qpos[0, order].cpu().numpy(),
             score=made.score[0, order].cpu().numpy(),
             nfe=made.nfe,
+            trajectory=visited,
         )
+
+    def chosen_sampler(
+        self, name: str | None, *, steps: int | None = None, temperature: float | None = None
+    ) -> Sampler:
+        """Return the model's own sampler or the named one of ``config/model/sampler``, with these settings changed.
+
+        Raises:
+            ValueError: no such sampler, or settings that it cannot have.
+        """
+        own = self.module.sampler
+        chosen: Sampler = own if name in (None, own.name) else build(load_group("model/sampler", name))
+        changed: dict[str, Any] = {"steps": steps, "temperature": temperature}
+        return replace(chosen, **{k: v for k, v in changed.items() if v is not None})
 
     def _checked(
         self, points: Float[np.ndarray, "n 3"], mask: Bool[np.ndarray, "n"]

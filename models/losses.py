@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from models.diffusion.path import Path
 from models.representation import StateLayout
 
 
@@ -28,13 +27,6 @@ def group_losses(
     """Return the weighted squared error of the clean sample, by pose group."""
     error = weight[:, None, None] * (x0_hat - x0).square()
     return {name: masked_mean(part.mean(-1), valid) for name, part in layout.split(error).items()}
-
-
-def clipped_v_weight(path: Path, t: Float[Tensor, "b"], maximum: float) -> Float[Tensor, "b"]:
-    """Weight that turns the error of x0 into that of v, ``1 / sigma^2 = SNR + 1``, bounded (Hang et al.
-    2023, min-SNR).
-    """
-    return (1.0 / path.sigma(t).square().clamp(min=1.0 / maximum)).clamp(max=maximum)
 
 
 def anchor_loss(logits: Float[Tensor, "b s"], index: Tensor, valid: Bool[Tensor, "b g"]) -> Float[Tensor, ""]:

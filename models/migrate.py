@@ -46,11 +46,28 @@ def _points_are_chosen(checkpoint: Checkpoint) -> None:
     }
 
 
+def _weighting_and_sampler_are_groups(checkpoint: Checkpoint) -> None:
+    """3: how noise levels are weighted is an object of its own, and so is every sampler."""
+    model = checkpoint["model_config"]["model"]
+    weighting = {"kind": "edm", "maximum": model.pop("max_loss_weight")}
+    model["weighting"] = {"_target_": "models.diffusion.weighting.LossWeighting", **weighting}
+    sampler = model["sampler"]
+    if sampler.pop("name") == "ddim":
+        sampler["_target_"] = "models.diffusion.ancestral.DDIM"
+    else:
+        sampler["_target_"] = "models.diffusion.ancestral.DDPM"
+        del sampler["eta"]
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
     return copy(node)
 
 
-STEPS: tuple[Callable[[Checkpoint], None], ...] = (_decoder_is_a_group, _points_are_chosen)
+STEPS: tuple[Callable[[Checkpoint], None], ...] = (
+    _decoder_is_a_group,
+    _points_are_chosen,
+    _weighting_and_sampler_are_groups,
+)
 CHECKPOINT_VERSION = len(STEPS)

@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
         "--viewpoint", type=float, nargs=3, default=(0.0, 0.0, 0.0), help="camera centre (cloud)"
     )
     parser.add_argument("--up", type=float, nargs=3, default=(0.0, -1.0, 0.0), help="against gravity (cloud)")
-    parser.add_argument("--sampler", choices=("ddim", "ddpm"), default="ddim")
+    parser.add_argument("--sampler", default="ddim", help="a file of config/model/sampler")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--temperature", default="tuned", help="a number, or `tuned`: by test_lightning.py")
     parser.add_argument("--protocol", default="dgb-fc", help="physics test, where a mesh is known")

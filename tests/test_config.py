@@ -19,18 +19,8 @@ from utils.validate import validate
 ROOT = CONFIG_DIR.parent
 OURS = ("utils.", "hands.", "simulation.", "datasets.", "models.", "evaluation.")
 GROUPS = [
-    *(
-        "model",
-        "model/encoder",
-        "model/decoder",
-        "model/process",
-        "model/sampler",
-        "data",
-        "hand",
-        "optimizer",
-        "scheduler",
-    ),
-    *("hardware", "trainer", "callbacks", "logger", "paths"),
+    *("model", "model/encoder", "model/decoder", "model/process", "model/sampler", "model/weighting"),
+    *("data", "hand", "optimizer", "scheduler", "hardware", "trainer", "callbacks", "logger", "paths"),
 ]
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
 RECIPES = [(g, p.stem) for g in ("experiment", "debug") for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
@@ -132,7 +122,10 @@ def test_all_broken_rules_are_reported_at_once(compose) -> None:
     ("override", "sentence"),
     [
         ("trainer.max_steps=abc", "trainer.max_steps: Input should be a valid integer"),
-        ("model.prediction=velocity", "model.prediction: Input should be 'x0', 'eps' or 'v'; got 'velocity'"),
+        (
+            "model.prediction=velocity",
+            "model.prediction: Input should be 'x0', 'eps', 'v' or 'u'; got 'velocity'",
+        ),
         ("model.anchor_reach=far", "model.anchor_reach: Input should be a valid number"),
         ("model.encoder.num_tokens=many", "model.encoder.num_tokens: Input should be a valid integer"),
         ("+model.encoder.colour=red", "model.encoder.colour: unexpected keyword argument"),

@@ -1,8 +1,12 @@
-"""How noise becomes grasps: free functions over (denoise, path), the same for every network."""
+"""How noise becomes grasps: what every sampler shares, over nothing but (denoise, path).
 
-from collections.abc import Callable
+A sampler is a frozen set of settings with one method, ``solve``, which yields the state after each of its steps.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -12,141 +16,121 @@ from models.diffusion.path import Path
 from utils.names import unknown_name
 
 Denoise = Callable[[Float[Tensor, "b g d"], Float[Tensor, "b"]], Float[Tensor, "b g d"]]  # (x_t, t) -> x0
-Spacing = Literal["trailing", "linspace"]
+Spacing = Literal["leading", "trailing", "linspace"]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What a sampler returns: clean samples and the number of function evaluations they cost."""
+    """What a sampler returns: clean samples, the function evaluations they cost, and all states if asked for."""
 
     x0: Float[Tensor, "b g d"]
     nfe: int
+    trajectory: Float[Tensor, "n b g d"] | None = None  # from noise to x0
 
 
-def time_grid(steps: int, spacing: Spacing, device: torch.device) -> Float[Tensor, "n"]:
-    """Return the ``steps + 1`` times from 1 (noise) to 0 (data).
+class Evaluate:
+    """Asks the denoiser at one time for all samples, bounds the answer and counts the questions."""
 
-    ``trailing`` always evaluates at t = 1 and never at t = 0 (Lin et al. 2024, table 2), ``linspace`` stops at 1/100
-    before data: the two differ in where the last evaluation stands.
-    """
-    if steps < 1:
-        raise ValueError(f"sampler.steps must be at least 1, got {steps}.")
-    if spacing == "trailing":
-        return torch.linspace(1.0, 0.0, steps + 1, device=device)
-    if spacing == "linspace":
-        return torch.cat([torch.linspace(1.0, 0.01, steps, device=device), torch.zeros(1, device=device)])
-    raise unknown_name("sampler.spacing", spacing, get_args(Spacing))
+    def __init__(self, denoise: Denoise, clip_x0: float | None) -> None:
+        self._denoise, self._clip_x0 = denoise, clip_x0
+        self.count = 0
 
-
-def ddim(
-    denoise: Denoise,
-    path: Path,
-    x_T: Float[Tensor, "b g d"],
-    *,
-    steps: int,
-    spacing: Spacing,
-    eta: float,
-    clip_x0: float | None,
-    generator: torch.Generator | None,
-) -> Samples:
-    """Sample by DDIM (Song et al. 2021, eq. 12); ``eta`` = 0 is deterministic, 1 is the ancestral DDPM step.
-
-    Args:
-        denoise: maps (x_t, t) to the predicted clean sample.
-        path: the process the network was trained on.
-        x_T: noise to start from; scaling it below 1 trades diversity for precision.
-        steps: function evaluations.
-        spacing: placement of the times.
-        eta: share of the ancestral noise that is added back.
-        clip_x0: bound on the predicted clean sample in normalised units; None for no bound.
-        generator: source of the noise of eta > 0.
-
-    Raises:
-        ValueError: fewer than one step, or ``eta`` outside [0, 1].
-    """
-    if not 0.0 <= eta <= 1.0:
-        raise ValueError(f"sampler.eta must lie in [0, 1], got {eta}.")
-    times = time_grid(steps, spacing, x_T.device)
-    alphas, sigmas = path.alpha(times), path.sigma(times)
-    x = x_T
-    for i in range(steps):
-        x0 = denoise(x, times[i].expand(len(x)))
-        if clip_x0 is not None:
-            x0 = x0.clamp(-clip_x0, clip_x0)
-        eps = (x - alphas[i] * x0) / sigmas[i]
-        # Noise of the posterior q(x_s | x_t, x0): Ho et al. 2020, eq. 7, for any pair of times s < t.
-        step_variance = sigmas[i] ** 2 - (alphas[i] / alphas[i + 1]) ** 2 * sigmas[i + 1] ** 2
-        added = eta * (step_variance.clamp(min=0.0) * sigmas[i + 1] ** 2 / sigmas[i] ** 2).sqrt()
-        x = alphas[i + 1] * x0 + (sigmas[i + 1] ** 2 - added**2).clamp(min=0.0).sqrt() * eps
-        if eta > 0.0:
-            noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-            x = x + added * noise
-    return Samples(x0=x, nfe=steps)
-
-
-def ddpm(
-    denoise: Denoise,
-    path: Path,
-    x_T: Float[Tensor, "b g d"],
-    *,
-    steps: int,
-    spacing: Spacing,
-    clip_x0: float | None,
-    generator: torch.Generator | None,
-) -> Samples:
-    """Sample by ancestral steps (Ho et al. 2020, algorithm 2) on any grid of times: DDIM with ``eta`` = 1."""
-    return ddim(
-        denoise, path, x_T, steps=steps, spacing=spacing, eta=1.0, clip_x0=clip_x0, generator=generator
-    )
+    def __call__(self, x: Float[Tensor, "b g d"], t: Float[Tensor, ""]) -> Float[Tensor, "b g d"]:
+        """Return the expected clean samples."""
+        self.count += 1
+        x0 = self._denoise(x, t.expand(len(x)))
+        return x0 if self._clip_x0 is None else x0.clamp(-self._clip_x0, self._clip_x0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplerConfig:
-    """A sampler with its settings, as ``config/model/sampler`` names it.
+class Sampler(ABC):
+    """A way from noise to data.
 
-    ``temperature`` scales the initial noise; ``clip_x0`` bounds the predicted clean sample in normalised units.
+    Attributes:
+        steps: parts the way is divided into.
+        temperature: scale of the initial noise; below 1 trades diversity for precision.
+        clip_x0: bound on the predicted clean sample in normalised units; None for no bound.
     """
 
-    name: Literal["ddpm", "ddim"]
+    name: ClassVar[str]  # of its file in config/model/sampler
     steps: int
-    spacing: Spacing
-    eta: float
     temperature: float
     clip_x0: float | None
 
+    for_distilled: ClassVar[bool] = False  # whether it asks for the end of a trajectory, not for the mean
+
     def __post_init__(self) -> None:
-        """Refuse settings that no sampler can run."""
-        if self.name not in ("ddpm", "ddim"):
-            raise unknown_name("sampler", self.name, ("ddpm", "ddim"))
+        """Refuse settings that cannot be run."""
         if self.steps < 1:
             raise ValueError(f"sampler.steps must be at least 1, got {self.steps}.")
-        if not 0.0 <= self.eta <= 1.0:
-            raise ValueError(f"sampler.eta must lie in [0, 1], got {self.eta}.")
         if not self.temperature >= 0.0:
             raise ValueError(f"sampler.temperature must not be negative, got {self.temperature}.")
+        if self.clip_x0 is not None and not self.clip_x0 > 0.0:
+            raise ValueError(f"sampler.clip_x0 must be positive or null, got {self.clip_x0}.")
+
+    def check(self, path: Path) -> None:  # noqa: B027  (most samplers run on every path)
+        """Refuse a path this sampler cannot follow.
+
+        Raises:
+            ValueError: with the sampler, the path, the reason and what to use instead.
+        """
+
+    @abstractmethod
+    def solve(
+        self, ask: Evaluate, path: Path, x: Float[Tensor, "b g d"], generator: torch.Generator | None
+    ) -> Iterator[Float[Tensor, "b g d"]]:
+        """Yield the state after each step from t = 1 on; the last is the clean sample."""
 
     def __call__(
-        self, denoise: Denoise, path: Path, noise: Float[Tensor, "b g d"], generator: torch.Generator | None
+        self,
+        denoise: Denoise,
+        path: Path,
+        noise: Float[Tensor, "b g d"],
+        generator: torch.Generator | None,
+        *,
+        trajectory: bool = False,
     ) -> Samples:
-        """Run the sampler from unit noise."""
-        x_T = self.temperature * noise
-        if self.name == "ddpm":
-            return ddpm(
-                denoise,
-                path,
-                x_T,
-                steps=self.steps,
-                spacing=self.spacing,
-                clip_x0=self.clip_x0,
-                generator=generator,
-            )
-        return ddim(
-            denoise,
-            path,
-            x_T,
-            steps=self.steps,
-            spacing=self.spacing,
-            eta=self.eta,
-            clip_x0=self.clip_x0,
-            generator=generator,
-        )
+        """Run the sampler.
+
+        Args:
+            denoise: maps (x_t, t) to the expected clean sample.
+            path: the process the network was trained on.
+            noise: unit noise to start from.
+            generator: source of all further noise.
+            trajectory: whether to return the state after every step.
+
+        Raises:
+            ValueError: the path is one that this sampler cannot follow.
+        """
+        self.check(path)
+        ask = Evaluate(denoise, self.clip_x0)
+        states = [self.temperature * path.prior_scale * noise]
+        for x in self.solve(ask, path, states[0], generator):
+            states = [*states, x] if trajectory else [x]
+        visited = torch.stack(states) if trajectory else None
+        return Samples(x0=states[-1], nfe=ask.count, trajectory=visited)
+
+
+def time_grid(path: Path, steps: int, spacing: Spacing, like: Tensor) -> Float[Tensor, "n"]:
+    """Return the ``steps + 1`` times from noise to 0 (data); the spacings of diffusers in continuous time.
+
+    ``trailing`` evaluates at t = 1 and then at equal distances to 0 (Lin et al. 2024, table 2). ``linspace`` also
+    begins at 1, but its last evaluation is at the path's ``t_min``. ``leading`` ends there too and begins one step
+    below 1, so it starts from noise that was never seen: it is here for comparison.
+
+    Raises:
+        ValueError: fewer than one step, more steps than a discrete path has, or an unknown spacing.
+    """
+    if steps < 1:
+        raise ValueError(f"sampler.steps must be at least 1, got {steps}.")
+    end = torch.zeros(1, dtype=like.dtype)
+    if spacing == "trailing":
+        times = torch.linspace(1.0, 0.0, steps + 1, dtype=like.dtype)
+    elif spacing == "linspace":
+        times = torch.cat([torch.linspace(1.0, path.t_min, steps, dtype=like.dtype), end])
+    elif spacing == "leading":
+        offsets = torch.arange(steps - 1, -1, -1, dtype=like.dtype) / steps
+        times = torch.cat([offsets * (1.0 - path.t_min) + path.t_min, end])
+    else:
+        raise unknown_name("sampler.spacing", spacing, get_args(Spacing))
+    return path.on_grid(times.to(like))

@@ -6,8 +6,9 @@ from hands import load_hand
 from models.decoder.base import DecoderConfig
 from models.decoder.dit import DiTConfig
 from models.diffuser import GraspDiffuser
+from models.diffusion.ancestral import DDIM
 from models.diffusion.path import CosinePath
-from models.diffusion.samplers import SamplerConfig
+from models.diffusion.weighting import LossWeighting
 from models.encoder.pointnet2 import PointNet2
 from utils.batch import GraspBatch
 
@@ -36,9 +37,7 @@ def small_model(**changes) -> GraspDiffuser:
         ),
         "path": CosinePath(),
         "prediction": "x0",
-        "sampler": SamplerConfig(
-            name="ddim", steps=4, spacing="trailing", eta=0.0, temperature=1.0, clip_x0=4.0
-        ),
+        "sampler": DDIM(steps=4, spacing="trailing", eta=0.0, temperature=1.0, clip_x0=4.0),
         "representation": "anchored",
         "reference_depth": 0.02,
         "decoder": small_decoder(),
@@ -64,7 +63,7 @@ def small_model(**changes) -> GraspDiffuser:
             "anchor": 0.1,
             "score": 0.3,
         },
-        "max_loss_weight": 10.0,
+        "weighting": LossWeighting(kind="edm", maximum=10.0),
         "seed": 0,
         "optimizer": None,
         "scheduler": None,

@@ -11,7 +11,7 @@ from models_under_test import scene_batch, small_model
 from torch.testing import assert_close
 
 from hands import GraspPose
-from models.diffuser import cloud_of
+from models.sampling import cloud_of
 from utils.rotation import matrix_from_quat_wxyz
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -112,6 +112,7 @@ def test_a_checkpoint_carries_all_that_sampling_needs(tmp_path):
         "decoder": "decoder/dit",
         "path": "process/cosine",
         "sampler": "sampler/ddim",
+        "weighting": "weighting/bounded_v",
     }
     for name, file in parts.items():
         model_config[name] = OmegaConf.load(CONFIG_DIR / "model" / f"{file}.yaml")

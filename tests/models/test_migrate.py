@@ -2,16 +2,37 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
 
 from models import load_grasp_model
+from models.diffusion.ancestral import DDPM
+from models.diffusion.weighting import LossWeighting
 from models.migrate import CHECKPOINT_VERSION, migrated
-from utils.config import CONFIG_DIR
+from utils.config import CONFIG_DIR, build
 from utils.point_choice import PointChoice
 
 SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
-OLDEST_DECODER = {"dim": 16, "depth": 1, "heads": 2, "set_attention": False}
+SHIPPED_POSITIONS = [
+    [-0.035305, -0.067464, 0.073682],
+    [0.103644, -0.006213, 0.066230],
+    [0.113982, -0.017739, 0.091594],
+]
+OLDEST = {
+    "decoder": {"dim": 16, "depth": 1, "heads": 2, "set_attention": False},
+    "max_loss_weight": 10.0,
+    "sampler": {
+        "_target_": "models.diffusion.samplers.SamplerConfig",
+        "name": "ddpm",
+        "steps": 100,
+        "spacing": "trailing",
+        "eta": 1.0,
+        "temperature": 1.0,
+        "clip_x0": 4.0,
+    },
+}
 
 
 def test_shipped_checkpoint_loads():
@@ -21,7 +42,7 @@ def test_shipped_checkpoint_loads():
 
 
 def test_decoder_arguments_of_the_oldest_become_a_group():
-    old = {"model_config": {"model": {"decoder": dict(OLDEST_DECODER)}, "cloud": {}}}
+    old = {"model_config": {"model": copy.deepcopy(OLDEST), "cloud": {}}}
     before = copy.deepcopy(old)
     new = migrated(old)
     assert old == before, "the checkpoint that was read is left alone"
@@ -31,10 +52,36 @@ def test_decoder_arguments_of_the_oldest_become_a_group():
 
 
 def test_clouds_of_the_oldest_are_made_of_farthest_points():
-    old = {"model_config": {"model": {"decoder": dict(OLDEST_DECODER)}, "cloud": {"num_points": 7}}}
+    old = {"model_config": {"model": copy.deepcopy(OLDEST), "cloud": {"num_points": 7}}}
     cloud = migrated(old)["model_config"]["cloud"]
     assert cloud["num_points"] == 7
     assert PointChoice(**cloud["points"]).sampler == "farthest"
+
+
+def test_weighting_and_sampler_of_the_oldest_become_groups():
+    old = {"model_config": {"model": copy.deepcopy(OLDEST), "cloud": {}}}
+    model = migrated(old)["model_config"]["model"]
+    assert build(model["weighting"]) == LossWeighting(kind="edm", maximum=10.0)
+    assert build(model["sampler"]) == DDPM(steps=100, spacing="trailing", temperature=1.0, clip_x0=4.0)
+    assert "max_loss_weight" not in model
+
+
+def test_shipped_checkpoint_gives_the_grasps_it_gave_when_it_was_shipped():
+    """Hand positions recorded at the commit that shipped it; sampled as a user does."""
+    rng = np.random.default_rng(3)
+    angle, height = rng.uniform(-1.2, 1.2, 600), rng.uniform(0.0, 0.1, 600)
+    points = np.stack([0.04 * np.cos(angle), 0.04 * np.sin(angle), height], axis=1)
+    made = load_grasp_model(SHIPPED).sample(
+        points.astype(np.float32),
+        6,
+        object_mask=np.arange(600) % 3 > 0,
+        viewpoint=(0.5, 0.0, 0.5),
+        up=(0.0, 0.0, 1.0),
+        seed=0,
+        steps=10,
+        temperature=0.2,
+    )
+    assert_allclose(made.hand_pose[:3, :3], SHIPPED_POSITIONS, atol=1e-4)
 
 
 def test_checkpoint_of_today_is_left_as_it_is():

@@ -1,0 +1,130 @@
+"""From an encoded scene to grasp triples with scores: what sampling is for every generative model."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hands import Hand
+from models.denoiser import Anchored, Denoiser, SceneContext
+from models.diffusion.samplers import Sampler, Samples
+from models.scorer import GraspScorer
+from models.tokens import Cloud
+from utils.batch import GraspBatch
+
+
+@dataclass(frozen=True)
+class GeneratedGrasps:
+    """Grasps of a batch of scenes, in the frame of each cloud."""
+
+    hand_pose: Float[Tensor, "b k p"]  # [translation, joints, quaternion wxyz]
+    pred_pose: Float[Tensor, "b k d"]  # [translation, joints, rot6d]
+    pregrasp_qpos: Float[Tensor, "b k j"]
+    squeeze_qpos: Float[Tensor, "b k j"]
+    score: Float[Tensor, "b k"]  # log-odds of success
+    nfe: int
+    trajectory: Float[Tensor, "n b k p"] | None  # hand poses after every step, if asked for
+
+
+class GraspSampling(pl.LightningModule):
+    """The half of a model that samples: a subclass builds the parts and says how states come from noise.
+
+    Attributes:
+        anchor_temperature: flattens (> 1) or sharpens (< 1) the choice of anchors.
+        pregrasp_opening: how far the flexion joints open from grasp to pre-grasp (rad).
+        squeeze_gain: factor on the predicted squeeze.
+    """
+
+    hand: Hand
+    denoiser: Denoiser
+    scorer: GraspScorer
+    sampler: Sampler
+    anchor_temperature: float
+    pregrasp_opening: float
+    squeeze_gain: float
+
+    @torch.no_grad()
+    def forward_infer(
+        self,
+        batch: GraspBatch,
+        k: int,
+        *,
+        sampler: Sampler | None = None,
+        seed: int = 0,
+        trajectory: bool = False,
+    ) -> GeneratedGrasps:
+        """Generate ``k`` grasps per scene; ground truth is neither needed nor read.
+
+        Args:
+            batch: scenes.
+            k: grasps of each.
+            sampler: instead of the model's own.
+            seed: of anchors and noise.
+            trajectory: whether to return the poses after every step of the sampler.
+
+        Raises:
+            ValueError: a sampler that this model cannot be sampled with.
+        """
+        sampler = sampler or self.sampler
+        generator = torch.Generator(self.device).manual_seed(seed)
+        scene = self.denoiser.encode(cloud_of(batch))
+        index = self.sample_anchors(scene, k, generator)
+        anchored = self.denoiser.anchor(scene, index, torch.zeros_like(index))
+        noise = torch.randn(
+            batch.size, k, self.denoiser.codec.layout.dim, generator=generator, device=self.device
+        )
+        samples = self.sample_states(anchored, noise, sampler, generator, trajectory=trajectory)
+        return self._finish(samples, anchored)
+
+    @abstractmethod
+    def sample_states(
+        self,
+        anchored: Anchored,
+        noise: Float[Tensor, "b k d"],
+        sampler: Sampler,
+        generator: torch.Generator,
+        *,
+        trajectory: bool,
+    ) -> Samples:
+        """Turn unit noise into clean normalised states of grasps on their anchors."""
+
+    def sample_anchors(self, scene: SceneContext, k: int, generator: torch.Generator) -> Int[Tensor, "b k"]:
+        """Draw the target tokens that carry the grasps, from their learned probability."""
+        probability = torch.softmax(scene.anchor_logits / self.anchor_temperature, dim=-1)
+        return torch.multinomial(probability, k, replacement=True, generator=generator)
+
+    def _finish(self, samples: Samples, anchored: Anchored) -> GeneratedGrasps:
+        """Turn clean states into grasp triples with scores."""
+        states, trajectory = samples.x0, None
+        pose, squeeze = self.denoiser.grasps(states, anchored)
+        if samples.trajectory is not None:
+            visited = [self.denoiser.grasps(x, anchored)[0] for x in samples.trajectory]
+            trajectory = torch.stack([pose.to_hand_pose() for pose in visited])
+        point = self.denoiser.codec.reference_point(pose)
+        score = self.scorer(states, pose, point, anchored.scene.tokens, anchored.index)
+        low, high = self.denoiser.codec.joint_limits.unbind(-1)
+        opened = pose.qpos - self.pregrasp_opening * self.hand.flexion_sign.to(pose.qpos)
+        squeezed = pose.qpos + self.squeeze_gain * (squeeze - pose.qpos)
+        return GeneratedGrasps(
+            hand_pose=pose.to_hand_pose(),
+            pred_pose=pose.pack(),
+            pregrasp_qpos=opened.clamp(low, high),
+            squeeze_qpos=squeezed.clamp(low, high),
+            score=score,
+            nfe=samples.nfe,
+            trajectory=trajectory,
+        )
+
+
+def cloud_of(batch: GraspBatch) -> Cloud:
+    """Return what the encoder reads of a batch."""
+    return Cloud(
+        points=batch.scene_pc,
+        valid=batch.point_valid,
+        target=batch.object_mask & batch.point_valid,
+        viewpoint=batch.viewpoint,
+        up=batch.up,
+    )
