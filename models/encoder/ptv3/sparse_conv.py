@@ -1,0 +1,160 @@
+"""How a convolution runs on occupied voxels only (Graham et al. 2018, submanifold): neighbours by sorted keys, then one
+matrix product per tap of the kernel over the pairs of neighbours it joins.
+
+    out[p] = bias + sum over taps t of W[:, t] @ in[p + t - k // 2]
+
+Weights are laid out (out, x, y, z, in), as spconv 2.2 and later write them.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from models.encoder.ptv3.rows import sum_bags
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Neighbours under a cubic kernel: pair i adds what ``source[i]`` holds to ``target[i]``.
+
+    Pairs are sorted by tap; ``splits`` counts them per tap, ``(x * k + y) * k + z`` in flat order.
+    """
+
+    source: Int[Tensor, "p"]
+    target: Int[Tensor, "p"]
+    splits: tuple[int, ...]
+    by_target: Int[Tensor, "p"]  # pairs sorted by their target
+    starts: Int[Tensor, "n"]  # where each target's pairs begin in it
+
+    def sum(self, values: Float[Tensor, "p c"]) -> Float[Tensor, "n c"]:
+        """Add up one value per pair at the pairs' targets."""
+        return sum_bags(values, self.by_target, self.starts)
+
+    def convolve(self, x: Float[Tensor, "n c"], weight: Float[Tensor, "t c d"]) -> Float[Tensor, "n d"]:
+        """Return the convolution without bias; not differentiable, see :func:`convolve`."""
+        gathered = torch.nn.functional.embedding(self.source, x)
+        products = x.new_empty(len(gathered), weight.shape[2])
+        begin = 0
+        for tap, count in enumerate(self.splits):
+            if count:
+                rows = slice(begin, begin + count)
+                torch.mm(gathered[rows], weight[tap], out=products[rows])
+                begin += count
+        return self.sum(products)
+
+    def correlate(self, x: Float[Tensor, "n c"], y: Float[Tensor, "n d"]) -> Float[Tensor, "t c d"]:
+        """Return, for each tap, the sum over its pairs of the outer product of ``x[source]`` and ``y[target]``."""
+        left = torch.nn.functional.embedding(self.source, x)
+        right = torch.nn.functional.embedding(self.target, y)
+        out = x.new_zeros(len(self.splits), x.shape[1], y.shape[1])
+        begin = 0
+        for tap, count in enumerate(self.splits):
+            if count:
+                rows = slice(begin, begin + count)
+                torch.mm(left[rows].T, right[rows], out=out[tap])
+                begin += count
+        return out
+
+
+@torch.no_grad()
+def find_pairs(grid: Int[Tensor, "n 3"], batch: Int[Tensor, "n"], kernel: int) -> Pairs:
+    """Find the neighbours of every voxel within a cubic kernel of odd size; voxels of other clouds are none.
+
+    A column of the kernel along z is a run of consecutive keys, so one binary search serves the whole column, and
+    only half of the columns are searched: the other half are the same pairs the other way round.
+    """
+    n, r, device = len(grid), kernel // 2, grid.device
+    side = int(grid.max()) + 1 + 2 * r  # margins keep columns of neighbouring lines and clouds apart
+    x, y, z = grid.unbind(1)
+    keys, points = (((batch * side + x) * side + y) * side + z + r).sort()
+    columns = [(dx, dy) for dx in range(-r, r + 1) for dy in range(-r, r + 1) if (dx, dy) >= (0, 0)]
+    shifts = torch.tensor([(dx * side + dy) * side - r for dx, dy in columns], device=device)
+    lowest = keys + shifts[:, None]
+    first = torch.searchsorted(keys, lowest)
+    # slots[column, dz, point] is the neighbour's place in the sorted order, or -1; one slot more takes the misses.
+    slots = torch.full((len(columns), kernel + 1, n), -1, dtype=torch.int32, device=device)
+    for step in range(kernel):
+        found = first + step
+        dz = keys[found.clamp(max=n - 1)] - lowest
+        dz = torch.where((dz < kernel) & (dz >= 0) & (found < n), dz, kernel)
+        slots.scatter_(1, dz[:, None], found[:, None].to(torch.int32))
+    half = slots[:, :kernel].reshape(-1, n)[r + 1 :]  # taps after the centre
+    tap, place = (half >= 0).nonzero(as_tuple=True)
+    target, source = points[place], points[half[tap, place].long()]
+    centre = kernel**3 // 2
+    table = torch.full((kernel**3, n), -1, dtype=torch.int32, device=device)
+    table[centre] = torch.arange(n, device=device)
+    table[centre + 1 + tap, target] = source.to(torch.int32)
+    table[centre - 1 - tap, source] = target.to(torch.int32)
+    present = table >= 0
+    number = (present.flatten().cumsum(0, dtype=torch.int32) - 1).view_as(table)
+    counts = present.sum(0, dtype=torch.int32)
+    return Pairs(
+        source=table[present],
+        target=present.nonzero(as_tuple=True)[1].to(torch.int32),
+        splits=tuple(present.sum(1).tolist()),
+        by_target=number.T[present.T],
+        starts=counts.cumsum(0, dtype=torch.int32) - counts,
+    )
+
+
+class _Convolve(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.pairs = pairs
+        return pairs.convolve(x, weight)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        to_x = to_weight = None
+        if ctx.needs_input_grad[0]:
+            # Neighbourhood is mutual: tap t leads from p to q where tap T - 1 - t leads from q to p.
+            to_x = ctx.pairs.convolve(gradient, weight.flip(0).transpose(1, 2))
+        if ctx.needs_input_grad[1]:
+            to_weight = ctx.pairs.correlate(x, gradient)
+        return to_x, to_weight, None
+
+
+def convolve(
+    x: Float[Tensor, "n c"], weight: Float[Tensor, "d k k k c"], pairs: Pairs
+) -> Float[Tensor, "n d"]:
+    """Convolve features of voxels with a cubic kernel; differentiable once in both."""
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight = x.to(dtype), weight.to(dtype)
+    return _Convolve.apply(x.contiguous(), weight.flatten(1, 3).permute(1, 2, 0), pairs)
+
+
+class SupportsPairs(Protocol):
+    """Whatever knows the neighbours of its voxels."""
+
+    def pairs(self, kernel: int) -> Pairs:
+        """Return the neighbours under a cubic kernel."""
+
+
+class SubMConv3d(nn.Module):
+    """Submanifold convolution by gathering and matrix products.
+
+    Initialised as spconv does: uniform within 1 / sqrt(fan in).
+    """
+
+    def __init__(self, dim_in: int, dim_out: int, kernel: int, bias: bool) -> None:
+        super().__init__()
+        bound = 1.0 / math.sqrt(dim_in * kernel**3)
+        self.weight = nn.Parameter(
+            torch.empty(dim_out, kernel, kernel, kernel, dim_in).uniform_(-bound, bound)
+        )
+        self.bias = nn.Parameter(torch.empty(dim_out).uniform_(-bound, bound)) if bias else None
+
+    def forward(self, x: Float[Tensor, "n c"], level: SupportsPairs) -> Float[Tensor, "n d"]:
+        """Convolve over the level's neighbours."""
+        out = convolve(x, self.weight, level.pairs(self.weight.shape[1]))
+        return out if self.bias is None else out + self.bias
