@@ -60,9 +60,7 @@ class PatchAttention(nn.Module):
         attend = self._dense if self.backend == "sdpa" else self._packed
         return self.proj(attend(self.qkv(x), level, curve, size))
 
-    def _dense(
-        self, qkv: Float[Tensor, "n 3*c"], level: Level, curve: int, size: int
-    ) -> Float[Tensor, "n c"]:
+    def _dense(self, qkv: Float[Tensor, "n e"], level: Level, curve: int, size: int) -> Float[Tensor, "n c"]:
         points, back = level.patch_rows(size, curve, packed=False)
         groups = level.patches(size).groups
         sizes = [group.num_patches * group.width for group in groups]
@@ -80,9 +78,7 @@ class PatchAttention(nn.Module):
             outputs.append(out.transpose(1, 2).reshape(len(rows), -1))
         return back(torch.cat(outputs))
 
-    def _packed(
-        self, qkv: Float[Tensor, "n 3*c"], level: Level, curve: int, size: int
-    ) -> Float[Tensor, "n c"]:
+    def _packed(self, qkv: Float[Tensor, "n e"], level: Level, curve: int, size: int) -> Float[Tensor, "n c"]:
         from torch.nn.attention.varlen import varlen_attn
 
         if not qkv.is_cuda:

@@ -21,9 +21,9 @@ from models.encoder.ptv3.network import Architecture, Encoded, PointTransformerV
 from models.encoder.ptv3.rows import Rows
 from models.encoder.ptv3.voxels import Voxels, voxelise
 from models.encoder.ptv3.weights import load_weights
-from models.frames import local_frames, smallest_eigenvector, take
+from models.frames import local_frames, smallest_eigenvector
 from models.tokens import Cloud, SceneTokens
-from utils.points import knn
+from utils.points import gather, knn
 
 Input = Literal["xyz", "target", "normal"]
 _WIDTHS = {"xyz": 3, "target": 1, "normal": 3}
@@ -127,8 +127,8 @@ class PTv3(SceneEncoder):
         points = cloud.points.float().masked_fill(~cloud.valid[..., None], 0.0)
         xyz, valid = points[:, : self.num_tokens], cloud.valid[:, : self.num_tokens]
         index, distance = knn(xyz, points, self.frame_neighbours, cloud.valid)
-        near = take(cloud.valid, index) & (distance <= self.frame_radius)
-        frames = local_frames(take(points, index), near, xyz, cloud.viewpoint.float(), cloud.up.float())
+        near = gather(cloud.valid, index) & (distance <= self.frame_radius)
+        frames = local_frames(gather(points, index), near, xyz, cloud.viewpoint.float(), cloud.up.float())
         return SceneTokens(
             xyz=xyz,
             features=xyz.new_empty(*xyz.shape[:2], 0),
@@ -141,7 +141,7 @@ class PTv3(SceneEncoder):
         """Return what a token is told beside the network's features, all of it as seen from the voxels' frame."""
         frames = voxels.rotation.mT[:, None] @ tokens.frames.double()
         own = (tokens.xyz.double() - voxels.origin[:, None]) @ voxels.rotation
-        offset = own - take(voxels.coord[None], voxels.of_point[None, :, : self.num_tokens]).squeeze(0)
+        offset = own - gather(voxels.coord[None], voxels.of_point[None, :, : self.num_tokens]).squeeze(0)
         offset = (offset[..., None, :] @ frames).squeeze(-2) / self.grid_size
         return torch.cat([frames.flatten(2), offset, tokens.target[..., None]], dim=-1).float()
 
@@ -158,7 +158,10 @@ class PTv3(SceneEncoder):
 
 
 def voxel_normals(level: Level, viewpoint: Float[Tensor, "b 3"]) -> Float[Tensor, "n 3"]:
-    """Fit a plane to the voxels within two of each; return its normal on the viewpoint's side."""
+    """Fit a plane to the voxels within two of each; return its normal on the viewpoint's side.
+
+    Fewer than four voxels are no plane: the direction to the viewpoint stands for its normal.
+    """
     pairs = level.pairs(5)
     offset = level.coord[pairs.source] - level.coord[pairs.target]
     count = pairs.sum(torch.ones_like(offset[:, :1]))
@@ -167,5 +170,6 @@ def voxel_normals(level: Level, viewpoint: Float[Tensor, "b 3"]) -> Float[Tensor
         pairs.sum((offset[:, :, None] * offset[:, None]).flatten(1)).unflatten(1, (3, 3)) / count[..., None]
     )
     normal = smallest_eigenvector(second - mean[:, :, None] * mean[:, None])
-    facing = (normal * (viewpoint[level.batch] - level.coord)).sum(1, keepdim=True)
-    return torch.where(facing < 0, -normal, normal)
+    view = nn.functional.normalize(viewpoint[level.batch] - level.coord, dim=1)
+    normal = torch.where(count < 4, view, normal)
+    return torch.where((normal * view).sum(1, keepdim=True) < 0, -normal, normal)

@@ -3,6 +3,7 @@
 Modules are named as in the official code, so that its state_dict loads.
 """
 
+import math
 from importlib.util import find_spec
 from typing import Literal
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from models.encoder.ptv3.attention import AttentionBackend, PatchAttention, PatchRule
 from models.encoder.ptv3.draws import uniform
 from models.encoder.ptv3.level import Level
-from models.encoder.ptv3.sparse_conv import SubMConv3d
+from models.encoder.ptv3.sparse_conv import convolve
 
 Norm = Literal["batch", "layer"]
 Stem = Literal["conv", "linear"]
@@ -41,6 +42,25 @@ def convolution(backend: ConvolutionBackend, dim_in: int, dim_out: int, kernel: 
     from models.encoder.ptv3.spconv_backend import SpconvSubMConv3d
 
     return SpconvSubMConv3d(dim_in, dim_out, kernel, bias)
+
+
+class SubMConv3d(nn.Module):
+    """Submanifold convolution by our own gather and matrix products.
+
+    Initialised as spconv does: uniform within 1 / sqrt(fan in).
+    """
+
+    def __init__(self, dim_in: int, dim_out: int, kernel: int, bias: bool) -> None:
+        super().__init__()
+        bound = 1.0 / math.sqrt(dim_in * kernel**3)
+        weight = torch.empty(dim_out, kernel, kernel, kernel, dim_in)
+        self.weight = nn.Parameter(weight.uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(dim_out).uniform_(-bound, bound)) if bias else None
+
+    def forward(self, x: Float[Tensor, "n c"], level: Level) -> Float[Tensor, "n d"]:
+        """Convolve over the level's neighbours."""
+        out = convolve(x, self.weight, level.pairs(self.weight.shape[1]))
+        return out if self.bias is None else out + self.bias
 
 
 class LayerScale(nn.Module):

@@ -120,7 +120,8 @@ def serialise(
     if largest >= 1 << limit:
         raise ValueError(
             f"A cloud spans {largest + 1} voxels, but serialisation of depth {limit} holds {1 << limit} per axis. "
-            "Are the coordinates in millimetres? They must be in metres; otherwise raise grid_size or depth (at most 16)."
+            "Are the coordinates in millimetres? They must be in metres; otherwise raise the voxel size or the depth "
+            f"(at most {MAX_DEPTH})."
         )
     if 3 * depth + num_clouds.bit_length() > 63:
         raise ValueError(

@@ -39,9 +39,9 @@ class Rows:
 
     def max(self, values: Float[Tensor, "r c"]) -> Float[Tensor, "n c"]:
         """Return the largest of the rows that read the same source, by channel; every source must have a reader."""
-        out = values.new_empty(self.num_sources, values.shape[1])
-        index = self.index[:, None].expand_as(values)
-        return out.scatter_reduce(0, index, values, "amax", include_self=False)
+        # Not include_self=False: the gradient would still count what lies in the tensor that is reduced into.
+        lowest = values.new_full((self.num_sources, values.shape[1]), -torch.inf)
+        return lowest.scatter_reduce(0, self.index[:, None].expand_as(values), values, "amax")
 
 
 def sum_bags(

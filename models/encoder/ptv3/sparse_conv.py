@@ -6,13 +6,12 @@ matrix product per tap of the kernel over the pairs of neighbours it joins.
 Weights are laid out (out, x, y, z, in), as spconv 2.2 and later write them.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.encoder.ptv3.rows import sum_bags
 
@@ -131,30 +130,3 @@ def convolve(
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(dtype), weight.to(dtype)
     return _Convolve.apply(x.contiguous(), weight.flatten(1, 3).permute(1, 2, 0), pairs)
-
-
-class SupportsPairs(Protocol):
-    """Whatever knows the neighbours of its voxels."""
-
-    def pairs(self, kernel: int) -> Pairs:
-        """Return the neighbours under a cubic kernel."""
-
-
-class SubMConv3d(nn.Module):
-    """Submanifold convolution by gathering and matrix products.
-
-    Initialised as spconv does: uniform within 1 / sqrt(fan in).
-    """
-
-    def __init__(self, dim_in: int, dim_out: int, kernel: int, bias: bool) -> None:
-        super().__init__()
-        bound = 1.0 / math.sqrt(dim_in * kernel**3)
-        self.weight = nn.Parameter(
-            torch.empty(dim_out, kernel, kernel, kernel, dim_in).uniform_(-bound, bound)
-        )
-        self.bias = nn.Parameter(torch.empty(dim_out).uniform_(-bound, bound)) if bias else None
-
-    def forward(self, x: Float[Tensor, "n c"], level: SupportsPairs) -> Float[Tensor, "n d"]:
-        """Convolve over the level's neighbours."""
-        out = convolve(x, self.weight, level.pairs(self.weight.shape[1]))
-        return out if self.bias is None else out + self.bias

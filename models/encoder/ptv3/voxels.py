@@ -56,8 +56,8 @@ def voxelise(cloud: Cloud, size: float, depth: int) -> Voxels:
     if (span := float(largest.max()) + 1) > 1 << depth:
         raise ValueError(
             f"Cloud {int(largest.argmax())} spans {span * size:.4g} m: {span:.0f} voxels of grid_size={size:g} m, but "
-            f"depth={depth} holds {1 << depth} per axis, {(1 << depth) * size:.4g} m. Are the coordinates in millimetres? "
-            "They must be in metres; otherwise crop the cloud, or raise grid_size or depth (at most 16)."
+            f"depth={depth} holds {1 << depth} per axis, {(1 << depth) * size:.4g} m. Are the coordinates in "
+            "millimetres? They must be in metres; otherwise crop the cloud, or raise grid_size or depth (at most 16)."
         )
     batch = torch.arange(len(points), device=points.device)[:, None].expand_as(valid)
     x, y, z = cells[valid].long().unbind(1)

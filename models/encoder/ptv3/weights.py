@@ -64,14 +64,16 @@ def load_weights(network: nn.Module, path: Path) -> WeightsReport:
     wanted = network.state_dict()
     for key, value in wanted.items():
         if key not in state:
-            raise ValueError(f"{path} has no {key}, which the encoder needs {_shape(value)}.{_kind(state)}")
+            raise ValueError(
+                f"{path} has no {key}, which the encoder needs in {_shape(value)}.{_kind(state)}"
+            )
         if state[key].shape != value.shape:
             raise ValueError(
-                f"{path} has {key} {_shape(state[key])}, the encoder needs {_shape(value)}.{_kind(state)}"
+                f"{path} has {key} of {_shape(state[key])}, the encoder needs {_shape(value)}.{_kind(state)}"
             )
     if surplus := [key for key in state if key not in wanted]:
         raise ValueError(
-            f"{path} has {surplus[0]} {_shape(state[surplus[0]])}, which the encoder has not "
+            f"{path} has {surplus[0]} of {_shape(state[surplus[0]])}, which the encoder has not "
             f"({len(surplus)} such).{_kind(state)}"
         )
     network.load_state_dict(state)
@@ -90,7 +92,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _shape(value: Tensor) -> str:
-    return f"of shape {tuple(value.shape)}"
+    return f"shape {tuple(value.shape)}"
 
 
 def _kind(state: Mapping[str, Tensor]) -> str:
