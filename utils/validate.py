@@ -114,7 +114,11 @@ def _grasps_of_the_batch(cfg: DictConfig) -> Iterator[str]:
 def _enough_points(cfg: DictConfig) -> Iterator[str]:
     for key in ("num_fine", "num_tokens"):
         centres = OmegaConf.select(cfg, f"model.encoder.{key}")
-        if isinstance(centres, int) and isinstance(cfg.data.num_points, int) and cfg.data.num_points < centres:
+        if (
+            isinstance(centres, int)
+            and isinstance(cfg.data.num_points, int)
+            and cfg.data.num_points < centres
+        ):
             yield (
                 f"data.num_points={cfg.data.num_points} is fewer than the model.encoder.{key}={centres} centres the "
                 "encoder takes from a cloud. Raise the one or lower the other."
