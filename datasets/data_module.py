@@ -14,7 +14,9 @@ from datasets.grasp_sampling import GraspChoice, GraspDistance
 from datasets.item_dataset import GraspLoader, Index, ItemDataset
 from datasets.items import FRAME, ItemSettings
 from datasets.quarantine import Quarantine
+from datasets.readers import Conversion, convert_once
 from datasets.sampler import EpochBatchSampler
+from datasets.schema import GRASP_COLUMNS
 from datasets.store import GraspStore
 from hands import load_hand
 from utils.batch import GraspBatch
@@ -27,6 +29,8 @@ class GraspDataModule(pl.LightningDataModule):
 
     Args:
         store: path of the store.
+        root: folder of a foreign data set that the store is made of when it is not there yet, or None.
+        conversion: how it is made.
         hand: name of the hand it must belong to.
         batch_size: scenes per process and step.
         num_points: points of a cloud.
@@ -60,6 +64,8 @@ class GraspDataModule(pl.LightningDataModule):
         self,
         *,
         store: str,
+        root: str | None,
+        conversion: Conversion | None,
         hand: str,
         batch_size: int,
         num_points: int,
@@ -90,6 +96,7 @@ class GraspDataModule(pl.LightningDataModule):
         if not 0.0 <= max_bad_fraction <= 1.0:
             raise ValueError(f"data.max_bad_fraction: expected 0 to 1, got {max_bad_fraction}.")
         self.path, self.hand = store, load_hand(hand)
+        self.root, self.conversion = root, conversion
         self.batch_size, self.min_points = batch_size, min_points
         self.num_workers, self.cache_mb, self.seed = num_workers, cache_mb, seed
         self.max_bad_fraction, self.quarantine = max_bad_fraction, Path(quarantine)
@@ -111,8 +118,21 @@ class GraspDataModule(pl.LightningDataModule):
         self._store: GraspStore | None = None
 
     def setup(self, stage: str) -> None:
-        """Open and check the store."""
-        self._store = self._store or GraspStore(self.path, hand=self.hand)
+        """Open and check the store; make it of the foreign data set first, if there is one and no store yet.
+
+        Raises:
+            ValueError: a store without squeezes, or a foreign data set that cannot be converted.
+        """
+        if self._store is None:
+            if self.root is not None and self.conversion is not None:
+                convert_once(self.root, Path(self.path), self.conversion)
+            self._store = GraspStore(self.path, hand=self.hand)
+            absent = [n for n in GRASP_COLUMNS[1:] if getattr(self._store.origin, n) == "absent"]
+            if absent:
+                raise ValueError(
+                    f"data.store: {self.path} was converted from data without {' and '.join(absent)}, which a model "
+                    "learns. Convert it with open_rad and squeeze_rad (config/conversion/common.yaml)."
+                )
 
     @property
     def store(self) -> GraspStore:

@@ -1,6 +1,8 @@
 """How a configuration becomes objects: YAML groups under ``config/``, built with their constructors' types checked."""
 
 import difflib
+import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -113,5 +115,12 @@ def _auto_precision(accelerator: str) -> str:
     return "bf16-mixed" if usable and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 
+def _short_hash(*values: Any) -> str:
+    """Name what values say: equal values, equal hash."""
+    plain = [OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for v in values]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:10]
+
+
+OmegaConf.register_new_resolver("short_hash", _short_hash, replace=True)
 OmegaConf.register_new_resolver("run_id", current_run_id, replace=True)
 OmegaConf.register_new_resolver("auto_precision", _auto_precision, replace=True)

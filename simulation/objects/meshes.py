@@ -4,18 +4,19 @@ An object is one of
 - a folder with ``visual.obj`` and ``collision.obj`` (one convex piece per ``o`` group) or
   ``meshes/convex_piece_*.obj``;
 - a folder with ``mesh/simplified.obj`` and ``urdf/meshes/convex_piece_*.obj`` (DexGraspBench);
+- a folder with ``coacd/decomposed.obj`` and ``coacd/coacd_convex_piece_*.obj`` (DexGraspNet);
 - any other single .obj, .stl or .ply file; its convex pieces are computed once and kept.
 """
 
 import itertools
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import manifold3d
 import numpy as np
 import trimesh
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.spatial import ConvexHull, QhullError
 
 from simulation.objects.decomposition import convex_pieces, default_cache
@@ -31,6 +32,7 @@ _LAYOUTS = (
     ("visual.obj", "collision.obj"),
     ("visual.obj", "meshes/convex_piece_*.obj"),
     ("mesh/simplified.obj", "urdf/meshes/convex_piece_*.obj"),
+    ("coacd/decomposed.obj", "coacd/coacd_convex_piece_*.obj"),
 )
 _MAX_EXTENT_M = 2.0
 _MIN_VOLUME_M3 = 1e-9
@@ -78,7 +80,40 @@ def load_objects(path: str | Path, cache: Path | None = None) -> list[ObjectReco
             raise ValueError(
                 f"Expected one mesh per name, got {one.surface} and {other.surface}. Rename one of them."
             )
-    return [_load(source, default_cache() if cache is None else cache) for source in sources]
+    return [_load(source, 1.0, default_cache() if cache is None else cache)[0] for source in sources]
+
+
+def load_solid(
+    path: Path, *, name: str, family: str, scale: float, cache: Path | None = None
+) -> tuple[ObjectRecord, Float[np.ndarray, "3"]]:
+    """Load one object under another name and size; also say where its centre of mass is in the file's (scaled) frame.
+
+    Args:
+        path: a mesh file, or the folder of one object.
+        name: of the object.
+        family: of the object.
+        scale: metres per unit of the file.
+        cache: where computed convex pieces are kept; by default in the user's cache folder.
+
+    Raises:
+        FileNotFoundError: no mesh there.
+        ValueError: several meshes, or one that :func:`load_objects` refuses.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"Object '{name}' has no mesh: expected it at {path}. Put it there.")
+    sources = _find(path)
+    if len(sources) != 1:
+        raise FileNotFoundError(f"Object '{name}': expected one mesh at {path}, found {len(sources)}.")
+    source = replace(sources[0], name=name, family=family)
+    return _load(source, scale, default_cache() if cache is None else cache)
+
+
+def as_solid(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], *, name: str, family: str
+) -> tuple[ObjectRecord, Float[np.ndarray, "3"]]:
+    """Return an object given by its triangles (m) as :func:`load_solid` does one in a file."""
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    return _solid(_Source(name, family, Path(name), ()), _checked(mesh, Path(name), 1.0), [], default_cache())
 
 
 def _find(root: Path) -> list[_Source]:
@@ -105,9 +140,16 @@ def _find_below(folder: Path, root: Path) -> list[_Source]:
     return found
 
 
-def _load(source: _Source, cache: Path) -> ObjectRecord:
-    surface = _read_surface(source.surface)
-    pieces = [piece for file in source.pieces for piece in _read_pieces(file)]
+def _load(source: _Source, scale: float, cache: Path) -> tuple[ObjectRecord, Float[np.ndarray, "3"]]:
+    surface = _read_surface(source.surface, scale)
+    pieces = [scale * piece for file in source.pieces for piece in _read_pieces(file)]
+    return _solid(source, surface, pieces, cache)
+
+
+def _solid(
+    source: _Source, surface: trimesh.Trimesh, pieces: list[Float[np.ndarray, "_ 3"]], cache: Path
+) -> tuple[ObjectRecord, Float[np.ndarray, "3"]]:
+    """Return the object, and its centre of mass in the frame of the surface."""
     closed = bool(surface.is_watertight and surface.is_winding_consistent)
     if not closed and not pieces:
         raise ValueError(
@@ -131,7 +173,7 @@ def _load(source: _Source, cache: Path) -> ObjectRecord:
     if not pieces:
         pieces = convex_pieces(vertices, faces, source.name, cache)
     _check_fit(source, vertices, np.vstack(pieces))
-    return ObjectRecord(
+    record = ObjectRecord(
         name=source.name,
         family=source.family,
         vertices=vertices - center,
@@ -139,18 +181,22 @@ def _load(source: _Source, cache: Path) -> ObjectRecord:
         pieces=tuple(piece - center for piece in pieces),
         mass=OBJECT_MASS,
     )
+    return record, center
 
 
-def _read_surface(file: Path) -> trimesh.Trimesh:
+def _read_surface(file: Path, scale: float) -> trimesh.Trimesh:
     """Read a mesh with every vertex once, whatever seams of texture or normals it has."""
-    mesh = trimesh.load_mesh(file, process=False)
+    return _checked(trimesh.load_mesh(file, process=False), file, scale)
+
+
+def _checked(mesh: object, file: Path, scale: float) -> trimesh.Trimesh:
     if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
         raise ValueError(f"Expected triangles in {file}, got an empty mesh. Export it again, with faces.")
     if not np.isfinite(mesh.vertices).all():
         raise ValueError(
             f"Expected finite vertices in {file}, got infinite or undefined ones. Export it again."
         )
-    mesh = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    mesh = trimesh.Trimesh(scale * mesh.vertices, mesh.faces, process=False)
     mesh.merge_vertices()
     extent = float(np.ptp(mesh.vertices, axis=0).max())
     if extent > _MAX_EXTENT_M:

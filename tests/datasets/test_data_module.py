@@ -18,6 +18,8 @@ def module(store: Path | str, **changes: Any) -> GraspDataModule:
     settings = {name: getattr(SETTINGS, name) for name in SETTINGS.__dataclass_fields__ if name != "grasps"}
     rest = {
         "store": str(store),
+        "root": None,
+        "conversion": None,
         "hand": "leap_right",
         "batch_size": 4,
         "min_points": 20,

@@ -1,0 +1,148 @@
+"""How a scene that a reader found becomes one of ours: solids, views, grasps in the world, each checked in space."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from datasets.readers.base import Claims, Placed, RawScene, Workshop
+from datasets.readers.geometry import check_grasps, check_view, chosen
+from hands import Hand
+from utils.points import farthest_point_order_numpy
+from utils.records import Grasps, JudgedGrasps, ObjectRecord, Outcome, Scene, SceneRecord, View
+
+_ON_TABLE_M = 0.015  # an object's lowest point may be this far from the table
+_OVERSAMPLING = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembler:
+    """Makes scene records; the same scene always becomes the same record."""
+
+    hand: Hand
+    studio: Workshop
+    split_of_object: dict[str, str]  # empty: objects are not split
+    columns: frozenset[str]  # joints that the source has beside the grasp's
+    max_grasps: int
+    open_rad: float | None
+    squeeze_rad: float | None
+    object_points: int
+    table_points: int
+    table_margin_m: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self._derives() and "flexion_sign" not in dict(self.hand.named_buffers()):
+            raise ValueError(
+                f"conversion.open_rad and squeeze_rad need to know which way the joints of hand '{self.hand.name}' "
+                "close. Add semantics.flexion_sign to its config/hand file, or pass null for both."
+            )
+
+    def assemble(self, raw: RawScene, index: int, split: str, key: str) -> tuple[SceneRecord, int]:
+        """Return the record, and how many grasps were dropped.
+
+        Raises:
+            FileNotFoundError: a mesh is missing.
+            ValueError: the scene makes no sense in space.
+        """
+        rng = np.random.default_rng([self.seed, index])
+        made = [self.studio.solid(p.mesh, name=p.name, family=p.family, scale=p.scale) for p in raw.objects]
+        records = tuple(record for record, _ in made)
+        T_object_com = np.tile(np.eye(4), (len(made), 1, 1))
+        T_object_com[:, :3, 3] = [center for _, center in made]
+        T = np.stack([p.T_world_object for p in raw.objects]) @ T_object_com
+        if raw.table:
+            _check_table(raw.objects, records, T, key)
+        judged, dropped = [], 0
+        for i, placed in enumerate(raw.objects):
+            claims = placed.grasps
+            local = Claims(np.linalg.inv(T_object_com[i]) @ claims.T_object_base, claims.qpos, claims.outcome)
+            check_grasps(self.hand, records[i], local, key)
+            kept = self._kept(placed, split, rng)
+            dropped += len(claims) - len(kept)
+            judged.append(self._judged(chosen(claims, kept), placed.T_world_object))
+        for view in raw.views:
+            check_view(view, raw.objects, records, T)
+        scene = Scene(records, T, raw.table)
+        views = tuple(self._thin(view, T, rng) for view in raw.views) or self.studio.look(scene, rng)
+        return SceneRecord(index, split, self.seed, scene, views, tuple(judged)), dropped
+
+    def _kept(self, placed: Placed, split: str, rng: np.random.Generator) -> np.ndarray:
+        """Return the grasps to keep: none of another split's object, and at most so many, drawn at random."""
+        own = self.split_of_object.get(placed.name.split("@")[0], split)
+        if own != split:
+            return np.zeros(0, dtype=np.int64)
+        return np.sort(rng.permutation(len(placed.grasps))[: self.max_grasps])
+
+    def _judged(self, claims: Claims, T_world_object: Float[np.ndarray, "4 4"]) -> JudgedGrasps:
+        T = T_world_object @ claims.T_object_base
+        quat = Rotation.from_matrix(T[:, :3, :3]).as_quat(scalar_first=True) if len(T) else np.zeros((0, 4))
+        low, high = self.hand.joint_limits.double().numpy().T
+        closing = self.hand.flexion_sign.double().numpy() if self._derives() else np.zeros(len(low))
+
+        def moved(name: str, rad: float | None, sign: float) -> np.ndarray:
+            if name in self.columns:
+                values = getattr(claims, name)
+                if values is None:
+                    raise ValueError(
+                        f"A grasp file lacks {name}, the first one of this source has it. Mend the source."
+                    )
+                return values
+            return (
+                np.full_like(claims.qpos, np.nan)
+                if rad is None
+                else np.clip(claims.qpos + sign * rad * closing, low, high)
+            )
+
+        n = len(claims)
+        grasps = Grasps(
+            hand_pose=np.concatenate([T[:, :3, 3], claims.qpos, quat], axis=1).astype(np.float32),
+            pregrasp_qpos=moved("pregrasp_qpos", self.open_rad, -1.0).astype(np.float32),
+            squeeze_qpos=moved("squeeze_qpos", self.squeeze_rad, 1.0).astype(np.float32),
+        )
+        unknown = np.full(n, np.nan, np.float32)
+        return JudgedGrasps(
+            grasps=grasps,
+            success=claims.outcome == Outcome.CLAIMED,
+            direction_success=np.zeros((n, 6), bool),
+            outcome=claims.outcome.astype(np.uint8),
+            penetration_m=unknown,
+            self_penetration_m=unknown,
+            clearance_m=unknown,
+            robustness=unknown,
+        )
+
+    def _derives(self) -> bool:
+        wanted = {"pregrasp_qpos": self.open_rad, "squeeze_qpos": self.squeeze_rad}
+        return any(rad is not None and name not in self.columns for name, rad in wanted.items())
+
+    def _thin(self, view: View, T: Float[np.ndarray, "k 4 4"], rng: np.random.Generator) -> View:
+        """Keep evenly spread points of each object, and of what lies near one; in blocks, as stores want them."""
+        index = []
+        for i in range(len(T) + 1):
+            block = np.flatnonzero(view.instance == i)
+            if i == 0:
+                away = np.linalg.norm(view.points[block, None, :2] - T[None, :, :2, 3], axis=-1).min(1)
+                block = block[away <= self.table_margin_m]
+            most = self.object_points if i else self.table_points
+            block = block[rng.permutation(len(block))[: most * _OVERSAMPLING]]
+            if len(block):
+                block = block[farthest_point_order_numpy(view.points[block], min(most, len(block)))]
+            index.append(block)
+        rows = np.concatenate(index).astype(np.int64)
+        return View(view.T_world_cam, view.K, view.points[rows], view.rgb[rows], view.instance[rows])
+
+
+def _check_table(
+    placed: tuple[Placed, ...], records: tuple[ObjectRecord, ...], T: Float[np.ndarray, "k 4 4"], key: str
+) -> None:
+    """Refuse objects far below a table, or scenes in which none touches it."""
+    lowest = [float((r.vertices @ t[2, :3] + t[2, 3]).min()) for r, t in zip(records, T, strict=True)]
+    i = int(np.argmin(lowest))
+    if abs(lowest[i]) > _ON_TABLE_M:
+        raise ValueError(
+            f"{key}: the lowest point of object '{placed[i].name}' is at z = {1e3 * lowest[i]:.0f} mm, but a table at "
+            f"z = 0 is expected (within {1e3 * _ON_TABLE_M:.0f} mm). The poses are in another frame; where there is no "
+            "table, pass reader.table=false."
+        )

@@ -1,0 +1,100 @@
+"""What a reader of a foreign format promises: which scenes there are, and each of them in metres, radians, our frames.
+
+Readers state what a file says; solids, pictures where a format has none, and checks are the converter's work.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from hands import Hand
+from utils.records import ObjectRecord, Scene, View
+
+Surface = tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A scene of a source, known before it is read: its key, and the objects it has grasps of."""
+
+    key: str
+    objects: tuple[tuple[str, str], ...]  # name (of the object, whatever its size) and category
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Grasps of one object as its source states them, in the frame of the object's (scaled) mesh."""
+
+    T_object_base: Float[np.ndarray, "g 4 4"]
+    qpos: Float[np.ndarray, "g j"]  # in the hand's joint order
+    outcome: UInt8[np.ndarray, "g"]  # CLAIMED, or why it fails
+    pregrasp_qpos: Float[np.ndarray, "g j"] | None = None
+    squeeze_qpos: Float[np.ndarray, "g j"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.qpos)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An object of a scene; ``mesh`` is a file, the folder of an object, or triangles."""
+
+    name: str  # differs wherever the shape or size does
+    family: str
+    mesh: Path | Surface
+    scale: float  # metres per unit of the mesh
+    T_world_object: Float[np.ndarray, "4 4"]  # of the mesh's frame
+    grasps: Claims
+
+
+@dataclass(frozen=True)
+class RawScene:
+    """A scene as its source has it. World: z up, table top at z = 0 where there is one."""
+
+    objects: tuple[Placed, ...]
+    table: bool
+    views: tuple[View, ...]  # every measured point, in any order; empty where the source has no camera
+
+
+@runtime_checkable
+class Format(Protocol):
+    """A reader; it keeps settings only, so that any process may use it."""
+
+    @property
+    def name(self) -> str:
+        """What the format is called."""
+
+    def index(self, root: Path) -> list[Entry]:
+        """Return the scenes below a folder, sorted by key, without reading much.
+
+        Raises:
+            FileNotFoundError: what the format needs is not there.
+            ValueError: a file contradicts the format.
+        """
+
+    def columns(self, root: Path) -> set[str]:
+        """Return which of pregrasp_qpos and squeeze_qpos the source has."""
+
+    def read(self, root: Path, key: str, hand: Hand) -> RawScene:
+        """Read one scene.
+
+        Raises:
+            FileNotFoundError: a file of the scene is missing.
+            ValueError: a file contradicts the format, or its grasps are of another hand.
+        """
+
+
+@runtime_checkable
+class Workshop(Protocol):
+    """What the converter needs that is no reading: ``simulation.studio.Studio`` is one."""
+
+    def solid(
+        self, mesh: Path | Surface, *, name: str, family: str, scale: float
+    ) -> tuple[ObjectRecord, Float[np.ndarray, "3"]]:
+        """Return an object, and its centre of mass in the frame of its mesh (m)."""
+
+    def look(self, scene: Scene, rng: np.random.Generator) -> tuple[View, ...]:
+        """Return views of a scene that came without."""

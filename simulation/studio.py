@@ -1,0 +1,39 @@
+"""What a foreign data set may lack and simulation can make: solids from its meshes, camera views of its scenes."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from simulation.camera import CameraSettings, render_views
+from simulation.objects import as_solid, load_solid
+from utils.records import ObjectRecord, Scene, View
+
+Surface = tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]
+
+
+class Studio:
+    """Loads the objects of a data set and photographs its scenes.
+
+    Args:
+        camera: how scenes are looked at.
+        views: of each scene.
+    """
+
+    def __init__(self, *, camera: CameraSettings, views: int) -> None:
+        if views < 1:
+            raise ValueError(f"conversion.studio.views: expected at least 1, got {views}.")
+        self.camera, self.views = camera, views
+
+    def solid(
+        self, mesh: Path | Surface, *, name: str, family: str, scale: float
+    ) -> tuple[ObjectRecord, Float[np.ndarray, "3"]]:
+        """Return an object, and its centre of mass in the frame of its mesh (m)."""
+        if isinstance(mesh, Path):
+            return load_solid(mesh, name=name, family=family, scale=scale)
+        vertices, faces = mesh
+        return as_solid(scale * vertices, faces, name=name, family=family)
+
+    def look(self, scene: Scene, rng: np.random.Generator) -> tuple[View, ...]:
+        """Return views of a scene, as a depth camera would see it."""
+        return render_views(scene, self.views, rng, self.camera)
