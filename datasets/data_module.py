@@ -95,6 +95,11 @@ class GraspDataModule(pl.LightningDataModule):
                 raise ValueError(f"data.{key}: expected at least 1, got {value}.")
         if not 0.0 <= max_bad_fraction <= 1.0:
             raise ValueError(f"data.max_bad_fraction: expected 0 to 1, got {max_bad_fraction}.")
+        if conversion is not None and root is None:
+            raise ValueError(
+                f"data.root: a value is required, {conversion.reader.name} is a foreign format. Pass data.root=<the "
+                f"folder of the data set>; config/conversion/{conversion.reader.name}.yaml says what must lie there."
+            )
         self.path, self.hand = store, load_hand(hand)
         self.root, self.conversion = root, conversion
         self.batch_size, self.min_points = batch_size, min_points

@@ -20,10 +20,14 @@ _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _BUFFER_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
 
 
+class _Refused(pickle.UnpicklingError):
+    """A pickle names something that is not on the list."""
+
+
 def _latin1(text: str, encoding: str) -> bytes:
     """Stand in for ``_codecs.encode``, by which old pickles spell bytes."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"an encoding '{encoding}'")
+        raise _Refused(f"an encoding '{encoding}'")
     return text.encode("latin1")
 
 
@@ -45,7 +49,7 @@ class _DataOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.names:
-            raise pickle.UnpicklingError(f"{module}.{name}")
+            raise _Refused(f"{module}.{name}")
         return self.names[(module, name)]
 
 
@@ -63,7 +67,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Read all arrays of an .npz file; pickled ones are refused."""
 
     def load(path: Path) -> dict[str, np.ndarray]:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 
     return _guarded(path, load)
@@ -95,6 +99,8 @@ def _guarded(path: Path, load: Callable[[Path], Any]) -> Any:
     try:
         return load(path)
     except pickle.UnpicklingError as error:
+        if "truncated" in str(error):
+            raise ValueError(f"{path} cannot be read ({error}); is it truncated? Copy it again.") from error
         raise ValueError(
             f"{path} holds a pickle of more than arrays, dictionaries, lists, numbers and strings ({error}). It was "
             "not loaded; export its data as plain arrays."

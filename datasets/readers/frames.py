@@ -36,7 +36,7 @@ def rigid(vector: Float[np.ndarray, "*b p"], where: str) -> Float[np.ndarray, "*
     """
     quat = vector[..., 3:7]
     length = np.linalg.norm(quat, axis=-1)
-    if (np.abs(length - 1.0) > 1e-2).any():
+    if (np.abs(length - 1.0) > 0.05).any():  # rounded ones, as object poses are given, are normalised
         raise ValueError(
             f"{where}: expected [translation, quaternion wxyz], got quaternions of length {length.min():.3g} to "
             f"{length.max():.3g}."

@@ -261,3 +261,19 @@ def test_a_second_setup_keeps_the_store(finished_store: Path) -> None:
     store = data.store
     data.setup("test")
     assert data.store is store
+
+
+def test_foreign_data_needs_its_folder(finished_store: Path) -> None:
+    from scripts.convert_dataset import configured
+
+    with pytest.raises(ValueError, match=r"data\.root: a value is required, bodex is a foreign format"):
+        module(finished_store, conversion=configured("bodex", []))
+
+
+def test_a_store_without_squeezes_is_refused(tmp_path: Path) -> None:
+    from test_store import CLAIMED, claimed
+
+    w = writer(tmp_path / "s.h5", origin=CLAIMED)
+    w.write(claimed(scene_record(0)))
+    with pytest.raises(ValueError, match=r"converted from data without squeeze_qpos, which a model learns"):
+        module(w.finish()).setup("fit")

@@ -24,7 +24,13 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> GraspStore:
         "objects.families=[box,cylinder,mug,dumbbell]",
         "grasps.successes=2",
     ]
-    overrides += ["grasps.max_attempts=8", "grasps.batch=8", "camera.object_points=200", "camera.table_points=300", "path=x"]
+    overrides += [
+        "grasps.max_attempts=8",
+        "grasps.batch=8",
+        "camera.object_points=200",
+        "camera.table_points=300",
+        "path=x",
+    ]
     overrides += ["splits={train: 0.5, val: 0.25, test: 0.25}"]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = hydra.compose("generate", overrides=overrides)
