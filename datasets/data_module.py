@@ -45,7 +45,8 @@ class GraspDataModule(pl.LightningDataModule):
         grasp_chunks: how all successes are dealt to several items; None draws them.
         grasp_shares: of ``hybrid``: farthest, best, random.
         grasp_distance: how different two grasps are.
-        min_robustness: successes whose measured robustness is below are not drawn.
+        min_robustness: grasps that held, but whose measured robustness is below, are not learned.
+        min_clearance_m: grasps that held, but come nearer to table or neighbours, are not learned.
         augment: what is changed of training batches, see :class:`~datasets.augmentation.Augmentation`.
         augment_on: in loading processes or on the device.
         num_workers: loading processes per training process, or ``auto``.
@@ -81,6 +82,7 @@ class GraspDataModule(pl.LightningDataModule):
         grasp_shares: tuple[float, float, float],
         grasp_distance: GraspDistance,
         min_robustness: float,
+        min_clearance_m: float,
         augment: dict[str, dict[str, Any]],
         augment_on: Literal["workers", "device"],
         num_workers: int | Literal["auto"],
@@ -119,6 +121,7 @@ class GraspDataModule(pl.LightningDataModule):
                 strategy=grasp_strategy, chunks=grasp_chunks, shares=grasp_shares, distance=grasp_distance
             ),
             min_robustness=min_robustness,
+            min_clearance_m=min_clearance_m,
         )
         self._store: GraspStore | None = None
 
@@ -169,16 +172,17 @@ class GraspDataModule(pl.LightningDataModule):
         Raises:
             ValueError: there are none.
         """
-        least = self.settings.min_robustness
+        s = self.settings
         items = [
             item
-            for item in self.store.items(split, min_points=self.min_points, require_success=True)
-            if self.store.num_success(item.scene, item.target, least) > 0
+            for item in self.store.items(split, min_points=self.min_points, require_success=False)
+            if self.store.num_learned(item.scene, item.target, s.min_robustness, s.min_clearance_m)
         ]
         if not items:
             raise ValueError(
-                f"data.store: {self.path} has no item of split '{split}' with a successful grasp (of at least "
-                f"data.min_robustness={least:g}, where measured) and data.min_points={self.min_points} points in view. "
+                f"data.store: {self.path} has no item of split '{split}' with a grasp that held (of at least "
+                f"data.min_robustness={s.min_robustness:g} and data.min_clearance_m={s.min_clearance_m:g}, where "
+                f"measured) and data.min_points={self.min_points} points in view. "
                 "Generate more scenes, or lower these."
             )
         return ItemDataset(

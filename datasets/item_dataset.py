@@ -77,7 +77,7 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
             if s.grasps.chunks is None:
                 yield Entry(item, None)
                 continue
-            num = self.store.num_success(item.scene, item.target, s.min_robustness)
+            num = self.store.num_learned(item.scene, item.target, s.min_robustness, s.min_clearance_m)
             for chunk in range(s.grasps.num_chunks(num, s.num_grasps)):
                 # A number of its own, so that no two items share their noise.
                 yield Entry(replace(item, index=item.index + chunk * self.store.num_items), chunk)

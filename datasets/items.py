@@ -35,6 +35,7 @@ class ItemSettings:
     num_failures: int
     grasps: GraspChoice
     min_robustness: float
+    min_clearance_m: float
 
     def __post_init__(self) -> None:
         rules = {
@@ -71,10 +72,10 @@ class GraspPool:
     pregrasp_qpos: Float[np.ndarray, "g j"]
     squeeze_qpos: Float[np.ndarray, "g j"]
     robustness: Float[np.ndarray, "g"]
-    good: Int[
-        np.ndarray, "s"
-    ]  # rows of the successes that are robust enough, in the order in which they are dealt
-    bad: Int[np.ndarray, "f"]  # rows of the failures
+    hold: Float[np.ndarray, "g"]
+    clear: Float[np.ndarray, "g"]
+    good: Int[np.ndarray, "s"]  # rows worth learning, in the order in which they are dealt
+    bad: Int[np.ndarray, "f"]  # the other rows
 
 
 def see(view: View, target: int, settings: ItemSettings, rng: np.random.Generator) -> Sight:
@@ -129,14 +130,13 @@ def gather(judged: JudgedGrasps, settings: ItemSettings) -> GraspPool:
         raise ValueError("Grasps hold values that are not finite numbers.")
     if (np.abs(np.linalg.norm(columns[0][:, -4:], axis=1) - 1.0) > _QUATERNION_TOLERANCE).any():
         raise ValueError("Grasps hold quaternions that are not of unit length.")
-    robustness = np.asarray(judged.robustness, np.float32)
-    robust = ~(robustness < settings.min_robustness)  # unmeasured robustness passes
-    good, bad = np.flatnonzero(judged.success & robust), np.flatnonzero(~judged.success)
+    verdicts = [np.asarray(a, np.float32) for a in (judged.robustness, judged.hold, judged.clear)]
+    learned = judged.worth_learning(settings.min_robustness, settings.min_clearance_m)
     if len(g) == 0:  # an object without a tested grasp: the filling is the identity
         columns = [np.zeros((1, column.shape[1]), np.float32) for column in columns]
         columns[0][:, -4] = 1.0
-        robustness = np.full(1, np.nan, np.float32)
-    return GraspPool(*columns, robustness=robustness, good=good, bad=bad)
+        verdicts = [np.full(1, np.nan, np.float32) for _ in verdicts]
+    return GraspPool(*columns, *verdicts, good=np.flatnonzero(learned), bad=np.flatnonzero(~learned))
 
 
 def draw(
@@ -144,7 +144,7 @@ def draw(
 ) -> dict[str, np.ndarray]:
     """Return the grasps of an item, still in the world frame.
 
-    The first ``num_grasps`` are successes and the rest failures, each filled up behind the mask.
+    The first ``num_grasps`` are worth learning and the rest are not, each filled up behind the mask.
 
     Args:
         pool: of the object.
@@ -172,6 +172,8 @@ def draw(
         "grasp_valid": valid,
         "grasp_success": success,
         "grasp_robustness": pool.robustness[row],
+        "grasp_hold": pool.hold[row],
+        "grasp_clear": pool.clear[row],
     }
 
 

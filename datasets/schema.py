@@ -17,20 +17,13 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
+from utils.records import GRASP_COLUMNS as GRASP_COLUMNS
+from utils.records import VERDICT_COLUMNS as VERDICT_COLUMNS
+
 SCHEMA_VERSION = 2
 STORE_FRAME = "world"
 UNITS = "m rad kg"
 SPLITS = ("train", "val", "test", "test_family")
-GRASP_COLUMNS = ("hand_pose", "pregrasp_qpos", "squeeze_qpos")
-VERDICT_COLUMNS = (
-    "success",
-    "direction_success",
-    "outcome",
-    "penetration_m",
-    "self_penetration_m",
-    "clearance_m",
-    "robustness",
-)
 VIEW_COLUMNS = ("T_world_cam", "K", "points", "rgb", "instance")
 # Attributes that say what was generated, not how it was stored; they enter the content hash.
 CONTENT_ATTRIBUTES = (

@@ -27,7 +27,7 @@ from utils.names import unknown_name
 from utils.records import Grasps, JudgedGrasps, ObjectRecord, Scene, SceneRecord, View
 
 # Read from the file when asked for; everything else is kept in memory.
-_SMALL_GRASP_COLUMNS = ("success", "robustness")
+_SMALL_GRASP_COLUMNS = VERDICT_COLUMNS
 _LARGE = (
     *("objects/vertices", "objects/faces", "objects/piece_vertices"),
     *("views/points", "views/rgb", "views/instance"),
@@ -239,10 +239,16 @@ class GraspStore:
         rows = self._grasp_rows(scene, target)
         return rows.stop - rows.start
 
-    def num_success(self, scene: int, target: int, min_robustness: float = 0.0) -> int:
-        """Return how many grasps of an object of a scene passed, and are robust enough where that was measured."""
-        rows, t = self._grasp_rows(scene, target), self._tables
-        return int((t["grasps/success"][rows] & ~(t["grasps/robustness"][rows] < min_robustness)).sum())
+    def num_learned(self, scene: int, target: int, min_robustness: float, min_clearance_m: float) -> int:
+        """Return how many grasps of an object of a scene are worth learning."""
+        rows, empty = self._grasp_rows(scene, target), np.zeros((0, 0))
+        verdicts = {name: self._tables[f"grasps/{name}"][rows] for name in VERDICT_COLUMNS}
+        judged = JudgedGrasps(Grasps(empty, empty, empty), **verdicts)
+        return int(judged.worth_learning(min_robustness, min_clearance_m).sum())
+
+    def num_success(self, scene: int, target: int) -> int:
+        """Return how many grasps of an object of a scene passed."""
+        return int(self._tables["grasps/success"][self._grasp_rows(scene, target)].sum())
 
     def record(self, row: int) -> SceneRecord:
         """Return all there is of a scene, as it was written."""

@@ -53,14 +53,7 @@ def split_records(store: GraspStore, split: str) -> Iterator[SceneRecord]:
     """Read the scenes of a split, one after the other."""
     for scene in range(store.num_scenes):
         if store.split_of(scene) == split:
-            yield SceneRecord(
-                index=scene,
-                split=split,
-                seed=int(store.attributes["seed"]),
-                scene=store.scene(scene),
-                views=tuple(store.view(row) for row in store.scene_views(scene)),
-                judged=tuple(store.judged(scene, i) for i in range(len(store.scene_objects(scene)))),
-            )
+            yield store.record(scene)
 
 
 def require_match(model: GraspModel, checkpoint: Path, frame: str) -> None:

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hands import GraspPose, Hand
-from models.tokens import SceneTokens
+from models.surface import Surface
 from utils.points import gather
 
 _PER_POINT = (
@@ -14,10 +14,10 @@ _PER_POINT = (
 
 
 class ContactFeatures(nn.Module):
-    """Embeds, for points all over a hand, where the nearest scene token's surface lies.
+    """Embeds, for points all over a hand, where the nearest observed surface lies.
 
-    A token stands for a small patch of plane: the distance along its normal tells millimetres although tokens are a
-    centimetre apart. Kinematics give the network for free what it would have to learn from joint angles.
+    A surface point stands for a small patch of plane: the distance along its normal tells millimetres although points
+    are further apart. Kinematics give the network for free what it would have to learn from joint angles.
 
     Args:
         hand: whose kinematics and points are used.
@@ -35,17 +35,14 @@ class ContactFeatures(nn.Module):
         num_points = len(hand.keypoints(_rest(hand))[0]) + len(hand.finger_names)
         self.mlp = nn.Sequential(nn.Linear(_PER_POINT * num_points, dim), nn.GELU(), nn.Linear(dim, dim))
 
-    def forward(self, pose: GraspPose, tokens: SceneTokens) -> Float[Tensor, "b g d"]:
+    def forward(self, pose: GraspPose, surface: Surface) -> Float[Tensor, "b g d"]:
         """Return one embedding per grasp; the pose is in the frame of the cloud."""
         points = self._points(pose)
-        offset = points[:, :, :, None] - tokens.xyz[:, None, None]  # (b g k s 3)
-        squared = offset.square().sum(-1).masked_fill(~tokens.valid[:, None, None], float("inf"))
-        nearest = squared.argmin(-1)
-        normal = gather(tokens.frames[..., 2], nearest)
-        along = ((points - gather(tokens.xyz, nearest)) * normal).sum(-1, keepdim=True)
-        distance = squared.gather(-1, nearest[..., None]).sqrt()
+        nearest = surface.nearest(points)
+        normal, offset = gather(surface.normal, nearest), points - gather(surface.xyz, nearest)
+        along, distance = (offset * normal).sum(-1, keepdim=True), offset.norm(dim=-1, keepdim=True)
         near = torch.cat([along, distance], dim=-1).div(self.scale).clamp(-3.0, 3.0)
-        target = gather(tokens.target, nearest)[..., None].to(near.dtype)
+        target = gather(surface.target, nearest)[..., None].to(near.dtype)
         seen = torch.einsum("bgki,bgij->bgkj", normal, pose.rotation)
         return self.mlp(torch.cat([near, target, seen], dim=-1).flatten(-2))
 

@@ -12,6 +12,7 @@ from models.contacts import ContactFeatures
 from models.decoder.base import DecoderConfig, GraspContext, KeysValues
 from models.encoder.base import SceneEncoder
 from models.representation import GraspCodec, StateNormalizer
+from models.surface import Surface, observed_surface
 from models.tokens import Cloud, SceneTokens
 from utils.names import unknown_name
 from utils.points import gather
@@ -25,6 +26,7 @@ class SceneContext:
     """An encoded scene: tokens, the decoder's keys and values, and how likely each token carries a grasp."""
 
     tokens: SceneTokens
+    surface: Surface
     keys_values: KeysValues
     anchor_logits: Float[Tensor, "b s"]
 
@@ -73,6 +75,8 @@ class Denoiser(nn.Module):
             generation equivariant to turns about the vertical and to translations; ``plain`` in the cloud's
             own frame.
         reference_depth: distance of the pose's reference point in front of the palm (m).
+        contact_points: points of the cloud that make the surface the links' distances are taken to; None for the
+            encoder's tokens.
         decoder: the decoder, its sizes and what it is shown.
     """
 
@@ -83,12 +87,13 @@ class Denoiser(nn.Module):
         encoder: SceneEncoder,
         representation: Representation,
         reference_depth: float,
+        contact_points: int | None,
         decoder: DecoderConfig,
     ) -> None:
         super().__init__()
         if representation not in get_args(Representation):
             raise unknown_name("model.representation", representation, get_args(Representation))
-        self.representation = representation
+        self.representation, self.contact_points = representation, contact_points
         self.encoder = encoder
         self.codec = GraspCodec(hand, reference_depth=reference_depth)
         self.normalizer = StateNormalizer(self.codec.layout.dim)
@@ -114,9 +119,16 @@ class Denoiser(nn.Module):
         logits = self.anchor_head(tokens.features).squeeze(-1).float()
         return SceneContext(
             tokens=tokens,
+            surface=self.observed_surface(cloud, tokens),
             keys_values=self.decoder.keys_values(tokens.features),
             anchor_logits=logits.masked_fill(~tokens.target, float("-inf")),
         )
+
+    def observed_surface(self, cloud: Cloud, tokens: SceneTokens) -> Surface:
+        """Return the surface that links may touch."""
+        if self.contact_points is None:
+            return Surface(tokens.xyz, tokens.frames[..., 2], tokens.target, tokens.valid)
+        return observed_surface(cloud, self.contact_points, neighbours=12, radius=0.02)
 
     def anchor(
         self, scene: SceneContext, index: Int[Tensor, "b g"], together: Int[Tensor, "b g"]
@@ -164,7 +176,7 @@ class Denoiser(nn.Module):
             geometry = geometry + alpha_t[:, None, None, None] * self.hand_geometry(
                 point, pose.rotation, tokens
             )
-            hint = alpha_t[:, None, None] * self.contacts(pose, tokens)
+            hint = alpha_t[:, None, None] * self.contacts(pose, anchored.scene.surface)
         return self.decoder(x_t, t, geometry, hint, anchored.context)
 
     def states(

@@ -49,6 +49,7 @@ class GraspDiffuser(GraspSampling):
         sampler: default sampler.
         representation: frame of the pose vector, see :class:`~models.denoiser.Denoiser`.
         reference_depth: distance of the pose's reference point in front of the palm (m).
+        contact_points: see :class:`~models.denoiser.Denoiser`.
         decoder: the decoder, see ``config/model/decoder``.
         scorer: keyword arguments of :class:`~models.scorer.GraspScorer`.
         anchor_softness: standard deviation of the choice among anchors near a grasp (m).
@@ -75,6 +76,7 @@ class GraspDiffuser(GraspSampling):
         sampler: Sampler,
         representation: Representation,
         reference_depth: float,
+        contact_points: int | None,
         decoder: DecoderConfig,
         scorer: dict[str, Any],
         anchor_softness: float,
@@ -97,6 +99,7 @@ class GraspDiffuser(GraspSampling):
             encoder=encoder,
             representation=representation,
             reference_depth=reference_depth,
+            contact_points=contact_points,
             decoder=decoder,
         )
         self.scorer = GraspScorer(self.hand, self.denoiser, **scorer)
@@ -126,6 +129,7 @@ class GraspDiffuser(GraspSampling):
             batch.grasp_valid,
             batch.grasp_success,
         )
+        hold, clear = batch.grasp_hold, batch.grasp_clear
         if hand_pose is None or squeeze is None or valid is None or success is None:
             raise ValueError(
                 "Training needs batches with grasps; this one has none. Is it an inference batch?"
@@ -145,8 +149,9 @@ class GraspDiffuser(GraspSampling):
         terms = self.state_losses(x0, draws, anchored, positive)
         terms["anchor"] = anchor_loss(scene.anchor_logits, index[:, :g], positive)
         point = self.denoiser.codec.reference_point(pose)
-        logits = self.scorer(states, pose, point, scene.tokens, index)
-        terms["score"] = score_loss(logits, success, valid)
+        assert hold is not None and clear is not None
+        logits = self.scorer(states, pose, point, scene, index)
+        terms["score"] = score_loss(logits, hold, clear, valid)
         return terms
 
     def state_losses(

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any
 
+import torch
+
 Checkpoint = dict[str, Any]
 
 
@@ -59,6 +61,19 @@ def _weighting_and_sampler_are_groups(checkpoint: Checkpoint) -> None:
         del sampler["eta"]
 
 
+def _scorer_knows_clearance(checkpoint: Checkpoint) -> None:
+    """4: links see points of the cloud instead of tokens; the scorer tells holding and being clear apart.
+
+    A scorer of one output keeps its order of grasps: the new output is sure that every hand is clear.
+    """
+    checkpoint["model_config"]["model"]["contact_points"] = None
+    weights = checkpoint["state_dict"] = dict(checkpoint["state_dict"])
+    name = "scorer.decoder.out"
+    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    weights[f"{name}.weight"] = torch.cat([weight, torch.zeros_like(weight)])
+    weights[f"{name}.bias"] = torch.cat([bias, torch.full_like(bias, 20.0)])
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
@@ -69,5 +84,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _decoder_is_a_group,
     _points_are_chosen,
     _weighting_and_sampler_are_groups,
+    _scorer_knows_clearance,
 )
 CHECKPOINT_VERSION = len(STEPS)

@@ -11,7 +11,7 @@ from torch import Tensor
 from hands import Hand
 from models.denoiser import Anchored, Denoiser, SceneContext
 from models.diffusion.samplers import Sampler, Samples
-from models.scorer import GraspScorer
+from models.scorer import GraspScorer, success_log_odds
 from models.tokens import Cloud
 from utils.batch import GraspBatch
 
@@ -104,7 +104,7 @@ class GraspSampling(pl.LightningModule):
             visited = [self.denoiser.grasps(x, anchored)[0] for x in samples.trajectory]
             trajectory = torch.stack([pose.to_hand_pose() for pose in visited])
         point = self.denoiser.codec.reference_point(pose)
-        score = self.scorer(states, pose, point, anchored.scene.tokens, anchored.index)
+        score = success_log_odds(self.scorer(states, pose, point, anchored.scene, anchored.index))
         low, high = self.denoiser.codec.joint_limits.unbind(-1)
         opened = pose.qpos - self.pregrasp_opening * self.hand.flexion_sign.to(pose.qpos)
         squeezed = pose.qpos + self.squeeze_gain * (squeeze - pose.qpos)

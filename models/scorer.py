@@ -1,5 +1,7 @@
-"""How likely a grasp is to hold: a small network on finished grasps, trained on successes and failures of
-the simulator.
+"""How likely a grasp is to succeed: a small network on finished grasps, trained on verdicts of the simulator.
+
+Success has two parts that fail for different reasons and are learned apart: the grasp holds the object, and the hand
+is clear of table and neighbours.
 """
 
 import torch
@@ -10,13 +12,12 @@ from hands import GraspPose, Hand
 from models.contacts import ContactFeatures
 from models.decoder.base import GraspContext
 from models.decoder.dit import SetDiT
-from models.denoiser import Denoiser, PairGeometry
-from models.tokens import SceneTokens
+from models.denoiser import Denoiser, PairGeometry, SceneContext
 from utils.points import gather
 
 
 class GraspScorer(nn.Module):
-    """Gives each grasp the log-odds of passing its protocol; its gradients stay out of the generator.
+    """Gives each grasp the log-odds of holding and of being clear; its gradients stay out of the generator.
 
     Args:
         hand: the hand whose grasps are scored.
@@ -46,7 +47,7 @@ class GraspScorer(nn.Module):
             dim_state=denoiser.codec.layout.dim,
             dim_scene=denoiser.encoder.dim,
             dim_geometry=dim_geometry,
-            dim_out=1,
+            dim_out=2,
             dim_prompt=None,
             dim=dim,
             depth=depth,
@@ -63,18 +64,19 @@ class GraspScorer(nn.Module):
         states: Float[Tensor, "b g d"],
         pose: GraspPose,
         point: Float[Tensor, "b g 3"],
-        tokens: SceneTokens,
+        scene: SceneContext,
         index: Int[Tensor, "b g"],
-    ) -> Float[Tensor, "b g"]:
-        """Return log-odds of success.
+    ) -> Float[Tensor, "b g 2"]:
+        """Return log-odds of holding and of being clear of the scene.
 
         Args:
             states: normalised states of the grasps.
             pose: the same grasps in the frame of the cloud.
             point: reference point in front of each palm, in the frame of the cloud.
-            tokens: the encoded scene.
+            scene: the encoded scene.
             index: token that each grasp is anchored at.
         """
+        tokens = scene.tokens
         features = tokens.features.detach()
         context = GraspContext(
             keys_values=self.decoder.keys_values(features),
@@ -86,8 +88,10 @@ class GraspScorer(nn.Module):
             prompt_valid=None,
         )
         t = torch.zeros(len(states), device=states.device)
-        return (
-            self.decoder(states, t, context.geometry, self.contacts(pose, tokens), context)
-            .squeeze(-1)
-            .float()
-        )
+        return self.decoder(states, t, context.geometry, self.contacts(pose, scene.surface), context).float()
+
+
+def success_log_odds(parts: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:
+    """Return the log-odds that a grasp both holds and is clear, the two taken as independent."""
+    log_p = nn.functional.logsigmoid(parts).sum(-1).clamp(max=-1e-6)
+    return log_p - torch.log(-torch.expm1(log_p))

@@ -27,10 +27,16 @@ class GraspBatch:
     pregrasp_qpos: Float[Tensor, "b g j"] | None = None
     squeeze_qpos: Float[Tensor, "b g j"] | None = None
     grasp_valid: Bool[Tensor, "b g"] | None = None
-    grasp_success: Bool[Tensor, "b g"] | None = None  # failures are negatives for the scorer
+    grasp_success: Bool[Tensor, "b g"] | None = (
+        None  # held, as robustly and as clear as was asked for: to be learned
+    )
     grasp_robustness: Float[Tensor, "b g"] | None = None  # NaN where not measured
     draw_key: Int[Tensor, "b"] | None = (
         None  # of what augmentation leaves to chance; None: it changes nothing
+    )
+    grasp_hold: Float[Tensor, "b g"] | None = None  # 1 held in physics, 0 not; NaN where it was not tried
+    grasp_clear: Float[Tensor, "b g"] | None = (
+        None  # 1 clear of table and neighbours, 0 not; NaN where not measured
     )
     object_name: tuple[str, ...] = ()
     item_index: tuple[int, ...] = ()

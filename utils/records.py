@@ -4,6 +4,7 @@ Metres, radians, kilograms. World frame: z up, table top at z = 0. ``T_a_b`` map
 Axes: k objects of a scene, n points, g grasps, j hand joints.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -76,6 +77,18 @@ class Grasps:
         return len(self.hand_pose)
 
 
+GRASP_COLUMNS = ("hand_pose", "pregrasp_qpos", "squeeze_qpos")
+VERDICT_COLUMNS = (
+    "success",
+    "direction_success",
+    "outcome",
+    "penetration_m",
+    "self_penetration_m",
+    "clearance_m",
+    "robustness",
+)
+
+
 @dataclass(frozen=True)
 class JudgedGrasps:
     """Grasps of one object of a scene with the verdict of a protocol; failures are kept."""
@@ -90,6 +103,48 @@ class JudgedGrasps:
     self_penetration_m: Float[np.ndarray, "g"]
     clearance_m: Float[np.ndarray, "g"]  # least distance of the hand to table and neighbours, negative inside
     robustness: Float[np.ndarray, "g"]  # share of perturbed repetitions that passed; NaN where not measured
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["JudgedGrasps"]) -> "JudgedGrasps":
+        """Join judged grasps of one object."""
+        grasps = {name: np.concatenate([getattr(p.grasps, name) for p in parts]) for name in GRASP_COLUMNS}
+        verdicts = {name: np.concatenate([getattr(p, name) for p in parts]) for name in VERDICT_COLUMNS}
+        return cls(Grasps(**grasps), **verdicts)
+
+    @classmethod
+    def none(cls, num_joints: int, num_directions: int) -> "JudgedGrasps":
+        """Return no grasps at all, in columns of the right widths."""
+        qpos = np.zeros((0, num_joints))
+        return cls(
+            grasps=Grasps(np.zeros((0, 7 + num_joints)), qpos, qpos),
+            success=np.zeros(0, dtype=bool),
+            direction_success=np.zeros((0, num_directions), dtype=bool),
+            outcome=np.zeros(0, dtype=np.uint8),
+            penetration_m=np.zeros(0),
+            self_penetration_m=np.zeros(0),
+            clearance_m=np.zeros(0),
+            robustness=np.zeros(0),
+        )
+
+    @property
+    def hold(self) -> Float[np.ndarray, "g"]:
+        """1 where the grasp held (or is claimed to), 0 where it did not, NaN where physics was not asked.
+
+        A grasp in collision with the scene is usually not tried; where it was, its directions or its outcome say so.
+        """
+        held = self.success | self.direction_success.all(-1)
+        untried = ~held & np.isin(self.outcome, (Outcome.SCENE_COLLISION, Outcome.NOT_RUN))
+        return np.where(untried, np.nan, held.astype(float))
+
+    @property
+    def clear(self) -> Float[np.ndarray, "g"]:
+        """1 where the hand touches neither table nor neighbours, 0 where it does, NaN where that was not measured."""
+        return np.where(np.isnan(self.clearance_m), np.nan, (self.clearance_m >= 0.0).astype(float))
+
+    def worth_learning(self, min_robustness: float, min_clearance_m: float) -> Bool[np.ndarray, "g"]:
+        """Return which grasps held, robustly and far enough from table and neighbours where that was measured."""
+        fragile, close = self.robustness < min_robustness, self.clearance_m < min_clearance_m
+        return (self.hold == 1.0) & ~fragile & ~close
 
 
 @dataclass(frozen=True)

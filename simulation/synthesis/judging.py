@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Int
 from scipy.spatial.transform import Rotation
 
 from simulation.collision import clearance
@@ -11,7 +11,7 @@ from simulation.protocols import GraspSimulator, Protocol
 from simulation.protocols.evaluate import stages
 from simulation.protocols.motion import pose_from_matrix
 from simulation.synthesis.base import Candidates, Target
-from utils.records import Grasps, JudgedGrasps, Outcome
+from utils.records import VERDICT_COLUMNS, Grasps, JudgedGrasps, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class Judge:
         again = self.judge(displaced(repeated, self.target, settings, rng))
         robustness = judged.robustness.copy()
         robustness[chosen] = again.success.reshape(-1, settings.trials).mean(axis=1)
-        return concatenate([replace(judged, robustness=robustness), again])
+        return JudgedGrasps.concatenate([replace(judged, robustness=robustness), again])
 
 
 def displaced(
@@ -122,30 +122,5 @@ def take(grasps: Grasps, chosen: Bool[np.ndarray, "g"] | Int[np.ndarray, "m"]) -
 def select(judged: JudgedGrasps, chosen: Int[np.ndarray, "m"]) -> JudgedGrasps:
     """Return some of the judged grasps."""
     return JudgedGrasps(
-        take(judged.grasps, chosen), **{name: getattr(judged, name)[chosen] for name in _COLUMNS}
+        take(judged.grasps, chosen), **{name: getattr(judged, name)[chosen] for name in VERDICT_COLUMNS}
     )
-
-
-def concatenate(parts: list[JudgedGrasps]) -> JudgedGrasps:
-    """Join judged grasps of one object."""
-    grasps = Grasps(
-        *(
-            np.concatenate([getattr(p.grasps, k) for p in parts])
-            for k in ("hand_pose", "pregrasp_qpos", "squeeze_qpos")
-        )
-    )
-    columns: dict[str, Float[np.ndarray, "..."] | UInt8[np.ndarray, "..."]] = {
-        name: np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS
-    }
-    return JudgedGrasps(grasps, **columns)
-
-
-_COLUMNS = (
-    "success",
-    "direction_success",
-    "outcome",
-    "penetration_m",
-    "self_penetration_m",
-    "clearance_m",
-    "robustness",
-)

@@ -7,7 +7,7 @@ import numpy as np
 from hands import Hand
 from simulation.protocols import get_protocol
 from simulation.synthesis.base import Synthesis, prepare
-from simulation.synthesis.judging import Judge, QualitySettings, RobustnessSettings, concatenate, select
+from simulation.synthesis.judging import Judge, QualitySettings, RobustnessSettings, select
 from utils.records import JudgedGrasps, Scene
 
 
@@ -43,8 +43,11 @@ def synthesise(
     rng: np.random.Generator,
 ) -> Synthesised:
     """Make and judge grasps of one object of a scene until enough succeed or the attempts are used up."""
+    protocol = get_protocol(settings.protocol)
+    if settings.max_attempts == 0:
+        return Synthesised(JudgedGrasps.none(hand.num_joints, len(protocol.directions)), 0, 0, 0)
     target = prepare(hand, scene, index)
-    judge = Judge(target, get_protocol(settings.protocol), settings.quality)
+    judge = Judge(target, protocol, settings.quality)
     proposer = method.proposer(target)
     parts: list[JudgedGrasps] = []
     asked = attempts = unfit = successes = 0
@@ -58,7 +61,7 @@ def synthesise(
         judged = judge.judge(fit.grasps)
         successes += int(judged.success.sum())
         parts.append(judge.with_robustness(judged, settings.robustness, rng))
-    judged = _cap_failures(concatenate(parts), settings.max_failures_per_success, rng)
+    judged = _cap_failures(JudgedGrasps.concatenate(parts), settings.max_failures_per_success, rng)
     return Synthesised(judged, attempts, unfit, successes)
 
 

@@ -30,6 +30,7 @@ SETTINGS = ItemSettings(
     num_failures=2,
     grasps=CHOICE,
     min_robustness=0.0,
+    min_clearance_m=0.0,
 )
 CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
 FACES = np.array(

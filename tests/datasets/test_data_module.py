@@ -231,10 +231,10 @@ def test_a_split_with_nothing_to_learn(tmp_path: Path) -> None:
     w = writer(tmp_path / "s.h5")
     w.write(scene_record(0))
     data = module(w.finish(), batch_size=1)
-    with pytest.raises(ValueError, match=r"has no item of split 'val' with a successful grasp"):
+    with pytest.raises(ValueError, match=r"has no item of split 'val' with a grasp that held"):
         data.val_dataloader()
     strict = module(data.path, batch_size=1, min_robustness=1.0)
-    with pytest.raises(ValueError, match=r"data\.min_robustness=1, where measured"):
+    with pytest.raises(ValueError, match=r"data\.min_robustness=1 and data\.min_clearance_m=0, where"):
         strict.train_dataloader()
 
 

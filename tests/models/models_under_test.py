@@ -40,6 +40,7 @@ def small_model(**changes) -> GraspDiffuser:
         "sampler": DDIM(steps=4, spacing="trailing", eta=0.0, temperature=1.0, clip_x0=4.0),
         "representation": "anchored",
         "reference_depth": 0.02,
+        "contact_points": 32,
         "decoder": small_decoder(),
         "scorer": {
             "dim": 32,
@@ -102,6 +103,8 @@ def scene_batch(num_scenes: int = 3, num_points: int = 96, num_grasps: int = 8, 
         squeeze_qpos=qpos + 0.1,
         grasp_valid=yes,
         grasp_success=yes,
+        grasp_hold=yes.float(),
+        grasp_clear=yes.float(),
         object_name=tuple(f"thing-{i}" for i in range(num_scenes)),
         item_index=tuple(range(num_scenes)),
     )

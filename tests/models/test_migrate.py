@@ -33,6 +33,7 @@ OLDEST = {
         "clip_x0": 4.0,
     },
 }
+SCORER = {"scorer.decoder.out.weight": torch.zeros(1, 4), "scorer.decoder.out.bias": torch.zeros(1)}
 
 
 def test_shipped_checkpoint_loads():
@@ -42,10 +43,11 @@ def test_shipped_checkpoint_loads():
 
 
 def test_decoder_arguments_of_the_oldest_become_a_group():
-    old = {"model_config": {"model": copy.deepcopy(OLDEST), "cloud": {}}}
+    old = {"model_config": {"model": copy.deepcopy(OLDEST), "cloud": {}}, "state_dict": dict(SCORER)}
     before = copy.deepcopy(old)
     new = migrated(old)
-    assert old == before, "the checkpoint that was read is left alone"
+    assert old["model_config"] == before["model_config"], "the checkpoint that was read is left alone"
+    assert old["state_dict"]["scorer.decoder.out.bias"].shape == (1,)
     decoder = new["model_config"]["model"]["decoder"]
     assert decoder["_target_"] == "models.decoder.dit.DiTConfig" and decoder["dim"] == 16
     assert new["version"] == CHECKPOINT_VERSION

@@ -1,0 +1,161 @@
+"""A model's own grasps as training data: sampled for the objects of a store, judged in physics, and kept with their
+verdicts, whether they held or not.
+
+A scorer that only knows a generator's grasps is asked about another distribution when it ranks a model's (Murali et al.
+2025, GraspGen, train their discriminator on their generator's samples for this reason), and what held is also a
+grasp the model can be trained on.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hands import Hand
+from models import GraspModel
+from simulation.collision import scene_clearance
+from simulation.protocols import Protocol, Verdicts, evaluate_many
+from utils.records import Grasps, JudgedGrasps, Outcome, SceneRecord
+from utils.seeding import keyed_seed
+
+_SCENES_AT_ONCE = 16  # judged by one pool of processes
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnGraspSettings:
+    """What is sampled.
+
+    Args:
+        per_object: grasps of each object.
+        temperatures: scales of the initial noise; each object gets one of them.
+        squeeze_gains: factors on the predicted squeeze; each object gets one of them.
+        sampler: name.
+        steps: function evaluations.
+        min_points: objects with fewer visible points are not asked for.
+        splits: scenes of other splits stay as they are.
+        seed: of every choice.
+
+    Raises:
+        ValueError: a number that makes no sense.
+    """
+
+    per_object: int
+    temperatures: tuple[float, ...]
+    squeeze_gains: tuple[float, ...]
+    sampler: str
+    steps: int
+    min_points: int
+    splits: tuple[str, ...]
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.per_object < 1 or not self.temperatures or not self.squeeze_gains:
+            raise ValueError(
+                f"per_object={self.per_object}, temperatures={self.temperatures}, squeeze_gains={self.squeeze_gains}: "
+                "expected at least one grasp, one temperature and one gain."
+            )
+
+
+def with_own_grasps(
+    records: Iterator[SceneRecord],
+    model: GraspModel,
+    settings: OwnGraspSettings,
+    *,
+    hand: Hand,
+    protocol: Protocol,
+    workers: int,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[SceneRecord]:
+    """Yield the scenes with the model's judged grasps behind those they had; one view of each object is looked at.
+
+    What is added to a scene depends on the scene, the model and the settings only.
+
+    Args:
+        records: scenes.
+        model: asked as a user's program asks it.
+        settings: what is sampled.
+        hand: executes the grasps.
+        protocol: judges them; every grasp is tried, also one that collides with the scene.
+        workers: processes.
+        progress: called with the number of grasps done since the last call.
+    """
+    for group in _groups(records, _SCENES_AT_ONCE):
+        asked = [
+            (i, target, view) for i, record in enumerate(group) for target, view in _views(record, settings)
+        ]
+        proposed = [_sampled(group[i], target, view, model, settings) for i, target, view in asked]
+        jobs = [
+            (group[i].scene, target, grasps) for (i, target, _), grasps in zip(asked, proposed, strict=True)
+        ]
+        verdicts = evaluate_many(hand, jobs, protocol, workers, progress, stop_at_failure=True)
+        for job, (i, target, _), verdict in zip(jobs, asked, verdicts, strict=True):
+            own = as_judged(job[2], verdict, scene_clearance(hand, *job))
+            judged = list(group[i].judged)
+            judged[target] = JudgedGrasps.concatenate([judged[target], own])
+            group[i] = replace(group[i], judged=tuple(judged))
+        yield from group
+
+
+def as_judged(grasps: Grasps, verdicts: Verdicts, clearance_m: np.ndarray) -> JudgedGrasps:
+    """Put a verdict of physics and the distance to the scene together: success is both."""
+    held, clear = verdicts.success, clearance_m >= 0.0
+    outcome = np.where(held & ~clear, Outcome.SCENE_COLLISION, verdicts.outcome).astype(np.uint8)
+    return JudgedGrasps(
+        grasps=grasps,
+        success=held & clear,
+        direction_success=verdicts.direction_success,
+        outcome=outcome,
+        penetration_m=verdicts.penetration_m,
+        self_penetration_m=verdicts.self_penetration_m,
+        clearance_m=clearance_m,
+        robustness=np.full(len(grasps), np.nan),
+    )
+
+
+def _groups(records: Iterator[SceneRecord], size: int) -> Iterator[list[SceneRecord]]:
+    group: list[SceneRecord] = []
+    for record in records:
+        group.append(record)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _views(record: SceneRecord, s: OwnGraspSettings) -> Iterator[tuple[int, int]]:
+    """Choose a view of each object that shows enough of it."""
+    if record.split not in s.splits:
+        return
+    rng = np.random.default_rng([s.seed, record.index, 0])
+    for target in range(len(record.scene.objects)):
+        seen = [
+            v for v, view in enumerate(record.views) if (view.instance == target + 1).sum() >= s.min_points
+        ]
+        if seen:
+            yield target, seen[int(rng.integers(len(seen)))]
+
+
+def _sampled(
+    record: SceneRecord, target: int, view_index: int, model: GraspModel, s: OwnGraspSettings
+) -> Grasps:
+    rng = np.random.default_rng([s.seed, record.index, 1, target])
+    view = record.views[view_index]
+    x, y, z = view.T_world_cam[:3, 3].tolist()
+    made = model.sample(
+        view.points,
+        s.per_object,
+        object_mask=view.instance == target + 1,
+        viewpoint=(x, y, z),
+        up=(0.0, 0.0, 1.0),
+        seed=keyed_seed(s.seed, record.index, target),
+        sampler=s.sampler,
+        steps=s.steps,
+        temperature=float(rng.choice(s.temperatures)),
+    )
+    # The model's own gain is taken out and another one put in, within the joints' limits.
+    grasp = made.hand_pose[:, 3:-4]
+    gain = float(rng.choice(s.squeeze_gains)) / model.module.squeeze_gain
+    low, high = model.module.hand.joint_limits.numpy().T
+    squeeze = np.clip(grasp + gain * (made.squeeze_qpos - grasp), low, high)
+    return Grasps(made.hand_pose, made.pregrasp_qpos, squeeze)

@@ -1,0 +1,49 @@
+"""What a cloud says of the surfaces in it: points with outward normals, whatever the encoder makes of the cloud."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from models.frames import local_frames
+from models.tokens import Cloud
+from utils.points import gather, knn
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Observed surface points; always float32."""
+
+    xyz: Float[Tensor, "b s 3"]
+    normal: Float[Tensor, "b s 3"]  # unit, towards the camera
+    target: Bool[Tensor, "b s"]
+    valid: Bool[Tensor, "b s"]
+
+    @torch.no_grad()
+    def nearest(self, points: Float[Tensor, "b g k 3"]) -> Int[Tensor, "b g k"]:
+        """Return the index of the valid surface point nearest to each point."""
+        flat = points.flatten(1, 2)
+        distance = torch.cdist(flat, self.xyz, compute_mode="donot_use_mm_for_euclid_dist")
+        return (
+            distance.masked_fill(~self.valid[:, None], float("inf"))
+            .argmin(-1)
+            .unflatten(1, points.shape[1:3])
+        )
+
+
+def observed_surface(cloud: Cloud, num_points: int, *, neighbours: int, radius: float) -> Surface:
+    """Return the first ``num_points`` points of a cloud, a farthest-point sample, with normals from their neighbours.
+
+    Args:
+        cloud: in farthest-point order.
+        num_points: how many; a cloud with fewer gives what it has.
+        neighbours: points that a normal is fitted to, at most.
+        radius: neighbours further away do not count (m).
+    """
+    points = cloud.points.float()
+    xyz, valid = points[:, :num_points], cloud.valid[:, :num_points]
+    index, distance = knn(xyz, points, neighbours, cloud.valid)
+    near = gather(cloud.valid, index) & (distance <= radius)
+    frames = local_frames(gather(points, index), near, xyz, cloud.viewpoint.float(), cloud.up.float())
+    return Surface(xyz, frames[..., 2], cloud.target[:, :num_points] & valid, valid)
