@@ -54,14 +54,14 @@ def test_decoder_arguments_of_the_oldest_become_a_group():
 
 
 def test_clouds_of_the_oldest_are_made_of_farthest_points():
-    old = {"model_config": {"model": copy.deepcopy(OLDEST), "cloud": {"num_points": 7}}}
+    old = {"model_config": {"model": copy.deepcopy(OLDEST), "cloud": {"num_points": 7}}, "state_dict": dict(SCORER)}
     cloud = migrated(old)["model_config"]["cloud"]
     assert cloud["num_points"] == 7
     assert PointChoice(**cloud["points"]).sampler == "farthest"
 
 
 def test_weighting_and_sampler_of_the_oldest_become_groups():
-    old = {"model_config": {"model": copy.deepcopy(OLDEST), "cloud": {}}}
+    old = {"model_config": {"model": copy.deepcopy(OLDEST), "cloud": {}}, "state_dict": dict(SCORER)}
     model = migrated(old)["model_config"]["model"]
     assert build(model["weighting"]) == LossWeighting(kind="edm", maximum=10.0)
     assert build(model["sampler"]) == DDPM(steps=100, spacing="trailing", temperature=1.0, clip_x0=4.0)
