@@ -70,34 +70,36 @@ def find_pairs(grid: Int[Tensor, "n 3"], batch: Int[Tensor, "n"], kernel: int) -
     side = int(grid.max()) + 1 + 2 * r  # margins keep columns of neighbouring lines and clouds apart
     x, y, z = grid.unbind(1)
     keys, points = (((batch * side + x) * side + y) * side + z + r).sort()
+    points = points.to(torch.int32)
     columns = [(dx, dy) for dx in range(-r, r + 1) for dy in range(-r, r + 1) if (dx, dy) >= (0, 0)]
     shifts = torch.tensor([(dx * side + dy) * side - r for dx, dy in columns], device=device)
     lowest = keys + shifts[:, None]
     first = torch.searchsorted(keys, lowest)
-    # slots[column, dz, point] is the neighbour's place in the sorted order, or -1; one slot more takes the misses.
-    slots = torch.full((len(columns), kernel + 1, n), -1, dtype=torch.int32, device=device)
+    padded = torch.nn.functional.pad(keys, (0, kernel), value=torch.iinfo(torch.long).max)
+    found = []
     for step in range(kernel):
-        found = first + step
-        dz = keys[found.clamp(max=n - 1)] - lowest
-        dz = torch.where((dz < kernel) & (dz >= 0) & (found < n), dz, kernel)
-        slots.scatter_(1, dz[:, None], found[:, None].to(torch.int32))
-    half = slots[:, :kernel].reshape(-1, n)[r + 1 :]  # taps after the centre
-    tap, place = (half >= 0).nonzero(as_tuple=True)
-    target, source = points[place], points[half[tap, place].long()]
-    centre = kernel**3 // 2
-    table = torch.full((kernel**3, n), -1, dtype=torch.int32, device=device)
-    table[centre] = torch.arange(n, device=device)
-    table[centre + 1 + tap, target] = source.to(torch.int32)
-    table[centre - 1 - tap, source] = target.to(torch.int32)
-    present = table >= 0
-    number = (present.flatten().cumsum(0, dtype=torch.int32) - 1).view_as(table)
-    counts = present.sum(0, dtype=torch.int32)
+        dz = padded[first + step] - lowest
+        hit = dz < kernel
+        hit[0] &= dz[0] > r  # of the column through the centre, what lies above it
+        column, place = hit.nonzero(as_tuple=True)
+        tap = (column * kernel + dz[column, place] - r - 1).to(torch.int16)
+        found.append((tap, place, first[column, place] + step))
+    tap, place, neighbour = (torch.cat(parts) for parts in zip(*found, strict=True))
+    tap, by_tap = tap.sort(stable=True)
+    target, source = points[place[by_tap]], points[neighbour[by_tap]]
+    after = torch.bincount(tap, minlength=kernel**3 // 2).tolist()  # pairs of each tap after the centre
+    everyone = torch.arange(n, dtype=torch.int32, device=device)
+    # The taps before the centre are those after it, seen from the other end.
+    source, target = (
+        torch.cat([there.flip(0), everyone, here]) for there, here in ((target, source), (source, target))
+    )
+    counts = torch.bincount(target, minlength=n)
     return Pairs(
-        source=table[present],
-        target=present.nonzero(as_tuple=True)[1].to(torch.int32),
-        splits=tuple(present.sum(1).tolist()),
-        by_target=number.T[present.T],
-        starts=counts.cumsum(0, dtype=torch.int32) - counts,
+        source=source,
+        target=target,
+        splits=(*reversed(after), n, *after),
+        by_target=target.argsort(stable=True).to(torch.int32),
+        starts=(counts.cumsum(0) - counts).to(torch.int32),
     )
 
 
