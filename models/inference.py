@@ -179,7 +179,8 @@ def load_grasp_model(path: str | Path, device: str = "cpu") -> GraspModel:
         )
     checkpoint = migrated(checkpoint)
     config = checkpoint["model_config"]
-    module: GraspDiffuser = build(OmegaConf.create({**config["model"], "optimizer": None, "scheduler": None}))
+    settings = {**config["model"], "encoder": _without_files(config["model"]["encoder"])}
+    module: GraspDiffuser = build(OmegaConf.create({**settings, "optimizer": None, "scheduler": None}))
     if checkpoint["hand_hash"] != module.hand.table_hash:
         raise ValueError(
             f"{path} was trained with another description of hand '{module.hand.name}' "
@@ -188,3 +189,11 @@ def load_grasp_model(path: str | Path, device: str = "cpu") -> GraspModel:
     module.load_state_dict(checkpoint["state_dict"])
     module.config = config
     return GraspModel(module=module.to(device).eval(), cloud_settings=config["cloud"])
+
+
+def _without_files(encoder: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the weights an encoder once started from: the checkpoint holds what became of them."""
+    return {
+        key: None if key == "weights" else _without_files(value) if isinstance(value, dict) else value
+        for key, value in encoder.items()
+    }

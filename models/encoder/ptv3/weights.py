@@ -1,7 +1,7 @@
 """How weights trained elsewhere reach the network: prefixes stripped, heads set aside, everything else exactly alike.
 
 Read are checkpoints of Pointcept (``state_dict`` under ``backbone.``), files of Sonata and Concerto (``config`` beside
-``state_dict``), bare state dictionaries, and checkpoints of this project.
+``state_dict``) and bare state dictionaries. Checkpoints of this project are read by ``encoder_weights``.
 """
 
 from collections.abc import Mapping
@@ -11,18 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-# Where the network stands in the files that are known: bare, in Pointcept's (also of parallel runs), in this project's.
-PREFIXES = ("", "backbone.", "module.backbone.", "denoiser.encoder.network.")
+# Where the network stands in the files that are known.
+PREFIXES = ("", "backbone.", "module.backbone.")
 # What stands beside it there.
-IGNORED = (
-    "seg_head.",
-    "cls_head.",
-    "module.seg_head.",
-    "module.cls_head.",
-    "embedding.mask_token",
-    "denoiser.",
-    "scorer.",
-)
+IGNORED = ("seg_head.", "cls_head.", "module.seg_head.", "module.cls_head.", "embedding.mask_token")
 
 
 @dataclass(frozen=True, kw_only=True)

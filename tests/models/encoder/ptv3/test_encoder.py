@@ -6,12 +6,15 @@ import pytest
 import torch
 from models_under_test import scene_batch, small_model
 from networks_under_test import SMALL
+from omegaconf import OmegaConf
 from torch.testing import assert_close
 
+from models import load_grasp_model
 from models.diffuser import cloud_of
 from models.encoder.ptv3 import Architecture, PTv3
 from models.encoder.ptv3.voxels import voxelise
 from models.tokens import Cloud
+from utils.config import build
 from utils.rotation import matrix_from_quat_wxyz
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -267,3 +270,19 @@ def test_it_starts_from_a_file_of_weights(tmp_path, caplog):
     assert "Encoder starts from" in caplog.text and "numbers" in caplog.text
     for key, value in first.network.state_dict().items():
         assert_close(second.network.state_dict()[key], value, atol=0, rtol=0)
+
+
+def test_a_checkpoint_does_not_need_the_file_its_encoder_started_from(tmp_path, compose):
+    cfg = compose("model/encoder=ptv3_light", f"model.encoder.weights={tmp_path / 'w.pth'}").model
+    start = build(cfg.encoder, weights=None)
+    torch.save(start.network.state_dict(), tmp_path / "w.pth")
+    module = build(cfg)
+    assert_close(module.denoiser.encoder.network.state_dict(), start.network.state_dict(), atol=0, rtol=0)
+    module.config = {"model": OmegaConf.to_container(cfg, resolve=True), "cloud": {}}
+    saved = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(saved)
+    torch.save(saved, tmp_path / "model.ckpt")
+    (tmp_path / "w.pth").unlink()
+    loaded = load_grasp_model(tmp_path / "model.ckpt").module
+    before, after = (m.denoiser.encoder.state_dict() for m in (module, loaded))
+    assert_close(after, before, atol=0, rtol=0)
