@@ -54,7 +54,10 @@ def test_decoder_arguments_of_the_oldest_become_a_group():
 
 
 def test_clouds_of_the_oldest_are_made_of_farthest_points():
-    old = {"model_config": {"model": copy.deepcopy(OLDEST), "cloud": {"num_points": 7}}, "state_dict": dict(SCORER)}
+    old = {
+        "model_config": {"model": copy.deepcopy(OLDEST), "cloud": {"num_points": 7}},
+        "state_dict": dict(SCORER),
+    }
     cloud = migrated(old)["model_config"]["cloud"]
     assert cloud["num_points"] == 7
     assert PointChoice(**cloud["points"]).sampler == "farthest"
