@@ -107,7 +107,6 @@ class Assembly:
                 maxshape=(None, *rows.shape[1:]),
                 dtype=h5py.string_dtype() if text else column.dtype,
                 chunks=(_CHUNK_ROWS, *rows.shape[1:]),
-                compression="lzf" if column.compressed else None,
             )
         data = self._file[path]
         start = len(data)

@@ -13,6 +13,7 @@ from datasets.augmentation import Augmentation
 from datasets.grasp_sampling import GraspChoice, GraspDistance
 from datasets.item_dataset import GraspLoader, Index, ItemDataset
 from datasets.items import FRAME, ItemSettings
+from datasets.loading import choose
 from datasets.quarantine import Quarantine
 from datasets.readers import Conversion, convert_once
 from datasets.sampler import EpochBatchSampler
@@ -21,14 +22,14 @@ from datasets.store import GraspStore
 from hands import load_hand
 from utils.batch import GraspBatch
 from utils.point_choice import PointChoice
-from utils.resources import workers_per_process
 
 
 class GraspDataModule(pl.LightningDataModule):
     """Serves a store. The Trainer must leave dealing items to ranks to it (``use_distributed_sampler=False``).
 
     Args:
-        store: path of the store.
+        store: files of the data set, see :class:`~datasets.store.GraspStore`.
+        staging: local folder the files are copied to and read from; None reads them where they are.
         root: folder of a foreign data set that the store is made of when it is not there yet, or None.
         conversion: how it is made.
         hand: name of the hand it must belong to.
@@ -50,6 +51,7 @@ class GraspDataModule(pl.LightningDataModule):
         augment: what is changed of training batches, see :class:`~datasets.augmentation.Augmentation`.
         augment_on: in loading processes or on the device.
         num_workers: loading processes per training process, or ``auto``.
+        prefetch: batches each of them keeps ready, or ``auto``.
         cache_mb: memory each loading process may use for what it has read.
         max_bad_fraction: share of bad items above which the run stops.
         quarantine: file that lists them.
@@ -64,7 +66,8 @@ class GraspDataModule(pl.LightningDataModule):
     def __init__(
         self,
         *,
-        store: str,
+        store: str | list[str],
+        staging: str | None,
         root: str | None,
         conversion: Conversion | None,
         hand: str,
@@ -86,6 +89,7 @@ class GraspDataModule(pl.LightningDataModule):
         augment: dict[str, dict[str, Any]],
         augment_on: Literal["workers", "device"],
         num_workers: int | Literal["auto"],
+        prefetch: int | Literal["auto"],
         cache_mb: int,
         max_bad_fraction: float,
         quarantine: str,
@@ -102,10 +106,11 @@ class GraspDataModule(pl.LightningDataModule):
                 f"data.root: a value is required, {conversion.reader.name} is a foreign format. Pass data.root=<the "
                 f"folder of the data set>; config/conversion/{conversion.reader.name}.yaml says what must lie there."
             )
-        self.path, self.hand = store, load_hand(hand)
+        self.path, self.staging, self.hand = store, staging, load_hand(hand)
         self.root, self.conversion = root, conversion
         self.batch_size, self.min_points = batch_size, min_points
-        self.num_workers, self.cache_mb, self.seed = num_workers, cache_mb, seed
+        self.num_workers, self.prefetch = num_workers, prefetch
+        self.cache_mb, self.seed = cache_mb, seed
         self.max_bad_fraction, self.quarantine = max_bad_fraction, Path(quarantine)
         self.augment_on = augment_on
         self.augmentation = Augmentation(augment, mode=self.frame, colours=colours, hand=self.hand)
@@ -133,8 +138,12 @@ class GraspDataModule(pl.LightningDataModule):
         """
         if self._store is None:
             if self.root is not None and self.conversion is not None:
+                if not isinstance(self.path, str):
+                    raise ValueError(
+                        f"data.store: a foreign data set becomes one store, got the list {self.path}. Name one file."
+                    )
                 convert_once(self.root, Path(self.path), self.conversion)
-            self._store = GraspStore(self.path, hand=self.hand)
+            self._store = GraspStore(self.path, hand=self.hand, staging=self.staging)
             absent = [n for n in GRASP_COLUMNS[1:] if getattr(self._store.origin, n) == "absent"]
             if absent:
                 raise ValueError(
@@ -213,7 +222,7 @@ class GraspDataModule(pl.LightningDataModule):
         sampler = EpochBatchSampler(
             len(data), batch_size=self.batch_size, seed=self.seed, rank=rank, world=world, progress=progress
         )
-        return self._loader(data, sampler)
+        return self._loader(data, sampler, sampler.some(3))
 
     def val_dataloader(self) -> GraspLoader:
         """Serve validation items in order, the same to every process."""
@@ -227,19 +236,27 @@ class GraspDataModule(pl.LightningDataModule):
         data = self.dataset(split, augment=False)
         positions = [(0, i) for i in range(len(data))]
         batches = [positions[i : i + self.batch_size] for i in range(0, len(positions), self.batch_size)]
-        return self._loader(data, batches)
+        return self._loader(data, batches, batches[:3])
 
-    def _loader(self, data: ItemDataset, batches: Iterable[list[Index]]) -> GraspLoader:
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        workers = workers_per_process(self.num_workers, local)
+    def _loader(
+        self, data: ItemDataset, batches: Iterable[list[Index]], first: list[list[Index]]
+    ) -> GraspLoader:
+        loading = choose(
+            data,
+            first,
+            workers=self.num_workers,
+            prefetch=self.prefetch,
+            local_processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        )
         return GraspLoader(
             data,
             batches,
             Quarantine(self.quarantine, num_items=len(data), max_fraction=self.max_bad_fraction),
-            num_workers=workers,
-            persistent_workers=workers > 0,
+            num_workers=loading.workers,
+            prefetch_factor=loading.prefetch,
+            persistent_workers=loading.workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_single_thread if workers else None,
+            worker_init_fn=_single_thread if loading.workers else None,
         )
 
 

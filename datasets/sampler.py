@@ -48,6 +48,13 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         """Return batches per epoch; the last incomplete global batch is left to the next permutation."""
         return self.num_items // (self.batch_size * self.world)
 
+    def some(self, count: int) -> list[list[tuple[int, int]]]:
+        """Return batches as long as this process's, to measure on; they advance nothing."""
+        return [
+            [(0, (k * self.batch_size + i) % self.num_items) for i in range(self.batch_size)]
+            for k in range(count)
+        ]
+
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Yield this process's share of each global batch of an epoch, or of what is left of a begun one."""
         # A generator: the data loader asks for more iterators than it draws from.

@@ -46,7 +46,6 @@ class Column:
 
     dtype: str  # as numpy spells it; "text" for strings
     row: tuple[int, ...] = ()
-    compressed: bool = False
 
 
 COLUMNS: Mapping[str, Column] = {
@@ -71,9 +70,9 @@ COLUMNS: Mapping[str, Column] = {
     "views/T_world_cam": Column("f8", (4, 4)),
     "views/K": Column("f8", (3, 3)),
     "views/point_ptr": Column("i8"),
-    "views/points": Column("f4", (3,), compressed=True),
-    "views/rgb": Column("u1", (3,), compressed=True),
-    "views/instance": Column("u1", compressed=True),
+    "views/points": Column("f4", (3,)),
+    "views/rgb": Column("u1", (3,)),
+    "views/instance": Column("u1"),
     "grasps/ptr": Column("i8"),
     "grasps/hand_pose": Column("f4", (-1,)),
     "grasps/pregrasp_qpos": Column("f4", (-1,)),

@@ -1,27 +1,17 @@
-"""How a store is read: checked when it is opened, opened once per process, every part by index."""
+"""How a data set is read: checked when it is opened, opened once per process, every part by index."""
 
-import json
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 
-from datasets.migration import migrated
-from datasets.schema import (
-    COLUMNS,
-    CONTENT_ATTRIBUTES,
-    GRASP_COLUMNS,
-    SPLITS,
-    VERDICT_COLUMNS,
-    Origin,
-    content_hash,
-    layout_problems,
-    parts_folder,
-)
+from datasets.columns import Columns, ReadCounters
+from datasets.manifest import resolve
+from datasets.schema import COLUMNS, GRASP_COLUMNS, SPLITS, VERDICT_COLUMNS, Origin
+from datasets.shard import Shard, joined
+from datasets.staging import staged
 from hands import Hand
 from utils.names import unknown_name
 from utils.records import Grasps, JudgedGrasps, ObjectRecord, Scene, SceneRecord, View
@@ -46,108 +36,62 @@ class StoreItem:
 
 
 class GraspStore:
-    """A finished store.
+    """A finished store, or several of one hand as one data set.
 
     Args:
-        path: the file.
+        store: a file, a pattern, a list of those, or a manifest; see :func:`~datasets.manifest.resolve`.
         hand: the hand it must belong to; None accepts any.
+        staging: local folder to copy the files to and read them from; None reads them where they are.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a complete store, of another schema version, or of another hand.
+        ValueError: not a complete store, of another schema version, of another hand, or shards that do not fit.
     """
 
-    def __init__(self, path: str | Path, hand: Hand | None = None) -> None:
-        self.path = Path(path)
-        self._handles: dict[int, h5py.File] = {}
-        if not self.path.is_file():
-            raise FileNotFoundError(self._missing())
-        if not h5py.is_hdf5(self.path):
-            raise ValueError(
-                f"data.store: {self.path} is no HDF5 file. Pass the store that scripts/generate_dataset.py wrote."
-            )
-        try:
-            with h5py.File(self.path) as file:
-                self.attributes: dict[str, Any] = {k: _plain(v) for k, v in file.attrs.items()}
-                self._check_layout(file)
-                self._tables = {
-                    name: file[name].asstr()[...] if column.dtype == "text" else file[name][...]
-                    for name, column in COLUMNS.items()
-                    if name not in _LARGE
-                }
-        except OSError as err:
-            raise ValueError(
-                f"data.store: {self.path} is not a complete store ({err}); was it truncated? Make it again with "
-                "scripts/generate_dataset.py."
-            ) from err
+    def __init__(
+        self,
+        store: str | Path | Sequence[str],
+        hand: Hand | None = None,
+        *,
+        staging: str | Path | None = None,
+    ) -> None:
+        paths = resolve(store)
+        self.shards = tuple(Shard(path) for path in paths)
         if hand is not None:
-            self._check_hand(hand)
+            for shard in self.shards:
+                shard.check_hand(hand)
+        self.attributes = joined(self.shards)
+        self.path = paths[0] if len(paths) == 1 else Path(_spelled(store))
+        self._columns = Columns(staged(paths, None if staging is None else Path(staging)))
+        self._tables = {name: self._columns.whole(name) for name in COLUMNS if name not in _LARGE}
+        self._check_objects()
 
-    def _missing(self) -> str:
-        command = f"python scripts/generate_dataset.py path={self.path}"
-        if (parts := parts_folder(self.path)).is_dir():
-            done = len(list(parts.glob("*.npz")))
-            return (
-                f"data.store: {self.path} is not finished: {parts} holds {done} scenes. Continue with the command it "
-                f"was begun with: {command} …"
-            )
-        return f"data.store: no store at {self.path}. Make it with: {command}"
-
-    def _check_layout(self, file: h5py.File) -> None:
-        if "schema_version" not in self.attributes:
-            raise ValueError(
-                f"data.store: {self.path} is no store of grasps: it has no schema version. Pass the file that "
-                "scripts/generate_dataset.py wrote."
-            )
-        self.attributes = migrated(self.attributes, self.path)
-        problems = layout_problems(file)
-        problems += [
-            f"attribute {name} is missing"
-            for name in (*CONTENT_ATTRIBUTES, "content_hash")
-            if name not in self.attributes
-        ]
-        if problems:
-            raise ValueError(
-                f"data.store: {self.path} is not a complete store: {'; '.join(problems)}. Make it again with "
-                "scripts/generate_dataset.py."
-            )
-
-    def _check_hand(self, hand: Hand) -> None:
-        if self.attributes["hand_name"] != hand.name:
-            raise ValueError(
-                f"data.store: {self.path} holds grasps of hand '{self.attributes['hand_name']}', the configuration "
-                f"asks for '{hand.name}'. Pass hand={self.attributes['hand_name']} or another data.store."
-            )
-        if self.attributes["hand_hash"] != hand.table_hash:
-            raise ValueError(
-                f"data.store: {self.path} was made with another description of hand '{hand.name}' (hash "
-                f"{self.attributes['hand_hash']}, here {hand.table_hash}). Generate it again."
-            )
-        if (stored := json.loads(self.attributes["joint_names"])) != list(hand.joint_names):
-            raise ValueError(
-                f"data.store: {self.path} has joints {', '.join(stored)}, hand '{hand.name}' has "
-                f"{', '.join(hand.joint_names)}. Generate it again."
-            )
-
-    # Handles do not survive a fork: every process opens its own at first use.
-
-    @property
-    def _file(self) -> h5py.File:
-        pid = os.getpid()
-        if pid not in self._handles:
-            self._handles = {pid: h5py.File(self.path)}
-        return self._handles[pid]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handles": {}}
+    def _check_objects(self) -> None:
+        """Make sure that objects of one name are one object."""
+        if len(self.shards) == 1:
+            return
+        seen: dict[str, tuple[float, ...]] = {}
+        for row, name in enumerate(self._tables["objects/name"]):
+            sizes = (self._tables[f"objects/{kind}_ptr"] for kind in ("vertices", "faces", "piece_sizes"))
+            shape = (*(float(p[row + 1] - p[row]) for p in sizes), float(self._tables["objects/mass"][row]))
+            if seen.setdefault(name, shape) != shape:
+                raise ValueError(
+                    f"data.store: {self.path} has different objects of the name '{name}' in different shards. Give "
+                    "different objects different names."
+                )
 
     def open(self) -> None:
-        """Open the file in this process, if it is not."""
-        self._file  # noqa: B018
+        """Open the files in this process, if they are not."""
+        self._columns.open()
+
+    @property
+    def counters(self) -> ReadCounters:
+        """What this process has read."""
+        return self._columns.counters
 
     def file_of(self, scene: int) -> Path:
         """Return the file that holds a scene."""
-        return self.path
+        return self.shards[self._columns.shard_of("scenes/seed", scene)].path
 
     # What is in it
 
@@ -169,7 +113,7 @@ class GraspStore:
     @property
     def num_objects(self) -> int:
         """Number of distinct objects."""
-        return len(self._tables["objects/name"])
+        return len(set(self._tables["objects/name"]))
 
     @cached_property
     def object_names(self) -> list[str]:
@@ -196,18 +140,18 @@ class GraspStore:
 
     def object(self, row: int) -> ObjectRecord:
         """Return an object."""
-        t, file = self._tables, self._file["objects"]
+        t = self._tables
         v, f, p = (
             slice(*t[f"objects/{name}_ptr"][row : row + 2]) for name in ("vertices", "faces", "piece_sizes")
         )
         sizes = t["objects/piece_sizes"]
         start = int(sizes[: p.start].sum())
-        points = file["piece_vertices"][start : start + int(sizes[p].sum())]
+        points = self._rows("objects/piece_vertices", slice(start, start + int(sizes[p].sum())))
         return ObjectRecord(
             name=str(t["objects/name"][row]),
             family=str(t["objects/family"][row]),
-            vertices=file["vertices"][v],
-            faces=file["faces"][f],
+            vertices=self._rows("objects/vertices", v),
+            faces=self._rows("objects/faces", f),
             pieces=tuple(np.split(points, np.cumsum(sizes[p])[:-1])),
             mass=float(t["objects/mass"][row]),
         )
@@ -223,16 +167,18 @@ class GraspStore:
 
     def view(self, row: int) -> View:
         """Return a view."""
-        t, file = self._tables, self._file["views"]
+        t = self._tables
         where = slice(*t["views/point_ptr"][row : row + 2])
-        arrays = {name: file[name][where] for name in ("points", "rgb", "instance")}
+        arrays = {name: self._rows(f"views/{name}", where) for name in ("points", "rgb", "instance")}
         return View(T_world_cam=t["views/T_world_cam"][row], K=t["views/K"][row], **arrays)
 
     def judged(self, scene: int, target: int) -> JudgedGrasps:
         """Return all judged grasps of an object of a scene."""
-        where, file = self._grasp_rows(scene, target), self._file["grasps"]
-        grasps = Grasps(**{name: file[name][where] for name in GRASP_COLUMNS})
-        return JudgedGrasps(grasps=grasps, **{name: file[name][where] for name in VERDICT_COLUMNS})
+        where = self._grasp_rows(scene, target)
+        grasps = Grasps(**{name: self._rows(f"grasps/{name}", where) for name in GRASP_COLUMNS})
+        return JudgedGrasps(
+            grasps=grasps, **{name: self._rows(f"grasps/{name}", where) for name in VERDICT_COLUMNS}
+        )
 
     def num_grasps(self, scene: int, target: int) -> int:
         """Return how many grasps of an object of a scene there are."""
@@ -261,6 +207,9 @@ class GraspStore:
             judged=tuple(self.judged(row, i) for i in range(len(self.scene_objects(row)))),
         )
 
+    def _rows(self, name: str, rows: slice) -> np.ndarray:
+        return self._columns.read(name, rows)
+
     def _grasp_rows(self, scene: int, target: int) -> slice:
         row = self._tables["scenes/object_ptr"][scene] + target
         return slice(*(int(i) for i in self._tables["grasps/ptr"][row : row + 2]))
@@ -268,7 +217,7 @@ class GraspStore:
     @cached_property
     def _all_items(self) -> list[tuple[StoreItem, int]]:
         """Every (scene, target, view) with the number of its visible target points."""
-        instance, ptr = self._file["views/instance"][...], self._tables["views/point_ptr"]
+        instance, ptr = self._columns.whole("views/instance"), self._tables["views/point_ptr"]
         items: list[tuple[StoreItem, int]] = []
         for scene in range(self.num_scenes):
             num_objects = len(self.scene_objects(scene))
@@ -310,13 +259,13 @@ class GraspStore:
         """
         if self.origin.split_by == "scene":
             return []
-        splits: dict[int, set[str]] = {}
+        splits: dict[str, set[str]] = {}
         for scene in range(self.num_scenes):
             for target, row in enumerate(self.scene_objects(scene)):
                 split = self.split_of(scene)
                 if split == "train" or self.num_grasps(scene, target) > 0:
-                    splits.setdefault(int(row), set()).add(split)
-        return sorted(self.object_names[row] for row, found in splits.items() if len(found) > 1)
+                    splits.setdefault(self.object_names[int(row)], set()).add(split)
+        return sorted(name for name, found in splits.items() if len(found) > 1)
 
     def verify(self) -> None:
         """Compute the content hash again.
@@ -324,12 +273,9 @@ class GraspStore:
         Raises:
             ValueError: it is not the one that was written.
         """
-        found = content_hash(self._file, {name: self.attributes[name] for name in CONTENT_ATTRIBUTES})
-        if found != self.content_hash:
-            raise ValueError(
-                f"{self.path}: content hash {found[:12]} differs from the {self.content_hash[:12]} written."
-            )
+        for shard in self.shards:
+            shard.verify()
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+def _spelled(store: str | Path | Sequence[str]) -> str:
+    return str(store) if isinstance(store, str | Path) else " + ".join(store)

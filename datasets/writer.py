@@ -1,9 +1,8 @@
 """How a store is written: one part per scene while generation runs, one file at the end, nothing half done."""
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from datasets.assembly import Assembly
 from datasets.checks import record_problems
+from datasets.layout import flush, repack, write_atomically
 from datasets.schema import (
     CONTENT_ATTRIBUTES,
     GENERATED,
@@ -26,6 +26,7 @@ from datasets.schema import (
     parts_folder,
 )
 from hands import Hand
+from utils.locks import owned_lock
 from utils.records import SceneRecord
 
 
@@ -113,52 +114,55 @@ class StoreWriter:
             with temporary.open("wb") as handle:
                 np.savez(handle, **arrays)
 
-        write_atomically(self.parts / f"{record.index:08d}.npz", save)
+        try:
+            write_atomically(self.parts / f"{record.index:08d}.npz", save)
+        except FileNotFoundError as error:
+            raise self._finished_meanwhile() from error
 
     def finish(self) -> Path:
         """Join the parts, in the order of their indices, into the store; return its path.
 
+        Of several processes one joins; the others wait for it and return what it made.
+
         Raises:
             ValueError: nothing was written, or two objects of one name differ.
         """
+        try:
+            with owned_lock(self.parts / "lock", doing=f"joining {self.parts}", wait=True):
+                if not self.path.exists():
+                    self._join()
+        except FileNotFoundError as error:
+            if not self.path.exists():
+                raise self._finished_meanwhile() from error
+        return self.path
+
+    def _join(self) -> None:
         indices = sorted(self.done_indices())
         if not indices:
             raise ValueError(f"{self.parts} holds no scene; nothing to finish.")
         # Assembled among the parts: what a kill leaves behind is removed with them.
-        temporary = self.parts / "store.h5.tmp"
-        with h5py.File(temporary, "w") as file:
+        growing, temporary = self.parts / "growing.h5.tmp", self.parts / "store.h5.tmp"
+        with h5py.File(growing, "w") as file:
             assembly = Assembly(file)
             for index in indices:
                 with np.load(self.parts / f"{index:08d}.npz") as part:
                     assembly.append({name: part[name] for name in part.files})
             assembly.close()
             file.attrs.update(self.attributes)
-            file.attrs["schema_version"] = SCHEMA_VERSION
+            file.attrs["schema_version"] = SCHEMA_VERSION  # before the hash, which reads it
             file.attrs["frame"] = STORE_FRAME
             file.attrs["units"] = UNITS
-            file.attrs["content_hash"] = content_hash(
-                file, self.attributes
-            )  # after the version, which it reads
-        _flush(temporary)
+            file.attrs["content_hash"] = content_hash(file, self.attributes)
+            repack(file, temporary)
+        flush(temporary)
         temporary.replace(self.path)
         shutil.rmtree(self.parts)
-        return self.path
 
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write to a temporary name beside ``path``, flush it to disk and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        _flush(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
+    def _finished_meanwhile(self) -> FileExistsError:
+        return FileExistsError(
+            f"{self.parts} is gone while this process was writing: another one has finished {self.path}. Use that, or "
+            "name another path=."
+        )
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

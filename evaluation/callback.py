@@ -27,7 +27,7 @@ class SimulatedSuccess(Callback):
     averages weights, so that it judges the averaged ones. One process simulates, all log its numbers.
 
     Args:
-        store: store whose validation objects are used.
+        store: files of the data set whose validation objects are used.
         max_items: views of objects judged, at most one of each object.
         min_points: visible points of the target from which an item is a fair question.
         samples_per_item: grasps for each.
@@ -43,7 +43,7 @@ class SimulatedSuccess(Callback):
     def __init__(
         self,
         *,
-        store: str,
+        store: str | list[str],
         max_items: int,
         min_points: int,
         samples_per_item: int,

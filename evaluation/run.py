@@ -240,8 +240,8 @@ def run_folder(checkpoint: Path) -> Path:
     return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
 
 
-def trained_on(run_dir: Path, checkpoint: Path) -> Path:
-    """Return the store a run was trained on.
+def trained_on(run_dir: Path, checkpoint: Path) -> str | list[str]:
+    """Return the files of the data set a run was trained on.
 
     Raises:
         FileNotFoundError: the run folder does not say.
@@ -251,7 +251,8 @@ def trained_on(run_dir: Path, checkpoint: Path) -> Path:
         raise FileNotFoundError(
             f"{checkpoint} lies in no run folder ({config} is missing), so its store is unknown. Pass store=<file>."
         )
-    return Path(str(OmegaConf.select(OmegaConf.load(config), "data.store", throw_on_missing=True)))
+    store = OmegaConf.select(OmegaConf.load(config), "data.store", throw_on_missing=True)
+    return str(store) if isinstance(store, str) else [str(path) for path in store]
 
 
 def build_baseline(entry: DictConfig, known: dict[str, Any]) -> GraspSampler:

@@ -27,7 +27,10 @@ RESUMABLE = (
     "name",
     "run_dir",
 )
-RESUMABLE_KEYS = ("data.num_workers", "data.cache_mb", "data.max_bad_fraction", "data.quarantine")
+RESUMABLE_KEYS = tuple(
+    f"data.{key}"
+    for key in ("num_workers", "prefetch", "cache_mb", "staging", "max_bad_fraction", "quarantine")
+)
 
 
 def run_id(environ: Mapping[str, str], now: datetime) -> str:

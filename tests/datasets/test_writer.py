@@ -7,11 +7,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from records_under_test import SPLITS, scene_record, writer
 
 from datasets import GraspStore
+from datasets.schema import COLUMNS
+from datasets.shard import Shard
 from utils.records import Grasps
 
 
@@ -72,6 +75,87 @@ def test_two_writers_at_once_make_the_same_store(tmp_path, store_path):
         process.join()
         assert process.exitcode == 0
     assert GraspStore(writer(path).finish()).content_hash == GraspStore(store_path).content_hash
+
+
+def test_two_processes_that_finish_at_once_make_one_store(tmp_path, store_path):
+    path = tmp_path / "both.h5"
+    _write(path, list(range(12)), 0.0)
+    context = multiprocessing.get_context("fork")
+    writers = [writer(path) for _ in range(2)]
+    processes = [context.Process(target=w.finish) for w in writers]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    store = GraspStore(path)
+    store.verify()
+    assert store.content_hash == GraspStore(store_path).content_hash
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("both")] == ["both.h5"]
+
+
+def test_a_writer_whose_store_was_finished_meanwhile_is_told(tmp_path, records):
+    late, early = writer(tmp_path / "s.h5"), writer(tmp_path / "s.h5")
+    early.write(records[0])
+    early.finish()
+    with pytest.raises(
+        FileExistsError, match=r"s\.h5\.parts is gone .* another one has finished .*s\.h5\. Use that"
+    ):
+        late.write(records[1])
+    assert late.finish() == early.path
+
+
+def _build(path: Path) -> None:
+    _write(path, list(range(12)), 0.002)
+    writer(path).finish()
+
+
+@pytest.mark.slow
+def test_a_build_killed_at_20_moments_resumes_to_the_same_store(tmp_path, store_path):
+    """Moments spread over writing and joining; a store that is there by then is checked, removed and built again."""
+    path, rng = tmp_path / "killed.h5", np.random.default_rng(0)
+    expected = GraspStore(store_path).content_hash
+    context = multiprocessing.get_context("fork")
+    start = time.monotonic()
+    _build(path)
+    whole_s = time.monotonic() - start
+    path.unlink()
+    kills = 0
+    for _ in range(20):
+        process = context.Process(target=_build, args=(path,))
+        process.start()
+        process.join(rng.uniform(0.0, 0.8 * whole_s))
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.join()
+        if path.exists():
+            store = GraspStore(path)
+            store.verify()
+            assert store.content_hash == expected
+            path.unlink()
+    assert kills >= 10
+    if not path.exists():
+        _build(path)
+    store = GraspStore(path)
+    store.verify()
+    assert store.content_hash == expected
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("killed")] == ["killed.h5"]
+
+
+def test_a_flipped_byte_is_found(store_path):
+    """In every column with rows, and in what the hash covers besides."""
+    content = bytearray(store_path.read_bytes())
+    with h5py.File(store_path) as file:
+        offsets = {n: file[n].id.get_offset() for n in COLUMNS if len(file[n]) and file[n].dtype.kind != "O"}
+    assert None not in offsets.values(), "every column lies in one piece"
+    for name, offset in offsets.items():
+        flipped = bytearray(content)
+        flipped[offset] ^= 1
+        store_path.write_bytes(flipped)
+        with pytest.raises(ValueError, match=r"content hash .* differs"):
+            Shard(store_path).verify()
+        assert name
 
 
 @pytest.mark.parametrize(
