@@ -22,6 +22,7 @@ from datasets.store import GraspStore
 from hands import load_hand
 from utils.batch import GraspBatch
 from utils.point_choice import PointChoice
+from utils.profiling import StageProfiler
 
 
 class GraspDataModule(pl.LightningDataModule):
@@ -202,8 +203,13 @@ class GraspDataModule(pl.LightningDataModule):
             keys=augment,
             seed=self.seed,
             cache_bytes=self.cache_mb * 2**20,
-            measured=False,
+            measured=self._profiler is not None,
         )
+
+    @property
+    def _profiler(self) -> StageProfiler | None:
+        profiler = None if self.trainer is None else self.trainer.profiler  # type: ignore[attr-defined]
+        return profiler if isinstance(profiler, StageProfiler) else None
 
     def on_after_batch_transfer(self, batch: GraspBatch, dataloader_idx: int) -> GraspBatch:
         """Augment a batch on the device, where that is asked for; batches of validation have no keys and stay."""
@@ -252,6 +258,8 @@ class GraspDataModule(pl.LightningDataModule):
             data,
             batches,
             Quarantine(self.quarantine, num_items=len(data), max_fraction=self.max_bad_fraction),
+            # What validation loads is not what training waits for.
+            self._profiler if isinstance(batches, EpochBatchSampler) else None,
             num_workers=loading.workers,
             prefetch_factor=loading.prefetch,
             persistent_workers=loading.workers > 0,

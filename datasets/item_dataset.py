@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from datasets.augmentation import Augmentation
 from datasets.cache import ByteCache
 from datasets.items import GraspPool, ItemSettings, Sight, collate, draw, gather, see
+from datasets.packing import PackedBatch, pack
 from datasets.quarantine import BadItem, Quarantine
 from datasets.store import GraspStore, StoreItem
 from utils.batch import GraspBatch
 from utils.keyed_random import draw_keys
-from utils.profiling import DATA_STAGES, StageClock
+from utils.profiling import DATA_STAGES, LoadRecord, StageClock, StageProfiler
 from utils.records import View
 
 Index = tuple[int, int]  # epoch and position
@@ -25,10 +26,8 @@ Index = tuple[int, int]  # epoch and position
 class Notes:
     """What a loading process says besides the batch."""
 
-    seconds: tuple[float, ...]  # of each of DATA_STAGES; empty when nothing is measured
-    hits: int  # answers of its memory
-    misses: int
     bad: tuple[BadItem, ...]
+    record: LoadRecord | None  # where stages are timed
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
         clock, bad, good = self._clock, [], []
         sights: list[Sight] = []
         grasps: list[dict[str, np.ndarray]] = []
-        hits, misses = self._cache.hits, self._cache.misses
+        before = self._counts()
         with clock("data.total"):
             with clock("data.open"):
                 self.store.open()
@@ -113,8 +112,19 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
                 sights.append(sight)
                 good.append((epoch, entry.item))
             batch = self._batch(sights, grasps, good) if good else None
-        seen = self._cache.hits - hits, self._cache.misses - misses
-        return batch, Notes(clock.take(), *seen, bad=tuple(bad))
+        record = None
+        if clock.on:
+            counts = (now - then for now, then in zip(self._counts(), before, strict=True))
+            record = LoadRecord(clock.take(), *counts)
+        return batch, Notes(tuple(bad), record)
+
+    def _counts(self) -> tuple[int, ...]:
+        """Return what LoadRecord holds the differences of; nothing where it is not wanted."""
+        if not self._clock.on:
+            return ()
+        self.store.open()
+        read = self.store.counters
+        return (self._cache.hits, self._cache.misses, read.mapped, read.decoded, read.fetched())
 
     def _batch(
         self, sights: list[Sight], grasps: list[dict[str, np.ndarray]], drawn: list[tuple[int, StoreItem]]
@@ -179,13 +189,20 @@ class GraspLoader(DataLoader[Any]):
         data: the items.
         batches: lists of indices.
         quarantine: where bad items go.
+        profiler: what is told of stages that were timed.
         options: of the data loader.
     """
 
-    def __init__(self, data: ItemDataset, batches: Any, quarantine: Quarantine, **options: Any) -> None:
-        super().__init__(data, batch_sampler=batches, collate_fn=_as_it_is, **options)
-        self.quarantine = quarantine
-        self.listeners: list[Any] = []
+    def __init__(
+        self,
+        data: ItemDataset,
+        batches: Any,
+        quarantine: Quarantine,
+        profiler: StageProfiler | None,
+        **options: Any,
+    ) -> None:
+        super().__init__(data, batch_sampler=batches, collate_fn=_crossing, **options)
+        self.quarantine, self.profiler = quarantine, profiler
 
     def __iter__(self) -> Iterator[GraspBatch]:  # type: ignore[override]
         """Yield batches.
@@ -195,15 +212,17 @@ class GraspLoader(DataLoader[Any]):
         """
         for batch, notes in super().__iter__():
             self.quarantine.add(notes.bad)
-            for listen in self.listeners:
-                listen(notes)
+            if self.profiler is not None and notes.record is not None:
+                self.profiler.loaded(notes.record)
             if batch is None:
                 raise ValueError(
                     f"All {len(notes.bad)} items of a batch are bad; see {self.quarantine.path}. Raise "
                     "data.batch_size, or mend the data."
                 )
-            yield batch
+            yield batch.unpack() if isinstance(batch, PackedBatch) else batch
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
+def _crossing(made: Any) -> tuple[GraspBatch | PackedBatch | None, Notes]:
+    """Pack what crosses from a loading process."""
+    batch, notes = made
+    return (batch if batch is None or get_worker_info() is None else pack(batch)), notes

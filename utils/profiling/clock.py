@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
 # What a loading process does for a batch. Stages follow each other and never nest; "data.total" is all of it.
@@ -14,6 +15,18 @@ DATA_STAGES = (
     "data.augment",
     "data.total",
 )
+
+
+@dataclass(frozen=True)
+class LoadRecord:
+    """What a loading process measured while it made a batch."""
+
+    seconds: tuple[float, ...]  # of each of DATA_STAGES
+    hits: int  # answers of its memory
+    misses: int  # of those the store answered
+    mapped: int  # bytes from memory maps
+    decoded: int  # bytes through HDF5
+    fetched: int  # bytes of both that came from storage; the rest was in the page cache
 
 
 class StageClock:
@@ -38,9 +51,7 @@ class StageClock:
         return self._stages[name]
 
     def take(self) -> tuple[float, ...]:
-        """Return the seconds of all stages since the last reading, in the order of their names; empty when off."""
-        if not self.on:
-            return ()
+        """Return the seconds of all stages since the last reading, in the order of their names."""
         taken = tuple(self._seconds.values())
         for name in self._seconds:
             self._seconds[name] = 0.0
