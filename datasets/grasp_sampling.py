@@ -75,18 +75,20 @@ class GraspChoice:
         self,
         hand_pose: Float[np.ndarray, "g p"],
         quality: Float[np.ndarray, "g"],
+        rows: Int[np.ndarray, "c"],
         count: int,
         rng: np.random.Generator,
     ) -> Int[np.ndarray, "m"]:
-        """Return ``min(count, g)`` different rows; ``repeat`` alone fills up to ``count`` by beginning again.
+        """Return ``min(count, c)`` different positions in ``rows``; ``repeat`` alone begins again up to ``count``.
 
         Args:
-            hand_pose: the grasps one may draw.
+            hand_pose: all grasps.
             quality: of each, from 0 to 1; NaN where unknown.
+            rows: those one may draw.
             count: how many are wanted.
             rng: of everything left to chance.
         """
-        n = len(hand_pose)
+        n = len(rows)
         if self.strategy == "repeat":
             return np.arange(count if n else 0) % max(1, n)
         count = min(count, n)
@@ -94,7 +96,7 @@ class GraspChoice:
             return np.zeros(0, dtype=np.int64)
         if self.strategy == "random":
             return rng.permutation(n)[:count]
-        return _DRAWS[self.strategy](self, hand_pose.astype(np.float64), quality, count, rng)
+        return _DRAWS[self.strategy](self, hand_pose[rows].astype(np.float64), quality[rows], count, rng)
 
     def num_chunks(self, num_grasps: int, count: int) -> int:
         """Return how many items hold all grasps of an object, ``count`` in each: 1 where grasps are drawn."""

@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from datasets.augmentation import Augmentation
 from datasets.cache import ByteCache
-from datasets.items import GraspPool, ItemSettings, Sight, collate, draw, gather, see
+from datasets.items import Drawn, GraspPool, ItemSettings, Sight, collate, draw, gather, see
 from datasets.packing import PackedBatch, pack
 from datasets.quarantine import BadItem, Quarantine
 from datasets.store import GraspStore, StoreItem
@@ -18,8 +17,10 @@ from utils.batch import GraspBatch
 from utils.keyed_random import draw_keys
 from utils.profiling import DATA_STAGES, LoadRecord, StageClock, StageProfiler
 from utils.records import View
+from utils.seeding import KeyedNumpy
 
 Index = tuple[int, int]  # epoch and position
+_GRASPS, _POINTS, _ORDER = range(3)  # streams of what is left to chance
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
         self.store, self.settings = store, settings
         self.augmentation, self.keys, self.seed = augmentation, keys, seed
         self._cache = ByteCache(cache_bytes)
+        self._rng = KeyedNumpy()
         self._clock = StageClock(DATA_STAGES, on=measured)
         self.entries = list(self._entries(items))
 
@@ -92,7 +94,7 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
         """Build a batch; items that cannot be right are left out and named. No batch where none is left."""
         clock, bad, good = self._clock, [], []
         sights: list[Sight] = []
-        grasps: list[dict[str, np.ndarray]] = []
+        drawn: list[Drawn] = []
         before = self._counts()
         with clock("data.total"):
             with clock("data.open"):
@@ -108,10 +110,10 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
                     bad.append(self._bad(entry.item, error))
                     continue
                 with clock("data.sample_grasps"):
-                    grasps.append(self._draw(pool, entry, epoch))
+                    drawn.append(self._draw(pool, entry, epoch))
                 sights.append(sight)
                 good.append((epoch, entry.item))
-            batch = self._batch(sights, grasps, good) if good else None
+            batch = self._batch(sights, drawn, good) if good else None
         record = None
         if clock.on:
             counts = (now - then for now, then in zip(self._counts(), before, strict=True))
@@ -127,25 +129,24 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
         return (self._cache.hits, self._cache.misses, read.mapped, read.decoded, read.fetched())
 
     def _batch(
-        self, sights: list[Sight], grasps: list[dict[str, np.ndarray]], drawn: list[tuple[int, StoreItem]]
+        self, sights: list[Sight], drawn: list[Drawn], items: list[tuple[int, StoreItem]]
     ) -> GraspBatch:
-        index = tuple(item.index for _, item in drawn)
+        index = tuple(item.index for _, item in items)
         rest: dict[str, Any] = {
             "item_index": index,
-            "object_name": tuple(self._name(item) for _, item in drawn),
+            "object_name": tuple(self._name(item) for _, item in items),
         }
         if self.keys:
-            epochs = torch.tensor([epoch for epoch, _ in drawn])
+            epochs = torch.tensor([epoch for epoch, _ in items])
             rest["draw_key"] = draw_keys(self.seed, epochs, torch.tensor(index))
         with self._clock("data.transform"):
-            batch = collate(sights, grasps, **rest)
+            batch = collate(sights, drawn, self.settings.num_grasps, **rest)
         with self._clock("data.augment"):
             return batch if self.augmentation is None else self.augmentation(batch)
 
     def _sight(self, item: StoreItem, epoch: int) -> Sight:
         def seen(view: View) -> Sight:
-            rng = np.random.default_rng([self.seed, epoch, item.index, 1])
-            return see(view, item.target, self.settings, rng)
+            return see(view, item.target, self.settings, self._rng(self.seed, epoch, item.index, _POINTS))
 
         if self.settings.points.sampler == "farthest":  # the same in every epoch
             return self._cache.get(
@@ -159,17 +160,21 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
             lambda: gather(self.store.judged(item.scene, item.target), self.settings),
         )
 
-    def _draw(self, pool: GraspPool, entry: Entry, epoch: int) -> dict[str, np.ndarray]:
+    def _draw(self, pool: GraspPool, entry: Entry, epoch: int) -> Drawn:
         s, item = self.settings, entry.item
-        rng = np.random.default_rng([self.seed, epoch, item.index])
         if entry.chunk is None:
-            return draw(pool, s, None, rng)
+            return draw(pool, s, None, self._rng(self.seed, epoch, item.index, _GRASPS))
         # All chunks of an item are shares of one order: shuffled anew in each epoch, or the same in all of them.
         first = item.index - entry.chunk * self.store.num_items
         shuffled = s.grasps.chunks == "random"
         key = ("order", item.scene, item.target) if not shuffled else ("order", first, epoch)
-        shared = np.random.default_rng([self.seed, epoch, first])
-        order = self._cache.get(key, lambda: s.grasps.order(pool.hand_pose[pool.good], s.num_grasps, shared))
+        order = self._cache.get(
+            key,
+            lambda: s.grasps.order(
+                pool.hand_pose[pool.good], s.num_grasps, self._rng(self.seed, epoch, first, _ORDER)
+            ),
+        )
+        rng = self._rng(self.seed, epoch, item.index, _GRASPS)
         return draw(replace(pool, good=pool.good[order]), s, entry.chunk, rng)
 
     def _name(self, item: StoreItem) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
+from scipy.spatial.transform import Rotation
 
-from datasets.augmentation.frame import inverse, move_hand_pose
+from datasets.augmentation.frame import move_hand_pose
 from datasets.grasp_sampling import GraspChoice
 from utils.batch import GraspBatch
 from utils.cloud import arrange_blocks
@@ -20,6 +21,7 @@ from utils.records import JudgedGrasps, View
 
 FRAME = "tabletop"  # z up, table at z = 0, xy origin at the mean of the target's visible points
 _QUATERNION_TOLERANCE = 1e-3
+_NUM_VERDICTS = 3  # columns of robustness, hold and clear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,20 +64,31 @@ class Sight:
     up: Float[np.ndarray, "3"]
     T_world_frame: Float[np.ndarray, "4 4"]
     scene_rgb: UInt8[np.ndarray, "n 3"] | None
+    frame_from_world: Float[np.ndarray, "7"]  # the inverse of T_world_frame: translation and quaternion wxyz
 
 
 @dataclass(frozen=True)
 class GraspPool:
     """The grasps of an object one may draw from, world frame; row 0 exists always, to fill up behind the mask."""
 
-    hand_pose: Float[np.ndarray, "g p"]
-    pregrasp_qpos: Float[np.ndarray, "g j"]
-    squeeze_qpos: Float[np.ndarray, "g j"]
-    robustness: Float[np.ndarray, "g"]
-    hold: Float[np.ndarray, "g"]
-    clear: Float[np.ndarray, "g"]
+    table: Float[np.ndarray, "g c"]  # hand_pose, pregrasp_qpos, squeeze_qpos; robustness, hold, clear, side by side
     good: Int[np.ndarray, "s"]  # rows worth learning, in the order in which they are dealt
     bad: Int[np.ndarray, "f"]  # the other rows
+
+    @property
+    def num_joints(self) -> int:
+        """Joints of the hand: the table has 3 + j + 4, j, j and 3 columns."""
+        return (self.table.shape[1] - 7 - _NUM_VERDICTS) // 3
+
+    @property
+    def hand_pose(self) -> Float[np.ndarray, "g p"]:
+        """Hand poses in the world."""
+        return self.table[:, : self.num_joints + 7]
+
+    @property
+    def robustness(self) -> Float[np.ndarray, "g"]:
+        """Robustness, NaN where not measured."""
+        return self.table[:, -_NUM_VERDICTS]
 
 
 def see(view: View, target: int, settings: ItemSettings, rng: np.random.Generator) -> Sight:
@@ -113,6 +126,9 @@ def see(view: View, target: int, settings: ItemSettings, rng: np.random.Generato
         up=R[2].astype(np.float32),
         T_world_frame=T_world_frame.astype(np.float32),
         scene_rgb=np.pad(view.rgb[row], ((0, missing), (0, 0))) if s.colours else None,
+        frame_from_world=np.concatenate(
+            [-t @ R, Rotation.from_matrix(R.T).as_quat(scalar_first=True)], dtype=np.float32
+        ),
     )
 
 
@@ -132,19 +148,24 @@ def gather(judged: JudgedGrasps, settings: ItemSettings) -> GraspPool:
         raise ValueError("Grasps hold quaternions that are not of unit length.")
     verdicts = [np.asarray(a, np.float32) for a in (judged.robustness, judged.hold, judged.clear)]
     learned = judged.worth_learning(settings.min_robustness, settings.min_clearance_m)
-    if len(g) == 0:  # an object without a tested grasp: the filling is the identity
-        columns = [np.zeros((1, column.shape[1]), np.float32) for column in columns]
-        columns[0][:, -4] = 1.0
-        verdicts = [np.full(1, np.nan, np.float32) for _ in verdicts]
-    return GraspPool(*columns, *verdicts, good=np.flatnonzero(learned), bad=np.flatnonzero(~learned))
+    table = np.concatenate([*columns, np.stack(verdicts, axis=1)], axis=1)
+    if len(table) == 0:  # an object without a tested grasp: the filling is the identity
+        table = np.zeros((1, table.shape[1]), np.float32)
+        table[0, columns[0].shape[1] - 4], table[0, -_NUM_VERDICTS:] = 1.0, np.nan
+    return GraspPool(table, good=np.flatnonzero(learned), bad=np.flatnonzero(~learned))
 
 
-def draw(
-    pool: GraspPool, settings: ItemSettings, chunk: int | None, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Return the grasps of an item, still in the world frame.
+@dataclass(frozen=True)
+class Drawn:
+    """The grasps of an item, in the world frame: ``num_grasps`` places for successes, then those for failures."""
 
-    The first ``num_grasps`` are worth learning and the rest are not, each filled up behind the mask.
+    table: Float[np.ndarray, "k c"]  # as in GraspPool
+    num_good: int
+    num_bad: int
+
+
+def draw(pool: GraspPool, settings: ItemSettings, chunk: int | None, rng: np.random.Generator) -> Drawn:
+    """Return the grasps of an item.
 
     Args:
         pool: of the object.
@@ -152,40 +173,51 @@ def draw(
         chunk: which share of the successes, in the order of ``pool.good``; None draws them.
         rng: of the draws.
     """
-    s = settings
+    s, pose, quality = settings, pool.hand_pose, pool.robustness
     if chunk is None:
-        good = pool.good[
-            s.grasps.draw(pool.hand_pose[pool.good], pool.robustness[pool.good], s.num_grasps, rng)
-        ]
+        good = pool.good[s.grasps.draw(pose, quality, pool.good, s.num_grasps, rng)]
     else:
         good = pool.good[chunk * s.num_grasps : (chunk + 1) * s.num_grasps]
-    bad = pool.bad[s.grasps.draw(pool.hand_pose[pool.bad], pool.robustness[pool.bad], s.num_failures, rng)]
+    bad = pool.bad[s.grasps.draw(pose, quality, pool.bad, s.num_failures, rng)]
     row = np.zeros(s.num_grasps + s.num_failures, dtype=np.int64)
-    valid, success = np.zeros(len(row), dtype=bool), np.zeros(len(row), dtype=bool)
-    row[: len(good)], row[s.num_grasps : s.num_grasps + len(bad)] = good, bad
-    success[: len(good)] = True
-    valid[: len(good)] = valid[s.num_grasps : s.num_grasps + len(bad)] = True
-    return {
-        "hand_pose": pool.hand_pose[row],
-        "pregrasp_qpos": pool.pregrasp_qpos[row],
-        "squeeze_qpos": pool.squeeze_qpos[row],
-        "grasp_valid": valid,
-        "grasp_success": success,
-        "grasp_robustness": pool.robustness[row],
-        "grasp_hold": pool.hold[row],
-        "grasp_clear": pool.clear[row],
-    }
+    row[: len(good)] = good
+    row[s.num_grasps : s.num_grasps + len(bad)] = bad
+    return Drawn(pool.table[row], len(good), len(bad))
 
 
-_SIGHT_FIELDS = tuple(f.name for f in fields(Sight))
+_SIGHT_FIELDS = tuple(f.name for f in fields(Sight) if f.name != "frame_from_world")
 
 
-def collate(sights: list[Sight], grasps: list[dict[str, np.ndarray]], **rest: Any) -> GraspBatch:
-    """Stack items into a batch and express their grasps in the frame of each; ``rest`` are further fields."""
+def collate(sights: list[Sight], drawn: list[Drawn], num_grasps: int, **rest: Any) -> GraspBatch:
+    """Stack items into a batch and express their grasps in the frame of each.
+
+    Args:
+        sights: of the items.
+        drawn: of the items; places behind the drawn ones are filling, behind the mask.
+        num_grasps: places for successes.
+        rest: further fields of the batch.
+    """
     columns = {name: [getattr(sight, name) for sight in sights] for name in _SIGHT_FIELDS}
-    columns |= {name: [drawn[name] for drawn in grasps] for name in grasps[0]}
     stacked: dict[str, Any] = {
         name: torch.from_numpy(np.stack(c)) for name, c in columns.items() if c[0] is not None
     }
-    stacked["hand_pose"] = move_hand_pose(stacked["hand_pose"], inverse(stacked["T_world_frame"]))
-    return GraspBatch(**stacked, **rest)
+    table = torch.from_numpy(np.stack([one.table for one in drawn]))
+    j = (table.shape[-1] - 7 - _NUM_VERDICTS) // 3
+    hand_pose, pregrasp, squeeze, verdicts = table.split((j + 7, j, j, _NUM_VERDICTS), dim=-1)
+    robustness, hold, clear = verdicts.unbind(-1)
+    good, bad = torch.tensor([(one.num_good, one.num_bad) for one in drawn]).T[..., None]
+    place = torch.arange(table.shape[1])
+    success = place < good
+    motion = torch.from_numpy(np.stack([sight.frame_from_world for sight in sights]))
+    return GraspBatch(
+        **stacked,
+        hand_pose=move_hand_pose(hand_pose, motion[:, :3], motion[:, 3:]),
+        pregrasp_qpos=pregrasp,
+        squeeze_qpos=squeeze,
+        grasp_valid=success | ((place >= num_grasps) & (place < num_grasps + bad)),
+        grasp_success=success,
+        grasp_robustness=robustness,
+        grasp_hold=hold,
+        grasp_clear=clear,
+        **rest,
+    )

@@ -26,6 +26,28 @@ def keyed_generator(*keys: int, device: torch.device | str = "cpu") -> torch.Gen
     return generator
 
 
+class KeyedNumpy:
+    """A numpy generator that begins anew for every key, at a tenth of what making one costs.
+
+    Philox (Salmon et al. 2011) gives unrelated streams for different keys by design. What an earlier call returned is
+    the same object, at the beginning of another stream.
+    """
+
+    def __init__(self) -> None:
+        self._bits = np.random.Philox(key=0)
+        self._generator = np.random.Generator(self._bits)
+        self._state = self._bits.state
+
+    def __call__(self, seed: int, epoch: int, item: int, stream: int) -> np.random.Generator:
+        """Return the generator at the beginning of a stream; epochs below 2^24, items below 2^40, streams below 8."""
+        state = self._state
+        state["state"]["key"][:] = (8 * seed + stream) % 2**64, (epoch << 40) + item
+        state["state"]["counter"][:] = 0
+        state["buffer_pos"], state["has_uint32"] = 4, 0
+        self._bits.state = state
+        return self._generator
+
+
 def rank_slice(draw: Tensor, rank: int, world_size: int) -> Tensor:
     """Take this rank's rows of a draw made for the global batch.
 

@@ -32,6 +32,7 @@ def batch(size: int = 4, epoch: int = 0, records: int = 4) -> GraspBatch:
     return collate(
         [see(r.views[0], 0, settings, np.random.default_rng(0)) for r in scenes],
         [draw(gather(r.judged[0], settings), settings, None, np.random.default_rng(i)) for i, r in enumerate(scenes)],
+        settings.num_grasps,
         draw_key=draw_keys(0, torch.full_like(index, epoch), index),
         item_index=tuple(index.tolist()),
     )  # fmt: skip

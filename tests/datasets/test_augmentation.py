@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from datasets.augmentation import Augmentation
-from datasets.augmentation.frame import express, inverse, move_hand_pose
+from datasets.augmentation.frame import express, move_hand_pose
 from datasets.augmentation.legality import CAMERA_MODES, MODES
 from datasets.augmentation.pipeline import TRANSFORMS
 from utils.batch import GraspBatch
+from utils.rotation import matrix_from_quat_wxyz, quat_wxyz_from_matrix
 
 JOINT = [
     ("yaw", "tabletop"),
@@ -45,7 +46,7 @@ def test_the_scene_stays_where_it_is_in_the_world(name: str, mode: str) -> None:
         points = torch.cat((values.scene_pc, values.viewpoint[:, None]), 1)
         homogeneous = torch.cat((points, ones.expand(*points.shape[:2], 1)), -1) @ T.transpose(1, 2)
         assert values.hand_pose is not None
-        moved = move_hand_pose(values.hand_pose, T)
+        moved = move_hand_pose(values.hand_pose, T[:, :3, 3], quat_wxyz_from_matrix(T[:, :3, :3]))
         sign = moved[..., -4:-3].sign()
         return [homogeneous, moved[..., :-4], sign * moved[..., -4:], (T[:, :3, :3] @ values.up[..., None])]
 
@@ -65,10 +66,15 @@ def test_the_scene_stays_where_it_is_in_the_world(name: str, mode: str) -> None:
 
 def test_there_and_back_is_nothing() -> None:
     before = batch()
-    T = chain("yaw")(before).T_world_frame
-    after = express(express(before, T), inverse(T))
+    quat = torch.nn.functional.normalize(torch.randn(4, 4), dim=-1)
+    t = torch.randn(4, 3)
+    back = quat * torch.tensor([1.0, -1.0, -1.0, -1.0])
+    there = express(before, t, quat)
+    after = express(there, -(matrix_from_quat_wxyz(back) @ t[..., None]).squeeze(-1), back)
+    assert (there.scene_pc - before.scene_pc).abs().max() > 0.1
     assert_close(after.scene_pc, before.scene_pc, rtol=0, atol=2e-6)
     assert_close(after.T_world_frame, before.T_world_frame, rtol=0, atol=2e-6)
+    assert_close(after.hand_pose, before.hand_pose, rtol=0, atol=2e-6)
 
 
 def test_yaw_covers_the_circle_and_leaves_the_vertical() -> None:

@@ -27,7 +27,11 @@ def chosen(strategy: str = "random", chunks: str | None = None) -> GraspChoice:
 
 def choose(pose: np.ndarray, count: int, strategy: str, seed: int = 0) -> list[int]:
     quality = np.random.default_rng(5).uniform(size=len(pose))
-    return chosen(strategy).draw(pose, quality, count, np.random.default_rng(seed)).tolist()
+    return (
+        chosen(strategy)
+        .draw(pose, quality, np.arange(len(pose)), count, np.random.default_rng(seed))
+        .tolist()
+    )
 
 
 @pytest.mark.parametrize("strategy", DIFFERENT)
@@ -48,7 +52,7 @@ def test_the_seed_decides(strategy):
 def test_random_takes_every_grasp_equally_often():
     """Of 10 grasps 4 are taken 2000 times: each 800 times, standard deviation sqrt(2000 * 0.4 * 0.6) = 22."""
     rng = np.random.default_rng(0)
-    rows = [chosen().draw(poses(10), np.ones(10), 4, rng) for _ in range(2000)]
+    rows = [chosen().draw(poses(10), np.ones(10), np.arange(10), 4, rng) for _ in range(2000)]
     assert np.abs(np.bincount(np.concatenate(rows)) - 800).max() < 5 * 22
 
 
@@ -106,7 +110,9 @@ def test_strata_of_quality_are_equally_full():
     quality = np.concatenate([np.linspace(0, 1, 40) ** 4, np.full(10, np.nan)])
     stratum = np.repeat(np.arange(5), 10)
     for seed in range(5):
-        rows = chosen("quality_stratified").draw(poses(50), quality, 15, np.random.default_rng(seed))
+        rows = chosen("quality_stratified").draw(
+            poses(50), quality, np.arange(50), 15, np.random.default_rng(seed)
+        )
         assert np.bincount(stratum[rows]).tolist() == [3] * 5
 
 
@@ -115,7 +121,7 @@ def test_a_mixture_holds_its_shares():
     pose, quality = poses(40), np.repeat([0.01, 0.99], 20)
     best = 0
     for seed in range(20):
-        rows = chosen("hybrid").draw(pose, quality, 12, np.random.default_rng(seed)).tolist()
+        rows = chosen("hybrid").draw(pose, quality, np.arange(40), 12, np.random.default_rng(seed)).tolist()
         start = int(np.random.default_rng(seed).integers(40))
         assert rows[0] == start
         for k in range(1, 6):

@@ -16,7 +16,9 @@ def item(target: int = 0, seed: int = 0, record=None, **changes):
     record = scene_record(0) if record is None else record
     settings = replace(SETTINGS, **changes)
     drawn = draw(gather(record.judged[target], settings), settings, None, np.random.default_rng([0, seed]))
-    batch = collate([see(record.views[0], target, settings, np.random.default_rng(seed))], [drawn])
+    batch = collate(
+        [see(record.views[0], target, settings, np.random.default_rng(seed))], [drawn], settings.num_grasps
+    )
     values = {name: getattr(batch, name) for name in batch.__dataclass_fields__}
     return {name: v[0].numpy() for name, v in values.items() if isinstance(v, torch.Tensor)}
 
