@@ -71,7 +71,9 @@ class Sight:
 class GraspPool:
     """The grasps of an object one may draw from, world frame; row 0 exists always, to fill up behind the mask."""
 
-    table: Float[np.ndarray, "g c"]  # hand_pose, pregrasp_qpos, squeeze_qpos; robustness, hold, clear, side by side
+    table: Float[
+        np.ndarray, "g c"
+    ]  # hand_pose, pregrasp_qpos, squeeze_qpos; robustness, hold, clear, side by side
     good: Int[np.ndarray, "s"]  # rows worth learning, in the order in which they are dealt
     bad: Int[np.ndarray, "f"]  # the other rows
 
