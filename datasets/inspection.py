@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Float
 
 from datasets.checks import record_problems
+from datasets.object_counts import LIMIT_TOLERANCE_RAD, ObjectCount, count_objects, shared_shapes
 from datasets.schema import SPLITS
 from datasets.store import GraspStore
 from hands import Hand
 from utils.records import JudgedGrasps, Outcome, SceneRecord
 
-_LIMIT_TOLERANCE_RAD = 1e-3
 _CLEARANCE_TOLERANCE_M = 1e-3
 _REACH_M = 0.3  # a hand base further than this from the surface of its object holds nothing
 _TABLE_TOLERANCE_M = (
@@ -44,6 +44,7 @@ class Inspection:
     visible: Float[np.ndarray, "v"]  # points of each object in each view
     penetration_mm: Float[np.ndarray, "g"]  # of the successes
     robustness: Float[np.ndarray, "r"]  # where measured
+    objects: dict[str, ObjectCount]  # by name
 
 
 def inspect(store: GraspStore, hand: Hand, progress: Callable[[int], None]) -> Inspection:
@@ -58,6 +59,7 @@ def inspect(store: GraspStore, hand: Hand, progress: Callable[[int], None]) -> I
         visible=np.zeros(0),
         penetration_mm=np.zeros(0),
         robustness=np.zeros(0),
+        objects={},
     )
     limits = hand.joint_limits.double().numpy()
     columns: dict[str, list[np.ndarray]] = {
@@ -69,6 +71,7 @@ def inspect(store: GraspStore, hand: Hand, progress: Callable[[int], None]) -> I
         found.problems += [f"scene {record.index}: {problem}" for problem in problems]
         if record.split in SPLITS:
             _count(found, record)
+            count_objects(found.objects, record, hand)
         for i, judged in enumerate(record.judged):
             ok = judged.success
             columns["qpos"].append(judged.grasps.hand_pose[ok, 3:-4])
@@ -77,6 +80,11 @@ def inspect(store: GraspStore, hand: Hand, progress: Callable[[int], None]) -> I
             columns["robustness"].append(judged.robustness[np.isfinite(judged.robustness)])
             columns["visible"].append(np.array([(v.instance == i + 1).sum() for v in record.views], float))
         progress(row + 1)
+    found.problems += [
+        f"objects {', '.join(names)} have the same surface and are in different splits"
+        for names, apart in shared_shapes(list(found.objects.values()))
+        if apart and store.origin.split_by != "scene"
+    ]
     for name, parts in columns.items():
         setattr(found, name, np.concatenate(parts))
     return found
@@ -111,7 +119,7 @@ def _hand_problems(record: SceneRecord, limits: Float[np.ndarray, "j 2"]) -> Ite
             ("pre-grasp", judged.grasps.pregrasp_qpos),
         ):
             beyond = np.maximum(limits[:, 0] - qpos, qpos - limits[:, 1]).max(initial=0.0)
-            if beyond > _LIMIT_TOLERANCE_RAD:
+            if beyond > LIMIT_TOLERANCE_RAD:
                 yield f"{name}: {what} {beyond:.3f} rad beyond a joint limit"
         if (judged.success & (judged.clearance_m < -_CLEARANCE_TOLERANCE_M)).any():
             depth = -1e3 * judged.clearance_m[judged.success].min()

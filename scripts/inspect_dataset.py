@@ -19,6 +19,7 @@ from rich.table import Table
 
 from datasets import SPLITS, GraspStore, StoreItem
 from datasets.inspection import Count, Inspection, inspect
+from datasets.object_counts import ObjectCount, shared_shapes
 from evaluation.drawing import FAILURE, SUCCESS, Dots, Drawing, draw_item
 from evaluation.items import Item
 from evaluation.report import cards, write_page
@@ -29,6 +30,7 @@ from utils.stats import wilson_interval
 _LISTED = 20  # problems on the terminal and in the report
 _EXAMPLES = 4  # of each split
 _BARS = 24
+_WORST = 5  # objects named for their low success
 
 
 def main(words: Sequence[str]) -> int:
@@ -36,7 +38,7 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("store", type=Path, help="the data set (.h5)")
+    parser.add_argument("store", help="the data set: a file (.h5), a pattern, or a manifest (.json)")
     parser.add_argument("--html", type=Path, help="write a report with pictures here")
     parser.add_argument(
         "--hand", help="name or model file of the hand; by default the one named in the store"
@@ -73,6 +75,8 @@ def print_summary(store: GraspStore, found: Inspection) -> None:
         for cells in _rows(counts):
             table.add_row(*cells)
         console.print(table)
+    for line in quality_lines(list(found.objects.values())):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"content hash {store.content_hash}", highlight=False)
     for problem in found.problems[:_LISTED]:
         console.print(f"problem: {problem}", style="bold red", markup=False, highlight=False, soft_wrap=True)
@@ -80,6 +84,57 @@ def print_summary(store: GraspStore, found: Inspection) -> None:
         console.print(f"and {more} more problems", style="bold red")
     if not found.problems:
         console.print("no problems", style="green")
+
+
+def quality_lines(counts: Sequence[ObjectCount]) -> list[str]:
+    """Say what grasps and objects are worth, over all objects."""
+    grasps, checked = sum(c.grasps for c in counts), sum(c.checked for c in counts)
+    grasped = [c for c in counts if c.successes]
+    same = [names for names, _ in shared_shapes(counts)]
+    covered = 100 * np.mean([c.coverage for c in grasped]) if grasped else 0.0
+    example = f", for example {', '.join(same[0])}" if same else ""
+    lines = [
+        f"coverage: a success from {covered:.0f} % of the directions about an object",
+        f"repeated grasps: {sum(c.repeated for c in counts)} of {grasps}",
+        f"hand in something: {sum(c.colliding for c in counts)} of {checked} successes looked at",
+        f"beyond a joint limit: {sum(c.beyond for c in counts)} of {grasps} grasps",
+        f"objects of one surface under several names: {len(same)}{example}",
+    ]
+    worst = sorted((c for c in counts if c.grasps), key=lambda c: c.successes / c.grasps)[:_WORST]
+    if worst:
+        told = ", ".join(f"{c.name} {c.successes}/{c.grasps}" for c in worst)
+        lines.append(f"lowest success: {told}")
+    return lines
+
+
+_OBJECT_HEADINGS = (
+    "object",
+    "family",
+    "scenes",
+    "grasps",
+    "held",
+    "coverage",
+    "repeated",
+    "in something",
+    "beyond limits",
+)
+
+
+def _object_rows(counts: Sequence[ObjectCount]) -> list[tuple[str, ...]]:
+    """Return a line for each object, the lowest success first."""
+    ordered = sorted(counts, key=lambda c: (c.successes / max(1, c.grasps), c.name))
+    return [
+        (
+            c.name,
+            c.family,
+            *map(str, (c.scenes, c.grasps, c.successes)),
+            f"{100 * c.coverage:.0f} %",
+            str(c.repeated),
+            f"{c.colliding} of {c.checked}",
+            str(c.beyond),
+        )
+        for c in ordered
+    ]
 
 
 _HEADINGS = ("family", "objects", "placed", "solved", "grasps", "held", "success")
@@ -120,6 +175,10 @@ def write_report(store: GraspStore, hand: Hand, found: Inspection, path: Path) -
         counts = {family: c for (s, family), c in sorted(found.counts.items()) if s == split}
         if counts:
             body += [f"<h3>{split}</h3>", _table(_HEADINGS, _rows(counts))]
+    body += ["<h2>Success by object</h2><details><summary>All objects, the lowest success first</summary>"]
+    body += [_table(_OBJECT_HEADINGS, _object_rows(list(found.objects.values()))), "</details>"]
+    lines = "".join(f"<li>{escape(line)}</li>" for line in quality_lines(list(found.objects.values())))
+    body += [f"<ul>{lines}</ul>"]
     ended = [(name.replace("_", " "), str(n)) for name, n in found.outcomes.items() if n]
     body += ["<h2>How the grasps ended</h2>", _table(("outcome", "grasps"), ended)]
     body += ["<h2>Distributions</h2>", '<div class="cards">']
