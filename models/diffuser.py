@@ -65,6 +65,8 @@ class GraspDiffuser(GraspSampling):
         scheduler: partial of a learning-rate schedule over an optimiser; None for inference.
     """
 
+    distilled = False  # whether the network answers with the end of a trajectory instead of the mean
+
     def __init__(
         self,
         *,
@@ -93,6 +95,7 @@ class GraspDiffuser(GraspSampling):
         super().__init__()
         path.check(prediction)
         weighting.check(path)
+        self.check_sampler(sampler, path)
         self.hand = load_hand(hand)
         self.denoiser = Denoiser(
             hand=self.hand,
@@ -277,8 +280,27 @@ class GraspDiffuser(GraspSampling):
         Raises:
             ValueError: a sampler for another kind of path or model.
         """
+        self.check_sampler(sampler, self.path)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             return self.predicted_x0(x_t, t, anchored)
 
         return sampler(denoise, self.path, noise, generator, trajectory=trajectory)
+
+    def check_sampler(self, sampler: Sampler, path: Path) -> None:
+        """Refuse a sampler for another kind of path or model.
+
+        Raises:
+            ValueError: with both names and the remedy.
+        """
+        sampler.check(path)
+        if sampler.for_distilled and not self.distilled:
+            raise ValueError(
+                f"sampler={sampler.name} needs a distilled model, and this one predicts the mean. "
+                "Distil it: python train_lightning.py experiment=distill model.teacher=<checkpoint>"
+            )
+        if self.distilled and not sampler.for_distilled:
+            raise ValueError(
+                f"sampler={sampler.name} needs a model that predicts the mean, and this one was distilled to answer "
+                "with the end of a trajectory. Use sampler=consistency."
+            )

@@ -126,6 +126,38 @@ def _enough_points(cfg: DictConfig) -> Iterator[str]:
             return
 
 
+def _prediction_fits_the_path(cfg: DictConfig) -> Iterator[str]:
+    name = _class_name(cfg, "model.path")
+    silent = name in ("CosinePath", "FlowPath") or _ends_without_signal(cfg)
+    refused = {
+        "eps": silent and "x0 cannot be recovered from it where no signal is left (t = 1)",
+        "v": name == "EDMPath" and "it grows with the noise without bound, which x0 on this path does not",
+        "u": (name == "LinearPath" and "it is infinite at t = 0")
+        or (name == "discrete_view" and "a discrete path has no velocity")
+        or (name == "EDMPath" and "it grows with the noise without bound, which x0 on this path does not"),
+    }
+    prediction = OmegaConf.select(cfg, "model.prediction")
+    if reason := refused.get(str(prediction)):
+        yield f"model.prediction={prediction} on model.path={name}: {reason}. Pass model.prediction=x0."
+
+
+def _sampler_fits_the_path(cfg: DictConfig) -> Iterator[str]:
+    path, sampler = _class_name(cfg, "model.path"), _class_name(cfg, "model.sampler")
+    if sampler == "DDPM" and path in ("EDMPath", "FlowPath"):
+        yield f"model/sampler=ddpm needs a variance-preserving path, {path} is none. Pass model/sampler=ddim."
+    if path == "discrete_view" and sampler not in ("", "DDPM", "DDIM", "DPMSolver"):
+        yield f"model/sampler={sampler} needs a continuous path, {path} is none. Pass model/sampler=ddim."
+
+
+def _ends_without_signal(cfg: DictConfig) -> bool:
+    keys = ("model.path.zero_terminal_snr", "model.path.path.zero_terminal_snr")
+    return any(OmegaConf.select(cfg, key) is True for key in keys)
+
+
+def _class_name(cfg: DictConfig, key: str) -> str:
+    return str(OmegaConf.select(cfg, f"{key}._target_") or "").rsplit(".", 1)[-1]
+
+
 RULES: tuple[Rule, ...] = (
     _counts_are_positive,
     _validation_comes,
@@ -138,4 +170,6 @@ RULES: tuple[Rule, ...] = (
     _one_hand,
     _grasps_of_the_batch,
     _enough_points,
+    _prediction_fits_the_path,
+    _sampler_fits_the_path,
 )

@@ -69,6 +69,10 @@ class EDMPath(Path):
         """Rate of change of the noise scale."""
         return self.sigma_max * self.rho * t ** (self.rho - 1)
 
+    def time_at(self, noise_level: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """Return the time at which sigma has this value."""
+        return (noise_level / self.sigma_max) ** (1.0 / self.rho)
+
     def training_time(self, uniform: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """Return times whose ln(sigma) is normally distributed."""
         log_sigma = self.log_sigma_mean + self.log_sigma_std * torch.special.ndtri(uniform)

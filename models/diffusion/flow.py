@@ -63,6 +63,10 @@ class FlowPath(Path):
         """Rate of change of the noise scale."""
         return torch.ones_like(t)
 
+    def time_at(self, noise_level: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """Return the time at which t / (1 - t) has this value."""
+        return 1.0 - 1.0 / (1.0 + noise_level)
+
     def training_time(self, uniform: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """Turn uniform numbers into times of the chosen distribution by its inverse cumulative distribution."""
         first, second = self.timing_parameters

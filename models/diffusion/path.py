@@ -93,7 +93,7 @@ class Path(nn.Module, ABC):
         """Move clean samples to noise level ``t`` (Ho et al. 2020, eq. 4)."""
         return like(self.alpha(t), x0) * x0 + like(self.sigma(t), x0) * eps
 
-    def velocity(self, x_t: Tensor, x0: Tensor, t: Float[Tensor, "b"]) -> Tensor:
+    def velocity(self, x_t: Tensor, x0: Tensor, t: Float[Tensor, "*b"]) -> Tensor:
         """Return dx_t/dt of the probability flow where the expected clean sample is ``x0``; needs sigma > 0."""
         alpha, sigma, alpha_dot, sigma_dot = self._scales(x_t, t)
         return alpha_dot * x0 + (sigma_dot / sigma) * (x_t - alpha * x0)
@@ -158,7 +158,15 @@ class Path(nn.Module, ABC):
         """Move times to the nearest ones the path has, where it has only some."""
         return times
 
-    def _scales(self, x: Tensor, t: Float[Tensor, "b"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def time_at(self, noise_level: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """Return the time at which sigma / alpha has this value.
+
+        Raises:
+            ValueError: a path that has none, see ``continuous``.
+        """
+        raise ValueError(f"model.path={self.name} has no time for every noise level.")
+
+    def _scales(self, x: Tensor, t: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         alpha, sigma = like(self.alpha(t), x), like(self.sigma(t), x)
         return alpha, sigma, like(self.alpha_dot(t), x), like(self.sigma_dot(t), x)
 
@@ -184,6 +192,10 @@ class CosinePath(Path):
     def sigma_dot(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """Rate of change of the noise scale."""
         return 0.5 * math.pi * self.alpha(t)
+
+    def time_at(self, noise_level: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """Return the time at which sigma / alpha = tan(pi t / 2) has this value."""
+        return 2.0 / math.pi * torch.atan(noise_level)
 
 
 class LinearPath(Path):
@@ -238,6 +250,13 @@ class LinearPath(Path):
     def sigma_dot(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """Rate of change of the noise scale, from alpha^2 + sigma^2 = 1."""
         return -self.alpha(t) * self.alpha_dot(t) / self.sigma(t)
+
+    def time_at(self, noise_level: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """Return the time at which sigma / alpha has this value, the root of a quadratic in t."""
+        alpha = (1.0 + noise_level**2).rsqrt()
+        raw = alpha * (1.0 - self._raw_terminal) + self._raw_terminal if self.zero_terminal_snr else alpha
+        half, span = 0.5 * self.beta_min, self.beta_max - self.beta_min
+        return 2.0 * ((half**2 - span * raw.log()).sqrt() - half) / span
 
     def _raw_alpha(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         return torch.exp(-0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min)

@@ -1,0 +1,112 @@
+"""Runge-Kutta methods on the probability-flow ODE dx/dt = u(x, t) of any path with a derivative.
+
+All integrate from t = 1 to the path's ``t_min``, where u is still well defined, and end with the clean sample
+predicted there; so N steps of a method with k stages cost k (N - 1) + 1 evaluations.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.diffusion.path import Path
+from models.diffusion.samplers import Evaluate, Sampler, time_grid
+
+Velocity = Callable[[Float[Tensor, "b g d"], Float[Tensor, ""]], Float[Tensor, "b g d"]]
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """An explicit Runge-Kutta method: where its stages stand, what they are made of, how they are added up."""
+
+    nodes: tuple[float, ...]
+    stages: tuple[tuple[float, ...], ...]
+    weights: tuple[float, ...]
+
+
+def combined(slopes: list[Tensor], weights: tuple[float, ...]) -> Tensor:
+    """Add up slopes by their weights, leaving out what weighs nothing."""
+    return torch.stack([w * k for w, k in zip(weights, slopes, strict=True) if w != 0.0]).sum(0)
+
+
+def stage_slopes(
+    tableau: Tableau,
+    u: Velocity,
+    x: Float[Tensor, "b g d"],
+    t: Tensor,
+    h: Tensor,
+    first: Tensor | None = None,
+) -> list[Tensor]:
+    """Return the slopes of all stages of a step of length ``h``; the first is not computed where it is given."""
+    slopes = [u(x, t) if first is None else first]
+    for node, weights in zip(tableau.nodes[1:], tableau.stages[1:], strict=True):
+        slopes.append(u(x + h * combined(slopes, weights), t + node * h))
+    return slopes
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowSampler(Sampler):
+    """A sampler that integrates the probability flow."""
+
+    def check(self, path: Path) -> None:
+        """Refuse paths without a derivative."""
+        if not path.continuous:
+            raise ValueError(
+                f"sampler={self.name} integrates a flow in continuous time; model.path={path.name} is known at "
+                "discrete steps only. Use sampler=ddim, dpmpp_2m or ddpm."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungeKutta(FlowSampler):
+    """An explicit method of fixed steps, equidistant in the time of the path."""
+
+    tableau: ClassVar[Tableau]
+
+    def solve(
+        self, ask: Evaluate, path: Path, x: Float[Tensor, "b g d"], generator: torch.Generator | None
+    ) -> Iterator[Float[Tensor, "b g d"]]:
+        """Yield the state after each step."""
+
+        def u(x: Tensor, t: Tensor) -> Tensor:
+            return path.velocity(x, ask(x, t), t)
+
+        times = time_grid(path, self.steps, "linspace", x)[:-1]
+        for t, s in pairwise(times):
+            x = x + (s - t) * combined(stage_slopes(self.tableau, u, x, t, s - t), self.tableau.weights)
+            yield x
+        yield ask(x, times[-1])
+
+
+class Euler(RungeKutta):
+    """Euler's method, first order."""
+
+    name = "euler"
+    tableau = Tableau((0.0,), ((),), (1.0,))
+
+
+class Midpoint(RungeKutta):
+    """The midpoint method, second order."""
+
+    name = "midpoint"
+    tableau = Tableau((0.0, 0.5), ((), (0.5,)), (0.0, 1.0))
+
+
+class Heun(RungeKutta):
+    """Heun's method, second order."""
+
+    name = "heun"
+    tableau = Tableau((0.0, 1.0), ((), (1.0,)), (0.5, 0.5))
+
+
+class RK4(RungeKutta):
+    """The classical method, fourth order."""
+
+    name = "rk4"
+    tableau = Tableau(
+        (0.0, 0.5, 0.5, 1.0), ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)
+    )

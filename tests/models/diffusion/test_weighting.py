@@ -1,0 +1,63 @@
+"""Weights: each is the error of the clean sample seen as that of what a network predicts."""
+
+import pytest
+import torch
+from mixture_under_test import PATHS
+from torch.testing import assert_close
+
+from models.diffusion.weighting import LossWeighting
+from utils.config import CONFIG_DIR, build, load_group
+
+
+@pytest.mark.parametrize(
+    ("kind", "prediction", "path_name"),
+    [
+        ("uniform", "x0", "cosine"),
+        ("snr", "eps", "linear_raw"),
+        ("edm", "v", "cosine"),
+        ("edm", "v", "linear"),
+        ("edm", "x0", "edm"),
+        ("velocity", "u", "flow"),
+        ("velocity", "u", "cosine"),
+    ],
+)
+def test_weighted_error_of_x0_is_the_error_of_the_prediction(kind, prediction, path_name):
+    path = PATHS[path_name]
+    t = path.on_grid(torch.linspace(max(0.05, path.t_min), 0.9, 8, dtype=torch.float64))
+    x0, eps = torch.randn(8, 3, 2, dtype=torch.float64), torch.randn(8, 3, 2, dtype=torch.float64)
+    x_t = path.noised(x0, eps, t)
+    truth = path.target(prediction, x0, eps, t)
+    wrong = truth + torch.randn_like(truth)
+    error = (path.to_x0(prediction, wrong, x_t, t) - x0).square()
+    weight = LossWeighting(kind=kind, maximum=None)(path, t)
+    assert_close(weight[:, None, None] * error, (wrong - truth).square(), atol=1e-9, rtol=1e-6)
+
+
+def test_bounds_hold_and_every_weight_is_finite():
+    for path in PATHS.values():
+        t = torch.linspace(0, 1, 50)
+        for kind in ("uniform", "snr", "edm"):
+            assert torch.isfinite(LossWeighting(kind=kind, maximum=None)(path, t)).all()
+            assert LossWeighting(kind=kind, maximum=5.0)(path, t).max() <= 5.0
+
+
+def test_min_snr_is_the_ratio_bounded_by_gamma():
+    path, t = PATHS["cosine"], torch.tensor([0.1, 0.5, 0.9])
+    snr = (path.alpha(t) / path.sigma(t)) ** 2  # 39.9, 1, 0.025
+    weight = build(load_group("model/weighting", "min_snr"))(path, t)
+    assert_close(weight, snr.clamp(max=5.0), atol=1e-6, rtol=1e-6)
+
+
+def test_velocity_is_refused_where_there_is_none():
+    with pytest.raises(ValueError, match=r"weighs the error of u, which model\.path=vp_linear does not have"):
+        LossWeighting(kind="velocity", maximum=None).check(PATHS["linear"])
+    for file in (CONFIG_DIR / "model" / "weighting").glob("*.yaml"):
+        build(load_group("model/weighting", file.stem)).check(PATHS["flow"])
+
+
+@pytest.mark.untyped
+def test_bad_weights_are_refused():
+    with pytest.raises(ValueError, match="Did you mean 'uniform'"):
+        LossWeighting(kind="unifrom", maximum=None)
+    with pytest.raises(ValueError, match="must be positive or null, got 0"):
+        LossWeighting(kind="snr", maximum=0.0)

@@ -1,0 +1,95 @@
+"""Data whose every property is known in closed form: a mixture of two correlated Gaussians in the plane."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.diffusion.discrete import discrete_view
+from models.diffusion.edm import EDMPath
+from models.diffusion.flow import FlowPath
+from models.diffusion.path import CosinePath, LinearPath, Path
+
+PATHS: dict[str, Path] = {
+    "cosine": CosinePath(),
+    "linear": LinearPath(beta_min=0.1, beta_max=20.0, zero_terminal_snr=True),
+    "linear_raw": LinearPath(beta_min=0.1, beta_max=20.0, zero_terminal_snr=False),
+    "edm": EDMPath(sigma_min=0.002, sigma_max=80.0, rho=7.0, log_sigma_mean=-0.5, log_sigma_std=1.2),
+    "flow": FlowPath(timing="uniform", timing_parameters=(0.0, 1.0), coupling="independent"),
+    "ddpm": discrete_view(path=CosinePath(), num_steps=1000),
+}
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Gaussians with these weights, means and covariances."""
+
+    weights: Tensor
+    means: Tensor
+    covariances: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        return self.weights @ self.means
+
+    @property
+    def covariance(self) -> Tensor:
+        centred = self.means - self.mean
+        return torch.einsum("k,kij->ij", self.weights, self.covariances) + torch.einsum(
+            "k,ki,kj->ij", self.weights, centred, centred
+        )
+
+    def noised(self, alpha: Tensor, sigma: Tensor) -> "Mixture":
+        """The mixture that alpha x0 + sigma eps is drawn from."""
+        eye = torch.eye(self.means.shape[-1], dtype=self.means.dtype)
+        return Mixture(self.weights, alpha * self.means, alpha**2 * self.covariances + sigma**2 * eye)
+
+    def log_density(self, x: Tensor) -> Tensor:
+        return self._log_parts(x).logsumexp(-1)
+
+    def _log_parts(self, x: Tensor) -> Tensor:
+        inverse, half_log_det = (
+            torch.linalg.inv(self.covariances),
+            0.5 * torch.linalg.slogdet(self.covariances)[1],
+        )
+        away = x[..., None, :] - self.means
+        distance = torch.einsum("...ki,kij,...kj->...k", away, inverse, away)
+        return self.weights.log() - 0.5 * distance - half_log_det - math.log(2 * math.pi)
+
+    def expected_x0(self, path: Path, x: Tensor, t: Tensor) -> Tensor:
+        """E[x0 | x_t]: sum of w_k(x) (m_k + alpha C_k S_k^-1 (x - alpha m_k)), S_k = alpha^2 C_k + sigma^2 I."""
+        alpha, sigma = path.alpha(t[:1]).to(x.dtype), path.sigma(t[:1]).to(x.dtype)
+        seen = self.noised(alpha, sigma)
+        responsibility = seen._log_parts(x).softmax(-1)
+        gains = alpha * self.covariances @ torch.linalg.inv(seen.covariances)
+        guesses = self.means + torch.einsum("kij,...kj->...ki", gains, x[..., None, :] - seen.means)
+        return (responsibility[..., None] * guesses).sum(-2)
+
+    def expected_x0_of(self, path: Path):
+        """The perfect denoiser on a path."""
+        return lambda x, t: self.expected_x0(path, x, t)
+
+    def network(self, path: Path, prediction: str):
+        """A denoiser that goes through what a perfect network of this prediction type would output."""
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            x0 = self.expected_x0(path, x, t)
+            alpha, sigma = path.alpha(t)[:, None, None], path.sigma(t)[:, None, None]
+            output = path.target(prediction, x0, (x - alpha * x0) / sigma, t)
+            return path.to_x0(prediction, output, x, t)
+
+        return denoise
+
+
+MIXTURE = Mixture(
+    weights=torch.tensor([0.3, 0.7], dtype=torch.float64),
+    means=torch.tensor([[1.0, -0.5], [-0.5, 0.4]], dtype=torch.float64),
+    covariances=torch.tensor([[[0.3, 0.1], [0.1, 0.2]], [[0.4, -0.15], [-0.15, 0.5]]], dtype=torch.float64),
+)
+# Two small far blobs: the flow turns sharply where it decides between them.
+BLOBS = Mixture(
+    weights=torch.tensor([0.5, 0.5], dtype=torch.float64),
+    means=torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64),
+    covariances=1e-4 * torch.eye(2, dtype=torch.float64).expand(2, 2, 2),
+)
