@@ -43,6 +43,8 @@ def nodes_with_target(node: object, key: str = "") -> list[tuple[str, DictConfig
 @pytest.mark.parametrize(("group", "option"), OPTIONS + RECIPES)
 def test_every_option_composes_and_validates(compose, group: str, option: str) -> None:
     extra = ["callbacks=default"] if (group, option) == ("callbacks", "simulation") else []
+    if option in ("consistency", "distill") and group in ("model", "experiment"):
+        extra = ["model.teacher=teacher.ckpt"]
     validate(compose(override_of(group, option), *extra))
 
 
