@@ -44,20 +44,23 @@ def local_frames(
     Where the normal is within about 6 degrees of the vertical, "up" fixes nothing and the tangent is the horizontal
     across the viewing direction instead.
     """
-    weight = neighbour_valid.to(neighbours.dtype)[..., None]
-    count = weight.sum(-2).clamp(min=1.0)
-    mean = (neighbours * weight).sum(-2) / count
-    centred = (neighbours - mean[..., None, :]) * weight
-    normal = smallest_eigenvector(centred.transpose(-1, -2) @ centred)
-    to_camera = viewpoint[:, None] - centres
-    to_camera = to_camera / to_camera.norm(dim=-1, keepdim=True).clamp(min=1e-8)
-    lonely = normal.norm(dim=-1, keepdim=True) < 0.5  # a point without neighbours has no plane
-    normal = torch.where(lonely, to_camera, normal)
-    facing = (normal * to_camera).sum(-1, keepdim=True)
-    normal = torch.where(facing < 0, -normal, normal)
-    steep = (normal * up[:, None]).sum(-1, keepdim=True).abs() > 0.995
-    level = to_camera.cross(up[:, None].expand_as(to_camera), dim=-1)  # never parallel to a steep normal
-    reference = torch.where(steep, level, up[:, None].expand_as(normal))
-    tangent = reference - (reference * normal).sum(-1, keepdim=True) * normal
-    tangent = tangent / tangent.norm(dim=-1, keepdim=True).clamp(min=1e-8)
-    return torch.stack([tangent, torch.linalg.cross(normal, tangent), normal], dim=-1)
+    with torch.autocast(neighbours.device.type, enabled=False):
+        weight = neighbour_valid.to(neighbours.dtype)[..., None]
+        count = weight.sum(-2).clamp(min=1.0)
+        # From the centre first, so that nothing depends on how far the cloud is from the origin.
+        offsets = neighbours - centres[..., None, :]
+        mean = (offsets * weight).sum(-2) / count
+        centred = (offsets - mean[..., None, :]) * weight
+        normal = smallest_eigenvector(centred.transpose(-1, -2) @ centred)
+        to_camera = viewpoint[:, None] - centres
+        to_camera = to_camera / to_camera.norm(dim=-1, keepdim=True).clamp(min=1e-8)
+        lonely = normal.norm(dim=-1, keepdim=True) < 0.5  # a point without neighbours has no plane
+        normal = torch.where(lonely, to_camera, normal)
+        facing = (normal * to_camera).sum(-1, keepdim=True)
+        normal = torch.where(facing < 0, -normal, normal)
+        steep = (normal * up[:, None]).sum(-1, keepdim=True).abs() > 0.995
+        level = to_camera.cross(up[:, None].expand_as(to_camera), dim=-1)  # never parallel to a steep normal
+        reference = torch.where(steep, level, up[:, None].expand_as(normal))
+        tangent = reference - (reference * normal).sum(-1, keepdim=True) * normal
+        tangent = tangent / tangent.norm(dim=-1, keepdim=True).clamp(min=1e-8)
+        return torch.stack([tangent, torch.linalg.cross(normal, tangent), normal], dim=-1)

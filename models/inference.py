@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from omegaconf import OmegaConf
 
 from models.diffuser import GraspDiffuser
@@ -52,6 +52,7 @@ class GraspModel:
         viewpoint: tuple[float, float, float],
         up: tuple[float, float, float],
         seed: int,
+        scene_rgb: UInt8[np.ndarray, "n 3"] | None = None,
         sampler: str | None = None,
         steps: int | None = None,
         temperature: float | None = None,
@@ -66,17 +67,24 @@ class GraspModel:
             viewpoint: camera centre in the frame of the cloud; (0, 0, 0) for a cloud in the camera's frame.
             up: direction against gravity in the frame of the cloud.
             seed: of the noise, and of points chosen at random.
+            scene_rgb: the points' colours, for models that were trained with colours.
             sampler: name, instead of the model's own.
             steps: of the sampler, instead of its own.
             temperature: scale of the initial noise, instead of the model's own.
             trajectory: whether to return the poses after every step of the sampler, too.
 
         Raises:
-            ValueError: the cloud is empty, not finite, too large to be in metres or has too few points on the object.
+            ValueError: the cloud is empty, not finite, too large to be in metres or has too few points on the object;
+                colours are missing or not wanted.
         """
         if num_grasps < 1:
             raise ValueError(f"num_grasps must be at least 1, got {num_grasps}.")
         points = self._checked(np.asarray(scene_pc, dtype=np.float32), np.asarray(object_mask, dtype=bool))
+        if scene_rgb is not None and (np.shape(scene_rgb) != points.shape or scene_rgb.dtype != np.uint8):
+            raise ValueError(
+                f"scene_rgb must be uint8 of shape {points.shape} like scene_pc, got {scene_rgb.dtype} of shape "
+                f"{np.shape(scene_rgb)}. Multiply colours of 0 to 1 by 255."
+            )
         settings = self.cloud_settings
         chosen, is_target = arrange_cloud(
             points,
@@ -92,6 +100,7 @@ class GraspModel:
         missing = settings["num_points"] - len(arranged)
         centre = arranged[is_target].mean(0)
         padded = np.concatenate([arranged - centre, np.zeros((missing, 3), np.float32)])
+        colours = None if scene_rgb is None else np.asarray(scene_rgb)[chosen]
         direction = np.asarray(up, dtype=np.float32)
         batch = GraspBatch(
             scene_pc=torch.from_numpy(padded)[None],
@@ -100,6 +109,9 @@ class GraspModel:
             viewpoint=torch.from_numpy(np.asarray(viewpoint, dtype=np.float32) - centre)[None],
             up=torch.from_numpy(direction / np.linalg.norm(direction))[None],
             T_world_frame=torch.eye(4)[None],
+            scene_rgb=None
+            if colours is None
+            else torch.from_numpy(np.pad(colours, ((0, missing), (0, 0))))[None],
         ).to(self.module.device)
         chosen_sampler = self.chosen_sampler(sampler, steps=steps, temperature=temperature)
         made = self.module.forward_infer(

@@ -26,7 +26,11 @@ def migrated(checkpoint: Checkpoint) -> Checkpoint:
             f"The checkpoint has version {version}, this program reads up to {CHECKPOINT_VERSION}: a later version of "
             "the project wrote it. Update the project."
         )
-    checkpoint = {**checkpoint, "model_config": _copied(checkpoint["model_config"])}
+    checkpoint = {
+        **checkpoint,
+        "model_config": _copied(checkpoint["model_config"]),
+        "state_dict": dict(checkpoint["state_dict"]),
+    }
     for step in STEPS[version:]:
         step(checkpoint)
     return {**checkpoint, "version": CHECKPOINT_VERSION}
@@ -67,11 +71,45 @@ def _scorer_knows_clearance(checkpoint: Checkpoint) -> None:
     A scorer of one output keeps its order of grasps: the new output is sure that every hand is clear.
     """
     checkpoint["model_config"]["model"]["contact_points"] = None
-    weights = checkpoint["state_dict"] = dict(checkpoint["state_dict"])
+    weights = checkpoint["state_dict"]
     name = "scorer.decoder.out"
     weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
     weights[f"{name}.weight"] = torch.cat([weight, torch.zeros_like(weight)])
     weights[f"{name}.bias"] = torch.cat([bias, torch.full_like(bias, 20.0)])
+
+
+def _encoder_has_levels(checkpoint: Checkpoint) -> None:
+    """5: PointNet2 takes any number of levels; its two were called fine and coarse."""
+    encoder = checkpoint["model_config"]["model"]["encoder"]
+    if encoder["_target_"] != "models.encoder.pointnet2.PointNet2":
+        return
+    dim, k = encoder.pop("dim"), encoder.pop("neighbours")
+    centres = {"fine": encoder.pop("num_fine"), "coarse": encoder.pop("num_tokens")}
+    encoder |= {
+        "levels": {
+            name: {
+                "_target_": "models.encoder.hierarchy.Level",
+                "centres": count,
+                "radii": [encoder.pop(f"radius_{name}")],
+                "neighbours": [k],
+                "widths": [dim, dim],
+            }
+            for name, count in centres.items()
+        },
+        "propagate": 0,
+        "dim": dim,
+        "use_color": False,
+        "checkpointing": False,
+        "backend": "torch",
+    }
+    moved = {"first": "0.layers.0", "second": "0.layers.1", "norm": "0.norm"}
+    for key in list(checkpoint["state_dict"]):
+        prefix, _, rest = key.partition("denoiser.encoder.")
+        level, _, parameter = rest.partition(".")
+        part, _, kind = parameter.partition(".")
+        if rest and level in centres:
+            new = f"{prefix}denoiser.encoder.stages.{level}.{moved[part]}.{kind}"
+            checkpoint["state_dict"][new] = checkpoint["state_dict"].pop(key)
 
 
 def _copied(node: Any) -> Any:
@@ -85,5 +123,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _points_are_chosen,
     _weighting_and_sampler_are_groups,
     _scorer_knows_clearance,
+    _encoder_has_levels,
 )
 CHECKPOINT_VERSION = len(STEPS)

@@ -127,4 +127,5 @@ def cloud_of(batch: GraspBatch) -> Cloud:
         target=batch.object_mask & batch.point_valid,
         viewpoint=batch.viewpoint,
         up=batch.up,
+        rgb=None if batch.scene_rgb is None else batch.scene_rgb.to(torch.float32) / 255.0,
     )

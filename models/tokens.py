@@ -15,6 +15,7 @@ class Cloud:
     target: Bool[Tensor, "b n"]  # point belongs to the object to grasp
     viewpoint: Float[Tensor, "b 3"]  # camera centre
     up: Float[Tensor, "b 3"]  # unit vector against gravity
+    rgb: Float[Tensor, "b n 3"] | None = None  # 0 to 1; given exactly to encoders that use colour
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,13 @@ GROUPS = [
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
 RECIPES = [(g, p.stem) for g in ("experiment", "debug") for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
 
+# Options that make sense only beside others.
+NEEDS = {
+    "simulation": ["callbacks=default"],
+    "pointnet2_predecessor": ["data.num_points=10000"],
+}
+TEACHER = ["model.teacher=teacher.ckpt"]
+
 
 def override_of(group: str, option: str) -> str:
     return f"{'model/process@model.path' if group == 'model/process' else group}={option}"
@@ -42,10 +49,8 @@ def nodes_with_target(node: object, key: str = "") -> list[tuple[str, DictConfig
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS + RECIPES)
 def test_every_option_composes_and_validates(compose, group: str, option: str) -> None:
-    extra = ["callbacks=default"] if (group, option) == ("callbacks", "simulation") else []
-    if option in ("consistency", "distill") and group in ("model", "experiment"):
-        extra = ["model.teacher=teacher.ckpt"]
-    validate(compose(override_of(group, option), *extra))
+    taught = option in ("consistency", "distill") and group in ("model", "experiment")
+    validate(compose(override_of(group, option), *(TEACHER if taught else NEEDS.get(option, []))))
 
 
 @pytest.mark.parametrize("root", sorted(p.stem for p in CONFIG_DIR.glob("*.yaml")))
@@ -104,7 +109,13 @@ def test_recipes_are_short_and_say_their_command(group: str, option: str) -> Non
         (["model/process@model.path=edm", "model.prediction=v"], "it grows with the noise without bound"),
         (["model/process@model.path=edm", "model/sampler=ddpm"], "needs a variance-preserving path"),
         (["model/process@model.path=ddpm", "model/sampler=heun"], "needs a continuous path"),
-        (["data.num_points=100"], "data.num_points=100 is fewer than the model.encoder.num_fine=256 centres"),
+        (["data.num_points=100"], "data.num_points=100 is fewer than the 256 centres"),
+        (["data.colours=true"], "data.colours=true, but model.encoder does not see colours."),
+        (["model.encoder.use_color=true"], "data.colours=false, but model.encoder sees colours."),
+        (
+            ["model/encoder=ptv3", "model.encoder.inputs=[xyz,color]"],
+            "data.colours=false, but model.encoder sees",
+        ),
         (["model.seed=${nowhere}"], "model.seed: "),
         (["run_dir=???"], "run_dir: a value is required"),
         (
@@ -135,7 +146,10 @@ def test_all_broken_rules_are_reported_at_once(compose) -> None:
             "model.prediction: Input should be 'x0', 'eps', 'v' or 'u'; got 'velocity'",
         ),
         ("model.anchor_reach=far", "model.anchor_reach: Input should be a valid number"),
-        ("model.encoder.num_tokens=many", "model.encoder.num_tokens: Input should be a valid integer"),
+        (
+            "model.encoder.levels.fine.centres=many",
+            "model.encoder.levels.fine.centres: Input should be a valid",
+        ),
         ("+model.encoder.colour=red", "model.encoder.colour: unexpected keyword argument"),
     ],
 )
@@ -162,8 +176,8 @@ def test_misspelt_override_raises_and_is_answered_with_the_nearest_key(compose) 
     assert override_hints(["trainer.max_stepz=5", "seed=3", "model=grasp_dit"], "config") == [
         "Unknown key 'trainer.max_stepz'. Did you mean 'trainer.max_steps'?"
     ]
-    assert override_hints(["num_tokens=5"], "config") == [
-        "Unknown key 'num_tokens'. Did you mean 'model.encoder.num_tokens'?"
+    assert override_hints(["propagate=1"], "config") == [
+        "Unknown key 'propagate'. Did you mean 'model.encoder.propagate'?"
     ]
 
 

@@ -4,6 +4,7 @@ Pure: reads a composed configuration, builds and opens nothing. Wrong types are 
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
@@ -112,18 +113,40 @@ def _grasps_of_the_batch(cfg: DictConfig) -> Iterator[str]:
 
 
 def _enough_points(cfg: DictConfig) -> Iterator[str]:
-    for key in ("num_fine", "num_tokens"):
-        centres = OmegaConf.select(cfg, f"model.encoder.{key}")
-        if (
-            isinstance(centres, int)
-            and isinstance(cfg.data.num_points, int)
-            and cfg.data.num_points < centres
-        ):
-            yield (
-                f"data.num_points={cfg.data.num_points} is fewer than the model.encoder.{key}={centres} centres the "
-                "encoder takes from a cloud. Raise the one or lower the other."
-            )
-            return
+    encoder = _encoder(cfg)
+    centres = max((*_values(encoder, "centres"), *_values(encoder, "num_tokens")), default=0)
+    if isinstance(cfg.data.num_points, int) and cfg.data.num_points < centres:
+        yield (
+            f"data.num_points={cfg.data.num_points} is fewer than the {centres} centres that model.encoder takes from "
+            "a cloud. Raise the one or lower the other."
+        )
+
+
+def _colours_meet(cfg: DictConfig) -> Iterator[str]:
+    encoder = _encoder(cfg)
+    wanted = any(_values(encoder, "use_color")) or "color" in (
+        OmegaConf.select(cfg, "model.encoder.inputs") or []
+    )
+    if encoder and wanted != cfg.data.colours:
+        needs = "sees colours" if wanted else "does not see colours"
+        yield (
+            f"data.colours={str(cfg.data.colours).lower()}, but model.encoder {needs}. Pass data.colours="
+            f"{str(wanted).lower()}, or set the encoder's use_color (ptv3: color among its inputs) accordingly."
+        )
+
+
+def _encoder(cfg: DictConfig) -> dict[Any, Any]:
+    """Return the encoder's settings; nothing where a model takes its encoder from a teacher."""
+    encoder: Any = OmegaConf.to_container(OmegaConf.select(cfg, "model.encoder", default=OmegaConf.create()))
+    return dict(encoder)
+
+
+def _values(node: object, name: str) -> Iterator[int]:
+    """Every whole number of that name in a configuration."""
+    for key, child in node.items() if isinstance(node, dict) else ():
+        if key == name and isinstance(child, int):
+            yield child
+        yield from _values(child, name)
 
 
 def _prediction_fits_the_path(cfg: DictConfig) -> Iterator[str]:
@@ -172,4 +195,5 @@ RULES: tuple[Rule, ...] = (
     _enough_points,
     _prediction_fits_the_path,
     _sampler_fits_the_path,
+    _colours_meet,
 )

@@ -2,13 +2,20 @@
 
 from abc import ABC, abstractmethod
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from models.tokens import Cloud, SceneTokens
 
 
 class SceneEncoder(nn.Module, ABC):
-    """Turns a cloud into a bounded number of tokens that carry their position and a local frame."""
+    """Turns a cloud into a bounded number of tokens that carry their position and a local frame.
+
+    A cloud's tokens depend neither on its padding nor on the clouds beside it in the batch; moving a cloud moves
+    the tokens' positions and changes nothing else. Coordinates, neighbourhoods and frames are float32 under any
+    autocast. No encoder normalises over the batch (LayerNorm only), so small batches train like large ones.
+    """
 
     dim: int
     """Width of the token features."""
@@ -19,6 +26,52 @@ class SceneEncoder(nn.Module, ABC):
     min_points: int
     """Fewest valid points of a cloud that the encoder accepts."""
 
+    use_color: bool
+    """Whether it reads the points' colours."""
+
     @abstractmethod
     def forward(self, cloud: Cloud) -> SceneTokens:
-        """Encode; tokens of clouds that are short of points are marked invalid."""
+        """Encode; tokens of clouds that are short of points are marked invalid, their features are zero."""
+
+    def point_features(self, cloud: Cloud) -> Float[Tensor, "b n f"]:
+        """Return what is known of each point besides its place: whether it is the target's, and its colour.
+
+        Raises:
+            ValueError: see ``check_color``.
+        """
+        self.check_color(cloud)
+        target = (cloud.target & cloud.valid).to(torch.float32)[..., None]
+        return target if cloud.rgb is None else torch.cat([target, cloud.rgb.float()], dim=-1)
+
+    def check_color(self, cloud: Cloud) -> None:
+        """Refuse a cloud whose colours the encoder does not know what to do with, or lacks.
+
+        Raises:
+            ValueError: colours are missing, or given to an encoder that does not use them.
+        """
+        if (cloud.rgb is not None) == self.use_color:
+            return
+        what, key = type(self).__name__, "model.encoder.use_color"
+        if self.use_color:
+            raise ValueError(
+                f"{what} was built to see colours, but the cloud has none. Give scene_rgb (data.colours=true), or "
+                f"train a model with {key}=false."
+            )
+        raise ValueError(
+            f"{what} was built without colours, but the cloud has some. Leave scene_rgb out (data.colours=false), or "
+            f"train a model with {key}=true."
+        )
+
+
+class PyramidEncoder(SceneEncoder):
+    """An encoder whose tokens come from a hierarchy that others can read level by level."""
+
+    level_sizes: tuple[int, ...]
+    """Tokens of each level, from fine to coarse."""
+
+    level_dims: tuple[int, ...]
+    """Width of each level's features."""
+
+    @abstractmethod
+    def levels(self, cloud: Cloud) -> tuple[SceneTokens, ...]:
+        """Encode; return every level, from fine to coarse."""

@@ -9,6 +9,7 @@ from models.diffuser import GraspDiffuser
 from models.diffusion.ancestral import DDIM
 from models.diffusion.path import CosinePath
 from models.diffusion.weighting import LossWeighting
+from models.encoder.hierarchy import Level, PointHierarchy
 from models.encoder.pointnet2 import PointNet2
 from utils.batch import GraspBatch
 
@@ -29,12 +30,26 @@ def small_decoder(kind: type[DecoderConfig] = DiTConfig, **changes) -> DecoderCo
     return kind(**{**settings, **changes})
 
 
+def small_encoder(kind: type[PointHierarchy] = PointNet2, **changes) -> PointHierarchy:
+    """Two levels: 48 patches of 8 points, then 24 tokens."""
+    settings = {
+        "levels": {
+            "fine": Level(centres=48, radii=(0.04,), neighbours=(8,), widths=(32, 32)),
+            "coarse": Level(centres=24, radii=(0.1,), neighbours=(8,), widths=(32, 32)),
+        },
+        "propagate": 0,
+        "dim": 32,
+        "use_color": False,
+        "checkpointing": False,
+        "backend": "torch",
+    }
+    return kind(**{**settings, **changes})
+
+
 def small_model(**changes) -> GraspDiffuser:
     settings = {
         "hand": "leap_right",
-        "encoder": PointNet2(
-            num_fine=48, num_tokens=24, neighbours=8, radius_fine=0.04, radius_coarse=0.1, dim=32
-        ),
+        "encoder": small_encoder(),
         "path": CosinePath(),
         "prediction": "x0",
         "sampler": DDIM(steps=4, spacing="trailing", eta=0.0, temperature=1.0, clip_x0=4.0),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from models_under_test import small_model
+from models_under_test import small_encoder, small_model
 from numpy.testing import assert_allclose
 from omegaconf import OmegaConf
 
@@ -100,6 +100,27 @@ def test_bad_clouds_get_a_sentence(sampler, spoil, message):
         ask(sampler, *spoil(*cloud()))
 
 
+def test_colours_reach_the_encoder():
+    seeing = GraspModel(module=small_model(encoder=small_encoder(use_color=True)), cloud_settings=CLOUD)
+    rgb = np.random.default_rng(0).integers(0, 255, (300, 3)).astype(np.uint8)
+    grey = ask(seeing, *cloud(), scene_rgb=np.full_like(rgb, 99))
+    assert not np.allclose(grey.hand_pose, ask(seeing, *cloud(), scene_rgb=rgb).hand_pose)
+    with pytest.raises(ValueError, match="built to see colours, but the cloud has none"):
+        ask(seeing, *cloud())
+
+
+@pytest.mark.untyped
+def test_colours_nobody_wants_or_of_another_kind_are_refused(sampler):
+    rgb = np.zeros((300, 3), np.uint8)
+    with pytest.raises(ValueError, match="built without colours, but the cloud has some"):
+        ask(sampler, *cloud(), scene_rgb=rgb)
+    for wrong in (rgb / 255, rgb[:-1]):
+        with pytest.raises(
+            ValueError, match=r"scene_rgb must be uint8 of shape \(300, 3\) like scene_pc, got"
+        ):
+            ask(sampler, *cloud(), scene_rgb=wrong)
+
+
 def test_zero_grasps_are_refused(sampler):
     with pytest.raises(ValueError, match="num_grasps must be at least 1"):
         sampler.sample(cloud()[0], 0, object_mask=cloud()[1], viewpoint=(1, 0, 1), up=(0, 0, 1), seed=0)
@@ -117,6 +138,7 @@ def test_a_checkpoint_carries_all_that_sampling_needs(tmp_path):
     for name, file in parts.items():
         model_config[name] = OmegaConf.load(CONFIG_DIR / "model" / f"{file}.yaml")
     del model_config["defaults"]
+    model_config.encoder.levels.fine.centres, model_config.encoder.levels.coarse.centres = 48, 24
     model_config.update({"hand": "leap_right", "num_grasps": 4, "seed": 0})
     from utils.config import build
 

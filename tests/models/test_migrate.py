@@ -21,6 +21,15 @@ SHIPPED_POSITIONS = [
     [0.113982, -0.017739, 0.091594],
 ]
 OLDEST = {
+    "encoder": {
+        "_target_": "models.encoder.pointnet2.PointNet2",
+        "num_fine": 12,
+        "num_tokens": 6,
+        "neighbours": 4,
+        "radius_fine": 0.03,
+        "radius_coarse": 0.08,
+        "dim": 8,
+    },
     "decoder": {"dim": 16, "depth": 1, "heads": 2, "set_attention": False},
     "max_loss_weight": 10.0,
     "sampler": {
@@ -36,6 +45,10 @@ OLDEST = {
 SCORER = {"scorer.decoder.out.weight": torch.zeros(1, 4), "scorer.decoder.out.bias": torch.zeros(1)}
 
 
+def oldest(**cloud) -> dict:
+    return {"model_config": {"model": copy.deepcopy(OLDEST), "cloud": cloud}, "state_dict": dict(SCORER)}
+
+
 def test_shipped_checkpoint_loads():
     module = load_grasp_model(SHIPPED).module
     assert not module.training
@@ -43,7 +56,7 @@ def test_shipped_checkpoint_loads():
 
 
 def test_decoder_arguments_of_the_oldest_become_a_group():
-    old = {"model_config": {"model": copy.deepcopy(OLDEST), "cloud": {}}, "state_dict": dict(SCORER)}
+    old = oldest()
     before = copy.deepcopy(old)
     new = migrated(old)
     assert old["model_config"] == before["model_config"], "the checkpoint that was read is left alone"
@@ -54,21 +67,35 @@ def test_decoder_arguments_of_the_oldest_become_a_group():
 
 
 def test_clouds_of_the_oldest_are_made_of_farthest_points():
-    old = {
-        "model_config": {"model": copy.deepcopy(OLDEST), "cloud": {"num_points": 7}},
-        "state_dict": dict(SCORER),
-    }
+    old = oldest(num_points=7)
     cloud = migrated(old)["model_config"]["cloud"]
     assert cloud["num_points"] == 7
     assert PointChoice(**cloud["points"]).sampler == "farthest"
 
 
 def test_weighting_and_sampler_of_the_oldest_become_groups():
-    old = {"model_config": {"model": copy.deepcopy(OLDEST), "cloud": {}}, "state_dict": dict(SCORER)}
+    old = oldest()
     model = migrated(old)["model_config"]["model"]
     assert build(model["weighting"]) == LossWeighting(kind="edm", maximum=10.0)
     assert build(model["sampler"]) == DDPM(steps=100, spacing="trailing", temperature=1.0, clip_x0=4.0)
     assert "max_loss_weight" not in model
+
+
+def test_encoder_of_the_oldest_has_two_levels_with_its_weights():
+    keys = ["fine.first.weight", "fine.second.bias", "coarse.norm.weight", "out.weight"]
+    old = oldest()
+    old["state_dict"] |= {f"denoiser.encoder.{key}": i for i, key in enumerate(keys)}
+    new = migrated(old)
+    encoder = build(new["model_config"]["model"]["encoder"])
+    assert (encoder.level_sizes, encoder.dim, encoder.min_points) == ((12, 6), 8, 4)
+    moved = {key: value for key, value in new["state_dict"].items() if key not in SCORER}
+    assert moved == {
+        "denoiser.encoder.stages.fine.0.layers.0.weight": 0,
+        "denoiser.encoder.stages.fine.0.layers.1.bias": 1,
+        "denoiser.encoder.stages.coarse.0.norm.weight": 2,
+        "denoiser.encoder.out.weight": 3,
+    }
+    assert {key.removeprefix("denoiser.encoder.") for key in moved} <= set(encoder.state_dict())
 
 
 def test_shipped_checkpoint_gives_the_grasps_it_gave_when_it_was_shipped():
@@ -90,7 +117,11 @@ def test_shipped_checkpoint_gives_the_grasps_it_gave_when_it_was_shipped():
 
 
 def test_checkpoint_of_today_is_left_as_it_is():
-    new = {"model_config": {"model": {"decoder": {"_target_": "x"}}}, "version": CHECKPOINT_VERSION}
+    new = {
+        "model_config": {"model": {"decoder": {"_target_": "x"}}},
+        "state_dict": {"weight": 1},
+        "version": CHECKPOINT_VERSION,
+    }
     assert migrated(new) == new
 
 

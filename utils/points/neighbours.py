@@ -102,20 +102,21 @@ def _nearest_keys(
 ) -> Int[Tensor, "b q k"]:
     """Return the ``k`` least keys (bits of the squared distance, index), in order."""
     b, n, _ = points.shape
-    axes = [points[..., axis].contiguous()[:, None] for axis in range(3)]
-    hidden = None if valid is None else ~valid[:, None]
+    x, y, z = points.unbind(-1)
+    if valid is not None:
+        x = x.masked_fill(~valid, torch.inf)  # so that every distance to it is infinite
+    axes = [axis.contiguous()[:, None] for axis in (x, y, z)]
     size = max(1, (_PAIRS_CPU if points.device.type == "cpu" else _PAIRS_GPU) // (b * n))
-    parts = [_least(_squared(part, axes, hidden), k) for part in query.split(size, dim=1)]
+    parts = [_least(_squared(part, axes), k) for part in query.split(size, dim=1)]
     return torch.cat(parts, dim=1)
 
 
-def _squared(part: Tensor, axes: list[Tensor], hidden: Tensor | None) -> Float[Tensor, "b q n"]:
+def _squared(part: Tensor, axes: list[Tensor]) -> Float[Tensor, "b q n"]:
     # In place and axis by axis: one pass of plain arithmetic each, in the order every backend uses.
     squared = torch.sub(part[..., 0, None], axes[0]).square_()
     term = torch.sub(part[..., 1, None], axes[1]).square_()
     squared.add_(term)
-    squared.add_(torch.sub(part[..., 2, None], axes[2], out=term).square_())
-    return squared if hidden is None else squared.masked_fill_(hidden, torch.inf)
+    return squared.add_(torch.sub(part[..., 2, None], axes[2], out=term).square_())
 
 
 def _least(squared: Float[Tensor, "b q n"], k: int) -> Int[Tensor, "b q k"]:

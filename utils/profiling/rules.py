@@ -16,9 +16,7 @@ class Rule:
 RULES: tuple[Rule, ...] = (
     Rule("h2d", 0.05, "data.num_points or data.num_grasps make smaller batches"),
     Rule("augment", 0.10, "data.augment_on=workers moves it to the loading processes"),
-    Rule(
-        "fwd.encode", 0.35, "model.encoder has fewer centres or channels to offer (num_fine, num_tokens, dim)"
-    ),
+    Rule("fwd.encode", 0.35, "model.encoder has fewer centres or channels to offer (levels, dim)"),
     Rule("fwd.denoise", 0.35, "model.decoder.set_attention=false, or fewer of model.decoder.depth and dim"),
     Rule("fwd.score", 0.20, "data.num_failures makes fewer grasps to score"),
     Rule("opt", 0.10, "trainer.accumulate_grad_batches makes updates rarer"),

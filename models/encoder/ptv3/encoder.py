@@ -25,8 +25,8 @@ from models.frames import local_frames, smallest_eigenvector
 from models.tokens import Cloud, SceneTokens
 from utils.points import gather, knn
 
-Input = Literal["xyz", "target", "normal"]
-_WIDTHS = {"xyz": 3, "target": 1, "normal": 3}
+Input = Literal["xyz", "target", "normal", "color"]
+_WIDTHS = {"xyz": 3, "target": 1, "normal": 3, "color": 3}
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class PTv3(SceneEncoder):
         num_tokens: centres, the first points of the cloud, which become the tokens.
         dim: width of the tokens.
         inputs: features of a voxel, in the order the network reads them: ``xyz`` relative to the target's mean,
-            ``target`` (the share of its points on the target), ``normal``.
+            ``target`` (the share of its points on the target), ``normal``, ``color`` (their mean).
         grid_size: edge of a voxel (m).
         depth: bits per axis of the curves' codes: clouds may span ``2 ** depth`` voxels.
         position_scale: unit of ``xyz`` (m).
@@ -65,6 +65,7 @@ class PTv3(SceneEncoder):
         super().__init__()
         self.num_tokens, self.dim, self.min_points = num_tokens, dim, frame_neighbours
         self.inputs, self.position_scale = inputs, position_scale
+        self.use_color = "color" in inputs
         self.grid_size, self.depth = grid_size, depth
         self.frame_neighbours, self.frame_radius = frame_neighbours, frame_radius
         self.network = PointTransformerV3(architecture, in_channels=sum(_WIDTHS[name] for name in inputs))
@@ -79,8 +80,10 @@ class PTv3(SceneEncoder):
         """Encode a cloud into tokens.
 
         Raises:
-            ValueError: a cloud has too few points, points that are not finite, or spans too many voxels.
+            ValueError: a cloud has too few points, points that are not finite, or spans too many voxels; colours are
+                missing or not asked for.
         """
+        self.check_color(cloud)
         self._check(cloud)
         with torch.autocast(cloud.points.device.type, enabled=False):  # geometry needs float32
             voxels = voxelise(cloud, self.grid_size, self.depth)
@@ -119,6 +122,9 @@ class PTv3(SceneEncoder):
             return voxels.coord / self.position_scale
         if name == "target":
             return voxels.mean(cloud.target[cloud.valid][:, None].float())
+        if name == "color":
+            assert cloud.rgb is not None  # check_color
+            return voxels.mean(cloud.rgb[cloud.valid].float())
         viewpoint = ((cloud.viewpoint.double() - voxels.origin)[:, None] @ voxels.rotation).squeeze(1)
         return voxel_normals(level, viewpoint.float())
 

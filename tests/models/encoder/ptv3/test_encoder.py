@@ -67,6 +67,17 @@ def test_tokens_fulfil_the_contract(architecture, inputs):
     assert_close(tokens.frames.mT @ tokens.frames, torch.eye(3).expand(3, 24, 3, 3), atol=1e-4, rtol=0)
 
 
+def test_colour_is_seen_where_it_is_asked_for_and_refused_elsewhere():
+    seeing, cloud = encoder(inputs=("xyz", "color")), scenes()
+    grey = replace(cloud, rgb=torch.full(cloud.points.shape, 0.5))
+    tinted = replace(cloud, rgb=torch.rand(cloud.points.shape))
+    assert (seeing(grey).features - seeing(tinted).features).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="built to see colours, but the cloud has none"):
+        seeing(cloud)
+    with pytest.raises(ValueError, match="built without colours, but the cloud has some"):
+        encoder()(grey)
+
+
 def test_gradients_reach_every_parameter():
     enc = encoder(inputs=("xyz", "target", "normal")).train()
     enc(scenes()).features.square().sum().backward()
