@@ -95,13 +95,17 @@ class DensityConsistency:
     def thin(self, cloud: Cloud, draw: ThinDraw) -> Cloud:
         """Return what the grid leaves of each cloud, in stratified farthest-point order, padded to the same size."""
         stays = kept(cells(cloud.points, self.cell_m), cloud.valid, draw.order, draw.uniform, draw.shares)
-        index, valid = stratified(cloud.points, stays, cloud.target, self.target_share)
-        return replace(
-            cloud,
-            points=gather(cloud.points, index) * valid[..., None],
-            valid=valid,
-            target=gather(cloud.target, index) & valid,
-        )
+        return reordered(cloud, *stratified(cloud.points, stays, cloud.target, self.target_share))
+
+
+def reordered(cloud: Cloud, index: Int[Tensor, "b n"], valid: Bool[Tensor, "b n"]) -> Cloud:
+    """Return the cloud with these of its points, in this order; those that are not ``valid`` are zero."""
+    return replace(
+        cloud,
+        points=gather(cloud.points, index) * valid[..., None],
+        valid=valid,
+        target=gather(cloud.target, index) & valid,
+    )
 
 
 @torch.no_grad()

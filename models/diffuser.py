@@ -66,6 +66,7 @@ class GraspDiffuser(GraspSampling):
     """
 
     distilled = False  # whether the network answers with the end of a trajectory instead of the mean
+    next_command = "python test_lightning.py checkpoint={}"
 
     def __init__(
         self,
@@ -121,6 +122,11 @@ class GraspDiffuser(GraspSampling):
         self.config: dict[
             str, Any
         ] = {}  # the plain configuration this module was built from; goes into checkpoints
+
+    @property
+    def encoder(self) -> SceneEncoder:
+        """What ``encoder_weights`` fills."""
+        return self.denoiser.encoder
 
     # Training
 

@@ -98,6 +98,10 @@ def test_recipes_are_short_and_say_their_command(group: str, option: str) -> Non
             ["callbacks=no_simulation", "callbacks.best.monitor=val/success"],
             "callbacks.best.monitor=val/success is logged by callbacks.simulation, which is off",
         ),
+        (
+            ["model=pretrain"],
+            "callbacks.simulation judges grasps, but models.pretrain.EncoderPretrainer makes none",
+        ),
         (["callbacks.ema.decay=1.0"], "callbacks.ema.decay=1.0: expected 0 <= decay < 1"),
         (["trainer.use_distributed_sampler=true"], "would deal the items to ranks a second time"),
         (["hardware=cpu", "trainer.precision=16-mixed"], "trainer.precision=16-mixed needs a GPU"),

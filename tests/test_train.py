@@ -206,3 +206,32 @@ def test_two_processes_train_what_one_trains(
     folders = list((tmp_path / "two").glob("*/*"))
     assert len(folders) == 1, "one folder per run under any launcher"
     assert_same(state(tmp_path / "one"), state(folders[0]), tolerance=1e-6)
+
+
+def test_a_model_starts_from_an_encoder_pretrained_on_clouds(tiny_data: list[str], tmp_path: Path) -> None:
+    """Pretraining is a run like any other; the model's run begins with its averaged encoder, and says so."""
+    kept = [word for word in TINY if not word.startswith(("model.decoder", "model.scorer", "model.anchor"))]
+    words = [
+        *tiny_data,
+        *kept,
+        "experiment=pretrain_encoder",
+        "trainer.max_steps=3",
+        f"run_dir={tmp_path / 'first'}",
+    ]
+    words = [word for word in words if word not in {"hardware=cpu", "callbacks=no_simulation"}]
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        trainer = train(hydra.compose("config", overrides=words), words)
+    assert trainer.global_step == 3
+    checkpoint = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    averaged = torch.load(checkpoint, weights_only=True)["state_dict"]
+
+    words = [*tiny_data, *TINY, "trainer.max_steps=2", "optimizer.lr=0", f"run_dir={tmp_path / 'second'}"]
+    words += [f"encoder_weights={checkpoint}"]
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        train(hydra.compose("config", overrides=words), words)
+    after = torch.load(tmp_path / "second" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    taken = [key for key in averaged if key.startswith("encoder.")]
+    assert taken
+    for key in taken:
+        torch.testing.assert_close(after[f"denoiser.{key}"], averaged[key])
+    assert f"Encoder starts from {checkpoint}" in (tmp_path / "second" / "run.log").read_text()

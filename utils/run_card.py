@@ -56,7 +56,7 @@ def closing(cfg: DictConfig, trainer: Any, seconds: float) -> dict[str, str]:
     if best and best.best_model_score is not None:
         rows["best"] = f"{best.monitor} {float(best.best_model_score):.4g}"
     rows["checkpoint"] = checkpoint
-    rows["next"] = f"python test_lightning.py checkpoint={checkpoint}"
+    rows["next"] = trainer.lightning_module.next_command.format(checkpoint)
     return rows
 
 

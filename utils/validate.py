@@ -77,6 +77,14 @@ def _success_needs_simulation(cfg: DictConfig) -> Iterator[str]:
         )
 
 
+def _simulation_needs_grasps(cfg: DictConfig) -> Iterator[str]:
+    makes_grasps = OmegaConf.select(cfg, "model.hand") is not None
+    if OmegaConf.select(cfg, "callbacks.simulation") is not None and not makes_grasps:
+        yield (
+            f"callbacks.simulation judges grasps, but {cfg.model._target_} makes none. Pass callbacks=no_simulation."
+        )
+
+
 def _ema_decay_is_a_share(cfg: DictConfig) -> Iterator[str]:
     decay = OmegaConf.select(cfg, "callbacks.ema.decay")
     if decay is not None and not 0 <= decay < 1:
@@ -97,17 +105,19 @@ def _precision_needs_gpu(cfg: DictConfig) -> Iterator[str]:
 
 
 def _one_hand(cfg: DictConfig) -> Iterator[str]:
-    if cfg.model.hand != cfg.data.hand:
+    hand = OmegaConf.select(cfg, "model.hand")
+    if hand is not None and hand != cfg.data.hand:
         yield (
-            f"model.hand={cfg.model.hand} and data.hand={cfg.data.hand} differ: a model learns one hand from its own "
+            f"model.hand={hand} and data.hand={cfg.data.hand} differ: a model learns one hand from its own "
             f"grasps. Pass hand={cfg.data.hand}, which sets both."
         )
 
 
 def _grasps_of_the_batch(cfg: DictConfig) -> Iterator[str]:
-    if cfg.model.num_grasps != cfg.data.num_grasps:
+    num_grasps = OmegaConf.select(cfg, "model.num_grasps")
+    if num_grasps is not None and num_grasps != cfg.data.num_grasps:
         yield (
-            f"model.num_grasps={cfg.model.num_grasps}, but batches hold data.num_grasps={cfg.data.num_grasps} "
+            f"model.num_grasps={num_grasps}, but batches hold data.num_grasps={cfg.data.num_grasps} "
             "successful grasps, then failures: the model would take one for the other. Set data.num_grasps only."
         )
 
@@ -187,6 +197,7 @@ RULES: tuple[Rule, ...] = (
     _seed_is_a_number,
     _warmup_fits,
     _success_needs_simulation,
+    _simulation_needs_grasps,
     _ema_decay_is_a_share,
     _distribution_is_the_data_modules,
     _precision_needs_gpu,

@@ -1,0 +1,59 @@
+"""How an encoder starts from one that was trained before: by this project, alone or as part of a model."""
+
+import logging
+from pathlib import Path
+
+import torch
+from torch import nn
+
+log = logging.getLogger(__name__)
+
+# Where an encoder stands in the checkpoint of a pretraining and in that of a grasp model.
+PREFIXES = ("encoder.", "denoiser.encoder.")
+
+
+def load_encoder(encoder: nn.Module, path: str | Path) -> None:
+    """Fill an encoder from a checkpoint with its averaged weights, and log what was taken.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a checkpoint of this project, or of another encoder; names the first key that differs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"encoder_weights: no checkpoint at {path}. Make it with: python train_lightning.py "
+            "experiment=pretrain_encoder"
+        )
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    state = content.get("state_dict", {}) if isinstance(content, dict) else {}
+    prefix = next((p for p in PREFIXES if any(key.startswith(p) for key in state)), None)
+    if prefix is None:
+        raise ValueError(
+            f"encoder_weights: {path} holds no encoder of this project: expected keys that begin with "
+            f"{' or '.join(PREFIXES)} under 'state_dict'. Official weights are read by model.encoder.weights."
+        )
+    found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    wanted = encoder.state_dict()
+    for key in [*wanted, *found]:
+        have, need = (shape_of(tensors, key) for tensors in (found, wanted))
+        if have != need:
+            raise ValueError(
+                f"encoder_weights: {path} has {key} {have}, the model's encoder {need}. Pass the model.encoder "
+                "options it was trained with."
+            )
+    encoder.load_state_dict(found)
+    count = sum(value.numel() for value in found.values())
+    others = len(state) - len(found)
+    log.info(
+        "Encoder starts from %s: all %d tensors (%d numbers) matched, %d others unused.",
+        path,
+        len(found),
+        count,
+        others,
+    )
+
+
+def shape_of(tensors: dict[str, torch.Tensor], key: str) -> str:
+    """Say which shape a tensor has, or that there is none."""
+    return f"of shape {tuple(tensors[key].shape)}" if key in tensors else "not at all"
