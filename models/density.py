@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from models.denoiser import Anchored, Denoiser, SceneContext
+from models.losses import masked_mean
 from models.tokens import Cloud, SceneTokens
 from utils.grid_sampling import cell_shares, cells, kept
 from utils.points import farthest_point_order, gather
@@ -97,6 +98,19 @@ class DensityConsistency:
         stays = kept(cells(cloud.points, self.cell_m), cloud.valid, draw.order, draw.uniform, draw.shares)
         return reordered(cloud, *stratified(cloud.points, stays, cloud.target, self.target_share))
 
+    def feature_difference(self, student: SceneTokens, teacher: SceneTokens) -> Float[Tensor, ""]:
+        """Return one minus the cosine between tokens of the student and the teacher's nearest of the same kind.
+
+        Averaged over each scene's tokens that have a partner within reach, then over scenes.
+        """
+        distances = torch.cdist(student.xyz, teacher.xyz)
+        alike = student.target[:, :, None] == teacher.target[:, None]
+        distance, index = distances.masked_fill(~(alike & teacher.valid[:, None]), torch.inf).min(-1)
+        counts = student.valid & (distance <= self.reach_m)
+        partner = gather(teacher.features.detach(), index)
+        difference = 1.0 - torch.cosine_similarity(student.features.float(), partner.float(), dim=-1)
+        return masked_mean(difference, counts)
+
 
 def reordered(cloud: Cloud, index: Int[Tensor, "b n"], valid: Bool[Tensor, "b n"]) -> Cloud:
     """Return the cloud with these of its points, in this order; those that are not ``valid`` are zero."""
@@ -153,22 +167,6 @@ def same_grasps(denoiser: Denoiser, student: SceneContext, teacher: Anchored) ->
     return Anchored(
         scene=student, index=index, origins=teacher.origins, frames=teacher.frames, context=context
     )
-
-
-def feature_difference(student: SceneTokens, teacher: SceneTokens, reach_m: float) -> Float[Tensor, ""]:
-    """Return one minus the cosine between tokens of the student and the teacher's nearest of the same kind.
-
-    Averaged over each scene's tokens that have a partner within ``reach_m``, then over scenes.
-    """
-    distances = torch.cdist(student.xyz, teacher.xyz)
-    alike = student.target[:, :, None] == teacher.target[:, None]
-    distances = distances.masked_fill(~(alike & teacher.valid[:, None]), torch.inf)
-    distance, index = distances.min(-1)
-    counts = student.valid & (distance <= reach_m)
-    partner = gather(teacher.features.detach(), index)
-    difference = 1.0 - torch.cosine_similarity(student.features.float(), partner.float(), dim=-1)
-    total = (difference * counts).sum(-1) / counts.sum(-1).clamp(min=1)
-    return total.mean()
 
 
 def nearest(

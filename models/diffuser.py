@@ -14,11 +14,12 @@ from torch import Tensor
 from hands import GraspPose, load_hand
 from models.decoder.base import DecoderConfig
 from models.denoiser import Anchored, Denoiser, Representation
+from models.density import DensityConsistency, ThinDraw, same_grasps
 from models.diffusion.path import Path, Prediction
 from models.diffusion.samplers import Sampler, Samples
 from models.diffusion.weighting import LossWeighting
 from models.encoder.base import SceneEncoder
-from models.losses import anchor_loss, group_losses, score_loss
+from models.losses import anchor_loss, group_losses, masked_mean, score_loss
 from models.migrate import CHECKPOINT_VERSION
 from models.optim import build_param_groups
 from models.sampling import GraspSampling, cloud_of
@@ -60,6 +61,7 @@ class GraspDiffuser(GraspSampling):
         num_grasps: successful grasps per scene in a training batch; what follows them are failures for the
             scorer.
         loss_weights: by pose group, and ``anchor`` and ``score``.
+        density: how a model is taught to say the same of a thin cloud, see :mod:`models.density`; None: not taught.
         seed: of all noise, together with the step and the item.
         optimizer: partial of an optimiser over parameter groups; None for inference.
         scheduler: partial of a learning-rate schedule over an optimiser; None for inference.
@@ -89,6 +91,7 @@ class GraspDiffuser(GraspSampling):
         squeeze_gain: float,
         num_grasps: int,
         loss_weights: dict[str, float],
+        density: DensityConsistency | None,
         seed: int,
         optimizer: Callable[..., Any] | None,
         scheduler: Callable[..., Any] | None,
@@ -116,7 +119,7 @@ class GraspDiffuser(GraspSampling):
         self.anchor_softness, self.anchor_reach = anchor_softness, anchor_reach
         self.anchor_temperature = anchor_temperature
         self.pregrasp_opening, self.squeeze_gain = pregrasp_opening, squeeze_gain
-        self.num_grasps, self.seed = num_grasps, seed
+        self.num_grasps, self.density, self.seed = num_grasps, density, seed
         self.loss_weights, self.weighting = loss_weights, weighting
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
         self.config: dict[
@@ -130,8 +133,8 @@ class GraspDiffuser(GraspSampling):
 
     # Training
 
-    def losses(self, batch: GraspBatch, draws: Draws) -> dict[str, Tensor]:
-        """Return every loss term of a batch for given random numbers."""
+    def losses(self, batch: GraspBatch, draws: Draws, thin: ThinDraw | None = None) -> dict[str, Tensor]:
+        """Return every loss term of a batch for given random numbers; with ``thin`` those of density, too."""
         hand_pose, squeeze, valid, success = (
             batch.hand_pose,
             batch.squeeze_qpos,
@@ -143,7 +146,8 @@ class GraspDiffuser(GraspSampling):
             raise ValueError(
                 "Training needs batches with grasps; this one has none. Is it an inference batch?"
             )
-        scene = self.denoiser.encode(cloud_of(batch))
+        cloud = cloud_of(batch)
+        scene = self.denoiser.encode(cloud)
         pose = GraspPose.from_hand_pose(hand_pose)
         index, near = self.assign_anchors(scene.tokens, pose, draws.gumbel)
         valid = valid & near
@@ -155,7 +159,13 @@ class GraspDiffuser(GraspSampling):
         parted = (torch.arange(g, device=index.device) >= draws.split[:, None]).long()
         anchored = self.denoiser.anchor(scene, index[:, :g], parted.masked_fill(~positive, -1))
         x0 = states[:, :g]
-        terms = self.state_losses(x0, draws, anchored, positive)
+        if thin is None or self.density is None:
+            terms = self.state_losses(x0, draws, anchored, positive)
+        else:
+            seen = self.denoiser.encode(self.density.thin(cloud, thin))
+            student = same_grasps(self.denoiser, seen, anchored)
+            terms = self.state_losses(x0, draws, anchored, positive, student)
+            terms["density_features"] = self.density.feature_difference(seen.tokens, scene.tokens)
         terms["anchor"] = anchor_loss(scene.anchor_logits, index[:, :g], positive)
         point = self.denoiser.codec.reference_point(pose)
         assert hold is not None and clear is not None
@@ -169,13 +179,18 @@ class GraspDiffuser(GraspSampling):
         draws: Draws,
         anchored: Anchored,
         valid: Bool[Tensor, "b g"],
+        student: Anchored | None = None,
     ) -> dict[str, Tensor]:
-        """Return the denoising loss of clean normalised states, by pose group."""
+        """Return the denoising loss of clean normalised states, by pose group, and what a student says else."""
         eps = self.path.coupled(x0, draws.eps, anchored.index, valid)
         x_t = self.path.noised(x0, eps, draws.t)
         x0_hat = self.predicted_x0(x_t, draws.t, anchored)
         weight = self.weighting(self.path, draws.t)
-        return group_losses(x0_hat, x0, weight, valid, self.denoiser.codec.layout)
+        terms = group_losses(x0_hat, x0, weight, valid, self.denoiser.codec.layout)
+        if student is not None:
+            difference = (self.predicted_x0(x_t, draws.t, student) - x0_hat.detach()).square().mean(-1)
+            terms["density_prediction"] = masked_mean(weight[:, None] * difference, valid)
+        return terms
 
     def predicted_x0(
         self, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"], anchored: Anchored
@@ -230,8 +245,13 @@ class GraspDiffuser(GraspSampling):
         return self._step(batch, "val", 0)
 
     def _step(self, batch: GraspBatch, stage: str, step: int) -> Tensor:
-        terms = self.losses(batch, self.draw(batch, step, self.denoiser.encoder.num_tokens))
-        loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
+        weights, thin = self.loss_weights, None
+        if stage == "train" and self.density is not None and self.density.active:
+            weights = weights | self.density.weights(step)
+            num_points = batch.scene_pc.shape[1]
+            thin = self.density.draw(batch.item_index, num_points, self.seed, step).to(self.device)
+        terms = self.losses(batch, self.draw(batch, step, self.denoiser.encoder.num_tokens), thin)
+        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         logged = {f"{stage}/{name}": term.detach() for name, term in terms.items()} | {
             f"{stage}/loss": loss.detach()
         }

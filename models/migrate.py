@@ -112,6 +112,11 @@ def _encoder_has_levels(checkpoint: Checkpoint) -> None:
             checkpoint["state_dict"][new] = checkpoint["state_dict"].pop(key)
 
 
+def _density_is_taught(checkpoint: Checkpoint) -> None:
+    """5: a model can be taught to say the same of thin clouds."""
+    checkpoint["model_config"]["model"]["density"] = None
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
@@ -124,5 +129,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _weighting_and_sampler_are_groups,
     _scorer_knows_clearance,
     _encoder_has_levels,
+    _density_is_taught,
 )
 CHECKPOINT_VERSION = len(STEPS)

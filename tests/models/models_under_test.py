@@ -80,6 +80,7 @@ def small_model(**changes) -> GraspDiffuser:
             "score": 0.3,
         },
         "weighting": LossWeighting(kind="edm", maximum=10.0),
+        "density": None,
         "seed": 0,
         "optimizer": None,
         "scheduler": None,

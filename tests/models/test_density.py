@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from models_under_test import scene_batch
+from models_under_test import scene_batch, small_model
 from torch.testing import assert_close
 
-from models.density import DensityConsistency, feature_difference, same_grasps, stratified
+from models.density import DensityConsistency, same_grasps, stratified
 from models.diffuser import cloud_of
 from models.tokens import Cloud
 from utils.cloud import arrange_cloud
@@ -107,14 +107,14 @@ def test_without_thinning_student_and_teacher_agree(model):
     assert torch.equal(thin.points[thin.valid], cloud.points[cloud.valid])
     teacher, student = model.denoiser.encode(cloud), model.denoiser.encode(thin)
     assert_close(
-        feature_difference(student.tokens, teacher.tokens, 0.03), torch.tensor(0.0), atol=1e-5, rtol=0
+        term.feature_difference(student.tokens, teacher.tokens), torch.tensor(0.0), atol=1e-5, rtol=0
     )
     index = model.sample_anchors(teacher, 5, torch.Generator().manual_seed(0))
     anchored = model.denoiser.anchor(teacher, index, torch.zeros_like(index))
     again = same_grasps(model.denoiser, student, anchored)
     assert torch.equal(again.index, index)
     x_t, t = torch.randn(3, 5, model.denoiser.codec.layout.dim), torch.tensor([0.2, 0.5, 0.9])
-    one, two = (model.denoiser.denoise(x_t, t, model.path.alpha(t), a) for a in (anchored, again))
+    one, two = (model.predicted_x0(x_t, t, a) for a in (anchored, again))
     assert_close(two, one, atol=1e-4, rtol=1e-4)
 
 
@@ -136,7 +136,7 @@ def test_only_the_student_learns(model):
     teacher = model.denoiser.encode(cloud).tokens
     student = model.denoiser.encode(term.thin(cloud, term.draw([0, 1, 2], 96, seed=0, step=0))).tokens
     taught, learnt = torch.autograd.grad(
-        feature_difference(student, teacher, 0.03), [teacher.features, student.features], allow_unused=True
+        term.feature_difference(student, teacher), [teacher.features, student.features], allow_unused=True
     )
     assert taught is None
     assert learnt.abs().sum() > 0
@@ -145,8 +145,8 @@ def test_only_the_student_learns(model):
 def test_tokens_out_of_reach_do_not_count(model):
     tokens = model.denoiser.encode(clouds()).tokens
     far = replace(tokens, xyz=tokens.xyz + 1.0, features=-tokens.features)
-    assert feature_difference(far, tokens, 0.03) == 0.0
-    assert feature_difference(replace(far, xyz=tokens.xyz), tokens, 0.03) > 1.9
+    assert consistency().feature_difference(far, tokens) == 0.0
+    assert consistency().feature_difference(replace(far, xyz=tokens.xyz), tokens) > 1.9
 
 
 def test_weights_rise_linearly():
@@ -174,3 +174,32 @@ def test_settings_that_cannot_be_are_named(changes: dict, sentence: str):
     with pytest.raises(ValueError) as caught:
         consistency(**changes)
     assert str(caught.value).startswith(sentence)
+
+
+def test_training_learns_from_both_terms_and_validation_is_left_alone():
+    """The loss of training is that without the term plus the weighted differences; that of validation is as it was."""
+    term, batch, model = consistency(), scene_batch(), small_model()
+    logged = []
+    for density in (None, term, consistency(feature_weight=0.0, prediction_weight=0.0)):
+        model.density, seen = density, {}
+        model.log_dict = lambda values, seen=seen, **_: seen.update(values)
+        losses = [model._step(batch, stage, step).item() for stage, step in (("train", 4), ("val", 0))]
+        logged.append((losses, seen))
+    (plain, seen), (taught, more), (off, same) = logged
+    assert off == plain and same == seen
+    assert taught[1] == plain[1]
+    assert set(more) - set(seen) == {"train/density_features", "train/density_prediction"}
+    features, prediction = (more[f"train/density_{name}"].item() for name in ("features", "prediction"))
+    assert features > 0 and prediction > 0
+    assert taught[0] == pytest.approx(plain[0] + 0.05 * features + 0.1 * prediction, rel=1e-5)
+
+
+def test_a_step_learns_from_the_prediction_of_the_full_cloud_only_as_a_target():
+    """With the prediction term alone and the student's cloud the teacher's, there is nothing to learn from it."""
+    cloud = clouds()
+    batch = replace(scene_batch(), scene_pc=cloud.points, point_valid=cloud.valid, object_mask=cloud.target)
+    term = consistency(scenarios={"full": 1.0}, feature_weight=0.0, prediction_weight=1.0, ramp_steps=1)
+    model = small_model(density=term)
+    thin = term.draw(batch.item_index, 96, model.seed, 0)
+    terms = model.losses(batch, model.draw(batch, 0, model.encoder.num_tokens), thin)
+    assert_close(terms["density_prediction"], torch.tensor(0.0), atol=1e-6, rtol=0)
