@@ -10,7 +10,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 # One view each of this many unseen objects; no baselines, no pictures, the same temperature for all.
-TEST = ("splits=[test]", "baselines={}", "top=null", "pictures=0", "workers=1", "sampler.temperature=0.3")
+TEST = ("splits=[test]", "baselines=null", "top=null", "pictures=0", "workers=1", "sampler.temperature=0.3")
 
 
 # The recipe of experiment=quickstart without its encoder.

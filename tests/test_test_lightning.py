@@ -187,7 +187,7 @@ def test_a_split_without_items(checkpoint: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_thinner_clouds_give_other_grasps_of_the_same_items(checkpoint: Path, tmp_path: Path):
-    few = ["splits=[test]", "top=null", "baselines={}", "pictures=0", "sampler.temperature=0.5"]
+    few = ["splits=[test]", "top=null", "baselines=null", "pictures=0", "sampler.temperature=0.5"]
     few += [f"checkpoint={checkpoint}", f"output={tmp_path}"]
     made = []
     for share in (1.0, 0.5, 0.5):

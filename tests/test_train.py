@@ -182,7 +182,9 @@ def test_wrong_value_is_answered_before_any_data_is_read(
 ) -> None:
     with pytest.raises(SystemExit):
         tiny(tmp_path, "model.prediction=velocity")
-    assert "model.prediction: Input should be 'x0', 'eps' or 'v'; got 'velocity'" in capsys.readouterr().err
+    assert (
+        "model.prediction: Input should be 'x0', 'eps', 'v' or 'u'; got 'velocity'" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow
