@@ -1,26 +1,108 @@
-"""What thin clouds cost a model that was trained with the density consistency term, and one that was not.
+"""What thin clouds cost a model that goes on learning with the density consistency term, and one that does without.
 
-    python benchmarks/density_robustness.py --store data/quick.h5 --steps 600 --runs runs/density \
-        --output benchmarks/results/density_robustness.json
+    python benchmarks/density_robustness.py --store data/quick.h5 --runs runs/density \
+        --checkpoint docs/models/leap_table_cpu/model.ckpt --output benchmarks/results/density_robustness.json
 
-Both models see the same items and steps; success at shares of the points of the test views (`points_share` of
-test_lightning.py). Finished runs are not made again. Prints a table.
+Both go on from the same trained model, over the same items with the same noise, for the same steps. Success at shares
+of the points of the test views (`points_share` of test_lightning.py); and, less noisy, the denoising loss on validation
+items at the same shares of their clouds. Finished runs are not made again. Prints two tables.
 """
 
 import argparse
+import json
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.trials import RECIPE, rate, steps, table, test, train, write
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from benchmarks.trials import rate, steps, table, test, write
+from models import load_grasp_model
+from models.density import reordered, stratified
+from models.diffuser import GraspDiffuser, cloud_of
+from utils.batch import GraspBatch
+from utils.config import CONFIG_DIR, build
+from utils.console import quiet_lightning
 
 SHARES = (1.0, 0.5, 0.25, 0.1)
-ENCODER = ("model.encoder.num_fine=160", "model.encoder.num_tokens=64", "model.encoder.dim=64")
+DRAWS = 6  # of noise, per validation item
+RECIPE = (
+    *("experiment=leap_table_cpu", "optimizer.lr=3e-4", "scheduler.warmup_steps=20"),
+    *("data.num_workers=0", "data.batch_size=8"),
+)
 MODELS = {
-    "without": [],
-    "with": ["model.density.feature_weight=0.1", "model.density.prediction_weight=1.0"],
+    "without": ("model.density.prediction_weight=0", "model.density.feature_weight=0"),
+    "with": (
+        "model.density.prediction_weight=1.0",
+        "model.density.feature_weight=0.1",
+        "model.density.ramp_steps=20",
+    ),
 }
+
+
+def configured(store: Path, number: int, overrides: tuple[str, ...]) -> Any:
+    """Compose the configuration of a run."""
+    words = [*RECIPE, *steps(number), f"data.store={store}", *overrides]
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose("config", overrides=words)
+
+
+def continued(checkpoint: Path, run_dir: Path, cfg: Any) -> float:
+    """Train a model further, or read what an earlier call cost; return processor seconds."""
+    kept = run_dir / "cost.json"
+    if not kept.is_file():
+        quiet_lightning()
+        pl.seed_everything(cfg.seed, verbose=False)
+        model = load_grasp_model(checkpoint).module.train()
+        model.density = build(cfg.model.density)
+        model.optimizer_factory, model.scheduler_factory = build(cfg.optimizer), build(cfg.scheduler)
+        start = time.process_time()
+        trainer = build(
+            OmegaConf.merge(cfg.trainer, {"limit_val_batches": 0}),
+            callbacks=[build(cfg.callbacks.ema)],
+            logger=False,
+            default_root_dir=str(run_dir),
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+        )
+        trainer.fit(model, datamodule=build(cfg.data))
+        trainer.save_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+        kept.write_text(json.dumps(time.process_time() - start))
+    return float(json.loads(kept.read_text()))
+
+
+def thinner(batch: GraspBatch, share: float, target_share: float) -> GraspBatch:
+    """Return the batch with a share of the points of each cloud, drawn at random and ordered anew."""
+    generator = torch.Generator().manual_seed(0)
+    cloud = cloud_of(batch)
+    rank = torch.rand(cloud.valid.shape, generator=generator).masked_fill(~cloud.valid, torch.inf).argsort(1)
+    keeps = torch.ceil(share * cloud.valid.sum(1, keepdim=True))
+    stays = torch.zeros_like(cloud.valid)
+    stays.scatter_(1, rank, torch.arange(stays.shape[1]) < keeps)
+    cloud = reordered(cloud, *stratified(cloud.points, stays, cloud.target, target_share))
+    return replace(batch, scene_pc=cloud.points, point_valid=cloud.valid, object_mask=cloud.target)
+
+
+@torch.no_grad()
+def denoising_losses(model: GraspDiffuser, batches: list[GraspBatch], target_share: float) -> list[float]:
+    """Return the weighted denoising loss of validation items at each share, averaged over noise."""
+    groups = model.denoiser.codec.layout.groups
+    found = []
+    for share in SHARES:
+        total = 0.0
+        for batch in (thinner(batch, share, target_share) for batch in batches):
+            for draw in range(DRAWS):
+                terms = model.losses(batch, model.draw(batch, draw, model.encoder.num_tokens))
+                total += batch.size * sum(float(model.loss_weights[name] * terms[name]) for name in groups)
+        found.append(total / (DRAWS * sum(batch.size for batch in batches)))
+    return found
 
 
 def main() -> None:
@@ -29,35 +111,42 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="the model that goes on learning")
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--items", type=int, default=32)
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    document: dict[str, object] = {
-        "what": f"success at a share of the test views' points; {arguments.steps} steps of 12 scenes each"
+    torch.set_num_threads(1)
+    cfg = configured(arguments.store, arguments.steps, ())
+    data = build(cfg.data)
+    batches = list(data.val_dataloader())
+    document: dict[str, Any] = {
+        "what": f"a share of the points of unseen clouds; {arguments.steps} steps of {cfg.data.batch_size} scenes "
+        f"from {arguments.checkpoint}"
     }
-    lines = []
+    successes, losses = [], []
     for name, overrides in MODELS.items():
         run_dir = arguments.runs / name
-        words = [*RECIPE, *ENCODER, *steps(arguments.steps), f"data.store={arguments.store}", *overrides]
-        cost = train(run_dir, words)
-        rows = [
-            {
-                "points_share": share,
-                **test(
-                    run_dir,
-                    run_dir / f"test_{share:g}",
-                    [f"max_items={arguments.items}", "min_points=200", f"points_share={share}"],
-                ),
-            }
-            for share in SHARES
-        ]
-        document[name] = {"overrides": overrides, **cost, "shares": rows}
-        lines.append([f"{name} the term", *map(rate, rows), f"{cost['cpu_s']:.0f}"])
+        run_dir.mkdir(parents=True, exist_ok=True)
+        cpu_s = continued(
+            arguments.checkpoint, run_dir, configured(arguments.store, arguments.steps, overrides)
+        )
+        checkpoint = run_dir / "checkpoints" / "last.ckpt"
+        noise = denoising_losses(load_grasp_model(checkpoint).module, batches, data.settings.target_share)
+        rows = []
+        for share, loss in zip(SHARES, noise, strict=True):
+            asked = [f"max_items={arguments.items}", "min_points=200", f"points_share={share}"]
+            asked += ["samples_per_item=4"]
+            judged = test(run_dir, run_dir / f"test_{share:g}", [*asked, f"store={arguments.store}"])
+            rows.append({"points_share": share, "denoising_loss": round(loss, 4), **judged})
+        document[name] = {"overrides": overrides, "cpu_s": round(cpu_s, 1), "shares": rows}
+        successes.append([f"{name} the term", *map(rate, rows), f"{cpu_s:.0f}"])
+        losses.append([f"{name} the term", *(f"{loss:.3f}" for loss in noise)])
     write(document, arguments.output)
-    header = ["model", *(f"{100 * share:.0f} % of the points" for share in SHARES), "training, processor s"]
-    print(table(header, lines))
+    header = ["model", *(f"{100 * share:.0f} % of the points" for share in SHARES)]
+    print("Success, % [95 %]\n\n" + table([*header, "training, processor s"], successes))
+    print("\nDenoising loss on validation items\n\n" + table(header, losses))
 
 
 if __name__ == "__main__":

@@ -19,13 +19,28 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from benchmarks.trials import RECIPE, rate, steps, table, test, train, write
+from benchmarks.trials import RECIPE, rate, steps, table, test, train, validation_loss, write
 from models import load_grasp_model
 from models.tokens import Cloud
 
+LEVELS = (
+    "model.encoder.levels.fine.centres=160",
+    "model.encoder.levels.fine.widths=[64,64]",
+    "model.encoder.levels.coarse.widths=[64,64]",
+)
 # Sizes of each encoder for 64 tokens of width 64.
-ENCODERS: dict[str, list[str]] = {
-    "pointnet2": ["model.encoder.num_fine=160", "model.encoder.num_tokens=64", "model.encoder.dim=64"],
+ENCODERS: dict[str, tuple[str, ...]] = {
+    "pointnet2_small": (),
+    "pointnet_lite": (*LEVELS, "model.encoder.levels.coarse.centres=64", "model.encoder.dim=64"),
+    "fpn": (
+        *(word.replace("encoder.", "encoder.backbone.") for word in LEVELS),
+        "model.encoder.backbone.levels.coarse.centres=64",
+        "model.encoder.backbone.dim=64",
+        "model.encoder.num_fine=48",
+        "model.encoder.num_coarse=16",
+        "model.encoder.dim=64",
+    ),
+    "ptv3_light": (),
 }
 
 
@@ -61,6 +76,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "encoder": name,
         **judged,
+        "val_loss": round(validation_loss(run_dir), 4),
         "encode_ms": round(ms, 2),
         "parameters": parameters,
         "train_cpu_s": cost["cpu_s"],
@@ -88,13 +104,21 @@ def main() -> None:
         "encoders": rows,
     }
     write(document, arguments.output)
-    header = ["encoder", "success, % [95 %]", "penetration, mm", "encode, ms", "parameters"]
+    header = [
+        "encoder",
+        "success, % [95 %]",
+        "penetration, mm",
+        "validation loss",
+        "encode, ms",
+        "parameters",
+    ]
     header += ["training, processor s", "peak, MB"]
     lines = [
         [
             row["encoder"],
             rate(row),
             f"{row['penetration_mm']:.2f}",
+            f"{row['val_loss']:.3f}",
             f"{row['encode_ms']:.1f}",
             f"{row['parameters'] / 1e3:.0f} k",
             f"{row['train_cpu_s']:.0f}",

@@ -9,7 +9,6 @@ Validation loss, and success in physics. Finished runs are not made again. Print
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
@@ -17,13 +16,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from benchmarks.trials import RECIPE, rate, steps, table, test, train, write
+from benchmarks.trials import RECIPE, rate, steps, table, test, train, validation_loss, write
 from datasets import GraspStore, StoreWriter
 from evaluation.stored import split_records
 from hands import load_hand
 
-ENCODER = ("model.encoder.num_fine=160", "model.encoder.num_tokens=64", "model.encoder.dim=64")
-PRETRAINING = ("model=pretrain", *ENCODER, "data.batch_size=16")
+PRETRAINING = ("experiment=pretrain_encoder", "logger=csv", "scheduler.warmup_steps=50", "data.num_workers=0")
 
 
 def part_of(store: Path, path: Path, share: float) -> Path:
@@ -50,12 +48,6 @@ def part_of(store: Path, path: Path, share: float) -> Path:
     return writer.finish()
 
 
-def validation_loss(run_dir: Path) -> float:
-    """Return the last validation loss of a run."""
-    with (run_dir / "metrics.csv").open() as file:
-        return float([row["val/loss"] for row in csv.DictReader(file) if row["val/loss"]][-1])
-
-
 def main() -> None:
     """Measure, print, and write where asked to."""
     parser = argparse.ArgumentParser(
@@ -72,9 +64,9 @@ def main() -> None:
     pretrained = arguments.runs / "encoder"
     spent = train(
         pretrained,
-        [*RECIPE[:7], *PRETRAINING, *steps(arguments.steps), f"data.store={arguments.store}"],
+        [*PRETRAINING, *steps(arguments.steps), f"data.store={arguments.store}"],
     )
-    common = [*RECIPE, *ENCODER, f"data.store={few}"]
+    common = [*RECIPE, f"data.store={few}"]
     fresh = train(arguments.runs / "fresh", [*common, *steps(arguments.steps)])
     longer = round(arguments.steps * (1 + spent["cpu_s"] / fresh["cpu_s"]))
     weights = f"encoder_weights={pretrained / 'checkpoints' / 'last.ckpt'}"

@@ -1,5 +1,6 @@
 """How benchmarks train and test: the project's own commands in processes of their own, with what they cost."""
 
+import csv
 import json
 import os
 import subprocess
@@ -13,18 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEST = ("splits=[test]", "baselines=null", "top=null", "pictures=0", "workers=1", "sampler.temperature=0.3")
 
 
-# The recipe of experiment=quickstart without its encoder.
-RECIPE = (
-    *(
-        "hardware=cpu",
-        "callbacks=no_simulation",
-        "logger=csv",
-        "optimizer.lr=1.5e-3",
-        "scheduler.warmup_steps=50",
-    ),
-    *("data.batch_size=12", "data.num_grasps=12", "data.num_failures=6", "data.num_workers=0"),
-    *("model.decoder.dim=96", "model.decoder.depth=3", "model.decoder.set_attention=false"),
-)
+RECIPE = ("experiment=quickstart", "logger=csv", "scheduler.warmup_steps=50", "data.num_workers=0")
 
 
 def steps(number: int) -> list[str]:
@@ -89,6 +79,12 @@ def test(run_dir: Path, output: Path, overrides: list[str]) -> dict[str, Any]:
         "diversity_joints_rad": summary["diversity"]["joints_rad"],
         "commit": document["provenance"]["commit"],
     }
+
+
+def validation_loss(run_dir: Path) -> float:
+    """Return the last validation loss of a run."""
+    with (run_dir / "metrics.csv").open() as file:
+        return float([row["val/loss"] for row in csv.DictReader(file) if row["val/loss"]][-1])
 
 
 def rate(row: dict[str, Any]) -> str:

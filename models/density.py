@@ -6,7 +6,7 @@ same noised ones and seen from the same anchors, with the teacher's.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -114,12 +114,14 @@ class DensityConsistency:
 
 def reordered(cloud: Cloud, index: Int[Tensor, "b n"], valid: Bool[Tensor, "b n"]) -> Cloud:
     """Return the cloud with these of its points, in this order; those that are not ``valid`` are zero."""
-    return replace(
-        cloud,
-        points=gather(cloud.points, index) * valid[..., None],
-        valid=valid,
-        target=gather(cloud.target, index) & valid,
-    )
+
+    def picked(values: Tensor) -> Tensor:
+        return gather(values, index).masked_fill(~valid.reshape(*valid.shape, *[1] * (values.dim() - 2)), 0)
+
+    # All that is known of a cloud, but for the camera and gravity, is known of each of its points.
+    names = [f.name for f in fields(cloud) if f.name not in ("valid", "viewpoint", "up")]
+    known = {name: getattr(cloud, name) for name in names if getattr(cloud, name) is not None}
+    return replace(cloud, valid=valid, **{name: picked(values) for name, values in known.items()})
 
 
 @torch.no_grad()
