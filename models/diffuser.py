@@ -3,7 +3,7 @@ sampling in ``sampling.py``.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ class Draws:
     eps: Float[Tensor, "b g d"]
     gumbel: Float[Tensor, "b a s"]
     split: Int[Tensor, "b"]  # where the grasps of an item are parted into two sets
+    thin: ThinDraw | None = None  # how clouds are thinned for the density terms; None without them
 
 
 class GraspDiffuser(GraspSampling):
@@ -133,8 +134,8 @@ class GraspDiffuser(GraspSampling):
 
     # Training
 
-    def losses(self, batch: GraspBatch, draws: Draws, thin: ThinDraw | None = None) -> dict[str, Tensor]:
-        """Return every loss term of a batch for given random numbers; with ``thin`` those of density, too."""
+    def losses(self, batch: GraspBatch, draws: Draws) -> dict[str, Tensor]:
+        """Return every loss term of a batch for given random numbers."""
         hand_pose, squeeze, valid, success = (
             batch.hand_pose,
             batch.squeeze_qpos,
@@ -159,10 +160,10 @@ class GraspDiffuser(GraspSampling):
         parted = (torch.arange(g, device=index.device) >= draws.split[:, None]).long()
         anchored = self.denoiser.anchor(scene, index[:, :g], parted.masked_fill(~positive, -1))
         x0 = states[:, :g]
-        if thin is None or self.density is None:
+        if draws.thin is None or self.density is None:
             terms = self.state_losses(x0, draws, anchored, positive)
         else:
-            seen = self.denoiser.encode(self.density.thin(cloud, thin))
+            seen = self.denoiser.encode(self.density.thin(cloud, draws.thin))
             student = same_grasps(self.denoiser, seen, anchored)
             terms = self.state_losses(x0, draws, anchored, positive, student)
             terms["density_features"] = self.density.feature_difference(seen.tokens, scene.tokens)
@@ -245,12 +246,13 @@ class GraspDiffuser(GraspSampling):
         return self._step(batch, "val", 0)
 
     def _step(self, batch: GraspBatch, stage: str, step: int) -> Tensor:
-        weights, thin = self.loss_weights, None
+        weights, draws = self.loss_weights, self.draw(batch, step, self.denoiser.encoder.num_tokens)
         if stage == "train" and self.density is not None and self.density.active:
             weights = weights | self.density.weights(step)
             num_points = batch.scene_pc.shape[1]
-            thin = self.density.draw(batch.item_index, num_points, self.seed, step).to(self.device)
-        terms = self.losses(batch, self.draw(batch, step, self.denoiser.encoder.num_tokens), thin)
+            thin = self.density.draw(batch.item_index, num_points, self.seed, step)
+            draws = replace(draws, thin=thin.to(self.device))
+        terms = self.losses(batch, draws)
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         logged = {f"{stage}/{name}": term.detach() for name, term in terms.items()} | {
             f"{stage}/loss": loss.detach()

@@ -79,6 +79,7 @@ class ConsistencyDistiller(ConsistencyModel):
             "_target_": "models.distill.ConsistencyModel",
             "sampler": OmegaConf.to_container(load_group("model/sampler", "consistency")),
             "num_grasps": num_grasps,
+            "density": None,
             "seed": seed,
             "optimizer": None,
             "scheduler": None,

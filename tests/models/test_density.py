@@ -201,5 +201,6 @@ def test_a_step_learns_from_the_prediction_of_the_full_cloud_only_as_a_target():
     term = consistency(scenarios={"full": 1.0}, feature_weight=0.0, prediction_weight=1.0, ramp_steps=1)
     model = small_model(density=term)
     thin = term.draw(batch.item_index, 96, model.seed, 0)
-    terms = model.losses(batch, model.draw(batch, 0, model.encoder.num_tokens), thin)
+    draws = replace(model.draw(batch, 0, model.encoder.num_tokens), thin=thin)
+    terms = model.losses(batch, draws)
     assert_close(terms["density_prediction"], torch.tensor(0.0), atol=1e-6, rtol=0)
