@@ -27,6 +27,7 @@ RECIPES = [(g, p.stem) for g in ("experiment", "debug") for p in sorted((CONFIG_
 
 # Options that make sense only beside others.
 NEEDS = {
+    "pretrain": ["callbacks=no_simulation"],
     "simulation": ["callbacks=default"],
     "pointnet2_predecessor": ["data.num_points=10000"],
 }
