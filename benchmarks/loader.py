@@ -157,12 +157,9 @@ def batches(num: int, limit: int, epoch: int) -> list[list[int]]:
 
 
 def cpu_s(pids: list[int]) -> float:
-    """Return the processor time of processes."""
-    ticks = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    """Return the processor time of processes with all their threads."""
+    tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 def passes(loader: DataLoader[Any], limit: int) -> Iterator[dict[str, float]]:
@@ -197,8 +194,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("store", type=Path)
-    parser.add_argument("--samples", type=int, default=3200, help="of each pass")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=256,
+        help="of each pass; at most the items, so that a cold pass meets each for the first time",
+    )
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument(
         "--folder", type=Path, help="where to write the layouts; a temporary folder by default"
     )
