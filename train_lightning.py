@@ -30,11 +30,10 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
         data.setup("fit")
         if not cfg.dry_run:
             same_data(run_dir, data.frame, data.data_hash, write=is_first_process())
-        if resume is None and cfg.encoder_weights is not None:
-            from models.weights import load_encoder  # here for the same reason as torch below
-
-            load_encoder(model.encoder, cfg.encoder_weights)
         if resume is None:
+            from models.finetune import begin  # here for the same reason as torch below
+
+            begin(model, cfg.init_from, cfg.encoder_weights, frame=data.frame)
             batches = islice(data.train_dataloader(), -(-cfg.normalizer_scenes // cfg.data.batch_size))
             seen = (data.on_after_batch_transfer(batch, 0) for batch in batches)
             model.fit_normalizer(seen, frame=data.frame, data_hash=data.data_hash)

@@ -1,0 +1,50 @@
+"""How training starts from a trained model instead of from nothing."""
+
+from pathlib import Path
+
+from torch import nn
+
+from models.inference import load_grasp_model
+from models.weights import load_encoder, shape_of
+
+
+def begin(module: nn.Module, init_from: str | None, encoder_weights: str | None, *, frame: str) -> None:
+    """Take over what the configuration names: a whole model, or an encoder; nothing where both are None.
+
+    Raises:
+        FileNotFoundError: no such checkpoint.
+        ValueError: it does not fit.
+    """
+    if init_from is not None:
+        start_from(module, init_from, frame=frame)
+    if encoder_weights is not None:
+        load_encoder(module.encoder, encoder_weights)
+
+
+def start_from(module: nn.Module, path: str | Path, *, frame: str) -> None:
+    """Take over the weights of a checkpoint; pose statistics, optimiser, schedule and averaging begin anew.
+
+    Args:
+        module: the model to be trained, of the same architecture.
+        path: the checkpoint.
+        frame: of the data that will be trained on.
+
+    Raises:
+        FileNotFoundError: no such checkpoint.
+        ValueError: it is of another architecture (the first difference is named) or of another frame.
+    """
+    trained = load_grasp_model(path).module
+    mine, theirs = dict(module.named_parameters()), dict(trained.named_parameters())
+    for key in [*mine, *theirs]:
+        have, need = shape_of(theirs, key), shape_of(mine, key)
+        if have != need:
+            raise ValueError(
+                f"init_from: {path} has {key} {have}, the model to be trained {need}. Pass the model settings of the "
+                "checkpoint's run, or init_from=null."
+            )
+    before = trained.denoiser.normalizer.frame
+    if before != frame:
+        raise ValueError(
+            f"init_from: {path} was trained in frame '{before}', the data are in '{frame}'. Pass data of that frame."
+        )
+    module.load_state_dict(trained.state_dict())

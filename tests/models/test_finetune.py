@@ -1,0 +1,37 @@
+"""Training that starts from a checkpoint: the weights are taken over, and another architecture is named."""
+
+import pytest
+import torch
+from models_under_test import small_model
+
+from models import finetune
+from models.inference import load_grasp_model
+from utils.config import CONFIG_DIR
+
+SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
+
+
+def test_weights_are_taken_over() -> None:
+    trained = load_grasp_model(SHIPPED).module
+    module = load_grasp_model(SHIPPED).module
+    for parameter in module.parameters():
+        torch.nn.init.zeros_(parameter)
+    finetune.start_from(module, SHIPPED, frame="tabletop")
+    for mine, theirs in zip(module.parameters(), trained.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_another_frame_is_refused() -> None:
+    with pytest.raises(ValueError, match="was trained in frame 'tabletop', the data are in 'camera_centric'"):
+        finetune.start_from(load_grasp_model(SHIPPED).module, SHIPPED, frame="camera_centric")
+
+
+def test_another_architecture_is_named_by_its_first_difference() -> None:
+    with pytest.raises(
+        ValueError, match=r"model\.ckpt has denoiser\.\S+ of shape \(\S+ ?\d*\), the model to be"
+    ):
+        finetune.start_from(small_model(), SHIPPED, frame="tabletop")
+    smaller = load_grasp_model(SHIPPED).module
+    del smaller.scorer
+    with pytest.raises(ValueError, match=r"has scorer\.\S+ of shape .*, the model to be trained not at all"):
+        finetune.start_from(smaller, SHIPPED, frame="tabletop")

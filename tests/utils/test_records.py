@@ -1,0 +1,65 @@
+"""What a verdict says of holding, of clearance, and of being worth learning, where parts of it are unknown."""
+
+import numpy as np
+import pytest
+
+from utils.records import Grasps, JudgedGrasps, Outcome
+
+ALL, NONE = (True,) * 6, (False,) * 6
+
+
+def judged(rows: list[tuple[bool, tuple[bool, ...], Outcome, float, float]]) -> JudgedGrasps:
+    """Grasps by (success, directions, outcome, clearance, robustness)."""
+    success, directions, outcome, clearance, robustness = zip(*rows, strict=True)
+    n = len(rows)
+    return JudgedGrasps(
+        Grasps(np.zeros((n, 23)), np.zeros((n, 16)), np.zeros((n, 16))),
+        success=np.array(success),
+        direction_success=np.array(directions),
+        outcome=np.array(outcome, dtype=np.uint8),
+        penetration_m=np.zeros(n),
+        self_penetration_m=np.zeros(n),
+        clearance_m=np.array(clearance),
+        robustness=np.array(robustness),
+    )
+
+
+NAN = float("nan")
+CASES = judged(
+    [
+        (True, ALL, Outcome.SUCCESS, 0.02, NAN),  # held and clear
+        (False, NONE, Outcome.SCENE_COLLISION, -0.01, NAN),  # in the table, never tried
+        (False, ALL, Outcome.SCENE_COLLISION, -0.01, NAN),  # in the table, tried, held
+        (False, NONE, Outcome.SLIPPED, -0.01, NAN),  # in the table, tried, slipped
+        (True, NONE, Outcome.SUCCESS, NAN, NAN),  # claimed by a foreign data set
+        (True, ALL, Outcome.SUCCESS, 0.02, 0.0),  # held, never again when displaced
+        (False, NONE, Outcome.NOT_RUN, 0.02, NAN),  # the simulation diverged
+    ]
+)
+
+
+def test_hold_is_unknown_only_where_physics_was_not_asked() -> None:
+    np.testing.assert_array_equal(CASES.hold, [1, NAN, 1, 0, 1, 1, NAN])
+
+
+def test_clear_is_unknown_where_it_was_not_measured() -> None:
+    np.testing.assert_array_equal(CASES.clear, [1, 0, 0, 0, NAN, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("robustness", "clearance", "expected"),
+    [
+        (0.0, 0.0, [0, 4, 5]),
+        (0.5, 0.0, [0, 4]),
+        (0.0, -0.02, [0, 2, 4, 5]),
+        (0.5, 0.03, [4]),  # unmeasured clearance and robustness pass
+    ],
+)
+def test_what_is_worth_learning(robustness: float, clearance: float, expected: list[int]) -> None:
+    assert np.flatnonzero(CASES.worth_learning(robustness, clearance)).tolist() == expected
+
+
+def test_concatenation_and_nothing() -> None:
+    twice = JudgedGrasps.concatenate([CASES, JudgedGrasps.none(16, 6), CASES])
+    assert len(twice.grasps) == 14
+    np.testing.assert_array_equal(twice.outcome, np.tile(CASES.outcome, 2))
