@@ -26,7 +26,8 @@ from omegaconf import OmegaConf
 from benchmarks.trials import rate, steps, table, test, write
 from models import load_grasp_model
 from models.density import reordered, stratified
-from models.diffuser import GraspDiffuser, cloud_of
+from models.diffuser import GraspDiffuser
+from models.sampling import cloud_of
 from utils.batch import GraspBatch
 from utils.config import CONFIG_DIR, build
 from utils.console import quiet_lightning

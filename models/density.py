@@ -159,11 +159,12 @@ def same_grasps(denoiser: Denoiser, student: SceneContext, teacher: Anchored) ->
     origin = gather(teacher.scene.tokens.xyz, teacher.index)
     index, _ = nearest(origin, student.tokens.xyz, student.tokens.valid)
     tokens = student.tokens
+    geometry, anchor = denoiser.view(student, index, teacher.origins, teacher.frames)
     context = replace(
         teacher.context,
         keys_values=student.keys_values,
-        geometry=denoiser.geometry(teacher.origins, teacher.frames, tokens),
-        anchor=gather(tokens.features, index),
+        geometry=geometry,
+        anchor=anchor,
         token_valid=tokens.valid,
     )
     return Anchored(

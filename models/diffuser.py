@@ -1,45 +1,30 @@
-"""The Lightning shell around the denoiser: it draws noise, logs and optimises; the science is in ``denoiser.py``,
-sampling in ``sampling.py``.
+"""Diffusion and flow models: the loss of a noised set of grasps, and samplers around the denoiser.
+
+How they learn is in ``learning.py``, the network in ``denoiser.py``.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from hands import GraspPose, load_hand
+from hands import load_hand
+from models.conditions.base import Condition
 from models.decoder.base import DecoderConfig
 from models.denoiser import Anchored, Denoiser, Representation
-from models.density import DensityConsistency, ThinDraw, same_grasps
+from models.density import DensityConsistency
 from models.diffusion.path import Path, Prediction
 from models.diffusion.samplers import Sampler, Samples
 from models.diffusion.weighting import LossWeighting
 from models.encoder.base import SceneEncoder
-from models.losses import anchor_loss, group_losses, masked_mean, score_loss
-from models.migrate import CHECKPOINT_VERSION
-from models.optim import build_param_groups
-from models.sampling import GraspSampling, cloud_of
-from models.scorer import GraspScorer
-from models.tokens import SceneTokens
-from utils.batch import GraspBatch
+from models.guidance.guide import Guide
+from models.learning import Draws, GraspLearning
+from models.losses import group_losses, masked_mean
 
 
-@dataclass(frozen=True)
-class Draws:
-    """The random numbers of one training step."""
-
-    t: Float[Tensor, "b"]
-    eps: Float[Tensor, "b g d"]
-    gumbel: Float[Tensor, "b a s"]
-    split: Int[Tensor, "b"]  # where the grasps of an item are parted into two sets
-    thin: ThinDraw | None = None  # how clouds are thinned for the density terms; None without them
-
-
-class GraspDiffuser(GraspSampling):
+class GraspDiffuser(GraspLearning):
     """Learns to generate grasp triples for the target object of a scene.
 
     Args:
@@ -53,6 +38,9 @@ class GraspDiffuser(GraspSampling):
         reference_depth: distance of the pose's reference point in front of the palm (m).
         contact_points: see :class:`~models.denoiser.Denoiser`.
         decoder: the decoder, see ``config/model/decoder``.
+        conditions: what the model is told beside the scene, see ``config/model/conditions``.
+        scene_drop_prob: share of training scenes that the decoder does without, for classifier-free guidance.
+        compile: whether the denoiser runs through torch.compile.
         scorer: keyword arguments of :class:`~models.scorer.GraspScorer`.
         anchor_softness: standard deviation of the choice among anchors near a grasp (m).
         anchor_reach: grasps further than this from every visible target token are not trained on (m).
@@ -69,7 +57,6 @@ class GraspDiffuser(GraspSampling):
     """
 
     distilled = False  # whether the network answers with the end of a trajectory instead of the mean
-    next_command = "python test_lightning.py checkpoint={}"
 
     def __init__(
         self,
@@ -84,6 +71,9 @@ class GraspDiffuser(GraspSampling):
         reference_depth: float,
         contact_points: int | None,
         decoder: DecoderConfig,
+        conditions: dict[str, Condition],
+        scene_drop_prob: float,
+        compile: bool,
         scorer: dict[str, Any],
         anchor_softness: float,
         anchor_reach: float,
@@ -97,82 +87,39 @@ class GraspDiffuser(GraspSampling):
         optimizer: Callable[..., Any] | None,
         scheduler: Callable[..., Any] | None,
     ) -> None:
-        super().__init__()
         path.check(prediction)
         weighting.check(path)
         self.check_sampler(sampler, path)
-        self.hand = load_hand(hand)
-        self.denoiser = Denoiser(
-            hand=self.hand,
-            encoder=encoder,
-            representation=representation,
-            reference_depth=reference_depth,
-            contact_points=contact_points,
-            decoder=decoder,
+        super().__init__(
+            denoiser=Denoiser(
+                hand=load_hand(hand),
+                encoder=encoder,
+                representation=representation,
+                reference_depth=reference_depth,
+                contact_points=contact_points,
+                decoder=decoder,
+                conditions=conditions,
+                scene_drop_prob=scene_drop_prob,
+                latent_dim=None,
+                compiled=compile,
+            ),
+            scorer=scorer,
+            anchor_softness=anchor_softness,
+            anchor_reach=anchor_reach,
+            anchor_temperature=anchor_temperature,
+            pregrasp_opening=pregrasp_opening,
+            squeeze_gain=squeeze_gain,
+            num_grasps=num_grasps,
+            loss_weights=loss_weights,
+            own_terms=(),
+            density=density,
+            seed=seed,
+            optimizer=optimizer,
+            scheduler=scheduler,
         )
-        self.scorer = GraspScorer(self.hand, self.denoiser, **scorer)
-        groups = {*self.denoiser.codec.layout.groups, "anchor", "score"}
-        if set(loss_weights) != groups:
-            raise ValueError(
-                f"model.loss_weights needs exactly {sorted(groups)}, got {sorted(loss_weights)}."
-            )
-        self.path, self.prediction, self.sampler = path, prediction, sampler
-        self.anchor_softness, self.anchor_reach = anchor_softness, anchor_reach
-        self.anchor_temperature = anchor_temperature
-        self.pregrasp_opening, self.squeeze_gain = pregrasp_opening, squeeze_gain
-        self.num_grasps, self.density, self.seed = num_grasps, density, seed
-        self.loss_weights, self.weighting = loss_weights, weighting
-        self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
-        self.config: dict[
-            str, Any
-        ] = {}  # the plain configuration this module was built from; goes into checkpoints
-
-    @property
-    def encoder(self) -> SceneEncoder:
-        """What ``encoder_weights`` fills."""
-        return self.denoiser.encoder
+        self.path, self.prediction, self.weighting, self.sampler = path, prediction, weighting, sampler
 
     # Training
-
-    def losses(self, batch: GraspBatch, draws: Draws) -> dict[str, Tensor]:
-        """Return every loss term of a batch for given random numbers."""
-        hand_pose, squeeze, valid, success = (
-            batch.hand_pose,
-            batch.squeeze_qpos,
-            batch.grasp_valid,
-            batch.grasp_success,
-        )
-        hold, clear = batch.grasp_hold, batch.grasp_clear
-        if hand_pose is None or squeeze is None or valid is None or success is None:
-            raise ValueError(
-                "Training needs batches with grasps; this one has none. Is it an inference batch?"
-            )
-        cloud = cloud_of(batch)
-        scene = self.denoiser.encode(cloud)
-        pose = GraspPose.from_hand_pose(hand_pose)
-        index, near = self.assign_anchors(scene.tokens, pose, draws.gumbel)
-        valid = valid & near
-        states = self.denoiser.normalizer.normalize(self.denoiser.states(pose, squeeze, scene.tokens, index))
-
-        g = self.num_grasps
-        positive = (valid & success)[:, :g]
-        # Sets of every size: the grasps before and behind a random place do not see each other.
-        parted = (torch.arange(g, device=index.device) >= draws.split[:, None]).long()
-        anchored = self.denoiser.anchor(scene, index[:, :g], parted.masked_fill(~positive, -1))
-        x0 = states[:, :g]
-        if draws.thin is None or self.density is None:
-            terms = self.state_losses(x0, draws, anchored, positive)
-        else:
-            seen = self.denoiser.encode(self.density.thin(cloud, draws.thin))
-            student = same_grasps(self.denoiser, seen, anchored)
-            terms = self.state_losses(x0, draws, anchored, positive, student)
-            terms["density_features"] = self.density.feature_difference(seen.tokens, scene.tokens)
-        terms["anchor"] = anchor_loss(scene.anchor_logits, index[:, :g], positive)
-        point = self.denoiser.codec.reference_point(pose)
-        assert hold is not None and clear is not None
-        logits = self.scorer(states, pose, point, scene, index)
-        terms["score"] = score_loss(logits, hold, clear, valid)
-        return terms
 
     def state_losses(
         self,
@@ -183,13 +130,14 @@ class GraspDiffuser(GraspSampling):
         student: Anchored | None = None,
     ) -> dict[str, Tensor]:
         """Return the denoising loss of clean normalised states, by pose group, and what a student says else."""
+        t = self.path.training_time(draws.t)
         eps = self.path.coupled(x0, draws.eps, anchored.index, valid)
-        x_t = self.path.noised(x0, eps, draws.t)
-        x0_hat = self.predicted_x0(x_t, draws.t, anchored)
-        weight = self.weighting(self.path, draws.t)
+        x_t = self.path.noised(x0, eps, t)
+        x0_hat = self.predicted_x0(x_t, t, anchored)
+        weight = self.weighting(self.path, t)
         terms = group_losses(x0_hat, x0, weight, valid, self.denoiser.codec.layout)
         if student is not None:
-            difference = (self.predicted_x0(x_t, draws.t, student) - x0_hat.detach()).square().mean(-1)
+            difference = (self.predicted_x0(x_t, t, student) - x0_hat.detach()).square().mean(-1)
             terms["density_prediction"] = masked_mean(weight[:, None] * difference, valid)
         return terms
 
@@ -200,103 +148,15 @@ class GraspDiffuser(GraspSampling):
         output = self.denoiser.denoise(*self.path.network_input(x_t, t), anchored)
         return self.path.to_x0(self.prediction, output.float(), x_t, t)
 
-    def assign_anchors(
-        self, tokens: SceneTokens, pose: GraspPose, gumbel: Float[Tensor, "b a s"]
-    ) -> tuple[Int[Tensor, "b a"], Bool[Tensor, "b a"]]:
-        """Choose a visible target token near each grasp's reference point; say whether one is within
-        reach.
-        """
-        point = self.denoiser.codec.reference_point(pose).float()
-        squared = (point[:, :, None] - tokens.xyz[:, None]).square().sum(-1)
-        squared = squared.masked_fill(~tokens.target[:, None], float("inf"))
-        index = (gumbel - squared / (2 * self.anchor_softness**2)).argmax(-1)
-        return index, squared.amin(-1) <= self.anchor_reach**2
-
-    def draw(self, batch: GraspBatch, step: int, num_tokens: int) -> Draws:
-        """Draw the random numbers of a step, keyed by (seed, step, item): the same for any split over
-        processes.
-        """
-        assert batch.hand_pose is not None
-        total, dim = batch.hand_pose.shape[1], self.denoiser.codec.layout.dim
-        g = min(self.num_grasps, total)
-        t, eps, uniform, split = [], [], [], []
-        for item in batch.item_index:
-            key = np.random.SeedSequence([self.seed, step, item]).generate_state(1, np.uint64)[0]
-            generator = torch.Generator().manual_seed(int(key))
-            t.append(torch.rand((), generator=generator))
-            eps.append(torch.randn(g, dim, generator=generator))
-            uniform.append(torch.rand(total, num_tokens, generator=generator))
-            split.append(torch.randint(1, g + 1, (), generator=generator))
-        gumbel = -torch.log(-torch.log(torch.stack(uniform).clamp(1e-9, 1 - 1e-7)))
-        return Draws(
-            t=self.path.training_time(torch.stack(t)).to(self.device),
-            eps=torch.stack(eps).to(self.device),
-            gumbel=gumbel.to(self.device),
-            split=torch.stack(split).to(self.device),
-        )
-
-    def training_step(self, batch: GraspBatch, batch_idx: int) -> Tensor:
-        """Return the weighted sum of the loss terms."""
-        return self._step(batch, "train", self.global_step)
-
-    def validation_step(self, batch: GraspBatch, batch_idx: int) -> Tensor:
-        """Log the loss on held-out objects, with noise that does not change from one validation to the
-        next.
-        """
-        return self._step(batch, "val", 0)
-
-    def _step(self, batch: GraspBatch, stage: str, step: int) -> Tensor:
-        weights, draws = self.loss_weights, self.draw(batch, step, self.denoiser.encoder.num_tokens)
-        if stage == "train" and self.density is not None and self.density.active:
-            weights = weights | self.density.weights(step)
-            num_points = batch.scene_pc.shape[1]
-            thin = self.density.draw(batch.item_index, num_points, self.seed, step)
-            draws = replace(draws, thin=thin.to(self.device))
-        terms = self.losses(batch, draws)
-        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-        logged = {f"{stage}/{name}": term.detach() for name, term in terms.items()} | {
-            f"{stage}/loss": loss.detach()
-        }
-        self.log_dict(logged, batch_size=batch.size, sync_dist=stage == "val", on_step=stage == "train")
-        return loss
-
-    def fit_normalizer(self, batches: Iterable[GraspBatch], *, frame: str, data_hash: str) -> None:
-        """Measure the state statistics on training batches, once, before training starts."""
-        states, valid = [], []
-        with torch.no_grad():
-            for batch in batches:
-                assert batch.hand_pose is not None and batch.squeeze_qpos is not None
-                assert batch.grasp_valid is not None and batch.grasp_success is not None
-                scene = self.denoiser.encode(cloud_of(batch))
-                pose = GraspPose.from_hand_pose(batch.hand_pose)
-                draws = self.draw(batch, 0, self.denoiser.encoder.num_tokens)
-                index, near = self.assign_anchors(scene.tokens, pose, draws.gumbel)
-                rows = self.denoiser.states(pose, batch.squeeze_qpos, scene.tokens, index)
-                states.append(rows.flatten(0, 1))
-                valid.append((batch.grasp_valid & batch.grasp_success & near).flatten())
-        measured, kept = torch.cat(states), torch.cat(valid)
-        self.denoiser.normalizer.fit(measured, kept, frame=frame, data_hash=data_hash)
-        self.path.fit(self.denoiser.normalizer.normalize(measured[kept]))
-
-    def configure_optimizers(self) -> Any:
-        """Build the optimiser over decay and no-decay groups, and its schedule in steps."""
-        if self.optimizer_factory is None or self.scheduler_factory is None:
-            raise ValueError("This model was built for inference; training needs optimizer= and scheduler=.")
-        optimizer = self.optimizer_factory(build_param_groups(self))
-        scheduler = self.scheduler_factory(optimizer)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put what is needed to rebuild the model beside its weights."""
-        checkpoint["version"] = CHECKPOINT_VERSION
-        checkpoint["model_config"] = self.config
-        checkpoint["hand_hash"] = self.hand.table_hash
+    def fit_states(self, states: Float[Tensor, "n d"]) -> None:
+        """Let the path measure clean states."""
+        self.path.fit(states)
 
     # Sampling
 
     def sample_states(
         self,
-        anchored: Anchored,
+        guide: Guide,
         noise: Float[Tensor, "b k d"],
         sampler: Sampler,
         generator: torch.Generator,
@@ -309,11 +169,7 @@ class GraspDiffuser(GraspSampling):
             ValueError: a sampler for another kind of path or model.
         """
         self.check_sampler(sampler, self.path)
-
-        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            return self.predicted_x0(x_t, t, anchored)
-
-        return sampler(denoise, self.path, noise, generator, trajectory=trajectory)
+        return sampler(guide.wrap(self.predicted_x0), self.path, noise, generator, trajectory=trajectory)
 
     def check_sampler(self, sampler: Sampler, path: Path) -> None:
         """Refuse a sampler for another kind of path or model.

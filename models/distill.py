@@ -15,12 +15,12 @@ from torch import Tensor
 
 from hands import GraspPose
 from models.denoiser import Anchored
-from models.diffuser import Draws, GraspDiffuser
+from models.diffuser import GraspDiffuser
 from models.diffusion.path import Path, like
 from models.diffusion.samplers import Denoise
 from models.inference import load_grasp_model
+from models.learning import Draws
 from models.losses import group_losses
-from models.sampling import cloud_of
 from utils.batch import GraspBatch
 from utils.config import build, load_group
 
@@ -104,25 +104,26 @@ class ConsistencyDistiller(ConsistencyModel):
         hand_pose, squeeze = batch.hand_pose, batch.squeeze_qpos
         if hand_pose is None or squeeze is None or batch.grasp_valid is None or batch.grasp_success is None:
             raise ValueError("Distillation needs batches with grasps; this one has none.")
-        cloud, g, (teacher, target) = cloud_of(batch), self.num_grasps, self._frozen
+        g, (teacher, target) = self.num_grasps, self._frozen
+        t = self.path.training_time(draws.t)
         pose = GraspPose.from_hand_pose(hand_pose[:, :g])
-        scene = self.denoiser.encode(cloud)
+        scene = self.encoded_scene(batch)
         index, near = self.assign_anchors(scene.tokens, pose, draws.gumbel[:, :g])
         positive = (batch.grasp_valid & batch.grasp_success)[:, :g] & near
         together = positive.long() - 1  # one set of all that count
         states = self.denoiser.states(pose, squeeze[:, :g], scene.tokens, index)
 
         def look(model: GraspDiffuser) -> Denoise:
-            seen = model.denoiser.anchor(model.denoiser.encode(cloud), index, together)
+            seen = model.denoiser.anchor(model.encoded_scene(batch), index, together)
             return lambda x, t: model.predicted_x0(x, t, seen)
 
         with torch.no_grad():
             x0 = self.denoiser.normalizer.normalize(states)
             x_t, x_s, s = neighbours(
-                self.path, look(teacher), x0, draws.eps, draws.t, self.intervals_at(self.global_step)
+                self.path, look(teacher), x0, draws.eps, t, self.intervals_at(self.global_step)
             )
             wanted = look(target)(x_s, s)
-        answer = self.predicted_x0(x_t, draws.t, self.denoiser.anchor(scene, index, together))
+        answer = self.predicted_x0(x_t, t, self.denoiser.anchor(scene, index, together))
         return group_losses(answer, wanted, torch.ones_like(s), positive, self.denoiser.codec.layout)
 
     def intervals_at(self, step: int) -> int:
@@ -192,6 +193,8 @@ def neighbours(
 
 def _checked_teacher(checkpoint: str, hand: str) -> GraspDiffuser:
     module = load_grasp_model(checkpoint).module
+    if not isinstance(module, GraspDiffuser):
+        raise ValueError(f"model.teacher={checkpoint} is a CVAE, which samples in one step already.")
     if module.distilled:
         raise ValueError(f"model.teacher={checkpoint} is distilled already; distil the model it came from.")
     if not module.path.continuous:
@@ -210,7 +213,7 @@ def _parts(config: dict[str, Any]) -> dict[str, Any]:
     """Build the arguments of a model from its saved configuration."""
     built = {}
     for key, value in config.items():
-        if isinstance(value, dict) and "_target_" in value:
+        if isinstance(value, dict):
             value = build(OmegaConf.create(value))
         built[key] = value
     del built["_target_"]

@@ -1,5 +1,6 @@
 """From a checkpoint and a cloud to grasps: the one call a user's program needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from omegaconf import OmegaConf
 
-from models.diffuser import GraspDiffuser
 from models.diffusion.samplers import Sampler
+from models.guidance.guide import Guidance
+from models.learning import GraspLearning
 from models.migrate import migrated
 from utils.batch import GraspBatch
 from utils.cloud import arrange_cloud
@@ -40,7 +42,7 @@ class GraspModel:
         >>> grasps.hand_pose, grasps.score
     """
 
-    module: GraspDiffuser
+    module: GraspLearning
     cloud_settings: dict[str, Any]
 
     def sample(
@@ -56,6 +58,10 @@ class GraspModel:
         sampler: str | None = None,
         steps: int | None = None,
         temperature: float | None = None,
+        guidance: str | Guidance | None = None,
+        cfg_scale: float | None = None,
+        prompt: str | None = None,
+        negative_prompts: Sequence[str] = (),
         trajectory: bool = False,
     ) -> SampledGrasps:
         """Generate grasps for the masked object of a cloud in any metric frame.
@@ -71,11 +77,16 @@ class GraspModel:
             sampler: name, instead of the model's own.
             steps: of the sampler, instead of its own.
             temperature: scale of the initial noise, instead of the model's own.
+            guidance: what steers sampling: a name of ``config/guidance``, such as ``physics``, or settings.
+            cfg_scale: of classifier-free guidance, instead of that in ``guidance``: 1 off, 0 unconditional.
+            prompt: what to grasp, in words, for a model that was trained with them.
+            negative_prompts: what not to grasp.
             trajectory: whether to return the poses after every step of the sampler, too.
 
         Raises:
             ValueError: the cloud is empty, not finite, too large to be in metres or has too few points on the object;
-                colours are missing or not wanted.
+                colours are missing or not wanted; no such sampler or guidance, or one that the model was not
+                trained for.
         """
         if num_grasps < 1:
             raise ValueError(f"num_grasps must be at least 1, got {num_grasps}.")
@@ -112,10 +123,17 @@ class GraspModel:
             scene_rgb=None
             if colours is None
             else torch.from_numpy(np.pad(colours, ((0, missing), (0, 0))))[None],
+            positive_prompt=() if prompt is None else (prompt,),
+            negative_prompts=(tuple(negative_prompts),) if negative_prompts else (),
         ).to(self.module.device)
         chosen_sampler = self.chosen_sampler(sampler, steps=steps, temperature=temperature)
         made = self.module.forward_infer(
-            batch, num_grasps, sampler=chosen_sampler, seed=seed, trajectory=trajectory
+            batch,
+            num_grasps,
+            sampler=chosen_sampler,
+            guidance=chosen_guidance(guidance, cfg_scale),
+            seed=seed,
+            trajectory=trajectory,
         )
         order = made.score[0].argsort(descending=True)
         hand_pose = made.hand_pose[0, order].cpu().numpy()
@@ -173,6 +191,20 @@ class GraspModel:
         return points
 
 
+def chosen_guidance(guidance: str | Guidance | None, cfg_scale: float | None = None) -> Guidance:
+    """Return guidance by its name in ``config/guidance`` (None: ``none``), with this scale.
+
+    Raises:
+        ValueError: no such guidance, or a scale that means nothing.
+    """
+    if not isinstance(guidance, Guidance):
+        guidance = build(load_group("guidance", guidance or "none"))
+        assert isinstance(guidance, Guidance)
+    if cfg_scale is None:
+        return guidance
+    return replace(guidance, classifier_free=replace(guidance.classifier_free, scale=cfg_scale))
+
+
 def load_grasp_model(path: str | Path, device: str = "cpu") -> GraspModel:
     """Load a checkpoint for sampling, with its averaged weights.
 
@@ -192,7 +224,7 @@ def load_grasp_model(path: str | Path, device: str = "cpu") -> GraspModel:
     checkpoint = migrated(checkpoint)
     config = checkpoint["model_config"]
     settings = {**config["model"], "encoder": _without_files(config["model"]["encoder"])}
-    module: GraspDiffuser = build(OmegaConf.create({**settings, "optimizer": None, "scheduler": None}))
+    module: GraspLearning = build(OmegaConf.create({**settings, "optimizer": None, "scheduler": None}))
     if checkpoint["hand_hash"] != module.hand.table_hash:
         raise ValueError(
             f"{path} was trained with another description of hand '{module.hand.name}' "

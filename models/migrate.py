@@ -113,8 +113,13 @@ def _encoder_has_levels(checkpoint: Checkpoint) -> None:
 
 
 def _density_is_taught(checkpoint: Checkpoint) -> None:
-    """5: a model can be taught to say the same of thin clouds."""
+    """6: a model can be taught to say the same of thin clouds."""
     checkpoint["model_config"]["model"]["density"] = None
+
+
+def _conditions(checkpoint: Checkpoint) -> None:
+    """7: a model may be told more than the scene, may do without it, and may be compiled."""
+    checkpoint["model_config"]["model"] |= {"conditions": {}, "scene_drop_prob": 0.0, "compile": False}
 
 
 def _copied(node: Any) -> Any:
@@ -130,5 +135,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _scorer_knows_clearance,
     _encoder_has_levels,
     _density_is_taught,
+    _conditions,
 )
 CHECKPOINT_VERSION = len(STEPS)

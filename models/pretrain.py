@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from models.density import ThinDraw, reordered, stratified
-from models.diffuser import cloud_of
 from models.encoder.base import SceneEncoder
 from models.optim import build_param_groups
+from models.sampling import cloud_of
 from models.tokens import Cloud, SceneTokens
 from utils.batch import GraspBatch
 from utils.grid_sampling import cell_shares, cells, kept

@@ -1,7 +1,7 @@
 """From an encoded scene to grasp triples with scores: what sampling is for every generative model."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytorch_lightning as pl
 import torch
@@ -9,8 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hands import Hand
-from models.denoiser import Anchored, Denoiser, SceneContext
+from models.denoiser import Denoiser, SceneContext
 from models.diffusion.samplers import Sampler, Samples
+from models.guidance.guide import Guidance, Guide, make_guide
 from models.scorer import GraspScorer, success_log_odds
 from models.tokens import Cloud
 from utils.batch import GraspBatch
@@ -25,7 +26,7 @@ class GeneratedGrasps:
     pregrasp_qpos: Float[Tensor, "b k j"]
     squeeze_qpos: Float[Tensor, "b k j"]
     score: Float[Tensor, "b k"]  # log-odds of success
-    nfe: int
+    nfe: int  # evaluations of the network, every branch of guidance counted
     trajectory: Float[Tensor, "n b k p"] | None  # hand poses after every step, if asked for
 
 
@@ -53,6 +54,7 @@ class GraspSampling(pl.LightningModule):
         k: int,
         *,
         sampler: Sampler | None = None,
+        guidance: Guidance | None = None,
         seed: int = 0,
         trajectory: bool = False,
     ) -> GeneratedGrasps:
@@ -62,27 +64,36 @@ class GraspSampling(pl.LightningModule):
             batch: scenes.
             k: grasps of each.
             sampler: instead of the model's own.
+            guidance: what steers it; None for nothing.
             seed: of anchors and noise.
             trajectory: whether to return the poses after every step of the sampler.
 
         Raises:
-            ValueError: a sampler that this model cannot be sampled with.
+            ValueError: a sampler, a prompt or a guidance that this model cannot be sampled with.
         """
         sampler = sampler or self.sampler
         generator = torch.Generator(self.device).manual_seed(seed)
-        scene = self.denoiser.encode(cloud_of(batch))
-        index = self.sample_anchors(scene, k, generator)
-        anchored = self.denoiser.anchor(scene, index, torch.zeros_like(index))
-        noise = torch.randn(
-            batch.size, k, self.denoiser.codec.layout.dim, generator=generator, device=self.device
+        cloud = cloud_of(batch)
+        scene = self.denoiser.encode(cloud)
+        guide = make_guide(
+            self.denoiser,
+            scene,
+            self.sample_anchors(scene, k, generator),
+            guidance,
+            cloud=cloud,
+            said={"positive_prompt": batch.positive_prompt},
+            negatives=batch.negative_prompts,
+            opening=self.pregrasp_opening * self.hand.flexion_sign,
         )
-        samples = self.sample_states(anchored, noise, sampler, generator, trajectory=trajectory)
-        return self._finish(samples, anchored)
+        noise = torch.randn(batch.size, k, self.denoiser.dim_input, generator=generator, device=self.device)
+        samples = self.sample_states(guide, noise, sampler, generator, trajectory=trajectory)
+        samples = replace(samples, x0=guide.finished(samples.x0))
+        return self._finish(samples, guide)
 
     @abstractmethod
     def sample_states(
         self,
-        anchored: Anchored,
+        guide: Guide,
         noise: Float[Tensor, "b k d"],
         sampler: Sampler,
         generator: torch.Generator,
@@ -96,9 +107,9 @@ class GraspSampling(pl.LightningModule):
         probability = torch.softmax(scene.anchor_logits / self.anchor_temperature, dim=-1)
         return torch.multinomial(probability, k, replacement=True, generator=generator)
 
-    def _finish(self, samples: Samples, anchored: Anchored) -> GeneratedGrasps:
+    def _finish(self, samples: Samples, guide: Guide) -> GeneratedGrasps:
         """Turn clean states into grasp triples with scores."""
-        states, trajectory = samples.x0, None
+        states, anchored, trajectory = samples.x0, guide.anchored, None
         pose, squeeze = self.denoiser.grasps(states, anchored)
         if samples.trajectory is not None:
             visited = [self.denoiser.grasps(x, anchored)[0] for x in samples.trajectory]
@@ -114,7 +125,7 @@ class GraspSampling(pl.LightningModule):
             pregrasp_qpos=opened.clamp(low, high),
             squeeze_qpos=squeezed.clamp(low, high),
             score=score,
-            nfe=samples.nfe,
+            nfe=guide.nfe,
             trajectory=trajectory,
         )
 

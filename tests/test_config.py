@@ -19,7 +19,15 @@ from utils.validate import validate
 ROOT = CONFIG_DIR.parent
 OURS = ("utils.", "hands.", "simulation.", "datasets.", "models.", "evaluation.")
 GROUPS = [
-    *("model", "model/encoder", "model/decoder", "model/process", "model/sampler", "model/weighting"),
+    *(
+        "model",
+        "model/encoder",
+        "model/decoder",
+        "model/conditions",
+        "model/process",
+        "model/sampler",
+        "model/weighting",
+    ),
     *("data", "hand", "optimizer", "scheduler", "hardware", "trainer", "callbacks", "logger", "paths"),
 ]
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]

@@ -40,6 +40,8 @@ class GraspBatch:
     )
     object_name: tuple[str, ...] = ()
     item_index: tuple[int, ...] = ()
+    positive_prompt: tuple[str, ...] = ()  # what to grasp, in words; none where nothing is said
+    negative_prompts: tuple[tuple[str, ...], ...] = ()  # what not to grasp, of each scene
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "GraspBatch":

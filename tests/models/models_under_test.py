@@ -3,6 +3,7 @@
 import torch
 
 from hands import load_hand
+from models.cvae import GraspCVAE, Prior
 from models.decoder.base import DecoderConfig
 from models.decoder.dit import DiTConfig
 from models.diffuser import GraspDiffuser
@@ -46,8 +47,8 @@ def small_encoder(kind: type[PointHierarchy] = PointNet2, **changes) -> PointHie
     return kind(**{**settings, **changes})
 
 
-def small_model(**changes) -> GraspDiffuser:
-    settings = {
+def small_settings() -> dict:
+    return {
         "hand": "leap_right",
         "encoder": small_encoder(),
         "path": CosinePath(),
@@ -57,6 +58,9 @@ def small_model(**changes) -> GraspDiffuser:
         "reference_depth": 0.02,
         "contact_points": 32,
         "decoder": small_decoder(),
+        "conditions": {},
+        "scene_drop_prob": 0.0,
+        "compile": False,
         "scorer": {
             "dim": 32,
             "depth": 1,
@@ -85,13 +89,36 @@ def small_model(**changes) -> GraspDiffuser:
         "optimizer": None,
         "scheduler": None,
     }
+
+
+def small_model(**changes) -> GraspDiffuser:
+    settings = small_settings()
     torch.manual_seed(0)
-    model = GraspDiffuser(**{**settings, **changes})
+    return awake(GraspDiffuser(**{**settings, **changes})).eval()
+
+
+def awake(model: torch.nn.Module):
     # adaLN-zero starts as the identity: give every gate and output a value, or no test would see past them.
     for parameter in model.parameters():
         if parameter.abs().sum() == 0:
             torch.nn.init.normal_(parameter, std=0.1)
-    return model.eval()
+    return model
+
+
+def small_cvae(**changes) -> GraspCVAE:
+    settings = small_settings()
+    for key in ("path", "prediction", "weighting", "scene_drop_prob", "density"):
+        del settings[key]
+    settings |= {
+        "sampler": Prior(steps=1, temperature=1.0, clip_x0=None),
+        "decoder": small_decoder(hand_geometry=False),
+        "latent_dim": 8,
+        "free_nats": 0.0,
+        "kl_warmup_steps": 0,
+        "loss_weights": {**settings["loss_weights"], "kl": 0.02},
+    }
+    torch.manual_seed(0)
+    return awake(GraspCVAE(**{**settings, **changes})).eval()
 
 
 def scene_batch(num_scenes: int = 3, num_points: int = 96, num_grasps: int = 8, seed: int = 0) -> GraspBatch:

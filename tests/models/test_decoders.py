@@ -15,7 +15,7 @@ from models.decoder.attention import (
 )
 from models.decoder.dit import DiTConfig
 from models.decoder.unet import UNetConfig
-from models.diffuser import cloud_of
+from models.sampling import cloud_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 kinds = pytest.mark.parametrize("kind", [DiTConfig, UNetConfig], ids=["dit", "unet"])

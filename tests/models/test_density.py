@@ -9,7 +9,7 @@ from models_under_test import scene_batch, small_model
 from torch.testing import assert_close
 
 from models.density import DensityConsistency, same_grasps, stratified
-from models.diffuser import cloud_of
+from models.sampling import cloud_of
 from models.tokens import Cloud
 from utils.cloud import arrange_cloud
 from utils.point_choice import PointChoice

@@ -131,6 +131,7 @@ def test_a_checkpoint_carries_all_that_sampling_needs(tmp_path):
     parts = {
         "encoder": "encoder/pointnet2",
         "decoder": "decoder/dit",
+        "conditions": "conditions/none",
         "path": "process/cosine",
         "sampler": "sampler/ddim",
         "weighting": "weighting/bounded_v",
@@ -139,7 +140,7 @@ def test_a_checkpoint_carries_all_that_sampling_needs(tmp_path):
         model_config[name] = OmegaConf.load(CONFIG_DIR / "model" / f"{file}.yaml")
     del model_config["defaults"]
     model_config.encoder.levels.fine.centres, model_config.encoder.levels.coarse.centres = 48, 24
-    model_config.update({"hand": "leap_right", "num_grasps": 4, "seed": 0})
+    model_config.update({"hand": "leap_right", "num_grasps": 4, "density": None, "seed": 0})
     from utils.config import build
 
     module = build(model_config)

@@ -7,8 +7,8 @@ from models_under_test import scene_batch, small_model
 from torch.testing import assert_close
 
 from models.density import reordered, stratified
-from models.diffuser import cloud_of
 from models.pretrain import EncoderPretrainer, Masking
+from models.sampling import cloud_of
 from models.tokens import Cloud
 from models.weights import load_encoder
 

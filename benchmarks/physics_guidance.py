@@ -1,0 +1,149 @@
+"""What physics guidance does to a trained model's grasps, and what it costs: with and without, side by side.
+
+    python benchmarks/physics_guidance.py --store data/leap_table.h5
+    python benchmarks/physics_guidance.py --store data/leap_table.h5 --split val --try iterations=3
+
+Prints JSON. The cost is processor time of whole calls of ``sample`` (encoding and scoring included), the two in turn.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from omegaconf import OmegaConf
+
+from datasets import GraspStore
+from evaluation.items import Item
+from evaluation.judge import judge
+from evaluation.provenance import file_hash
+from evaluation.samplers import Proposal
+from evaluation.stored import chosen_items
+from hands import load_hand
+from models import GraspModel, load_grasp_model
+from models.guidance.guide import Guidance
+from simulation.protocols import get_protocol
+from utils.config import build, load_group
+from utils.records import Grasps
+from utils.seeding import keyed_seed
+from utils.stats import wilson_interval
+
+
+@dataclass
+class Guided:
+    """A model under one guidance, which counts the processor seconds it samples for."""
+
+    model: GraspModel
+    guidance: Guidance | None
+    temperature: float
+    name: str
+    given: str = "the partial cloud of one view"
+    cpu_s: float = field(default=0.0)
+
+    def sample_items(self, items: list[Item], k: int) -> list[Proposal]:
+        """Sample ``k`` grasps for each item; the noise is keyed by the item."""
+        return [self.sample(item, k) for item in items]
+
+    def sample(self, item: Item, k: int) -> Proposal:
+        """Sample for one item."""
+        start = time.process_time()
+        x, y, z = item.view.T_world_cam[:3, 3].tolist()
+        made = self.model.sample(
+            item.view.points,
+            k,
+            object_mask=item.target_mask,
+            viewpoint=(x, y, z),
+            up=(0.0, 0.0, 1.0),
+            seed=keyed_seed(0, item.index),
+            temperature=self.temperature,
+            guidance=self.guidance,
+        )
+        self.cpu_s += time.process_time() - start
+        return Proposal(Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos), made.score)
+
+
+def share(values: np.ndarray) -> dict[str, Any]:
+    """Return a share of grasps with its interval."""
+    low, high = wilson_interval(int(values.sum()), len(values))
+    return {"value": round(float(values.mean()), 4), "low": round(low, 4), "high": round(high, 4)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoint", type=Path, default=Path("docs/models/leap_table_cpu/model.ckpt"))
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--items", type=int, default=40)
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--temperature", type=float, default=0.2)
+    parser.add_argument("--protocol", default="dgb-fc-quick")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument(
+        "--try", dest="tries", action="append", default=[], help="settings of physics, changed"
+    )
+    options = parser.parse_args()
+
+    model = load_grasp_model(options.checkpoint)
+    hand = load_hand(model.module.hand.name)
+    store = GraspStore(options.store, hand)
+    items = chosen_items(store, options.split, max_items=options.items, per_object=1, min_points=100, seed=0)
+    physics = load_group("guidance", "physics")
+    methods = [
+        Guided(model, None, options.temperature, "none"),
+        Guided(model, build(physics), options.temperature, "physics"),
+    ]
+    for changes in options.tries:
+        override = OmegaConf.from_dotlist([f"physics.{change}" for change in changes.split()])
+        methods.append(Guided(model, build(OmegaConf.merge(physics, override)), options.temperature, changes))
+    for method in methods:  # first calls cost more
+        method.sample(items[0], options.samples)
+        method.cpu_s = 0.0
+    measured: dict[str, Any] = {}
+    for method in methods:
+        result = judge(
+            method,
+            items,
+            options.samples,
+            hand=hand,
+            protocol=get_protocol(options.protocol),
+            workers=options.workers,
+            min_clearance_m=0.0,
+        )
+        rows = result.rows
+        measured[method.name] = {
+            "success": share(rows.success),
+            "clear": share(rows.clear),
+            "success_and_clear": share(rows.success & rows.clear),
+            "penetration_mm": {
+                "mean": round(1e3 * float(rows.penetration_m.mean()), 2),
+                "median": round(1e3 * float(np.median(rows.penetration_m)), 2),
+            },
+            "self_penetration_mm": round(1e3 * float(rows.self_penetration_m.mean()), 2),
+            "cpu_ms_per_item": round(1e3 * method.cpu_s / len(items), 1),
+            "cost_factor": round(method.cpu_s / methods[0].cpu_s, 2),
+        }
+        print(f"{method.name}: {json.dumps(measured[method.name])}", file=sys.stderr, flush=True)
+    facts = {
+        "checkpoint": f"{options.checkpoint} ({file_hash(options.checkpoint)})",
+        "store": f"{options.store.name}, data hash {store.content_hash}",
+        "split": options.split,
+        "objects": len(items),
+        "grasps": len(items) * options.samples,
+        "protocol": options.protocol,
+        "temperature": options.temperature,
+    }
+    print(json.dumps({**facts, "guidance": measured}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""How the laws of contact steer sampling: energies of the predicted grasp, pushed down on the last steps.
+
+``x0 <- x0 - rate * E(x0) / ||dE/dx0||^2 * dE/dx0``  (Polyak's step: to where the energy would vanish, were it linear),
+a few times per evaluation, for every grasp by itself. The gradient is that of the hand's geometry alone: it stops at
+the predicted x0 and never enters the network, so a step costs kinematics and the distances of a few points, not a
+backward pass of the network as in DexGrasp Anything (Zhong et al. 2025). The next denoising step sees the corrected
+sample.
+
+One view shows the near side of an object only. Points some way behind what is seen of the target, along the camera's
+rays, stand for its inside: without them a finger that has passed through the surface feels nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hands import GraspPose, Hand, energies
+from models.tokens import Cloud
+
+_TABLE_QUANTILE = 0.1  # of the heights of points beside the target
+_FAR = 1.0e3
+_SPHERES_APART = 4  # of the hand's spheres, neighbours overlap: every so many rank points well enough
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is seen of a scene, as the hand's distance to it is measured."""
+
+    points: Float[Tensor, "b 1 n 3"]
+    target: Bool[Tensor, "b 1 n"]
+    other: Bool[Tensor, "b 1 n"]  # valid and not of the target
+    up: Float[Tensor, "b 3"]
+    table: Float[Tensor, "b"]  # height of the table's top along ``up``; far below where none is seen
+
+    @classmethod
+    def of(cls, cloud: Cloud, scanned: int, behind_m: tuple[float, ...]) -> "Surroundings":
+        """Read a prefix of a cloud, a fair sample of it; the table is the low end of what is not the target."""
+        cloud = replace(
+            cloud,
+            points=cloud.points[:, :scanned],
+            valid=cloud.valid[:, :scanned],
+            target=cloud.target[:, :scanned],
+        )
+        target, other = cloud.target & cloud.valid, cloud.valid & ~cloud.target
+        height = (cloud.points * cloud.up[:, None]).sum(-1)
+        ordered = height.masked_fill(~other, _FAR).sort(-1).values
+        place = (other.sum(-1, keepdim=True) * _TABLE_QUANTILE).long()
+        table = ordered.gather(-1, place).squeeze(-1)
+        ray = torch.nn.functional.normalize(cloud.points - cloud.viewpoint[:, None], dim=-1)
+        behind = [cloud.points + depth * ray for depth in behind_m]
+        return cls(
+            points=torch.cat([cloud.points, *behind], dim=1)[:, None],
+            target=target.repeat(1, 1 + len(behind_m))[:, None],
+            other=torch.cat([other, *[torch.zeros_like(other)] * len(behind_m)], dim=1)[:, None],
+            up=cloud.up,
+            table=torch.where(other.any(-1), table, -_FAR),
+        )
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The observed points that matter to each grasp; far away where there are fewer."""
+
+    target: Float[Tensor, "b g m 3"]
+    other: Float[Tensor, "b g m 3"]
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A predicted grasp at its two stages, with the joints as predicted, before they are clamped to their limits."""
+
+    grasp: GraspPose
+    opened: GraspPose
+    joints: Float[Tensor, "b g j"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhysicsGuidance:
+    """Extent and weights, as ``config/guidance/physics.yaml`` explains them."""
+
+    below_t: float
+    iterations: int
+    rate: float
+    max_step: float
+    scanned: int
+    num_points: int
+    behind_m: tuple[float, ...]
+    margin_m: float
+    penetration: float
+    obstacles: float
+    table: float
+    self_penetration: float
+    joint_limits: float
+    attraction: float
+    attraction_m: float
+
+    def __post_init__(self) -> None:
+        """Refuse settings without a meaning."""
+        for key, least in {"iterations": 1, "scanned": 1, "num_points": 1}.items():
+            if getattr(self, key) < least:
+                raise ValueError(
+                    f"guidance.physics.{key}: expected at least {least}, got {getattr(self, key)}."
+                )
+        for key in ("rate", "max_step"):
+            if not getattr(self, key) > 0.0:
+                raise ValueError(f"guidance.physics.{key}: expected more than 0, got {getattr(self, key)}.")
+        weights = ("penetration", "obstacles", "table", "self_penetration", "joint_limits", "attraction")
+        for key in (*weights, "margin_m", "attraction_m"):
+            if not getattr(self, key) >= 0.0:
+                raise ValueError(f"guidance.physics.{key}: expected at least 0, got {getattr(self, key)}.")
+        if not 0.0 <= self.below_t <= 1.0:
+            raise ValueError(f"guidance.physics.below_t: expected 0 to 1, got {self.below_t}.")
+
+    def nearest(self, hand: Hand, pose: GraspPose, around: Surroundings) -> Nearest:
+        """Choose, for each grasp, the points deepest in the hand's spheres or nearest to them."""
+        centres, radii = hand.spheres(pose)
+        centres, radii = centres[..., ::_SPHERES_APART, :], radii[::_SPHERES_APART]
+        # |p - c|^2 - r^2 as one product with (p, 1), its |p|^2 added behind the minimum over the spheres.
+        power = centres.square().sum(-1) - radii.square()
+        sphere = torch.cat([-2.0 * centres, power[..., None]], dim=-1).transpose(-1, -2)
+        point = torch.nn.functional.pad(around.points, (0, 1), value=1.0)
+        depth = (point @ sphere).amin(-1) + around.points.square().sum(-1)
+        return Nearest(
+            target=self._chosen(depth, around, around.target), other=self._chosen(depth, around, around.other)
+        )
+
+    def _chosen(
+        self, depth: Float[Tensor, "b g n"], around: Surroundings, among: Bool[Tensor, "b 1 n"]
+    ) -> Float[Tensor, "b g m 3"]:
+        count = min(self.num_points, depth.shape[-1])
+        best = depth.masked_fill(~among, _FAR).topk(count, largest=False)
+        points = around.points.expand(-1, depth.shape[1], -1, -1)
+        chosen = points.gather(2, best.indices[..., None].expand(*best.indices.shape, 3))
+        return torch.where((best.values < 0.5 * _FAR)[..., None], chosen, _FAR)
+
+    def energy(self, hand: Hand, posed: Posed, near: Nearest, around: Surroundings) -> Float[Tensor, "b g"]:
+        """Return the weighted energy of each grasp (m)."""
+        count = near.target.shape[-2]
+        distance = hand.signed_distance(torch.cat([near.target, near.other], dim=-2), posed.grasp)
+        total = self.penetration * energies.penetration(distance[..., :count])
+        total = total + self.obstacles * energies.penetration(distance[..., count:] - self.margin_m)
+        for stage in (posed.grasp, posed.opened):
+            centres, radii = hand.spheres(stage)
+            height = (centres * around.up[:, None, None]).sum(-1, keepdim=True) - around.table[
+                :, None, None, None
+            ]
+            total = total + self.table * energies.table(
+                height.expand_as(centres), radii, height_m=self.margin_m
+            )
+        if self.self_penetration > 0.0:
+            total = total + self.self_penetration * energies.self_penetration(
+                hand.keypoints(posed.grasp), hand.keypoint_radius, hand.keypoint_pairs
+            )
+        if self.joint_limits > 0.0:
+            total = total + self.joint_limits * energies.joint_limits(posed.joints, hand.joint_limits)
+        if self.attraction > 0.0:
+            total = total + self.attraction * self._fingers_apart(hand, posed.grasp, near)
+        return total
+
+    def _fingers_apart(self, hand: Hand, pose: GraspPose, near: Nearest) -> Float[Tensor, "b g"]:
+        """Sum up the distances of fingertips that nearly touch the target (m)."""
+        pads, _ = hand.contact_candidates(pose)
+        squared = (pads[:, :, :, None] - near.target[:, :, None]).square().sum(-1).amin(-1)
+        finger = hand.contact_finger == torch.arange(len(hand.finger_names), device=pads.device)[:, None]
+        apart = squared[:, :, None].masked_fill(~finger, _FAR).amin(-1).clamp_min(1e-12).sqrt()
+        return (apart * (apart < self.attraction_m)).sum(-1)
+
+    def corrected(
+        self, x0: Float[Tensor, "b g d"], energy: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "b g d"]:
+        """Push the energy of predicted clean samples down."""
+        for _ in range(self.iterations):
+            with torch.enable_grad():
+                x = x0.detach().requires_grad_(True)
+                value = energy(x)
+                (gradient,) = torch.autograd.grad(value.sum(), x)
+            square = gradient.square().sum(-1, keepdim=True)
+            step = self.rate * value.detach()[..., None] / square.clamp_min(1e-12) * gradient
+            length = step.norm(dim=-1, keepdim=True)
+            x0 = x0 - step * (self.max_step / length.clamp_min(1e-12)).clamp_max(1.0)
+        return x0
