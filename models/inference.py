@@ -10,11 +10,13 @@ from jaxtyping import Bool, Float, UInt8
 from omegaconf import OmegaConf
 
 from models.diffuser import GraspDiffuser
+from models.diffusion.likelihood import FlowRank
 from models.diffusion.samplers import Sampler
 from models.migrate import migrated
 from utils.batch import GraspBatch
 from utils.cloud import arrange_cloud
-from utils.config import build, load_group
+from utils.config import CONFIG_DIR, build, load_group
+from utils.names import unknown_name
 from utils.point_choice import PointChoice
 
 
@@ -25,7 +27,7 @@ class SampledGrasps:
     hand_pose: Float[np.ndarray, "g p"]  # [translation, joints, quaternion wxyz]
     pregrasp_qpos: Float[np.ndarray, "g j"]
     squeeze_qpos: Float[np.ndarray, "g j"]
-    score: Float[np.ndarray, "g"]  # log-odds of success
+    score: Float[np.ndarray, "g"]  # log-odds of success, or what another rank orders by
     nfe: int
     trajectory: Float[np.ndarray, "n g p"] | None = None  # hand poses after every step, if asked for
 
@@ -57,6 +59,7 @@ class GraspModel:
         steps: int | None = None,
         temperature: float | None = None,
         trajectory: bool = False,
+        rank: str = "score",
     ) -> SampledGrasps:
         """Generate grasps for the masked object of a cloud in any metric frame.
 
@@ -72,6 +75,8 @@ class GraspModel:
             steps: of the sampler, instead of its own.
             temperature: scale of the initial noise, instead of the model's own.
             trajectory: whether to return the poses after every step of the sampler, too.
+            rank: what the grasps are ordered by: ``score`` (the learned scorer), ``log_prob`` or ``divergence`` (of
+                the model's flow, see ``config/rank``), or ``none``, which leaves them as they came.
 
         Raises:
             ValueError: the cloud is empty, not finite, too large to be in metres or has too few points on the object;
@@ -115,9 +120,14 @@ class GraspModel:
         ).to(self.module.device)
         chosen_sampler = self.chosen_sampler(sampler, steps=steps, temperature=temperature)
         made = self.module.forward_infer(
-            batch, num_grasps, sampler=chosen_sampler, seed=seed, trajectory=trajectory
+            batch,
+            num_grasps,
+            sampler=chosen_sampler,
+            seed=seed,
+            trajectory=trajectory,
+            rank=self._chosen_rank(rank),
         )
-        order = made.score[0].argsort(descending=True)
+        order = torch.arange(num_grasps) if rank == "none" else made.score[0].argsort(descending=True)
         hand_pose = made.hand_pose[0, order].cpu().numpy()
         hand_pose[:, :3] += centre
         visited = None
@@ -145,6 +155,15 @@ class GraspModel:
         chosen: Sampler = own if name in (None, own.name) else build(load_group("model/sampler", name))
         changed: dict[str, Any] = {"steps": steps, "temperature": temperature}
         return replace(chosen, **{k: v for k, v in changed.items() if v is not None})
+
+    def _chosen_rank(self, name: str) -> FlowRank | None:
+        known = {path.stem for path in (CONFIG_DIR / "rank").glob("*.yaml")}
+        if name in ("score", "none"):
+            return None
+        if name not in known:
+            raise unknown_name("rank", name, {*known, "score", "none"})
+        rank: FlowRank = build(load_group("rank", name))
+        return rank
 
     def _checked(
         self, points: Float[np.ndarray, "n 3"], mask: Bool[np.ndarray, "n"]

@@ -1,7 +1,7 @@
 """From an encoded scene to grasp triples with scores: what sampling is for every generative model."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytorch_lightning as pl
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hands import Hand
 from models.denoiser import Anchored, Denoiser, SceneContext
+from models.diffusion.likelihood import FlowRank
 from models.diffusion.samplers import Sampler, Samples
 from models.scorer import GraspScorer, success_log_odds
 from models.tokens import Cloud
@@ -24,7 +25,7 @@ class GeneratedGrasps:
     pred_pose: Float[Tensor, "b k d"]  # [translation, joints, rot6d]
     pregrasp_qpos: Float[Tensor, "b k j"]
     squeeze_qpos: Float[Tensor, "b k j"]
-    score: Float[Tensor, "b k"]  # log-odds of success
+    score: Float[Tensor, "b k"]  # log-odds of success, or what another rank orders by
     nfe: int
     trajectory: Float[Tensor, "n b k p"] | None  # hand poses after every step, if asked for
 
@@ -55,6 +56,7 @@ class GraspSampling(pl.LightningModule):
         sampler: Sampler | None = None,
         seed: int = 0,
         trajectory: bool = False,
+        rank: FlowRank | None = None,
     ) -> GeneratedGrasps:
         """Generate ``k`` grasps per scene; ground truth is neither needed nor read.
 
@@ -64,6 +66,7 @@ class GraspSampling(pl.LightningModule):
             sampler: instead of the model's own.
             seed: of anchors and noise.
             trajectory: whether to return the poses after every step of the sampler.
+            rank: score the grasps by their flow instead of by the learned scorer.
 
         Raises:
             ValueError: a sampler that this model cannot be sampled with.
@@ -77,7 +80,12 @@ class GraspSampling(pl.LightningModule):
             batch.size, k, self.denoiser.codec.layout.dim, generator=generator, device=self.device
         )
         samples = self.sample_states(anchored, noise, sampler, generator, trajectory=trajectory)
-        return self._finish(samples, anchored)
+        made = self._finish(samples, anchored)
+        if rank is None:
+            return made
+        # Each grasp as a set of its own, so that its likelihood is that of a grasp.
+        alone = self.denoiser.anchor(scene, index, torch.arange(k, device=index.device).expand_as(index))
+        return replace(made, score=self.flow_score(samples.x0, alone, rank, generator))
 
     @abstractmethod
     def sample_states(
@@ -90,6 +98,12 @@ class GraspSampling(pl.LightningModule):
         trajectory: bool,
     ) -> Samples:
         """Turn unit noise into clean normalised states of grasps on their anchors."""
+
+    @abstractmethod
+    def flow_score(
+        self, states: Float[Tensor, "b k d"], alone: Anchored, rank: FlowRank, generator: torch.Generator
+    ) -> Float[Tensor, "b k"]:
+        """Return how likely the model finds clean states."""
 
     def sample_anchors(self, scene: SceneContext, k: int, generator: torch.Generator) -> Int[Tensor, "b k"]:
         """Draw the target tokens that carry the grasps, from their learned probability."""
