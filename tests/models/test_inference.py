@@ -81,7 +81,7 @@ def test_grasps_are_ranked_by_what_is_asked_for(sampler):
         key = [tuple(pose) for pose in made.hand_pose]
         assert sorted(key) == sorted(tuple(pose) for pose in poses["score"].hand_pose), "the same grasps"
     assert not np.array_equal(poses["log_prob"].score, poses["score"].score)
-    with pytest.raises(ValueError, match="Unknown rank 'log_probb'. Did you mean 'log_prob'"):
+    with pytest.raises(ValueError, match=r"Unknown rank 'log_probb'\. Did you mean 'log_prob'"):
         ask(sampler, *cloud(), rank="log_probb")
 
 
