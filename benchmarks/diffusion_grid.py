@@ -211,7 +211,8 @@ def publish(document: dict[str, Any]) -> None:
     before, _, rest = page.read_text().partition("<!-- grid -->")
     after = rest.partition("<!-- /grid -->")[2]
     table = "\n".join(lines)
-    page.write_text(f"{before}<!-- grid -->\n{note}\n\n{table}\n<!-- /grid -->{after}")
+    picture = "![Success against function evaluations](pictures/diffusion_sweep.png)"
+    page.write_text(f"{before}<!-- grid -->\n{note}\n\n{table}\n\n{picture}\n<!-- /grid -->{after}")
     plot(document["sweep"], ROOT / "docs" / "pictures" / "diffusion_sweep.png")
 
 
