@@ -104,6 +104,7 @@ class SimulatedSuccess(Callback):
             steps=self.steps,
             temperature=self.temperature,
             seed=self.seed,
+            rank="score",
         )
         return judge(
             sampler,

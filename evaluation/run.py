@@ -96,7 +96,12 @@ class ModelTest:
         """Return the model as a method under test."""
         s = self.cfg.sampler
         return ModelSampler(
-            model=self.model, sampler=s.name, steps=s.steps, temperature=temperature, seed=self.cfg.seed
+            model=self.model,
+            sampler=s.name,
+            steps=s.steps,
+            temperature=temperature,
+            seed=self.cfg.seed,
+            rank=self.cfg.rank,
         )
 
     def temperature(self, say: Say) -> tuple[float, str, dict[str, Any] | None]:

@@ -49,6 +49,7 @@ class ModelSampler:
     steps: int
     temperature: float
     seed: int
+    rank: str
     name: str = "model"
     given: str = "the partial cloud of one view, with the target's points marked"
 
@@ -68,6 +69,7 @@ class ModelSampler:
             sampler=self.sampler,
             steps=self.steps,
             temperature=self.temperature,
+            rank=self.rank,
         )
         return Proposal(Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos), made.score)
 

@@ -17,6 +17,7 @@ from hands import load_hand
 from models.conditions.base import Condition
 from models.decoder.base import DecoderConfig
 from models.denoiser import Anchored, Denoiser, Representation
+from models.diffusion.likelihood import FlowRank
 from models.diffusion.path import Path
 from models.diffusion.samplers import Evaluate, Sampler, Samples
 from models.encoder.base import SceneEncoder
@@ -212,6 +213,18 @@ class GraspCVAE(GraspLearning):
             raise ValueError("A CVAE decodes in one step: it has no trajectory. Leave trajectory=False.")
         t = torch.zeros(len(noise), device=noise.device)
         return Samples(x0=guide.wrap(self.decoded)(sampler.temperature * noise, t), nfe=1)
+
+    def flow_score(
+        self, states: Float[Tensor, "b k d"], alone: Anchored, rank: FlowRank, generator: torch.Generator
+    ) -> Float[Tensor, "b k"]:
+        """Refuse: a CVAE has no flow.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            f"rank={rank.by} follows the flow of a diffusion model; this is a CVAE. Use rank=score."
+        )
 
 
 def gaussian_kl(mean: Float[Tensor, "*b z"], log_variance: Float[Tensor, "*b z"]) -> Float[Tensor, "*b z"]:

@@ -15,6 +15,7 @@ from models.conditions.base import Condition
 from models.decoder.base import DecoderConfig
 from models.denoiser import Anchored, Denoiser, Representation
 from models.density import DensityConsistency
+from models.diffusion.likelihood import FlowRank, log_likelihood
 from models.diffusion.path import Path, Prediction
 from models.diffusion.samplers import Sampler, Samples
 from models.diffusion.weighting import LossWeighting
@@ -170,6 +171,29 @@ class GraspDiffuser(GraspLearning):
         """
         self.check_sampler(sampler, self.path)
         return sampler(guide.wrap(self.predicted_x0), self.path, noise, generator, trajectory=trajectory)
+
+    def flow_score(
+        self, states: Float[Tensor, "b k d"], alone: Anchored, rank: FlowRank, generator: torch.Generator
+    ) -> Float[Tensor, "b k"]:
+        """Return the log-likelihood of clean states, or the part that the flow adds to it.
+
+        Raises:
+            ValueError: a distilled model, or one on a discrete path.
+        """
+        if self.distilled:
+            raise ValueError(
+                f"rank={rank.by} follows the flow of a model that predicts the mean, and this one was distilled. "
+                "Use rank=score or none."
+            )
+        found = log_likelihood(
+            lambda x, t: self.predicted_x0(x, t, alone),
+            self.path,
+            states,
+            steps=rank.steps,
+            probes=rank.probes,
+            generator=generator,
+        )
+        return found.log_prob if rank.by == "log_prob" else found.divergence
 
     def check_sampler(self, sampler: Sampler, path: Path) -> None:
         """Refuse a sampler for another kind of path or model.

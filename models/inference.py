@@ -10,13 +10,15 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from omegaconf import OmegaConf
 
+from models.diffusion.likelihood import FlowRank
 from models.diffusion.samplers import Sampler
 from models.guidance.guide import Guidance
 from models.learning import GraspLearning
 from models.migrate import migrated
 from utils.batch import GraspBatch
 from utils.cloud import arrange_cloud
-from utils.config import build, load_group
+from utils.config import CONFIG_DIR, build, load_group
+from utils.names import unknown_name
 from utils.point_choice import PointChoice
 
 
@@ -27,7 +29,7 @@ class SampledGrasps:
     hand_pose: Float[np.ndarray, "g p"]  # [translation, joints, quaternion wxyz]
     pregrasp_qpos: Float[np.ndarray, "g j"]
     squeeze_qpos: Float[np.ndarray, "g j"]
-    score: Float[np.ndarray, "g"]  # log-odds of success
+    score: Float[np.ndarray, "g"]  # log-odds of success, or what another rank orders by
     nfe: int
     trajectory: Float[np.ndarray, "n g p"] | None = None  # hand poses after every step, if asked for
 
@@ -63,6 +65,7 @@ class GraspModel:
         prompt: str | None = None,
         negative_prompts: Sequence[str] = (),
         trajectory: bool = False,
+        rank: str = "score",
     ) -> SampledGrasps:
         """Generate grasps for the masked object of a cloud in any metric frame.
 
@@ -82,6 +85,8 @@ class GraspModel:
             prompt: what to grasp, in words, for a model that was trained with them.
             negative_prompts: what not to grasp.
             trajectory: whether to return the poses after every step of the sampler, too.
+            rank: what the grasps are ordered by: ``score`` (the learned scorer), ``log_prob`` or ``divergence`` (of
+                the model's flow, see ``config/rank``), or ``none``, which leaves them as they came.
 
         Raises:
             ValueError: the cloud is empty, not finite, too large to be in metres or has too few points on the object;
@@ -134,8 +139,9 @@ class GraspModel:
             guidance=chosen_guidance(guidance, cfg_scale),
             seed=seed,
             trajectory=trajectory,
+            rank=self._chosen_rank(rank),
         )
-        order = made.score[0].argsort(descending=True)
+        order = torch.arange(num_grasps) if rank == "none" else made.score[0].argsort(descending=True)
         hand_pose = made.hand_pose[0, order].cpu().numpy()
         hand_pose[:, :3] += centre
         visited = None
@@ -163,6 +169,15 @@ class GraspModel:
         chosen: Sampler = own if name in (None, own.name) else build(load_group("model/sampler", name))
         changed: dict[str, Any] = {"steps": steps, "temperature": temperature}
         return replace(chosen, **{k: v for k, v in changed.items() if v is not None})
+
+    def _chosen_rank(self, name: str) -> FlowRank | None:
+        known = {path.stem for path in (CONFIG_DIR / "rank").glob("*.yaml")}
+        if name in ("score", "none"):
+            return None
+        if name not in known:
+            raise unknown_name("rank", name, {*known, "score", "none"})
+        rank: FlowRank = build(load_group("rank", name))
+        return rank
 
     def _checked(
         self, points: Float[np.ndarray, "n 3"], mask: Bool[np.ndarray, "n"]

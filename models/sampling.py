@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hands import Hand
-from models.denoiser import Denoiser, SceneContext
+from models.denoiser import Anchored, Denoiser, SceneContext
+from models.diffusion.likelihood import FlowRank
 from models.diffusion.samplers import Sampler, Samples
 from models.guidance.guide import Guidance, Guide, make_guide
 from models.scorer import GraspScorer, success_log_odds
@@ -25,7 +26,7 @@ class GeneratedGrasps:
     pred_pose: Float[Tensor, "b k d"]  # [translation, joints, rot6d]
     pregrasp_qpos: Float[Tensor, "b k j"]
     squeeze_qpos: Float[Tensor, "b k j"]
-    score: Float[Tensor, "b k"]  # log-odds of success
+    score: Float[Tensor, "b k"]  # log-odds of success, or what another rank orders by
     nfe: int  # evaluations of the network, every branch of guidance counted
     trajectory: Float[Tensor, "n b k p"] | None  # hand poses after every step, if asked for
 
@@ -57,6 +58,7 @@ class GraspSampling(pl.LightningModule):
         guidance: Guidance | None = None,
         seed: int = 0,
         trajectory: bool = False,
+        rank: FlowRank | None = None,
     ) -> GeneratedGrasps:
         """Generate ``k`` grasps per scene; ground truth is neither needed nor read.
 
@@ -67,6 +69,7 @@ class GraspSampling(pl.LightningModule):
             guidance: what steers it; None for nothing.
             seed: of anchors and noise.
             trajectory: whether to return the poses after every step of the sampler.
+            rank: score the grasps by their flow instead of by the learned scorer.
 
         Raises:
             ValueError: a sampler, a prompt or a guidance that this model cannot be sampled with.
@@ -88,7 +91,15 @@ class GraspSampling(pl.LightningModule):
         noise = torch.randn(batch.size, k, self.denoiser.dim_input, generator=generator, device=self.device)
         samples = self.sample_states(guide, noise, sampler, generator, trajectory=trajectory)
         samples = replace(samples, x0=guide.finished(samples.x0))
-        return self._finish(samples, guide)
+        made = self._finish(samples, guide)
+        if rank is None:
+            return made
+        # Each grasp as a set of its own, so that its likelihood is that of a grasp.
+        index = guide.anchored.index
+        alone = self.denoiser.anchor(
+            guide.anchored.scene, index, torch.arange(k, device=index.device).expand_as(index)
+        )
+        return replace(made, score=self.flow_score(samples.x0, alone, rank, generator))
 
     @abstractmethod
     def sample_states(
@@ -101,6 +112,12 @@ class GraspSampling(pl.LightningModule):
         trajectory: bool,
     ) -> Samples:
         """Turn unit noise into clean normalised states of grasps on their anchors."""
+
+    @abstractmethod
+    def flow_score(
+        self, states: Float[Tensor, "b k d"], alone: Anchored, rank: FlowRank, generator: torch.Generator
+    ) -> Float[Tensor, "b k"]:
+        """Return how likely the model finds clean states."""
 
     def sample_anchors(self, scene: SceneContext, k: int, generator: torch.Generator) -> Int[Tensor, "b k"]:
         """Draw the target tokens that carry the grasps, from their learned probability."""

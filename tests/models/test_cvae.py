@@ -128,6 +128,10 @@ def test_configured_cvae_goes_through_checkpoint_and_sample(compose, tmp_path):
         loaded.sample(points, 5, sampler="ddim", **asked)
     with pytest.raises(ValueError, match="cfg_scale=2 needs a model that was trained without its conditions"):
         loaded.sample(points, 5, cfg_scale=2.0, **asked)
+    with pytest.raises(
+        ValueError, match=r"rank=log_prob follows the flow of a diffusion model; this is a CVAE"
+    ):
+        loaded.sample(points, 5, rank="log_prob", **asked)
 
 
 def test_what_makes_no_sense_is_refused():

@@ -74,6 +74,24 @@ def test_steps_and_sampler_can_be_chosen(sampler):
     assert ask(sampler, *cloud(), sampler="ddpm", steps=2).nfe == 2
 
 
+def test_grasps_are_ranked_by_what_is_asked_for(sampler):
+    poses = {rank: ask(sampler, *cloud(), rank=rank) for rank in ("score", "none", "log_prob", "divergence")}
+    for rank, made in poses.items():
+        assert rank == "none" or (np.diff(made.score) <= 0).all()
+        key = [tuple(pose) for pose in made.hand_pose]
+        assert sorted(key) == sorted(tuple(pose) for pose in poses["score"].hand_pose), "the same grasps"
+    assert not np.array_equal(poses["log_prob"].score, poses["score"].score)
+    with pytest.raises(ValueError, match=r"Unknown rank 'log_probb'\. Did you mean 'log_prob'"):
+        ask(sampler, *cloud(), rank="log_probb")
+
+
+def test_trajectory_ends_at_the_grasps(sampler):
+    made = ask(sampler, *cloud(), sampler="heun", steps=3, trajectory=True)
+    assert made.nfe == 5 and made.trajectory.shape == (4, 9, 23)
+    assert_allclose(made.trajectory[-1], made.hand_pose, atol=0)
+    assert ask(sampler, *cloud()).trajectory is None
+
+
 @pytest.mark.untyped
 def test_unknown_sampler_names_the_nearest(sampler):
     with pytest.raises(ValueError, match="Did you mean 'ddpm'"):

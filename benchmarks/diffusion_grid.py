@@ -1,0 +1,245 @@
+"""Compare {ddpm, edm, flow} x {dit, unet} and a cvae on one store, then samplers at numbers of evaluations.
+
+    python benchmarks/diffusion_grid.py data/quick.h5 --steps 300 --items 8
+
+Every model is trained by train_lightning.py for the same number of steps and judged by test_lightning.py; a part that
+is done already is not done again, so the command continues where it was stopped. Writes
+benchmarks/results/diffusion_grid.json, and the table and the plot of docs/diffusion.md.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+PROCESSES = {
+    "ddpm": ["model/process@model.path=ddpm", "model.prediction=v", "model/weighting=bounded_v"],
+    "edm": ["model/process@model.path=edm", "model/weighting=edm"],
+    "flow": ["model/process@model.path=flow", "model.prediction=u", "model/weighting=velocity"],
+}
+DECODERS = {"dit": ["model/decoder=dit"], "unet": ["model/decoder=unet"]}
+SIZE = ["model.decoder.dim=96", "model.decoder.depth=3"]
+OWN = {"ddpm": ("dpmpp_2m", 10), "edm": ("edm_heun", 6), "flow": ("heun", 6)}  # about ten evaluations each
+SWEEP = {"ddim": 1, "euler": 1, "dpmpp_2m": 1, "heun": 2, "edm_heun": 2, "rk4": 4, "consistency": 1}
+EVALUATIONS = (1, 2, 4, 8, 16, 32, 100)
+
+
+def main() -> None:
+    """Train, judge, tabulate."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--steps", type=int, default=300, help="training steps of every model")
+    parser.add_argument("--items", type=int, default=12, help="views judged")
+    parser.add_argument("--samples", type=int, default=8, help="grasps judged for each")
+    parser.add_argument("--temperature", type=float, default=0.5)
+    parser.add_argument("--evaluations", type=int, nargs="*", default=EVALUATIONS)
+    parser.add_argument("--samplers", nargs="*", default=list(SWEEP))
+    parser.add_argument(
+        "--swept", default="flow-dit", help="model of the sweep over samplers, and the teacher"
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/diffusion_grid"))
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after this long")
+    options = parser.parse_args()
+    Grid(options).run()
+
+
+class Grid:
+    """What is done and what is left of the comparison."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.end = time.monotonic() + 60 * options.minutes
+        self.skipped: list[str] = []
+
+    def run(self) -> None:
+        """Do what is left, as far as time allows; write what there is."""
+        o = self.options
+        cells = []
+        for process, of_process in PROCESSES.items():
+            for decoder, of_decoder in DECODERS.items():
+                name = f"{process}-{decoder}"
+                sampler, steps = OWN[process]
+                cells.append(self.cell(name, [*of_process, *of_decoder, *SIZE], sampler, steps))
+        if (ROOT / "config" / "model" / "grasp_cvae.yaml").is_file():
+            cells.append(self.cell("cvae", ["model=grasp_cvae"], None, 1))
+        student = self.student()
+        sweep = []
+        for name in o.samplers:
+            for count in o.evaluations:
+                model = student if name == "consistency" else o.runs / o.swept / "checkpoints" / "last.ckpt"
+                if count > 4 and name == "consistency":
+                    continue
+                # N steps of a method with k stages cost k (N - 1) + 1 evaluations; the most that fit into `count`.
+                steps = (count - 1) // SWEEP[name] + 1
+                if model is not None and model.is_file():
+                    sweep.append(self.judged(f"{o.swept}, {name} {steps}", model, name, steps))
+        document = {
+            "command": " ".join([Path(sys.argv[0]).name, *map(str, sys.argv[1:])]),
+            "commit": said(["git", "rev-parse", "--short", "HEAD"]),
+            "grid": [cell for cell in cells if cell],
+            "sweep": [point for point in sweep if point],
+            "not_run": self.skipped,
+        }
+        path = ROOT / "benchmarks" / "results" / "diffusion_grid.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(document, indent=1) + "\n")
+        publish(document)
+
+    def cell(self, name: str, overrides: list[str], sampler: str | None, steps: int) -> dict[str, Any] | None:
+        """Train a model and judge it."""
+        checkpoint = self.trained(name, overrides)
+        return self.judged(name, checkpoint, sampler, steps) if checkpoint else None
+
+    def trained(self, name: str, overrides: list[str]) -> Path | None:
+        """Return the checkpoint of a model that was trained for the budget."""
+        o = self.options
+        folder = o.runs / name
+        checkpoint = folder / "checkpoints" / "last.ckpt"
+        if not checkpoint.is_file():
+            if not self.has_time(f"train {name}"):
+                return None
+            shared = [f"data.store={o.store}", f"run_dir={folder}", f"trainer.max_steps={o.steps}"]
+            short = [f"scheduler.warmup_steps={max(1, o.steps // 10)}", "trainer.val_check_interval=100000"]
+            last = ["callbacks.best=null", "trainer.limit_val_batches=0", "trainer.num_sanity_val_steps=0"]
+            experiment = (
+                [] if any(x.startswith("experiment=") for x in overrides) else ["experiment=quickstart"]
+            )
+            call("train_lightning.py", [*experiment, *shared, *short, *last, *overrides])
+        return checkpoint
+
+    def student(self) -> Path | None:
+        """Distil the swept model."""
+        teacher = self.trained(self.options.swept, [])
+        if teacher is None:
+            return None
+        return self.trained("student", ["experiment=distill", f"model.teacher={teacher}"])
+
+    def judged(self, name: str, checkpoint: Path, sampler: str | None, steps: int) -> dict[str, Any] | None:
+        """Return what test_lightning.py says of a model, and how long its grasps take."""
+        o = self.options
+        output = o.runs / "judged" / name.replace(", ", "_").replace(" ", "_")
+        if not (output / "row.json").is_file():
+            if not self.has_time(f"judge {name}"):
+                return None
+            chosen = [] if sampler is None else [f"sampler={sampler}", f"sampler.steps={steps}"]
+            sizes = [f"max_items={o.items}", f"samples_per_item={o.samples}", "splits=[test]"]
+            only = ["top=null", "pictures=0", "baselines=null", f"sampler.temperature={o.temperature}"]
+            where = [f"checkpoint={checkpoint}", f"output={output}", "protocol=dgb-fc-quick"]
+            call("test_lightning.py", [*where, *chosen, *sizes, *only])
+            row = {"name": name, "sampler": sampler, "steps": steps, **timed(checkpoint, sampler, steps)}
+            found = json.loads((output / "results.json").read_text())["methods"][0]["summary"]
+            kept = (
+                "success",
+                "success_and_clear",
+                "penetration_mm",
+                "diversity",
+                "object_success",
+                "num_grasps",
+                "num_objects",
+            )
+            row |= {key: found[key] for key in kept if key in found}
+            (output / "row.json").write_text(json.dumps(row))
+        return dict(json.loads((output / "row.json").read_text()))
+
+    def has_time(self, what: str) -> bool:
+        """Whether another part may begin; if not, it is noted."""
+        if time.monotonic() < self.end:
+            return True
+        self.skipped.append(what)
+        return False
+
+
+def call(program: str, arguments: list[str]) -> None:
+    """Run one of the project's commands, quietly unless it fails."""
+    done = subprocess.run([sys.executable, program, *arguments], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{program} {' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+
+
+def said(command: list[str]) -> str:
+    """Return what a command prints."""
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def timed(checkpoint: Path, sampler: str | None, steps: int, grasps: int = 64) -> dict[str, float]:
+    """Return evaluations, and processor milliseconds per grasp, the least of three, of one made-up cloud."""
+    from models import load_grasp_model
+
+    model = load_grasp_model(checkpoint)
+    rng = np.random.default_rng(0)
+    angle, height = rng.uniform(-1.2, 1.2, 800), rng.uniform(0.0, 0.1, 800)
+    points = np.stack([0.04 * np.cos(angle), 0.04 * np.sin(angle), height], axis=1).astype(np.float32)
+    asked = {
+        "object_mask": np.ones(800, bool),
+        "viewpoint": (0.5, 0.0, 0.5),
+        "up": (0.0, 0.0, 1.0),
+        "seed": 0,
+    }
+    chosen = {} if sampler is None else {"sampler": sampler, "steps": steps}
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        made = model.sample(points, grasps, **asked, **chosen)
+        seconds.append(time.process_time() - start)
+    return {"nfe": made.nfe, "ms_per_grasp": 1e3 * min(seconds) / grasps}
+
+
+def publish(document: dict[str, Any]) -> None:
+    """Write the table and the plot of docs/diffusion.md."""
+    columns = ("model", "sampler", "NFE", "ms per grasp", "success, % [95 %]", "and clear, %")
+    columns += ("penetration, mm", "joint spread, rad", "objects solved, %")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for row in (*document["grid"], *document["sweep"]):
+        low, high = row["success"]["by_object95"]
+        success = f"{shown(row['success']['value'], 100)} [{100 * low:.0f}, {100 * high:.0f}]"
+        cells = [row["name"], row["sampler"] or "own", row["nfe"], f"{row['ms_per_grasp']:.1f}", success]
+        cells += [shown(row["success_and_clear"]["value"], 100), shown(row["penetration_mm"])]
+        cells += [shown(row["diversity"]["joints_rad"], digits=2), shown(row["object_success"], 100)]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    note = f"`python benchmarks/{document['command']}`, commit {document['commit']}."
+    if document["not_run"]:
+        note += f" Not run for want of time: {', '.join(document['not_run'])}."
+    page = ROOT / "docs" / "diffusion.md"
+    before, _, rest = page.read_text().partition("<!-- grid -->")
+    after = rest.partition("<!-- /grid -->")[2]
+    table = "\n".join(lines)
+    picture = "![Success against function evaluations](pictures/diffusion_sweep.png)"
+    page.write_text(f"{before}<!-- grid -->\n{note}\n\n{table}\n\n{picture}\n<!-- /grid -->{after}")
+    plot(document["sweep"], ROOT / "docs" / "pictures" / "diffusion_sweep.png")
+
+
+def shown(value: float | None, factor: float = 1.0, digits: int = 1) -> str:
+    """Write a number that may be missing."""
+    return "-" if value is None else f"{factor * value:.{digits}f}"
+
+
+def plot(sweep: list[dict[str, Any]], path: Path) -> None:
+    """Draw success against evaluations, a line per sampler."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 3.5))
+    for name in dict.fromkeys(row["sampler"] for row in sweep):
+        rows = sorted((row for row in sweep if row["sampler"] == name), key=lambda row: row["nfe"])
+        rates = [100 * row["success"]["value"] for row in rows]
+        axes.plot([row["nfe"] for row in rows], rates, marker="o", label=name)
+    axes.set(xscale="log", xlabel="function evaluations", ylabel="success, %")
+    if sweep:
+        axes.legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()
