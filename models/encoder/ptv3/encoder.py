@@ -101,7 +101,7 @@ class PTv3(SceneEncoder):
         encoded = self.network(level, inputs)
         read = self._read(encoded, voxels.of_point[:, : self.num_tokens])
         features = self.out(torch.cat([self.norm(read), seen.to(read.dtype)], dim=-1))
-        return replace(tokens, features=features)
+        return replace(tokens, features=features.masked_fill(~tokens.valid[..., None], 0.0))
 
     def _check(self, cloud: Cloud) -> None:
         if cloud.points.shape[1] < self.num_tokens:
@@ -109,11 +109,10 @@ class PTv3(SceneEncoder):
                 f"The cloud has room for {cloud.points.shape[1]} points, fewer than the num_tokens={self.num_tokens} "
                 "that the encoder takes from it. Raise data.num_points or lower num_tokens."
             )
-        counts = cloud.valid.sum(1)
-        if (fewest := int(counts.min())) < self.min_points:
+        if not bool(cloud.valid.any()):
             raise ValueError(
-                f"Cloud {int(counts.argmin())} has {fewest} valid points; the encoder needs at least "
-                f"{self.min_points} (frame_neighbours). Is the object in view?"
+                f"None of the {cloud.valid.numel()} points of the batch is valid: there is nothing to encode. Are the "
+                "objects in view, and the masks of the right kind?"
             )
 
     def _input(self, name: Input, cloud: Cloud, voxels: Voxels, level: Level) -> Float[Tensor, "v c"]:
