@@ -10,7 +10,6 @@ from omegaconf import OmegaConf
 from torch.testing import assert_close
 
 from models import load_grasp_model
-from models.diffuser import cloud_of
 from models.encoder.ptv3 import Architecture, PTv3
 from models.encoder.ptv3.voxels import voxelise
 from models.tokens import Cloud
@@ -39,8 +38,18 @@ def encoder(**changes) -> PTv3:
     return PTv3(**{**settings, **changes}, architecture=architecture).eval()
 
 
-def scenes(num_points: int = 200, seed: int = 0) -> Cloud:
-    return cloud_of(scene_batch(num_points=num_points, seed=seed))
+def scenes(num_points: int = 200) -> Cloud:
+    """Curved patches, seen from above on the side, in no particular order."""
+    g = torch.Generator().manual_seed(0)
+    angle, height = torch.rand(3, num_points, generator=g) * 3.0, torch.rand(3, num_points, generator=g) * 0.1
+    radius = 0.03 + 0.02 * torch.rand(3, 1, generator=g)
+    return Cloud(
+        points=torch.stack([radius * angle.cos(), radius * angle.sin(), height], dim=-1),
+        valid=torch.ones(3, num_points, dtype=torch.bool),
+        target=torch.rand(3, num_points, generator=g) < 0.7,
+        viewpoint=torch.tensor([0.1, 0.5, 0.4]).expand(3, 3),
+        up=torch.tensor([0.0, 0.0, 1.0]).expand(3, 3),
+    )
 
 
 def turned(cloud: Cloud, R: torch.Tensor, shift: torch.Tensor) -> Cloud:
