@@ -87,6 +87,21 @@ def test_colour_is_seen_where_it_is_asked_for_and_refused_elsewhere():
         encoder()(grey)
 
 
+def test_levels_halve_the_tokens_and_read_the_encoder():
+    enc, cloud = encoder(), scenes()
+    levels = enc.levels(cloud)
+    assert [level.features.shape for level in levels] == [(3, 24, 8), (3, 12, 12), (3, 6, 16)]
+    assert enc.level_sizes == (24, 12, 6) and enc.level_dims == (8, 12, 16)
+    voxels = voxelise(cloud, enc.grid_size, enc.depth)
+    for s, level in enumerate(levels):
+        assert_close(level.xyz, cloud.points[:, : enc.level_sizes[s]])
+        # Two tokens have the same features exactly where they lie in the same voxel of the level.
+        cells = voxels.grid[voxels.of_point[:, : enc.level_sizes[s]]] >> s
+        same_cell = (cells[:, :, None] == cells[:, None]).all(-1)
+        alike = (level.features[:, :, None] - level.features[:, None]).abs().amax(-1) == 0
+        assert torch.equal(same_cell, alike)
+
+
 def test_gradients_reach_every_parameter():
     enc = encoder(inputs=("xyz", "target", "normal")).train()
     enc(scenes()).features.square().sum().backward()
