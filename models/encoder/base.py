@@ -14,7 +14,7 @@ class SceneEncoder(nn.Module, ABC):
 
     A cloud's tokens depend neither on its padding nor on the clouds beside it in the batch; moving a cloud moves
     the tokens' positions and changes nothing else. Coordinates, neighbourhoods and frames are float32 under any
-    autocast. No encoder normalises over the batch (LayerNorm only), so small batches train like large ones.
+    autocast. No encoder normalises over the batch unless asked to, so small batches train like large ones.
     """
 
     dim: int
@@ -28,6 +28,9 @@ class SceneEncoder(nn.Module, ABC):
 
     use_color: bool
     """Whether it reads the points' colours."""
+
+    color_settings = ("model.encoder.use_color=true", "model.encoder.use_color=false")
+    """The settings that make it read them, and that make it not."""
 
     @abstractmethod
     def forward(self, cloud: Cloud) -> SceneTokens:
@@ -51,15 +54,15 @@ class SceneEncoder(nn.Module, ABC):
         """
         if (cloud.rgb is not None) == self.use_color:
             return
-        what, key = type(self).__name__, "model.encoder.use_color"
+        what, (reading, blind) = type(self).__name__, self.color_settings
         if self.use_color:
             raise ValueError(
                 f"{what} was built to see colours, but the cloud has none. Give scene_rgb (data.colours=true), or "
-                f"train a model with {key}=false."
+                f"train a model with {blind}."
             )
         raise ValueError(
             f"{what} was built without colours, but the cloud has some. Leave scene_rgb out (data.colours=false), or "
-            f"train a model with {key}=true."
+            f"train a model with {reading}."
         )
 
 
@@ -71,6 +74,9 @@ class PyramidEncoder(SceneEncoder):
 
     level_dims: tuple[int, ...]
     """Width of each level's features."""
+
+    token_modules: tuple[str, ...]
+    """Submodules that make tokens of the levels: whoever reads the levels alone does not train them."""
 
     @abstractmethod
     def levels(self, cloud: Cloud) -> tuple[SceneTokens, ...]:

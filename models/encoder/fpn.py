@@ -44,6 +44,8 @@ class FeaturePyramid(SceneEncoder):
         self.backbone, self.num_fine, self.num_coarse, self.dim = backbone, num_fine, num_coarse, dim
         self.num_tokens, self.min_points = num_fine + num_coarse, backbone.min_points
         self.use_color, self.backend = backbone.use_color, require_backend(backend)
+        for name in backbone.token_modules:
+            backbone.get_submodule(name).requires_grad_(False)  # parallel training waits for every gradient
         self.top = nn.Linear(dims[-1], dim)
         self.down = nn.ModuleList(FeaturePropagation(dim, width, dim) for width in reversed(dims[:-1]))
         self.which = nn.Parameter(torch.randn(2, dim) * 0.02)

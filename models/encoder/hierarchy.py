@@ -95,6 +95,8 @@ class PointHierarchy(PyramidEncoder):
         ImportError: the backend cannot run here.
     """
 
+    token_modules = ("back", "out")
+
     def __init__(
         self,
         *,

@@ -12,6 +12,7 @@ from models.diffusion.path import CosinePath
 from models.diffusion.weighting import LossWeighting
 from models.encoder.hierarchy import Level, PointHierarchy
 from models.encoder.pointnet2 import PointNet2
+from models.encoder.ptv3 import Architecture, PTv3
 from utils.batch import GraspBatch
 
 
@@ -45,6 +46,48 @@ def small_encoder(kind: type[PointHierarchy] = PointNet2, **changes) -> PointHie
         "backend": "torch",
     }
     return kind(**{**settings, **changes})
+
+
+SMALL_PTV3 = {
+    "order": ("z", "hilbert-trans"),
+    "stride": (2, 2),
+    "enc_depths": (1, 2, 1),
+    "enc_channels": (8, 12, 16),
+    "enc_heads": (2, 2, 4),
+    "dec_depths": (2, 1),
+    "dec_channels": (8, 12),
+    "dec_heads": (2, 2),
+    "patch_size": (16, 16, 16),
+    "mlp_ratio": 2.0,
+    "drop_path": 0.0,
+    "stem": "conv",
+    "norm": "layer",
+    "layer_scale": None,
+    "relative_bias": False,
+    "shuffle": "never",
+    "patch_rule": "cloud",
+    "unpool_convolution": "sum",
+    "checkpointing": False,
+    "attention": "sdpa",
+    "convolution": "gather",
+}
+
+
+def small_ptv3(*, use_color: bool = False, checkpointing: bool = False, **changes) -> PTv3:
+    """Three levels, 24 tokens."""
+    architecture = {**SMALL_PTV3, "checkpointing": checkpointing, **changes}
+    return PTv3(
+        num_tokens=24,
+        dim=32,
+        inputs=("xyz", "target", "color") if use_color else ("xyz", "target"),
+        grid_size=0.004,
+        depth=10,
+        position_scale=0.1,
+        frame_neighbours=8,
+        frame_radius=0.04,
+        architecture=Architecture(**architecture),
+        weights=None,
+    )
 
 
 def small_settings() -> dict:

@@ -56,7 +56,11 @@ class PatchAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c"], level: Level, curve: int) -> Float[Tensor, "n c"]:
         """Attend in the patches of a curve."""
-        size = self.patch_size if self.patch_rule == "cloud" else min(self.patch_size, *level.counts)
+        size = (
+            self.patch_size
+            if self.patch_rule == "cloud"
+            else min(self.patch_size, *filter(None, level.counts))
+        )
         attend = self._dense if self.backend == "sdpa" else self._packed
         return self.proj(attend(self.qkv(x), level, curve, size))
 

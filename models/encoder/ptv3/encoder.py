@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from models.encoder.base import SceneEncoder
+from models.encoder.base import PyramidEncoder
 from models.encoder.ptv3.level import Level, serialise
 from models.encoder.ptv3.network import Architecture, Encoded, PointTransformerV3
 from models.encoder.ptv3.rows import Rows
@@ -31,8 +31,10 @@ _WIDTHS = {"xyz": 3, "target": 1, "normal": 3, "color": 3}
 log = logging.getLogger(__name__)
 
 
-class PTv3(SceneEncoder):
+class PTv3(PyramidEncoder):
     """Point Transformer V3 on the voxels of a cloud, read out at a prefix of the farthest-point order.
+
+    As a pyramid it gives the encoder's levels, each at half the tokens of the one before.
 
     Args:
         num_tokens: centres, the first points of the cloud, which become the tokens.
@@ -47,6 +49,9 @@ class PTv3(SceneEncoder):
         architecture: the network.
         weights: file to start from, of this project or official; None starts at random.
     """
+
+    token_modules = ("network.dec", "norm", "out")
+    color_settings = ("color among model.encoder.inputs", "no color among model.encoder.inputs")
 
     def __init__(
         self,
@@ -66,6 +71,8 @@ class PTv3(SceneEncoder):
         self.num_tokens, self.dim, self.min_points = num_tokens, dim, frame_neighbours
         self.inputs, self.position_scale = inputs, position_scale
         self.use_color = "color" in inputs
+        self.level_sizes = tuple(max(1, num_tokens >> s) for s in range(len(architecture.enc_depths)))
+        self.level_dims = architecture.enc_channels
         self.grid_size, self.depth = grid_size, depth
         self.frame_neighbours, self.frame_radius = frame_neighbours, frame_radius
         self.network = PointTransformerV3(architecture, in_channels=sum(_WIDTHS[name] for name in inputs))
@@ -80,9 +87,34 @@ class PTv3(SceneEncoder):
         """Encode a cloud into tokens.
 
         Raises:
-            ValueError: a cloud has too few points, points that are not finite, or spans too many voxels; colours are
-                missing or not asked for.
+            ValueError: the cloud has room for fewer points than there are tokens, or none that is valid; points are
+                not finite or span too many voxels; colours are missing or not asked for.
         """
+        tokens, voxels, encoded = self._encoded(cloud, decode=True)
+        with torch.autocast(cloud.points.device.type, enabled=False):
+            seen = self._seen(tokens, voxels)
+        read = self._read(encoded, voxels.of_point[:, : self.num_tokens])
+        features = self.out(torch.cat([self.norm(read), seen.to(read.dtype)], dim=-1))
+        return replace(tokens, features=features.masked_fill(~tokens.valid[..., None], 0.0))
+
+    def levels(self, cloud: Cloud) -> tuple[SceneTokens, ...]:
+        """Encode; return every level of the encoder, from fine to coarse; see ``forward`` for what is refused."""
+        tokens, voxels, encoded = self._encoded(cloud, decode=False)
+        made, index = [], voxels.of_point
+        for size, level, features in zip(self.level_sizes, encoded.levels, encoded.encoder, strict=True):
+            index = index if level.cluster is None else level.cluster.index[index]
+            rows = Rows(index=index[:, :size].flatten(), num_sources=len(features))
+            valid = tokens.valid[:, :size]
+            read = rows(features).view(*valid.shape, -1).masked_fill(~valid[..., None], 0.0)
+            made.append(
+                SceneTokens(
+                    tokens.xyz[:, :size], read, valid, tokens.target[:, :size], tokens.frames[:, :size]
+                )
+            )
+        return tuple(made)
+
+    def _encoded(self, cloud: Cloud, *, decode: bool) -> tuple[SceneTokens, Voxels, Encoded]:
+        """Return tokens without features, the voxels, and what the network gives for them."""
         self.check_color(cloud)
         self._check(cloud)
         with torch.autocast(cloud.points.device.type, enabled=False):  # geometry needs float32
@@ -97,11 +129,7 @@ class PTv3(SceneEncoder):
             )
             inputs = torch.cat([self._input(name, cloud, voxels, level) for name in self.inputs], dim=1)
             tokens = self._tokens(cloud)
-            seen = self._seen(tokens, voxels)
-        encoded = self.network(level, inputs)
-        read = self._read(encoded, voxels.of_point[:, : self.num_tokens])
-        features = self.out(torch.cat([self.norm(read), seen.to(read.dtype)], dim=-1))
-        return replace(tokens, features=features)
+        return tokens, voxels, self.network(level, inputs, decode=decode)
 
     def _check(self, cloud: Cloud) -> None:
         if cloud.points.shape[1] < self.num_tokens:
@@ -109,11 +137,10 @@ class PTv3(SceneEncoder):
                 f"The cloud has room for {cloud.points.shape[1]} points, fewer than the num_tokens={self.num_tokens} "
                 "that the encoder takes from it. Raise data.num_points or lower num_tokens."
             )
-        counts = cloud.valid.sum(1)
-        if (fewest := int(counts.min())) < self.min_points:
+        if not bool(cloud.valid.any()):
             raise ValueError(
-                f"Cloud {int(counts.argmin())} has {fewest} valid points; the encoder needs at least "
-                f"{self.min_points} (frame_neighbours). Is the object in view?"
+                f"None of the {cloud.valid.numel()} points of the batch is valid: there is nothing to encode. Are the "
+                "objects in view, and the masks of the right kind?"
             )
 
     def _input(self, name: Input, cloud: Cloud, voxels: Voxels, level: Level) -> Float[Tensor, "v c"]:
@@ -124,7 +151,7 @@ class PTv3(SceneEncoder):
             return voxels.mean(cloud.target[cloud.valid][:, None].float())
         if name == "color":
             assert cloud.rgb is not None  # check_color
-            return voxels.mean(cloud.rgb[cloud.valid].float())
+            return voxels.mean(2.0 * cloud.rgb[cloud.valid].float() - 1.0)  # as official weights know them
         viewpoint = ((cloud.viewpoint.double() - voxels.origin)[:, None] @ voxels.rotation).squeeze(1)
         return voxel_normals(level, viewpoint.float())
 

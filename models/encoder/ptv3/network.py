@@ -219,6 +219,7 @@ class PointTransformerV3(nn.Module):
         level: Level,
         features: Float[Tensor, "n c"],
         permutation: Int[Tensor, "s o"] | None = None,
+        decode: bool = True,
     ) -> Encoded:
         """Encode voxels.
 
@@ -226,6 +227,7 @@ class PointTransformerV3(nn.Module):
             level: the voxels, serialised along the architecture's curves.
             features: input features.
             permutation: how the curves change places at each level, instead of a shuffle.
+            decode: run the decoder, where there is one.
         """
         a = self.architecture
         shuffle = a.shuffle == "always" or (a.shuffle == "training" and self.training)
@@ -247,11 +249,11 @@ class PointTransformerV3(nn.Module):
                 x = stage.down(x, levels[-1])
             x = stage.run(x, x, levels[s])
             encoder.append(x)
-        up = cast(list[Stage], [*self.dec.values()])
+        up = cast(list[Stage], [*self.dec.values()]) if decode else []
         for s, stage in zip(reversed(range(len(up))), up, strict=True):
             x, skip = stage.up(x, encoder[s], levels[s + 1])
             x = stage.run(x, x if a.unpool_convolution == "sum" else skip, levels[s])
-        return Encoded(levels=tuple(levels), encoder=tuple(encoder), decoder=x if self.dec else None)
+        return Encoded(levels=tuple(levels), encoder=tuple(encoder), decoder=x if up else None)
 
 
 def _linspace(last: float, count: int) -> list[float]:

@@ -57,8 +57,8 @@ def lay_out(counts: tuple[int, ...], size: int, device: torch.device) -> Patches
     starts = row_begin[of_segment] + (torch.arange(sum(segments), device=device) - first[of_segment]) * size
     cu_seqlens = torch.cat([starts, starts.new_tensor([num_rows])]).to(torch.int32)
 
-    is_short = count < size
-    short = [n for n in counts if n < size]
+    is_short = (count < size) & (count > 0)  # an empty cloud has no patch at all
+    short = [n for n in counts if 0 < n < size]
     if not short:
         groups: tuple[Group, ...] = (Group(num_patches=num_rows // size, width=size, key_valid=None),)
         return Patches(

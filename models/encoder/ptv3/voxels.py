@@ -51,8 +51,8 @@ def voxelise(cloud: Cloud, size: float, depth: int) -> Voxels:
     origin, rotation = own_frame(points, cloud)
     points = (points - origin[:, None]) @ rotation
     lowest = points.masked_fill(~valid[..., None], torch.inf).amin(1, keepdim=True)
-    cells = ((points - lowest) / size).floor()
-    largest = cells.masked_fill(~valid[..., None], 0.0).flatten(1).amax(1)
+    cells = ((points - lowest) / size).floor().masked_fill(~valid[..., None], 0.0)
+    largest = cells.flatten(1).amax(1)
     if (span := float(largest.max()) + 1) > 1 << depth:
         raise ValueError(
             f"Cloud {int(largest.argmax())} spans {span * size:.4g} m: {span:.0f} voxels of grid_size={size:g} m, but "

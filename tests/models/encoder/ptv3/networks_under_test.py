@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from models_under_test import SMALL_PTV3 as SMALL
 
 from models.encoder.ptv3.level import Level, serialise
 from models.encoder.ptv3.network import Architecture, Encoded, PointTransformerV3
@@ -16,29 +17,6 @@ needs_reference = pytest.mark.skipif(
     not REFERENCE.is_dir(), reason="the official outputs are not at ../shared/data/ptv3_reference"
 )
 
-SMALL = {
-    "order": ("z", "hilbert-trans"),
-    "stride": (2, 2),
-    "enc_depths": (1, 2, 1),
-    "enc_channels": (8, 12, 16),
-    "enc_heads": (2, 2, 4),
-    "dec_depths": (2, 1),
-    "dec_channels": (8, 12),
-    "dec_heads": (2, 2),
-    "patch_size": (16, 16, 16),
-    "mlp_ratio": 2.0,
-    "drop_path": 0.0,
-    "stem": "conv",
-    "norm": "layer",
-    "layer_scale": None,
-    "relative_bias": False,
-    "shuffle": "never",
-    "patch_rule": "cloud",
-    "unpool_convolution": "sum",
-    "checkpointing": False,
-    "attention": "sdpa",
-    "convolution": "gather",
-}
 # What the official code does where it has no flash attention.
 OFFICIAL = {"norm": "batch", "patch_rule": "smallest_cloud", "unpool_convolution": "skip"}
 

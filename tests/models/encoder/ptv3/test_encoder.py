@@ -39,8 +39,18 @@ def encoder(**changes) -> PTv3:
     return PTv3(**{**settings, **changes}, architecture=architecture).eval()
 
 
-def scenes(num_points: int = 200, seed: int = 0) -> Cloud:
-    return cloud_of(scene_batch(num_points=num_points, seed=seed))
+def scenes(num_points: int = 200) -> Cloud:
+    """Curved patches, seen from above on the side, in no particular order."""
+    g = torch.Generator().manual_seed(0)
+    angle, height = torch.rand(3, num_points, generator=g) * 3.0, torch.rand(3, num_points, generator=g) * 0.1
+    radius = 0.03 + 0.02 * torch.rand(3, 1, generator=g)
+    return Cloud(
+        points=torch.stack([radius * angle.cos(), radius * angle.sin(), height], dim=-1),
+        valid=torch.ones(3, num_points, dtype=torch.bool),
+        target=torch.rand(3, num_points, generator=g) < 0.7,
+        viewpoint=torch.tensor([0.1, 0.5, 0.4]).expand(3, 3),
+        up=torch.tensor([0.0, 0.0, 1.0]).expand(3, 3),
+    )
 
 
 def turned(cloud: Cloud, R: torch.Tensor, shift: torch.Tensor) -> Cloud:
@@ -76,6 +86,21 @@ def test_colour_is_seen_where_it_is_asked_for_and_refused_elsewhere():
         seeing(cloud)
     with pytest.raises(ValueError, match="built without colours, but the cloud has some"):
         encoder()(grey)
+
+
+def test_levels_halve_the_tokens_and_read_the_encoder():
+    enc, cloud = encoder(), scenes()
+    levels = enc.levels(cloud)
+    assert [level.features.shape for level in levels] == [(3, 24, 8), (3, 12, 12), (3, 6, 16)]
+    assert enc.level_sizes == (24, 12, 6) and enc.level_dims == (8, 12, 16)
+    voxels = voxelise(cloud, enc.grid_size, enc.depth)
+    for s, level in enumerate(levels):
+        assert_close(level.xyz, cloud.points[:, : enc.level_sizes[s]])
+        # Two tokens have the same features exactly where they lie in the same voxel of the level.
+        cells = voxels.grid[voxels.of_point[:, : enc.level_sizes[s]]] >> s
+        same_cell = (cells[:, :, None] == cells[:, None]).all(-1)
+        alike = (level.features[:, :, None] - level.features[:, None]).abs().amax(-1) == 0
+        assert torch.equal(same_cell, alike)
 
 
 def test_gradients_reach_every_parameter():
@@ -242,12 +267,6 @@ def not_finite(cloud: Cloud) -> Cloud:
     return replace(cloud, points=points)
 
 
-def too_few(cloud: Cloud) -> Cloud:
-    return replace(
-        cloud, valid=cloud.valid & (torch.arange(cloud.valid.shape[1]) < torch.tensor([[200], [5], [9]]))
-    )
-
-
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
@@ -258,7 +277,10 @@ def too_few(cloud: Cloud) -> Cloud:
         ),
         (moved_far, "in millimetres"),
         (not_finite, "2 of 600 valid points have NaN or infinite coordinates"),
-        (too_few, "Cloud 1 has 5 valid points; the encoder needs at least 8"),
+        (
+            lambda c: replace(c, valid=torch.zeros_like(c.valid)),
+            "None of the 600 points of the batch is valid",
+        ),
         (
             lambda c: replace(c, points=c.points[:, :20], valid=c.valid[:, :20], target=c.target[:, :20]),
             "room for 20 points, fewer than the num_tokens=24",

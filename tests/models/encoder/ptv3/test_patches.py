@@ -4,13 +4,27 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks_under_test import level_of, surface
+from networks_under_test import SMALL, level_of, surface
 from torch.testing import assert_close
 
 from models.encoder.ptv3.attention import PatchAttention
+from models.encoder.ptv3.level import serialise
 from models.encoder.ptv3.patches import lay_out
 
 CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("rule", ["cloud", "smallest_cloud"])
+def test_an_empty_cloud_takes_no_part(rule):
+    attention = PatchAttention(8, 2, patch_size=12, patch_rule=rule, relative_bias=False, backend="sdpa")
+    x, grids = torch.randn(60, 8), [surface(40, 0), surface(20, 1)]
+    alone = attention(x, level_of(grids), 0)
+    batch = torch.tensor([0, 2]).repeat_interleave(torch.tensor([40, 20]))
+    level = serialise(
+        torch.cat(grids).float(), torch.cat(grids), batch, num_clouds=4, depth=8, curves=SMALL["order"]
+    )
+    assert level.counts == (40, 0, 20, 0)
+    assert_close(attention(x, level, 0), alone, atol=1e-6, rtol=1e-5)
 
 
 def expected_keys(counts: tuple[int, ...], size: int) -> list[set[int]]:
