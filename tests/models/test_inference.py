@@ -8,8 +8,10 @@ from numpy.testing import assert_allclose
 from omegaconf import OmegaConf
 
 from models import GraspModel, load_grasp_model
+from models.migrate import migrated
 from utils.config import CONFIG_DIR
 
+SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
 CLOUD = {
     "num_points": 96,
     "target_share": 0.6,
@@ -160,6 +162,27 @@ def test_a_checkpoint_carries_all_that_sampling_needs(tmp_path):
     torch.save(saved, path)
     with pytest.raises(ValueError, match="another description of hand 'leap_right'"):
         load_grasp_model(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "words"),
+    [
+        (
+            "denoiser.encoder.out.weight",
+            lambda w: w[:, :-1],
+            r"out.weight is \(64, 66\) in the file and \(64, 67\)",
+        ),
+        ("denoiser.encoder.out.bias", None, r"out.bias is absent in the file and \(64,\) in the model"),
+    ],
+)
+def test_weights_of_another_architecture_are_named(tmp_path, key, change, words):
+    saved = migrated(torch.load(SHIPPED, weights_only=True))
+    weight = saved["state_dict"].pop(key)
+    if change is not None:
+        saved["state_dict"][key] = change(weight)
+    torch.save(saved, tmp_path / "changed.ckpt")
+    with pytest.raises(ValueError, match=words):
+        load_grasp_model(tmp_path / "changed.ckpt")
 
 
 def test_missing_and_foreign_checkpoints(tmp_path):
