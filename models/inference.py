@@ -43,6 +43,11 @@ class GraspModel:
     module: GraspDiffuser
     cloud_settings: dict[str, Any]
 
+    @property
+    def sees_colour(self) -> bool:
+        """Whether ``sample`` needs ``scene_rgb``."""
+        return self.module.denoiser.encoder.use_color
+
     def sample(
         self,
         scene_pc: Float[np.ndarray, "n 3"],

@@ -106,6 +106,7 @@ def test_colours_reach_the_encoder():
     seeing = GraspModel(module=small_model(encoder=small_encoder(use_color=True)), cloud_settings=CLOUD)
     rgb = np.random.default_rng(0).integers(0, 255, (300, 3)).astype(np.uint8)
     grey = ask(seeing, *cloud(), scene_rgb=np.full_like(rgb, 99))
+    assert seeing.sees_colour
     assert not np.allclose(grey.hand_pose, ask(seeing, *cloud(), scene_rgb=rgb).hand_pose)
     with pytest.raises(ValueError, match="built to see colours, but the cloud has none"):
         ask(seeing, *cloud())
