@@ -166,9 +166,9 @@ class Meter:
         return status_mb("VmHWM") - self.resident
 
     def ms(self, run: Callable[[], None]) -> float:
-        """Return the median time of repeated calls, of about two seconds together."""
+        """Return the median time of repeated calls, of about a second together."""
         spent: list[float] = []
-        while not spent or (sum(spent) < 2.0 and len(spent) < 50):
+        while not spent or (sum(spent) < 0.7 and len(spent) < 50):
             begun = self.now()
             run()
             spent.append(self.now() - begun)

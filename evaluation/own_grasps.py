@@ -149,6 +149,7 @@ def _sampled(
         viewpoint=(x, y, z),
         up=(0.0, 0.0, 1.0),
         seed=keyed_seed(s.seed, record.index, target),
+        scene_rgb=view.rgb if model.sees_colour else None,
         sampler=s.sampler,
         steps=s.steps,
         temperature=float(rng.choice(s.temperatures)),

@@ -66,6 +66,7 @@ class ModelSampler:
             viewpoint=(x, y, z),
             up=(0.0, 0.0, 1.0),
             seed=keyed_seed(self.seed, item.index),
+            scene_rgb=item.view.rgb if self.model.sees_colour else None,
             sampler=self.sampler,
             steps=self.steps,
             temperature=self.temperature,

@@ -47,6 +47,11 @@ class GraspModel:
     module: GraspLearning
     cloud_settings: dict[str, Any]
 
+    @property
+    def sees_colour(self) -> bool:
+        """Whether ``sample`` needs ``scene_rgb``."""
+        return self.module.denoiser.encoder.use_color
+
     def sample(
         self,
         scene_pc: Float[np.ndarray, "n 3"],
@@ -245,6 +250,7 @@ def load_grasp_model(path: str | Path, device: str = "cpu") -> GraspModel:
             f"{path} was trained with another description of hand '{module.hand.name}' "
             f"(hash {checkpoint['hand_hash']}, here {module.hand.table_hash}). Use the description it was trained with."
         )
+    _same_weights(path, module.state_dict(), checkpoint["state_dict"])
     module.load_state_dict(checkpoint["state_dict"])
     module.config = config
     return GraspModel(module=module.to(device).eval(), cloud_settings=config["cloud"])
@@ -256,3 +262,15 @@ def _without_files(encoder: dict[str, Any]) -> dict[str, Any]:
         key: None if key == "weights" else _without_files(value) if isinstance(value, dict) else value
         for key, value in encoder.items()
     }
+
+
+def _same_weights(path: Path, own: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse weights of another architecture, by the first that does not fit."""
+    for key in (*own, *given):
+        # What is not a tensor, a normaliser's frame, has no shape to compare.
+        here, there = (tuple(getattr(w[key], "shape", ())) if key in w else "absent" for w in (own, given))
+        if here != there:
+            raise ValueError(
+                f"{path} holds weights of another architecture than its configuration describes: {key} is {there} in "
+                f"the file and {here} in the model. Was the file changed?"
+            )

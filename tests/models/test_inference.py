@@ -8,8 +8,10 @@ from numpy.testing import assert_allclose
 from omegaconf import OmegaConf
 
 from models import GraspModel, load_grasp_model
+from models.migrate import migrated
 from utils.config import CONFIG_DIR
 
+SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
 CLOUD = {
     "num_points": 96,
     "target_share": 0.6,
@@ -122,6 +124,7 @@ def test_colours_reach_the_encoder():
     seeing = GraspModel(module=small_model(encoder=small_encoder(use_color=True)), cloud_settings=CLOUD)
     rgb = np.random.default_rng(0).integers(0, 255, (300, 3)).astype(np.uint8)
     grey = ask(seeing, *cloud(), scene_rgb=np.full_like(rgb, 99))
+    assert seeing.sees_colour
     assert not np.allclose(grey.hand_pose, ask(seeing, *cloud(), scene_rgb=rgb).hand_pose)
     with pytest.raises(ValueError, match="built to see colours, but the cloud has none"):
         ask(seeing, *cloud())
@@ -179,6 +182,27 @@ def test_a_checkpoint_carries_all_that_sampling_needs(tmp_path):
     torch.save(saved, path)
     with pytest.raises(ValueError, match="another description of hand 'leap_right'"):
         load_grasp_model(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "words"),
+    [
+        (
+            "denoiser.encoder.out.weight",
+            lambda w: w[:, :-1],
+            r"out.weight is \(64, 66\) in the file and \(64, 67\)",
+        ),
+        ("denoiser.encoder.out.bias", None, r"out.bias is absent in the file and \(64,\) in the model"),
+    ],
+)
+def test_weights_of_another_architecture_are_named(tmp_path, key, change, words):
+    saved = migrated(torch.load(SHIPPED, weights_only=True))
+    weight = saved["state_dict"].pop(key)
+    if change is not None:
+        saved["state_dict"][key] = change(weight)
+    torch.save(saved, tmp_path / "changed.ckpt")
+    with pytest.raises(ValueError, match=words):
+        load_grasp_model(tmp_path / "changed.ckpt")
 
 
 def test_missing_and_foreign_checkpoints(tmp_path):
