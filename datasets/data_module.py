@@ -12,7 +12,7 @@ import torch
 from datasets.augmentation import Augmentation
 from datasets.grasp_sampling import GraspChoice, GraspDistance
 from datasets.item_dataset import GraspLoader, Index, ItemDataset
-from datasets.items import FRAME, ItemSettings
+from datasets.items import ItemSettings
 from datasets.loading import choose
 from datasets.quarantine import Quarantine
 from datasets.readers import Conversion, convert_once
@@ -33,6 +33,7 @@ class GraspDataModule(pl.LightningDataModule):
         staging: local folder the files are copied to and read from; None reads them where they are.
         root: folder of a foreign data set that the store is made of when it is not there yet, or None.
         conversion: how it is made.
+        frame: coordinate mode of items, see :mod:`utils.frames`.
         hand: name of the hand it must belong to.
         batch_size: scenes per process and step.
         num_points: points of a cloud.
@@ -62,8 +63,6 @@ class GraspDataModule(pl.LightningDataModule):
         ValueError: a setting is out of its range.
     """
 
-    frame = FRAME
-
     def __init__(
         self,
         *,
@@ -71,6 +70,7 @@ class GraspDataModule(pl.LightningDataModule):
         staging: str | None,
         root: str | None,
         conversion: Conversion | None,
+        frame: str,
         hand: str,
         batch_size: int,
         num_points: int,
@@ -108,7 +108,7 @@ class GraspDataModule(pl.LightningDataModule):
                 f"folder of the data set>; config/conversion/{conversion.reader.name}.yaml says what must lie there."
             )
         self.path, self.staging, self.hand = store, staging, load_hand(hand)
-        self.root, self.conversion = root, conversion
+        self.root, self.conversion, self.frame = root, conversion, frame
         self.batch_size, self.min_points = batch_size, min_points
         self.num_workers, self.prefetch = num_workers, prefetch
         self.cache_mb, self.seed = cache_mb, seed
@@ -116,6 +116,7 @@ class GraspDataModule(pl.LightningDataModule):
         self.augment_on = augment_on
         self.augmentation = Augmentation(augment, mode=self.frame, colours=colours, hand=self.hand)
         self.settings = ItemSettings(
+            frame=frame,
             num_points=num_points,
             target_share=target_share,
             crop_radius=crop_radius,

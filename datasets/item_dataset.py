@@ -146,7 +146,10 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
 
     def _sight(self, item: StoreItem, epoch: int) -> Sight:
         def seen(view: View) -> Sight:
-            return see(view, item.target, self.settings, self._rng(self.seed, epoch, item.index, _POINTS))
+            rng = self._rng(self.seed, epoch, item.index, _POINTS)
+            return see(
+                view, item.target, self.settings, rng, self.store.T_world_object(item.scene, item.target)
+            )
 
         if self.settings.points.sampler == "farthest":  # the same in every epoch
             return self._cache.get(

@@ -16,10 +16,11 @@ from datasets.augmentation.frame import move_hand_pose
 from datasets.grasp_sampling import GraspChoice
 from utils.batch import GraspBatch
 from utils.cloud import arrange_blocks
+from utils.frames import MODES, item_frame
+from utils.names import unknown_name
 from utils.point_choice import PointChoice
 from utils.records import JudgedGrasps, View
 
-FRAME = "tabletop"  # z up, table at z = 0, xy origin at the mean of the target's visible points
 _QUATERNION_TOLERANCE = 1e-3
 _NUM_VERDICTS = 3  # columns of robustness, hold and clear
 
@@ -28,6 +29,7 @@ _NUM_VERDICTS = 3  # columns of robustness, hold and clear
 class ItemSettings:
     """How items are built; ``config/data`` says what each number means."""
 
+    frame: str
     num_points: int
     target_share: float
     crop_radius: float
@@ -40,6 +42,8 @@ class ItemSettings:
     min_clearance_m: float
 
     def __post_init__(self) -> None:
+        if self.frame not in MODES:
+            raise unknown_name("data.frame", self.frame, MODES)
         rules = {
             "num_points": (self.num_points >= 1, "at least 1"),
             "target_share": (0.0 < self.target_share < 1.0, "between 0 and 1"),
@@ -93,8 +97,16 @@ class GraspPool:
         return self.table[:, -_NUM_VERDICTS]
 
 
-def see(view: View, target: int, settings: ItemSettings, rng: np.random.Generator) -> Sight:
-    """Arrange a view about a target; only samplers other than ``farthest`` ask ``rng``.
+def see(
+    view: View,
+    target: int,
+    settings: ItemSettings,
+    rng: np.random.Generator,
+    T_world_object: Float[np.ndarray, "4 4"] | None = None,
+) -> Sight:
+    """Arrange a view about a target, whose pose the frame ``object_centric`` needs.
+
+    Only samplers other than ``farthest`` ask ``rng``.
 
     Raises:
         ValueError: no point of the target is visible, or points that are no numbers.
@@ -116,8 +128,7 @@ def see(view: View, target: int, settings: ItemSettings, rng: np.random.Generato
         rng=rng,
     )
     arranged = points[row]
-    T_world_frame = np.eye(4)
-    T_world_frame[:2, 3] = arranged[is_target, :2].mean(0)
+    T_world_frame = item_frame(s.frame, arranged, is_target, view.T_world_cam, T_world_object)
     R, t = T_world_frame[:3, :3], T_world_frame[:3, 3]
     num, missing = len(arranged), s.num_points - len(arranged)
     return Sight(

@@ -165,6 +165,10 @@ class GraspStore:
             table=bool(self._tables["scenes/table"][row]),
         )
 
+    def T_world_object(self, scene: int, target: int) -> np.ndarray:
+        """Return where an object of a scene lies."""
+        return self._tables["scenes/T_world_object"][self._tables["scenes/object_ptr"][scene] + target]
+
     def view(self, row: int) -> View:
         """Return a view."""
         t = self._tables

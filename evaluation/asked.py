@@ -13,8 +13,8 @@ from simulation.camera import render_views
 from simulation.objects import load_objects
 from simulation.scene import drop_scene
 from utils.config import build, load_group
+from utils.frames import table_height
 
-_SLAB_M = 0.004  # thickness in which the table's points are looked for
 _ABOVE_M = 0.008  # points this far above the table belong to what stands on it
 
 
@@ -107,15 +107,6 @@ def _marked(points: Float[np.ndarray, "n 3"], mask: str, up: Float[np.ndarray, "
             f"--mask {mask}: expected {len(points)} booleans, one per point, got {marked.dtype} {marked.shape}."
         )
     return marked
-
-
-def table_height(points: Float[np.ndarray, "n 3"], up: Float[np.ndarray, "3"]) -> float:
-    """Return the height of the thin level slab that holds most points: the table top."""
-    height = points @ up
-    edges = np.arange(height.min(), height.max() + 2 * _SLAB_M, _SLAB_M)
-    fullest = int(np.histogram(height, edges)[0].argmax())
-    slab = (height >= edges[fullest]) & (height <= edges[fullest + 1])
-    return float(np.median(height[slab]))
 
 
 def upright(up: Float[np.ndarray, "3"], height: float) -> Float[np.ndarray, "4 4"]:

@@ -13,7 +13,6 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from datasets import GraspStore
-from datasets.items import FRAME
 from datasets.schema import SPLITS
 from evaluation.gallery import gallery
 from evaluation.items import Item, thinned
@@ -61,7 +60,7 @@ class ModelTest:
         model = load_grasp_model(checkpoint, device=cfg.device)
         hand = load_hand(model.module.hand.name)
         run_dir = run_folder(checkpoint)
-        require_match(model, checkpoint, FRAME)
+        require_match(model, checkpoint)
         store = GraspStore(trained_on(run_dir, checkpoint) if cfg.store is None else cfg.store, hand)
         return cls(cfg, model, hand, run_dir, store, protocol)
 

@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from evaluation.items import Item
+from evaluation.pool import moved
 from models import GraspModel
+from utils.frames import CAMERA_MODES
 from utils.records import Grasps
 from utils.seeding import keyed_seed
 
@@ -58,13 +60,17 @@ class ModelSampler:
         return [self._sample(item, k) for item in items]
 
     def _sample(self, item: Item, k: int) -> Proposal:
-        x, y, z = item.view.T_world_cam[:3, 3].tolist()
+        # A model of a camera's frame is asked in that frame, every other one in the world.
+        camera = self.model.module.denoiser.normalizer.frame in CAMERA_MODES
+        T_world_cloud = item.view.T_world_cam if camera else np.eye(4)
+        R, t = T_world_cloud[:3, :3], T_world_cloud[:3, 3]
+        viewpoint, up = (item.view.T_world_cam[:3, 3] - t) @ R, R[2]
         made = self.model.sample(
-            item.view.points,
+            ((item.view.points - t) @ R).astype(np.float32),
             k,
             object_mask=item.target_mask,
-            viewpoint=(x, y, z),
-            up=(0.0, 0.0, 1.0),
+            viewpoint=tuple(viewpoint.tolist()),
+            up=tuple(up.tolist()),
             seed=keyed_seed(self.seed, item.index),
             scene_rgb=item.view.rgb if self.model.sees_colour else None,
             sampler=self.sampler,
@@ -72,7 +78,8 @@ class ModelSampler:
             temperature=self.temperature,
             rank=self.rank,
         )
-        return Proposal(Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos), made.score)
+        grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
+        return Proposal(moved(grasps, T_world_cloud) if camera else grasps, made.score)
 
 
 def unscored(grasps: Grasps) -> Proposal:

@@ -6,6 +6,7 @@ from pathlib import Path
 from datasets import GraspStore
 from evaluation.items import Item, choose
 from models import GraspModel
+from utils.frames import MODES
 from utils.records import SceneRecord
 
 
@@ -56,15 +57,15 @@ def split_records(store: GraspStore, split: str) -> Iterator[SceneRecord]:
             yield store.record(scene)
 
 
-def require_match(model: GraspModel, checkpoint: Path, frame: str) -> None:
-    """Make sure that a model's grasps mean the same in a store.
+def require_match(model: GraspModel, checkpoint: Path) -> None:
+    """Make sure that a model's grasps mean something: it remembers the coordinate mode it learned them in.
 
     Raises:
-        ValueError: another frame. Another hand is refused when the store is opened.
+        ValueError: no mode, or one this program does not know. Another hand is refused when the store is opened.
     """
     trained = model.module.denoiser.normalizer.frame
-    if trained != frame:
+    if trained not in MODES:
         raise ValueError(
-            f"{checkpoint} was trained on poses in frame '{trained}', this program reads stores in frame '{frame}'. "
-            "Use a checkpoint of that frame, or train one with: python train_lightning.py"
+            f"{checkpoint} was trained on poses in frame '{trained}', this program knows {', '.join(MODES)}. "
+            "Use a checkpoint of one of them, or train one with: python train_lightning.py"
         )

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from omegaconf import OmegaConf
 
+from hands import GraspPose
 from models.diffusion.likelihood import FlowRank
 from models.diffusion.samplers import Sampler
 from models.guidance.guide import Guidance
@@ -18,6 +19,7 @@ from models.migrate import migrated
 from utils.batch import GraspBatch
 from utils.cloud import arrange_cloud
 from utils.config import CONFIG_DIR, build, load_group
+from utils.frames import cloud_frame
 from utils.names import unknown_name
 from utils.point_choice import PointChoice
 
@@ -119,16 +121,18 @@ class GraspModel:
         arranged = points[chosen]
         # A cloud short of points is padded behind its validity mask.
         missing = settings["num_points"] - len(arranged)
-        centre = arranged[is_target].mean(0)
-        padded = np.concatenate([arranged - centre, np.zeros((missing, 3), np.float32)])
+        direction = np.asarray(up, dtype=np.float64) / np.linalg.norm(up)
+        T = self._frame(arranged, is_target, np.asarray(viewpoint, dtype=np.float64), direction)
+        R, t = T[:3, :3], T[:3, 3]
+        shown = ((arranged - t) @ R).astype(np.float32)
+        padded = np.concatenate([shown, np.zeros((missing, 3), np.float32)])
         colours = None if scene_rgb is None else np.asarray(scene_rgb)[chosen]
-        direction = np.asarray(up, dtype=np.float32)
         batch = GraspBatch(
             scene_pc=torch.from_numpy(padded)[None],
             point_valid=torch.arange(len(padded))[None] < len(arranged),
             object_mask=torch.from_numpy(np.pad(is_target, (0, missing)))[None],
-            viewpoint=torch.from_numpy(np.asarray(viewpoint, dtype=np.float32) - centre)[None],
-            up=torch.from_numpy(direction / np.linalg.norm(direction))[None],
+            viewpoint=torch.from_numpy(((np.asarray(viewpoint) - t) @ R).astype(np.float32))[None],
+            up=torch.from_numpy((direction @ R).astype(np.float32))[None],
             T_world_frame=torch.eye(4)[None],
             scene_rgb=None
             if colours is None
@@ -147,20 +151,38 @@ class GraspModel:
             rank=self._chosen_rank(rank),
         )
         order = torch.arange(num_grasps) if rank == "none" else made.score[0].argsort(descending=True)
-        hand_pose = made.hand_pose[0, order].cpu().numpy()
-        hand_pose[:, :3] += centre
-        visited = None
-        if made.trajectory is not None:
-            visited = made.trajectory[:, 0, order].cpu().numpy()
-            visited[..., :3] += centre
+        T_cloud_frame = torch.from_numpy(T).to(made.hand_pose)
+
+        def in_cloud(poses: torch.Tensor) -> np.ndarray:
+            return GraspPose.from_hand_pose(poses).transform(T_cloud_frame).to_hand_pose().cpu().numpy()
+
+        visited = None if made.trajectory is None else in_cloud(made.trajectory[:, 0, order])
         return SampledGrasps(
-            hand_pose=hand_pose,
+            hand_pose=in_cloud(made.hand_pose[0, order]),
             pregrasp_qpos=made.pregrasp_qpos[0, order].cpu().numpy(),
             squeeze_qpos=made.squeeze_qpos[0, order].cpu().numpy(),
             score=made.score[0, order].cpu().numpy(),
             nfe=made.nfe,
             trajectory=visited,
         )
+
+    def _frame(
+        self,
+        points: Float[np.ndarray, "n 3"],
+        is_target: Bool[np.ndarray, "n"],
+        viewpoint: Float[np.ndarray, "3"],
+        up: Float[np.ndarray, "3"],
+    ) -> Float[np.ndarray, "4 4"]:
+        """Return ``T_cloud_frame`` in which the network is shown the cloud.
+
+        A model of anchored poses sees nothing of it but rounding; one of plain poses needs the frame it learned in.
+        """
+        if self.module.denoiser.representation == "plain":
+            mode = self.module.denoiser.normalizer.frame
+            return cloud_frame(mode, points.astype(np.float64), is_target, viewpoint, up)
+        T = np.eye(4)
+        T[:3, 3] = points[is_target].mean(0)
+        return T
 
     def chosen_sampler(
         self, name: str | None, *, steps: int | None = None, temperature: float | None = None

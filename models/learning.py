@@ -264,6 +264,19 @@ class GraspLearning(GraspSampling):
         scheduler = self.scheduler_factory(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_fit_start(self) -> None:
+        """Make sure that data come in the coordinate mode whose statistics the model holds.
+
+        Raises:
+            ValueError: they come in another.
+        """
+        data, learned = self.trainer.datamodule, self.denoiser.normalizer.frame  # type: ignore[attr-defined]
+        if data is not None and learned and data.frame != learned:
+            raise ValueError(
+                f"The model learned poses in frame '{learned}', data.frame={data.frame} serves others. Pass "
+                f"data.frame={learned}, or train another model."
+            )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put what is needed to rebuild the model beside its weights."""
         checkpoint["version"] = CHECKPOINT_VERSION

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from datasets import GraspStore
 from datasets.exporters import EXPORTERS
 from hands import load_hand
-from utils.console import console, sentences
+from utils.console import console, sentences, setup_logging
 from utils.names import unknown_name
 
 
@@ -23,6 +23,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("dest", type=Path, help="the folder to write")
     parser.add_argument("--format", required=True, help=f"one of {', '.join(EXPORTERS)}")
     arguments = parser.parse_args(words)
+    setup_logging()
     with sentences():
         if arguments.format not in EXPORTERS:
             raise unknown_name("--format", arguments.format, EXPORTERS)

@@ -2,12 +2,7 @@
 
 from collections.abc import Mapping
 
-CAMERA_MODES = (
-    "camera_centric",
-    "camera_centric_obj_mean_normalized",
-    "camera_centric_scene_mean_normalized",
-)
-MODES = ("tabletop", "object_centric", *CAMERA_MODES)
+from utils.frames import CAMERA_MODES, MODES
 
 # What no mode allows. Names that people try count as known, so that the answer is the reason.
 _SCALE = "the hand does not grow with the object, so the grasps would no longer touch it"

@@ -14,11 +14,12 @@ from torch import Tensor
 from datasets.augmentation.clutter import Clutter
 from datasets.augmentation.content import Background, Colour, Density, MaskNoise
 from datasets.augmentation.frame import Tilt, Translation, Yaw
-from datasets.augmentation.legality import MODES, NEVER, why_not
+from datasets.augmentation.legality import NEVER, why_not
 from datasets.augmentation.sensor import DepthNoise, EdgePixels, Holes, Jitter, Occlusion, Quantisation
 from hands import Hand
 from utils.batch import GraspBatch
 from utils.config import build
+from utils.frames import MODES
 from utils.keyed_random import KeyedRandom
 from utils.names import unknown_name
 
@@ -60,7 +61,7 @@ class Augmentation:
         self, transforms: Mapping[str, Mapping[str, Any]], *, mode: str, colours: bool, hand: Hand
     ) -> None:
         if mode not in MODES:
-            raise unknown_name("coordinate mode", mode, MODES)
+            raise unknown_name("data.frame", mode, MODES)
         for name in transforms:
             if name not in TRANSFORMS and name not in NEVER:
                 raise unknown_name("augmentation", name, TRANSFORMS)

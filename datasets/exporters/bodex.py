@@ -1,8 +1,10 @@
 """How a store is written as DexGraspBench reads grasps: one .npy per object of a scene, all its grasps in it.
 
-The format knows one object per record: neighbours and views stay behind.
+The format knows one object per record: neighbours and views stay behind, and so do objects that rest on others, which
+would hang in the air alone.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,9 @@ import numpy as np
 from datasets.exporters.common import as_vector, foreign_poses, new_folder, write_object
 from datasets.store import GraspStore
 from hands import Hand
+
+_LOG = logging.getLogger(__name__)
+_ON_TABLE_M = 0.015
 
 
 def export_bodex(store: GraspStore, hand: Hand, dest: Path, progress: Callable[[int], None]) -> None:
@@ -23,15 +28,20 @@ def export_bodex(store: GraspStore, hand: Hand, dest: Path, progress: Callable[[
     new_folder(dest)
     for row in range(store.num_objects):
         write_object(dest / "objects" / store.object_names[row], store.object(row), 1.0)
+    resting_on_others = 0
     for row in range(store.num_scenes):
         record = store.record(row)
         for i, (entry, judged) in enumerate(zip(record.scene.objects, record.judged, strict=True)):
             if len(judged.grasps) == 0:
                 continue
+            T = record.scene.T_world_object[i]
+            if record.scene.table and (entry.vertices @ T[2, :3] + T[2, 3]).min() > _ON_TABLE_M:
+                resting_on_others += 1
+                continue
             values = {
                 "obj_path": f"objects/{entry.name}",
                 "obj_scale": 1.0,
-                "obj_pose": as_vector(record.scene.T_world_object[i]),
+                "obj_pose": as_vector(T),
                 **foreign_poses(judged.grasps, hand, np.eye(4)),
                 "joint_names": list(hand.joint_names),
                 "succ_flag": judged.success,
@@ -40,3 +50,5 @@ def export_bodex(store: GraspStore, hand: Hand, dest: Path, progress: Callable[[
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, values)  # type: ignore[arg-type]
         progress(row + 1)
+    if resting_on_others:
+        _LOG.info("%d objects that rest on others were left out.", resting_on_others)

@@ -113,7 +113,7 @@ class Conversion:
         writer = StoreWriter(
             dest,
             hand=hand,
-            protocol=f"claimed by {self.reader.name}",
+            protocol=claim_of(self.reader.name),
             protocol_hash="none",
             generator={"conversion": self.settings(), "source": fingerprint(entries)},
             seed=self.splits.seed,
@@ -161,6 +161,11 @@ def index(reader: Format, root: Path) -> list[Entry]:
     if not entries:
         raise FileNotFoundError(f"data.root: {root} holds no scene of format '{reader.name}'.")
     return entries
+
+
+def claim_of(format_name: str) -> str:
+    """Return what stands for the protocol in a store whose verdicts are its source's."""
+    return f"claimed by {format_name}"
 
 
 def fingerprint(entries: list[Entry]) -> str:

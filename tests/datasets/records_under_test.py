@@ -21,6 +21,7 @@ CHOICE = GraspChoice(
     distance=GraspDistance(translation_m=0.05, rotation_rad=1.0, joints_rad=1.0),
 )
 SETTINGS = ItemSettings(
+    frame="tabletop",
     num_points=100,
     target_share=0.6,
     crop_radius=0.2,

@@ -10,7 +10,7 @@ import torch
 from records_under_test import CHOICE, SETTINGS, scene_record, writer
 from torch import Tensor
 
-from datasets import FRAME, GraspDataModule
+from datasets import GraspDataModule
 from utils.batch import GraspBatch
 
 
@@ -67,7 +67,7 @@ def test_batches_are_typed_and_complete(finished_store: Path) -> None:
     assert batch.grasp_success is not None and batch.grasp_success.tolist() == [[True] * 4 + [False] * 2] * 4
     assert all(name.startswith("train-") for name in batch.object_name)
     assert len(set(batch.item_index)) == 4
-    assert data.frame == FRAME == "tabletop"
+    assert data.frame == "tabletop"
     assert data.data_hash == data.store.content_hash
 
 

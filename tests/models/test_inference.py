@@ -211,3 +211,64 @@ def test_missing_and_foreign_checkpoints(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     with pytest.raises(ValueError, match="holds no grasp model"):
         load_grasp_model(tmp_path / "foreign.ckpt")
+
+
+# A model of plain poses must be shown the cloud in the frame it learned in.
+
+
+def plain(mode: str) -> GraspModel:
+    model = GraspModel(module=small_model(representation="plain"), cloud_settings=CLOUD)
+    model.module.denoiser.normalizer.frame = mode
+    return model
+
+
+def on_a_table(height: float) -> tuple[np.ndarray, np.ndarray]:
+    """The curved surface standing on a table at a height."""
+    points, mask = cloud()
+    rng = np.random.default_rng(1)
+    points[~mask] = np.c_[rng.uniform(-0.2, 0.2, (int((~mask).sum()), 2)), np.zeros(int((~mask).sum()))]
+    return points + np.array([0.0, 0.0, height], np.float32), mask
+
+
+def test_plain_poses_on_a_table_move_with_the_cloud():
+    """Wherever the world has its origin, the network is shown the same: the table at z = 0 below the target."""
+    model, (points, mask) = plain("tabletop"), on_a_table(0.0)
+    shift = np.array([0.3, -0.2, 0.7], np.float32)
+    one = ask(model, points, mask)
+    two = ask(model, points + shift, mask, viewpoint=tuple(np.array([0.5, 0.0, 0.5]) + shift))
+    assert_allclose(two.hand_pose[:, :3] - shift, one.hand_pose[:, :3], atol=1e-4)
+    assert_allclose(two.hand_pose[:, 3:-4], one.hand_pose[:, 3:-4], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "camera_centric",
+        "camera_centric_obj_mean_normalized",
+        "camera_centric_scene_mean_normalized",
+    ],
+)
+def test_plain_poses_in_a_camera_need_its_frame(mode):
+    model, (points, mask) = plain(mode), on_a_table(0.0)
+    R = np.array([[1.0, 0, 0], [0, -0.6, -0.8], [0, 0.8, -0.6]])  # camera axes from world axes
+    seen = (points @ R.T + [0.0, 0.0, 0.5]).astype(np.float32)
+    made = ask(model, seen, mask, viewpoint=(0.0, 0.0, 0.0), up=tuple(R @ [0.0, 0.0, 1.0]))
+    assert np.isfinite(made.hand_pose).all()
+    # The origin is taken off and put back on: moved along the ray, only the normalised modes see the same cloud.
+    shift = np.array([0.0, 0.0, 0.2], np.float32)
+    far = ask(model, seen + shift, mask, viewpoint=(0.0, 0.0, 0.0), up=tuple(R @ [0.0, 0.0, 1.0]))
+    assert far.hand_pose.shape == made.hand_pose.shape
+    with pytest.raises(
+        ValueError, match=r"given the cloud in it: viewpoint \(0, 0, 0\), got \(0\.5, 0, 0\.5\)"
+    ):
+        ask(model, points, mask)
+
+
+def test_plain_poses_in_an_objects_frame_cannot_be_asked_for():
+    with pytest.raises(ValueError, match="which a cloud does not show"):
+        ask(plain("object_centric"), *cloud())
+
+
+def test_a_model_without_a_frame_says_so():
+    with pytest.raises(ValueError, match=r"has no coordinate mode \(''\): was it trained\?"):
+        ask(plain(""), *cloud())

@@ -3,10 +3,12 @@
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.spatial.transform import Rotation
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -30,10 +32,10 @@ def distances(entry, T_world_object, judged) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "write", "overrides", "object_name"),
     [
-        ("objectcentric", foreign.objectcentric, [], "box_1f"),
-        ("dexgraspnet", foreign.dexgraspnet, [], "core-bottle-1a2b@0.08"),
-        ("multidex", lambda r, s: foreign.multidex(r, s, "tuple"), [], "contactdb+box"),
-        ("multidex", lambda r, s: foreign.multidex(r, s, "dict"), [], "contactdb+box"),
+        ("objectcentric", foreign.objectcentric, [], "box_0f"),
+        ("dexgraspnet", foreign.dexgraspnet, [], "core-box-1a2b0@0.08"),
+        ("multidex", lambda r, s: foreign.multidex(r, s, "tuple"), [], "contactdb+box_0"),
+        ("multidex", lambda r, s: foreign.multidex(r, s, "dict"), [], "contactdb+box_0"),
     ],
 )
 def test_hands_stay_on_objects(generated, converted, tmp_path, name, write, overrides, object_name) -> None:
@@ -71,6 +73,81 @@ def test_dexgraspnet2_scenes(generated, converted, tmp_path) -> None:
         assert_array_equal(np.bincount(view.instance), np.bincount(old.instance))
         gap = np.linalg.norm(view.points[:, None] - old.points[None], axis=-1).min(1)
         assert gap.max() < 0.7e-3  # half a millimetre of depth, along the ray
+
+
+def write_cache(path: Path, record, target: int, chunk: int, **changes) -> int:
+    """Items of one target in both views: chunks of so many grasps, the last one filled up with zeros."""
+    judged = record.judged[target]
+    entry, T = record.scene.objects[target], record.scene.T_world_object[target]
+    count = 0
+    with h5py.File(path, "w") as file:
+        for view in record.views:
+            C = np.linalg.inv(view.T_world_cam)
+            T_cam = C @ T
+            palm, qpos = foreign.in_object(T, judged)
+            palm = T_cam @ palm
+            quat = Rotation.from_matrix(palm[:, :3, :3]).as_quat(scalar_first=True)
+            rows = np.concatenate([palm[:, :3, 3], qpos, quat], axis=1)
+            points = np.c_[view.points @ C[:3, :3].T + C[:3, 3], view.rgb / 255.0]
+            for start in range(0, len(rows), chunk):
+                part = rows[start : start + chunk]
+                item = {
+                    "scene_pc": np.pad(points, ((0, 7), (0, 0))).astype(np.float32),
+                    "object_mask": np.pad(view.instance == target + 1, (0, 7)),
+                    "hand_model_pose": np.pad(part, ((0, chunk - len(part)), (0, 0))).astype(np.float32),
+                    "obj_verts": (entry.vertices @ T_cam[:3, :3].T + T_cam[:3, 3]).astype(np.float32),
+                    "obj_faces": entry.faces,
+                    "is_error": False,
+                    **changes,
+                }
+                for name, value in item.items():
+                    if value is not None:
+                        file[f"{count}/{name}"] = value
+                count += 1
+        file["99/is_error"] = True
+    return count
+
+
+def test_caches_of_items(generated, converted, tmp_path) -> None:
+    """Padding is dropped, chunks of one cloud are one scene, and an item that failed is no item."""
+    record = generated.record(0)
+    target = int(np.argmax([len(j.grasps) for j in record.judged]))
+    (tmp_path / "data").mkdir()
+    items = write_cache(tmp_path / "data/sceneleappro_ab_camera_centric_64.h5", record, target, chunk=3)
+    assert items == 2 * -(-len(record.judged[target].grasps) // 3)
+    store = converted("sceneleapcache", tmp_path / "data", "table_margin_m=1.0")
+    assert store.num_scenes == 2 and store.num_objects == 1  # one object, seen twice
+    expected = distances(
+        record.scene.objects[target], record.scene.T_world_object[target], record.judged[target]
+    )
+    for row in range(2):
+        found = store.record(row)
+        assert_allclose(
+            np.sort(distances(found.scene.objects[0], found.scene.T_world_object[0], found.judged[0]), -1),
+            np.sort(expected, -1),
+            atol=1e-4,
+        )
+        lowest = (found.scene.objects[0].vertices @ found.scene.T_world_object[0, 2, :3]).min()
+        assert (
+            abs(lowest + found.scene.T_world_object[0, 2, 3]) < 0.006
+        )  # it stands on the table that was found
+        counts = {tuple(np.bincount(v.instance == target + 1)) for v in record.views}
+        assert tuple(np.bincount(found.views[0].instance)) in counts
+
+
+def test_caches_that_cannot_be_placed_are_refused(generated, conversion, tmp_path) -> None:
+    record, cache = generated.record(0), tmp_path / "x_camera_centric_1.h5"
+    write_cache(cache, record, 0, chunk=3, object_mask=None)
+    with pytest.raises(ValueError, match=r"no object_mask in this cache.*--format sceneleappro"):
+        conversion("sceneleapcache")(tmp_path, tmp_path / "s.h5")
+    cache.rename(tmp_path / "x_camera_centric_obj_mean_normalized_1.h5")
+    with pytest.raises(ValueError, match="offset to the camera the predecessor did not store"):
+        conversion("sceneleapcache")(tmp_path, tmp_path / "s.h5")
+    (tmp_path / "x_camera_centric_obj_mean_normalized_1.h5").unlink()
+    write_cache(cache, record, 0, chunk=3)
+    cache.write_bytes(cache.read_bytes()[:-4000])
+    with pytest.raises(ValueError, match=r"is it truncated\? Copy it again"):
+        conversion("sceneleapcache")(tmp_path, tmp_path / "s.h5")
 
 
 def test_the_base_of_dexgraspbench_by_hand() -> None:
@@ -195,8 +272,6 @@ REFERENCE = Path(__file__).resolve().parents[4] / "shared/data/dexgraspbench_ref
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="needs ../shared/data/dexgraspbench_reference")
 def test_grasps_of_the_official_benchmark_lie_on_their_objects(converted, conversion, tmp_path) -> None:
     """Grasps that DexGraspBench itself held, with its hand and its objects; taken for palm poses they are refused."""
-    import h5py
-
     with h5py.File(REFERENCE / "reference.h5") as file:
         held = np.flatnonzero(file["official/succ_flag"][...])
         names = file["object"].asstr()[...][held]

@@ -268,7 +268,7 @@ def test_a_folder_of_mixed_objects(conversion, tmp_path) -> None:
 
 def test_joints_of_another_hand_by_name(conversion, tmp_path, generated) -> None:
     foreign.dexgraspnet(tmp_path / "data", generated)
-    path = tmp_path / "data/dexgraspnet/core-bottle-1a2b.npy"
+    path = tmp_path / "data/dexgraspnet/core-box-1a2b0.npy"
     records = np.load(path, allow_pickle=True)
     for record in records:
         record["qpos"] = {n.replace("if_", "robot0:FFJ"): v for n, v in record["qpos"].items()}
@@ -281,10 +281,10 @@ def test_joints_of_another_hand_by_name(conversion, tmp_path, generated) -> None
 
 def test_an_object_off_the_table(conversion, tmp_path, generated) -> None:
     foreign.objectcentric(tmp_path / "data", generated)
-    path = tmp_path / "data/grasps/box_1f.npy"
+    path = tmp_path / "data/grasps/box_0f.npy"
     record = np.load(path, allow_pickle=True).item()
     rewrite(path, obj_pose=record["obj_pose"] + np.r_[0.0, 0.0, 0.2, np.zeros(4)])
-    with pytest.raises(ValueError, match=r"the lowest point of object 'box_1f' is at z = 200 mm"):
+    with pytest.raises(ValueError, match=r"the lowest point of object 'box_0f' is at z = 200 mm"):
         conversion("objectcentric")(tmp_path / "data", tmp_path / "s.h5")
 
 

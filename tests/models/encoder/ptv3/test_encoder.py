@@ -12,7 +12,6 @@ from torch.testing import assert_close
 from models import load_grasp_model
 from models.encoder.ptv3 import Architecture, PTv3
 from models.encoder.ptv3.voxels import voxelise
-from models.sampling import cloud_of
 from models.tokens import Cloud
 from utils.config import build
 from utils.rotation import matrix_from_quat_wxyz
