@@ -143,6 +143,7 @@ def test_a_checkpoint_carries_all_that_sampling_needs(tmp_path):
     del model_config["defaults"]
     model_config.encoder.levels.fine.centres, model_config.encoder.levels.coarse.centres = 48, 24
     model_config.update({"hand": "leap_right", "num_grasps": 4, "seed": 0})
+    model_config.density.target_share = CLOUD["target_share"]
     from utils.config import build
 
     module = build(model_config)
