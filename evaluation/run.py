@@ -31,6 +31,7 @@ from simulation.protocols import Protocol, get_protocol
 from utils.config import build
 from utils.names import unknown_name
 
+PROMPTS = ("none", "category")
 Say = Callable[[str, int], Callable[[int], None]]  # (what begins, how many grasps) -> called with grasps done
 
 
@@ -54,6 +55,8 @@ class ModelTest:
             ValueError: they do not belong together, or a split, protocol or setting is unknown.
         """
         protocol = build(cfg.protocol)
+        if cfg.prompt not in PROMPTS:
+            raise unknown_name("prompt", cfg.prompt, PROMPTS)
         if unknown := sorted(set(cfg.splits) - set(SPLITS)):
             raise unknown_name("split", unknown[0], SPLITS)
         checkpoint = Path(cfg.checkpoint)
@@ -101,6 +104,8 @@ class ModelTest:
             temperature=temperature,
             seed=self.cfg.seed,
             rank=self.cfg.rank,
+            guidance=build(self.cfg.guidance),
+            prompted=self.cfg.prompt == "category",
         )
 
     def temperature(self, say: Say) -> tuple[float, str, dict[str, Any] | None]:
@@ -113,6 +118,7 @@ class ModelTest:
             "checkpoint": file_hash(Path(self.cfg.checkpoint)),
             "data": self.model.module.denoiser.normalizer.data_hash,
             "sampler": [self.cfg.sampler.name, self.cfg.sampler.steps],
+            "guidance": OmegaConf.to_container(self.cfg.guidance),
             "tuning": OmegaConf.to_container(cfg),
             "seed": self.cfg.seed,
         }
@@ -199,6 +205,7 @@ class ModelTest:
             model={
                 "checkpoint": f"{cfg.checkpoint} ({file_hash(Path(cfg.checkpoint))})",
                 "sampler": f"{cfg.sampler.name}, {cfg.sampler.steps} steps",
+                "guidance": "physics" if cfg.guidance.physics is not None else "none",
                 "temperature": f"{temperature:g}, {source}",
                 "hand": self.hand.name,
             },

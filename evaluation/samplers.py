@@ -10,6 +10,7 @@ from jaxtyping import Float
 from evaluation.items import Item
 from evaluation.pool import moved
 from models import GraspModel
+from models.guidance.guide import Guidance
 from utils.frames import CAMERA_MODES
 from utils.records import Grasps
 from utils.seeding import keyed_seed
@@ -52,6 +53,8 @@ class ModelSampler:
     temperature: float
     seed: int
     rank: str
+    guidance: Guidance | None = None
+    prompted: bool = False  # whether the model is told the family of the object
     name: str = "model"
     given: str = "the partial cloud of one view, with the target's points marked"
 
@@ -77,6 +80,8 @@ class ModelSampler:
             steps=self.steps,
             temperature=self.temperature,
             rank=self.rank,
+            guidance=self.guidance,
+            prompt=item.object.family if self.prompted else None,
         )
         grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
         return Proposal(moved(grasps, T_world_cloud) if camera else grasps, made.score)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from models.inference import load_grasp_model
 from models.weights import load_encoder, shape_of
@@ -18,6 +18,7 @@ def begin(module: nn.Module, init_from: str | None, encoder_weights: str | None,
     if init_from is not None:
         start_from(module, init_from, frame=frame)
     if encoder_weights is not None:
+        assert isinstance(module.encoder, nn.Module)
         load_encoder(module.encoder, encoder_weights)
 
 
@@ -34,7 +35,8 @@ def start_from(module: nn.Module, path: str | Path, *, frame: str) -> None:
         ValueError: it is of another architecture (the first difference is named) or of another frame.
     """
     trained = load_grasp_model(path).module
-    mine, theirs = dict(module.named_parameters()), dict(trained.named_parameters())
+    mine: dict[str, Tensor] = dict(module.named_parameters())
+    theirs: dict[str, Tensor] = dict(trained.named_parameters())
     for key in [*mine, *theirs]:
         have, need = shape_of(theirs, key), shape_of(mine, key)
         if have != need:

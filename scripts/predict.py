@@ -36,6 +36,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sampler", default="ddim", help="a file of config/model/sampler")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--temperature", default="tuned", help="a number, or `tuned`: by test_lightning.py")
+    parser.add_argument("--guidance", default="none", help="a file of config/guidance: none or physics")
+    parser.add_argument("--cfg-scale", type=float, help="of classifier-free guidance: 1 off, 0 unconditional")
+    parser.add_argument("--prompt", help="what to grasp, for models trained with prompts")
+    parser.add_argument(
+        "--negative-prompt", action="append", default=[], help="what not to grasp; repeatable"
+    )
     parser.add_argument("--protocol", default="dgb-fc", help="physics test, where a mesh is known")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -78,6 +84,10 @@ def predict(options: argparse.Namespace) -> dict[str, Any]:
         sampler=options.sampler,
         steps=options.steps,
         temperature=temperature,
+        guidance=options.guidance,
+        cfg_scale=options.cfg_scale,
+        prompt=options.prompt,
+        negative_prompts=options.negative_prompt,
     )
     grasps: dict[str, Any] = {
         "hand_pose": made.hand_pose,
