@@ -13,7 +13,6 @@ from models.guidance.physics import Surroundings
 from models.inference import chosen_guidance
 from models.sampling import cloud_of
 from models.tokens import Cloud
-from utils.config import CONFIG_DIR as CONFIG
 from utils.config import build, load_group
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -114,12 +113,9 @@ def test_joints_are_pulled_into_their_limits():
     assert (left < 0.01).all()
 
 
-@pytest.mark.parametrize("name", ["ddim", "ddpm", "heun", "dpm_solver"])
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "heun"])
 def test_every_sampler_ends_with_less_penetration(name):
-    files = {p.stem for p in (CONFIG / "model" / "sampler").glob("*.yaml")}
-    if name not in files:
-        pytest.skip(f"no sampler of this name: {sorted(files)}")
-    model, batch = small_model(), scene_batch()
+    model, batch = near(small_model()), lone_batch()
     sampler = replace(build(load_group("model/sampler", name)), steps=2)
     plain = model.forward_infer(batch, 6, sampler=sampler, seed=0)
     guided = model.forward_infer(batch, 6, sampler=sampler, seed=0, guidance=GUIDANCE)
@@ -129,9 +125,23 @@ def test_every_sampler_ends_with_less_penetration(name):
 
 
 def test_a_cvae_is_guided_too():
-    model, batch = small_cvae(), scene_batch()
+    model, batch = near(small_cvae()), lone_batch()
     plain, guided = (model.forward_infer(batch, 6, seed=0, guidance=g) for g in (None, GUIDANCE))
-    assert penetration(model, batch, guided) < 0.6 * penetration(model, batch, plain)
+    depth = [penetration(model, batch, made) for made in (plain, guided)]
+    assert depth[0] > 1e-3 and depth[1] < 0.6 * depth[0]
+
+
+def lone_batch():
+    """Objects with nothing about them: what is lowered is penetration alone."""
+    batch = scene_batch()
+    return replace(batch, object_mask=torch.ones_like(batch.object_mask))
+
+
+def near(model):
+    """Give states the spread of data, so that the grasps of an untrained model lie in the object."""
+    model.denoiser.normalizer.std.fill_(0.3)
+    model.denoiser.normalizer.std[:3] = 0.03
+    return model
 
 
 def penetration(model, batch, made) -> float:
