@@ -1,0 +1,123 @@
+"""What sampling costs beside a reference-like baseline of the same network: 100 ancestral steps, the scene encoded anew
+for each, float32, not compiled.
+
+    python benchmarks/sampling_cost.py --checkpoint docs/models/leap_table_cpu/model.ckpt
+
+Prints JSON: processor milliseconds per grasp, and the ratio. All ways draw the same number of grasps for the same
+random clouds, in turn, in one process; success is measured by test_lightning.py with the same samplers.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from evaluation.provenance import file_hash
+from models import load_grasp_model
+from models.diffuser import GraspDiffuser
+from models.guidance.guide import Guide
+from models.inference import chosen_guidance
+from models.sampling import cloud_of
+from utils.batch import GraspBatch
+from utils.config import build, load_group
+
+
+def scene(num_points: int, seed: int) -> GraspBatch:
+    """Return one cloud: the near half of a can on a table."""
+    rng = np.random.default_rng(seed)
+    count = int(0.6 * num_points)
+    angle, height = rng.uniform(-1.5, 1.5, count), rng.uniform(0.0, 0.1, count)
+    can = np.stack([0.035 * np.cos(angle), 0.035 * np.sin(angle), height], axis=1)
+    flat = rng.uniform(-0.2, 0.2, (num_points - count, 2))
+    points = np.concatenate([can, np.concatenate([flat, np.zeros((len(flat), 1))], axis=1)])
+    return GraspBatch(
+        scene_pc=torch.from_numpy(points.astype(np.float32))[None],
+        point_valid=torch.ones(1, num_points, dtype=torch.bool),
+        object_mask=(torch.arange(num_points) < count)[None],
+        viewpoint=torch.tensor([[0.5, 0.0, 0.5]]),
+        up=torch.tensor([[0.0, 0.0, 1.0]]),
+        T_world_frame=torch.eye(4)[None],
+    )
+
+
+def reference(module: GraspDiffuser, batch: GraspBatch, k: int) -> None:
+    """Sample 100 ancestral steps, each encoding the scene and projecting keys and values again."""
+    encode, predict = module.denoiser.encode, module.predicted_x0
+    ancestral = replace(build(load_group("model/sampler", "ddpm")), steps=100)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        index = module.sample_anchors(encode(cloud_of(batch)), k, generator)
+
+        def denoise(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            anchored = module.denoiser.anchor(encode(cloud_of(batch)), index, torch.zeros_like(index))
+            return predict(x_t, t, anchored)
+
+        noise = torch.randn(1, k, module.denoiser.dim_input, generator=generator)
+        samples = ancestral(denoise, module.path, noise, generator)
+        anchored = module.denoiser.anchor(encode(cloud_of(batch)), index, torch.zeros_like(index))
+        module._finish(samples, Guide(anchored, None, None, anchored, ("conditional",)))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoint", type=Path, default=Path("docs/models/leap_table_cpu/model.ckpt"))
+    parser.add_argument("--grasps", type=int, nargs="+", default=[8, 64])
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    loaded = load_grasp_model(options.checkpoint)
+    module = loaded.module
+    batch = scene(loaded.cloud_settings["num_points"], 0)
+
+    def ours(steps: int, guided: bool) -> Callable[[int], Any]:
+        guidance = chosen_guidance("physics") if guided else None
+        sampler = replace(module.sampler, steps=steps)
+        return lambda k: module.forward_infer(batch, k, sampler=sampler, guidance=guidance)
+
+    ways: dict[str, Callable[[int], Any]] = {
+        "reference": lambda k: reference(module, batch, k),
+        "ddim 20": ours(20, False),
+        "ddim 8": ours(8, False),
+        "ddim 4": ours(4, False),
+        "ddim 20, physics": ours(20, True),
+    }
+    measured: dict[str, Any] = {}
+    for k in options.grasps:
+        spent = {name: 0.0 for name in ways}
+        for name in ("ddim 4", "ddim 20, physics"):
+            ways[name](k)  # first calls cost more
+        for _ in range(options.rounds):
+            for name, way in ways.items():
+                start = time.process_time()
+                way(k)
+                spent[name] += time.process_time() - start
+        measured[f"{k} grasps"] = {
+            name: {
+                "cpu_ms_per_grasp": round(1e3 * s / options.rounds / k, 2),
+                "ratio": round(spent["reference"] / s, 1),
+            }
+            for name, s in spent.items()
+        }
+    facts = {
+        "checkpoint": f"{options.checkpoint} ({file_hash(options.checkpoint)})",
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "torch": torch.__version__,
+        "threads": 1,
+    }
+    print(json.dumps({**facts, "cost": measured}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Physics guidance: what it reads of a cloud, that it lowers the energy and nothing else, with every kind of model."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from models_under_test import scene_batch, small_cvae, small_model
+from torch.testing import assert_close
+
+from hands import GraspPose, load_hand
+from models.guidance.guide import BoundPhysics
+from models.guidance.physics import Surroundings
+from models.inference import chosen_guidance
+from models.sampling import cloud_of
+from models.tokens import Cloud
+from utils.config import CONFIG_DIR as CONFIG
+from utils.config import build, load_group
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+GUIDANCE = chosen_guidance("physics")
+PHYSICS = GUIDANCE.physics
+
+
+def table_cloud() -> Cloud:
+    """A ball of 3 cm on a table at 0.1 m, seen from the side; 40 points of the ball, 60 of the table."""
+    g = torch.Generator().manual_seed(0)
+    ball = torch.nn.functional.normalize(torch.randn(40, 3, generator=g), dim=-1) * 0.03
+    ball = ball + torch.tensor([0.0, 0.0, 0.13])
+    table = torch.cat([torch.rand(60, 2, generator=g) - 0.5, torch.full((60, 1), 0.1)], dim=-1)
+    points = torch.cat([ball, table])[None]
+    return Cloud(
+        points=points,
+        valid=torch.ones(1, 100, dtype=torch.bool),
+        target=(torch.arange(100) < 40)[None],
+        viewpoint=torch.tensor([[1.0, 0.0, 0.13]]),
+        up=torch.tensor([[0.0, 0.0, 1.0]]),
+    )
+
+
+def bound(model, num_grasps: int, **changes) -> tuple[BoundPhysics, torch.Tensor]:
+    cloud = cloud_of(scene_batch())
+    with torch.no_grad():
+        scene = model.denoiser.encode(cloud)
+        index = model.sample_anchors(scene, num_grasps, torch.Generator().manual_seed(0))
+        anchored = model.denoiser.anchor(scene, index, torch.zeros_like(index))
+    opening = model.pregrasp_opening * model.hand.flexion_sign
+    physics = BoundPhysics(replace(PHYSICS, **changes), model.denoiser, anchored, cloud, opening)
+    return physics, 0.1 * torch.randn(3, num_grasps, 41)
+
+
+def test_table_and_inside_are_read_off_the_cloud():
+    around = Surroundings.of(table_cloud(), 100, (0.02,))
+    assert_close(around.table, torch.tensor([0.1]))
+    assert around.points.shape == (1, 1, 200, 3) and around.target.sum() == 80 and around.other.sum() == 60
+    moved = around.points[0, 0, 100:140] - around.points[0, 0, :40]
+    assert_close(moved.norm(dim=-1), torch.full((40,), 0.02), atol=1e-6, rtol=1e-5)
+    ray = around.points[0, 0, :40] - torch.tensor([1.0, 0.0, 0.13])
+    assert ((moved * ray).sum(-1) > 0).all(), "away from the camera"
+
+
+def test_a_cloud_of_the_target_alone_has_no_table():
+    cloud = table_cloud()
+    around = Surroundings.of(replace(cloud, valid=cloud.target), 100, ())
+    assert around.table < -100.0 and not around.other.any()
+
+
+def test_points_that_count_are_the_deepest():
+    """Against exact distances: a point inside the palm is chosen before all others."""
+    hand = load_hand("leap_right")
+    pose = GraspPose(torch.zeros(1, 1, 3), torch.eye(3)[None, None], hand.rest_qpos[None, None])
+    cloud = table_cloud()
+    spread = torch.rand(1, 100, 3, generator=torch.Generator().manual_seed(1)) - 0.5
+    spread[0, 17] = hand.collision_spheres.centres[0] + hand.body_poses(pose)[0, 0, 0, :3, 3]
+    around = Surroundings.of(replace(cloud, points=spread), 100, ())
+    near = replace(PHYSICS, num_points=5).nearest(hand, pose, around)
+    inside = hand.signed_distance(near.target, pose) < 0
+    assert inside[0, 0, 0]
+    exact = hand.signed_distance(around.points, pose)[0, 0, :40].sort().values[:5]
+    # Spheres fill the hand to a few millimetres, so the order may differ by as much.
+    assert_close(hand.signed_distance(near.target, pose)[0, 0].sort().values, exact, atol=0.02, rtol=0)
+
+
+def test_energy_falls_and_nothing_is_learned():
+    model = small_model()
+    physics, x0 = bound(model, 8)
+    near = PHYSICS.nearest(model.hand, physics._posed(x0).grasp, physics.around)
+
+    def energy(x):
+        return PHYSICS.energy(model.hand, physics._posed(x), near, physics.around)
+
+    before, after = energy(x0), energy(physics(x0))
+    assert (before > 0.01).any()
+    assert after.sum() < 0.5 * before.sum()
+    assert not physics(x0).requires_grad
+    assert all(p.grad is None for p in model.parameters()), "no gradient enters the network"
+
+
+def test_steps_are_bounded_and_hands_without_conflict_stay():
+    model = small_model()
+    physics, x0 = bound(model, 8, iterations=1, max_step=0.05)
+    assert ((physics(x0) - x0).norm(dim=-1) < 0.05 + 1e-5).all()
+    far = x0.clone()
+    far[..., :3] += 100.0  # standard deviations: metres away from everything
+    calm, _ = bound(model, 8, self_penetration=0.0, joint_limits=0.0, table=0.0)
+    assert_close(calm(far), far, atol=0, rtol=0)
+
+
+def test_joints_are_pulled_into_their_limits():
+    model = small_model()
+    only = {name: 0.0 for name in ("penetration", "obstacles", "table", "self_penetration")}
+    physics, x0 = bound(model, 4, **only, max_step=10.0, iterations=20)
+    x0[..., 3] = model.hand.joint_limits[0, 1] + 0.7
+    left = physics(x0)[..., 3] - model.hand.joint_limits[0, 1]
+    assert (left < 0.01).all()
+
+
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "heun", "dpm_solver"])
+def test_every_sampler_ends_with_less_penetration(name):
+    files = {p.stem for p in (CONFIG / "model" / "sampler").glob("*.yaml")}
+    if name not in files:
+        pytest.skip(f"no sampler of this name: {sorted(files)}")
+    model, batch = small_model(), scene_batch()
+    sampler = replace(build(load_group("model/sampler", name)), steps=2)
+    plain = model.forward_infer(batch, 6, sampler=sampler, seed=0)
+    guided = model.forward_infer(batch, 6, sampler=sampler, seed=0, guidance=GUIDANCE)
+    assert guided.nfe == plain.nfe, "no evaluation of the network is added"
+    depth = [penetration(model, batch, made) for made in (plain, guided)]
+    assert depth[0] > 1e-3 and depth[1] < 0.6 * depth[0]
+
+
+def test_a_cvae_is_guided_too():
+    model, batch = small_cvae(), scene_batch()
+    plain, guided = (model.forward_infer(batch, 6, seed=0, guidance=g) for g in (None, GUIDANCE))
+    assert penetration(model, batch, guided) < 0.6 * penetration(model, batch, plain)
+
+
+def penetration(model, batch, made) -> float:
+    """Mean depth of the deepest observed point of the target in each hand (m)."""
+    pose = GraspPose.from_hand_pose(made.hand_pose)
+    distance = model.hand.signed_distance(batch.scene_pc[:, None], pose)
+    return float((-distance.masked_fill(~batch.object_mask[:, None], 1.0).amin(-1)).clamp_min(0).mean())
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"iterations": 0}, r"guidance\.physics\.iterations: expected at least 1, got 0"),
+        ({"rate": 0.0}, r"guidance\.physics\.rate: expected more than 0, got 0"),
+        ({"penetration": -1.0}, r"guidance\.physics\.penetration: expected at least 0, got -1"),
+        ({"below_t": 1.5}, r"guidance\.physics\.below_t: expected 0 to 1, got 1\.5"),
+    ],
+)
+def test_settings_without_a_meaning_are_refused(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        replace(PHYSICS, **changes)
