@@ -115,8 +115,8 @@ def time_grid(path: Path, steps: int, spacing: Spacing, like: Tensor) -> Float[T
     """Return the ``steps + 1`` times from noise to 0 (data); the spacings of diffusers in continuous time.
 
     ``trailing`` evaluates at t = 1 and then at equal distances to 0, but never below the path's ``t_min`` (Lin et al.
-    2024, table 2). ``linspace`` also begins at 1, but its last evaluation is at ``t_min``. ``leading`` ends there too and begins one step
-    below 1, so it starts from noise that was never seen: it is here for comparison.
+    2024, table 2). ``linspace`` also begins at 1, but its last evaluation is at ``t_min``. ``leading`` ends there too
+    and begins one step below 1, so it starts from noise that was never seen: it is here for comparison.
 
     Raises:
         ValueError: fewer than one step, more steps than a discrete path has, or an unknown spacing.
