@@ -19,7 +19,7 @@ def begin(module: nn.Module, init_from: str | None, encoder_weights: str | None,
         start_from(module, init_from, frame=frame)
     if encoder_weights is not None:
         assert isinstance(module.encoder, nn.Module)
-        load_encoder(module.encoder, encoder_weights)
+        load_encoder(module.get_submodule("encoder"), encoder_weights)
 
 
 def start_from(module: nn.Module, path: str | Path, *, frame: str) -> None:

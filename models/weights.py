@@ -1,6 +1,7 @@
 """How an encoder starts from one that was trained before: by this project, alone or as part of a model."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -54,6 +55,6 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
     )
 
 
-def shape_of(tensors: dict[str, torch.Tensor], key: str) -> str:
+def shape_of(tensors: Mapping[str, torch.Tensor], key: str) -> str:
     """Say which shape a tensor has, or that there is none."""
     return f"of shape {tuple(tensors[key].shape)}" if key in tensors else "not at all"

@@ -173,7 +173,7 @@ def test_a_checkpoint_of_another_frame(checkpoint: Path, tmp_path: Path, capsys:
     torch.save(content, tmp_path / "camera.ckpt")
     said = refusal(capsys, f"checkpoint={tmp_path / 'camera.ckpt'}", "store=data/any.h5")
     assert "trained on poses in frame 'camera'" in said
-    assert "Use a checkpoint of that frame" in said
+    assert "Use a checkpoint of one of them" in said
 
 
 def test_an_unknown_split(checkpoint: Path, capsys: pytest.CaptureFixture[str]):

@@ -12,7 +12,7 @@ from torch import Tensor
 from models.diffusion.ancestral import ddim_step
 from models.diffusion.ode import FlowSampler
 from models.diffusion.path import Path
-from models.diffusion.samplers import Evaluate, time_grid
+from models.diffusion.samplers import Evaluate, Spacing, time_grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +23,14 @@ class EDMHeun(FlowSampler):
     Second order; where no signal is left at t = 1, where n is infinite, up to a logarithm.
 
     Attributes:
+        spacing: of the times; on the EDM path, linspace is theirs.
         churn: noise that is stirred in over the whole way (S_churn); 0 is deterministic.
         churn_range: noise levels at which it is (S_min, S_max).
         churn_noise: its scale (S_noise).
     """
 
     name = "edm_heun"
+    spacing: Spacing
     churn: float
     churn_range: tuple[float, float]
     churn_noise: float
@@ -46,7 +48,7 @@ class EDMHeun(FlowSampler):
         self, ask: Evaluate, path: Path, x: Float[Tensor, "b g d"], generator: torch.Generator | None
     ) -> Iterator[Float[Tensor, "b g d"]]:
         """Yield the state after each step."""
-        times = time_grid(path, self.steps, "linspace", x)
+        times = time_grid(path, self.steps, self.spacing, x)
         for i, (t, s) in enumerate(pairwise(times)):
             if self.churn > 0.0:
                 x, t = self._stirred(path, x, t, generator)

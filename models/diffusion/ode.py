@@ -1,7 +1,7 @@
 """Runge-Kutta methods on the probability-flow ODE dx/dt = u(x, t) of any path with a derivative.
 
-All integrate from t = 1 to the path's ``t_min``, where u is still well defined, and end with the clean sample
-predicted there; so N steps of a method with k stages cost k (N - 1) + 1 evaluations.
+All end with the clean sample predicted at the last time before 0, since u is not defined at 0; so N steps of a method
+with k stages cost k (N - 1) + 1 evaluations.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.diffusion.path import Path
-from models.diffusion.samplers import Evaluate, Sampler, time_grid
+from models.diffusion.samplers import Evaluate, Sampler, Spacing, time_grid
 
 Velocity = Callable[[Float[Tensor, "b g d"], Float[Tensor, ""]], Float[Tensor, "b g d"]]
 
@@ -63,8 +63,13 @@ class FlowSampler(Sampler):
 
 @dataclass(frozen=True, kw_only=True)
 class RungeKutta(FlowSampler):
-    """An explicit method of fixed steps, equidistant in the time of the path."""
+    """An explicit method of fixed steps, equidistant in the time of the path.
 
+    With ``linspace`` the last step is short, and the order that of the method. ``trailing`` is better with few steps: a
+    long step that ends near data, where u divides by a small sigma, is a bad one.
+    """
+
+    spacing: Spacing
     tableau: ClassVar[Tableau]
 
     def solve(
@@ -75,7 +80,7 @@ class RungeKutta(FlowSampler):
         def u(x: Tensor, t: Tensor) -> Tensor:
             return path.velocity(x, ask(x, t), t)
 
-        times = time_grid(path, self.steps, "linspace", x)[:-1]
+        times = time_grid(path, self.steps, self.spacing, x)[:-1]
         for t, s in pairwise(times):
             x = x + (s - t) * combined(stage_slopes(self.tableau, u, x, t, s - t), self.tableau.weights)
             yield x

@@ -114,9 +114,9 @@ class Sampler(ABC):
 def time_grid(path: Path, steps: int, spacing: Spacing, like: Tensor) -> Float[Tensor, "n"]:
     """Return the ``steps + 1`` times from noise to 0 (data); the spacings of diffusers in continuous time.
 
-    ``trailing`` evaluates at t = 1 and then at equal distances to 0 (Lin et al. 2024, table 2). ``linspace`` also
-    begins at 1, but its last evaluation is at the path's ``t_min``. ``leading`` ends there too and begins one step
-    below 1, so it starts from noise that was never seen: it is here for comparison.
+    ``trailing`` evaluates at t = 1 and then at equal distances to 0, but never below the path's ``t_min`` (Lin et al.
+    2024, table 2). ``linspace`` also begins at 1, but its last evaluation is at ``t_min``. ``leading`` ends there too
+    and begins one step below 1, so it starts from noise that was never seen: it is here for comparison.
 
     Raises:
         ValueError: fewer than one step, more steps than a discrete path has, or an unknown spacing.
@@ -124,9 +124,9 @@ def time_grid(path: Path, steps: int, spacing: Spacing, like: Tensor) -> Float[T
     if steps < 1:
         raise ValueError(f"sampler.steps must be at least 1, got {steps}.")
     end = torch.zeros(1, dtype=like.dtype)
-    if spacing == "trailing":
+    if spacing == "trailing" and steps * path.t_min <= 1.0:
         times = torch.linspace(1.0, 0.0, steps + 1, dtype=like.dtype)
-    elif spacing == "linspace":
+    elif spacing in ("trailing", "linspace"):
         times = torch.cat([torch.linspace(1.0, path.t_min, steps, dtype=like.dtype), end])
     elif spacing == "leading":
         offsets = torch.arange(steps - 1, -1, -1, dtype=like.dtype) / steps

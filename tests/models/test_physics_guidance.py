@@ -113,7 +113,7 @@ def test_joints_are_pulled_into_their_limits():
     assert (left < 0.01).all()
 
 
-@pytest.mark.parametrize("name", ["ddim", "ddpm", "heun"])
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "heun", "dpmpp_2m"])
 def test_every_sampler_ends_with_less_penetration(name):
     model, batch = near(small_model()), lone_batch()
     sampler = replace(build(load_group("model/sampler", name)), steps=2)

@@ -198,7 +198,9 @@ def test_edm_heun(prediction):
         shown, level, _ = path.network_input(x, t)
         return path.to_x0("eps" if prediction == "eps" else "x0", network(shown, level[0]), x, t)
 
-    sampler = EDMHeun(steps=steps, churn=0.0, churn_range=(0.05, 50.0), churn_noise=1.0, **SHARED)
+    sampler = EDMHeun(
+        steps=steps, churn=0.0, churn_range=(0.05, 50.0), churn_noise=1.0, spacing="linspace", **SHARED
+    )
     made = sampler(denoise, path, NOISE, None, trajectory=True)
     assert made.nfe == len(scheduler.timesteps) == 2 * steps - 1
     assert_close(made.trajectory, torch.stack(states), atol=1e-5, rtol=1e-5)
@@ -208,5 +210,7 @@ def test_flow_match_euler():
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000)
     scheduler.set_timesteps(12)
     path = FlowPath(timing="uniform", timing_parameters=(0.0, 1.0), coupling="independent")
-    made = Euler(steps=12, **SHARED)(denoiser(path, "u"), path, NOISE, None, trajectory=True).trajectory
+    made = Euler(steps=12, spacing="linspace", **SHARED)(
+        denoiser(path, "u"), path, NOISE, None, trajectory=True
+    ).trajectory
     assert_close(made, trajectory(scheduler, lambda n: n / 1000), atol=1e-5, rtol=1e-5)

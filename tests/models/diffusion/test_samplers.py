@@ -19,16 +19,17 @@ from models.diffusion.samplers import Sampler, time_grid
 from utils.config import CONFIG_DIR, build, load_group
 
 SHARED = {"temperature": 1.0, "clip_x0": None}
-EDM_HEUN = EDMHeun(steps=40, churn=0.0, churn_range=(0.05, 50.0), churn_noise=1.0, **SHARED)
+EVEN = {"spacing": "linspace", **SHARED}
+EDM_HEUN = EDMHeun(steps=40, churn=0.0, churn_range=(0.05, 50.0), churn_noise=1.0, **EVEN)
 SAMPLERS: dict[str, Sampler] = {
     "ddpm": DDPM(steps=150, spacing="trailing", **SHARED),
     "ddim": DDIM(steps=100, spacing="trailing", eta=0.0, **SHARED),
     "ddim_eta": DDIM(steps=100, spacing="linspace", eta=0.7, **SHARED),
     "dpmpp_2m": DPMSolver(steps=40, spacing="linspace", **SHARED),
-    "euler": Euler(steps=100, **SHARED),
-    "midpoint": Midpoint(steps=40, **SHARED),
-    "heun": Heun(steps=40, **SHARED),
-    "rk4": RK4(steps=24, **SHARED),
+    "euler": Euler(steps=100, **EVEN),
+    "midpoint": Midpoint(steps=40, **EVEN),
+    "heun": Heun(steps=40, **EVEN),
+    "rk4": RK4(steps=24, **EVEN),
     "dopri5": DormandPrince(steps=100, rtol=1e-4, atol=1e-4, **SHARED),
     "edm_heun": EDM_HEUN,
     "edm_heun_churned": replace(EDM_HEUN, steps=60, churn=20.0),
@@ -288,6 +289,16 @@ def test_impossible_pairs_are_refused_by_name(name, path_name, message):
 def test_impossible_settings_are_refused(name, change, message):
     with pytest.raises(ValueError, match=message):
         replace(SAMPLERS[name], **change)
+
+
+@pytest.mark.parametrize("path_name", PATHS)
+def test_no_time_below_the_smallest_is_asked_about(path_name):
+    path = PATHS[path_name]
+    for spacing in ("leading", "trailing", "linspace"):
+        for steps in (1, 3, 12, 150):
+            times = time_grid(path, steps, spacing, torch.zeros(1, dtype=torch.float64))
+            assert times[-1] == 0.0 and times[-2] >= path.t_min - 1e-9 and times[0] <= 1.0
+            assert (times.diff() <= 0).all()
 
 
 @pytest.mark.untyped
