@@ -41,6 +41,8 @@ class GraspDataModule(pl.LightningDataModule):
         crop_radius: points further from the target's visible centroid are left out (m).
         points: which of a cloud's points are kept, see :mod:`utils.point_choice`.
         colours: whether batches have colours.
+        prompt: what batches say of the target: nothing, or its ``category`` (family; the others of the scene are
+            negative prompts).
         min_points: items whose target shows fewer points are left out.
         num_grasps: successful grasps per item.
         num_failures: failed grasps per item, behind the successful ones.
@@ -78,6 +80,7 @@ class GraspDataModule(pl.LightningDataModule):
         crop_radius: float,
         points: PointChoice,
         colours: bool,
+        prompt: Literal["none", "category"],
         min_points: int,
         num_grasps: int,
         num_failures: int,
@@ -113,7 +116,7 @@ class GraspDataModule(pl.LightningDataModule):
         self.num_workers, self.prefetch = num_workers, prefetch
         self.cache_mb, self.seed = cache_mb, seed
         self.max_bad_fraction, self.quarantine = max_bad_fraction, Path(quarantine)
-        self.augment_on = augment_on
+        self.augment_on, self.prompt = augment_on, prompt
         self.augmentation = Augmentation(augment, mode=self.frame, colours=colours, hand=self.hand)
         self.settings = ItemSettings(
             frame=frame,
@@ -202,6 +205,7 @@ class GraspDataModule(pl.LightningDataModule):
             self.settings,
             augmentation=self.augmentation if augment and self.augment_on == "workers" else None,
             keys=augment,
+            prompted=self.prompt == "category",
             seed=self.seed,
             cache_bytes=self.cache_mb * 2**20,
             measured=self._profiler is not None,

@@ -61,6 +61,7 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
         *,
         augmentation: Augmentation | None,
         keys: bool,
+        prompted: bool,
         seed: int,
         cache_bytes: int,
         measured: bool,
@@ -68,6 +69,7 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
         self.store, self.settings = store, settings
         self.augmentation, self.keys, self.seed = augmentation, keys, seed
         self._cache = ByteCache(cache_bytes)
+        self.prompted = prompted
         self._rng = KeyedNumpy()
         self._clock = StageClock(DATA_STAGES, on=measured)
         self.entries = list(self._entries(items))
@@ -136,6 +138,10 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
             "item_index": index,
             "object_name": tuple(self._name(item) for _, item in items),
         }
+        if self.prompted:
+            families = [self._families(item) for _, item in items]
+            rest["positive_prompt"] = tuple(own for own, _ in families)
+            rest["negative_prompts"] = tuple(others for _, others in families)
         if self.keys:
             epochs = torch.tensor([epoch for epoch, _ in items])
             rest["draw_key"] = draw_keys(self.seed, epochs, torch.tensor(index))
@@ -179,6 +185,13 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
         )
         rng = self._rng(self.seed, epoch, item.index, _GRASPS)
         return draw(replace(pool, good=pool.good[order]), s, entry.chunk, rng)
+
+    def _families(self, item: StoreItem) -> tuple[str, tuple[str, ...]]:
+        """Return the family of the target, and the other families in its scene."""
+        rows = self.store.scene_objects(item.scene)
+        families = [self.store.object_families[int(row)] for row in rows]
+        own = families[item.target]
+        return own, tuple(sorted(set(families) - {own}))
 
     def _name(self, item: StoreItem) -> str:
         return self.store.object_names[int(self.store.scene_objects(item.scene)[item.target])]

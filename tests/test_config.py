@@ -35,6 +35,8 @@ RECIPES = [(g, p.stem) for g in ("experiment", "debug") for p in sorted((CONFIG_
 
 # Options that make sense only beside others.
 NEEDS = {
+    "category": ["data.prompt=category"],
+    "text": ["data.prompt=category"],
     "pretrain": ["callbacks=no_simulation"],
     "simulation": ["callbacks=default"],
     "pointnet2_predecessor": ["data.num_points=10000"],
@@ -123,6 +125,8 @@ def test_recipes_are_short_and_say_their_command(group: str, option: str) -> Non
         (["model/process@model.path=edm", "model/sampler=ddpm"], "needs a variance-preserving path"),
         (["model/process@model.path=ddpm", "model/sampler=heun"], "needs a continuous path"),
         (["data.num_points=100"], "data.num_points=100 is fewer than the 256 centres"),
+        (["model/conditions=category"], "data.prompt=none says nothing to model.conditions."),
+        (["data.prompt=category"], "data.prompt=category, but the model does not listen."),
         (["data.colours=true"], "data.colours=true, but model.encoder does not see colours."),
         (["model.encoder.use_color=true"], "data.colours=false, but model.encoder sees colours."),
         (

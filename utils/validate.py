@@ -145,6 +145,19 @@ def _colours_meet(cfg: DictConfig) -> Iterator[str]:
         )
 
 
+def _prompts_meet(cfg: DictConfig) -> Iterator[str]:
+    listens, says = bool(OmegaConf.select(cfg, "model.conditions")), cfg.data.prompt != "none"
+    if listens and not says:
+        yield (
+            "data.prompt=none says nothing to model.conditions. Pass data.prompt=category, or model/conditions=none."
+        )
+    if says and not listens and OmegaConf.select(cfg, "model.encoder") is not None:
+        yield (
+            f"data.prompt={cfg.data.prompt}, but the model does not listen. Pass model/conditions=category, or "
+            "data.prompt=none."
+        )
+
+
 def _encoder(cfg: DictConfig) -> dict[Any, Any]:
     """Return the encoder's settings; nothing where a model takes its encoder from a teacher."""
     encoder: Any = OmegaConf.to_container(OmegaConf.select(cfg, "model.encoder", default=OmegaConf.create()))
@@ -207,4 +220,5 @@ RULES: tuple[Rule, ...] = (
     _prediction_fits_the_path,
     _sampler_fits_the_path,
     _colours_meet,
+    _prompts_meet,
 )

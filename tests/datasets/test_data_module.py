@@ -32,6 +32,7 @@ def module(store: Path | str, **changes: Any) -> GraspDataModule:
             "jitter": {"probability": 1.0, "sigma_m": 1e-3},
         },
         "augment_on": "workers",
+        "prompt": "none",
         "staging": None,
         "num_workers": 0,
         "prefetch": "auto",
@@ -69,6 +70,18 @@ def test_batches_are_typed_and_complete(finished_store: Path) -> None:
     assert len(set(batch.item_index)) == 4
     assert data.frame == "tabletop"
     assert data.data_hash == data.store.content_hash
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_families_are_prompts(finished_store: Path, num_workers: int) -> None:
+    """The target's family is said, the other families of its scene are what it is not."""
+    data = module(finished_store, prompt="category", num_workers=num_workers)
+    names = dict(zip(data.store.object_names, data.store.object_families, strict=True))
+    for batch in data.train_dataloader():
+        assert batch.positive_prompt == tuple(names[name] for name in batch.object_name)
+        for own, others in zip(batch.positive_prompt, batch.negative_prompts, strict=True):
+            assert own not in others and set(others) <= set(names.values())
+    assert next(iter(module(finished_store).train_dataloader())).positive_prompt == ()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,5 +1,6 @@
 """What every decoder must be: equivariant over the set, any number of grasps, one graph; and what it refuses."""
 
+import copy
 import importlib.util
 
 import pytest
@@ -190,3 +191,27 @@ def test_sizes_that_cannot_be_are_refused(changes, sentence):
 def test_attention_that_is_not_installed_is_refused():
     with pytest.raises(ValueError, match=r"attention=flash_attn needs the package flash-attn"):
         small_decoder(attention="flash_attn")
+
+
+@pytest.mark.slow
+@pytest.mark.traced
+def test_compiled_denoiser_equals_eager_and_keeps_its_names():
+    """compile=true runs the same weights under the same names; a copy runs its own."""
+    eager, compiled = small_model(), small_model(compile=True)
+    compiled.load_state_dict(eager.state_dict())
+    assert not any("_orig_mod" in name for name in compiled.state_dict())
+    batch = scene_batch()
+    expected = eager.forward_infer(batch, 5, seed=1)
+    assert_close(compiled.forward_infer(batch, 5, seed=1).hand_pose, expected.hand_pose, atol=1e-4, rtol=1e-4)
+    assert_close(
+        compiled.forward_infer(batch, 9, seed=1).hand_pose,
+        eager.forward_infer(batch, 9, seed=1).hand_pose,
+        atol=1e-4,
+        rtol=1e-4,
+    )
+    average = copy.deepcopy(compiled)
+    with torch.no_grad():
+        average.denoiser.decoder.out.bias += 1.0
+    assert_close(compiled.forward_infer(batch, 5, seed=1).hand_pose, expected.hand_pose, atol=1e-4, rtol=1e-4)
+    moved = average.forward_infer(batch, 5, seed=1).hand_pose
+    assert not torch.allclose(moved, expected.hand_pose, atol=1e-2)
