@@ -18,7 +18,7 @@ else
 DATA ?= data/quick.h5
 RUN ?= runs/quickstart
 GENERATE_ARGS ?=
-TRAIN_ARGS ?=
+TRAIN_ARGS ?= hardware.devices=2 data.batch_size=6
 TEST_ARGS ?= max_items=28 top=null tuning.max_items=12 tuning.temperatures=[0.1,0.2,0.4,0.7]
 endif
 

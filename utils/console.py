@@ -18,7 +18,7 @@ from rich.table import Table
 
 from utils.config import CONFIG_DIR, all_keys, nearest_key
 
-console = Console()
+console = Console(markup=False)  # a path or an override in brackets is no markup
 
 
 def is_first_process() -> bool:
