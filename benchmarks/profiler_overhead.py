@@ -62,8 +62,7 @@ def run(store: Path, folder: Path, profiler: str, steps: int) -> tuple[float, St
         cfg = compose("config", overrides=overrides)
     trainer, model, data = assemble(cfg)
     data.setup("fit")
-    batches = [batch for batch, _ in zip(data.train_dataloader(), range(4), strict=False)]
-    model.fit_normalizer(batches, frame=data.frame, data_hash=data.data_hash)
+    model.adopt(model.measure(data.first_batches(48), data.described))
     timed = Steps()
     trainer.callbacks.append(timed)
     trainer.fit(model, datamodule=data)

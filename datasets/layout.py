@@ -1,8 +1,6 @@
 """How the columns of a store lie in its file: each in one piece, so that readers can map it into their memory."""
 
-import os
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -37,20 +35,3 @@ def read_source(path: Path) -> str | None:
     """Return which files a store was made of, as it was written; None where it does not say."""
     with h5py.File(path) as file:
         return zlib.decompress(file[_SOURCE][...].tobytes()).decode() if _SOURCE in file else None
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write to a temporary name beside ``path``, flush it to disk and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        flush(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def flush(path: Path) -> None:
-    """Wait until a file is on disk."""
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())

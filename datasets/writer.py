@@ -11,7 +11,7 @@ import numpy as np
 
 from datasets.assembly import Assembly
 from datasets.checks import record_problems
-from datasets.layout import flush, repack, write_atomically, write_source
+from datasets.layout import repack, write_source
 from datasets.schema import (
     CONTENT_ATTRIBUTES,
     GENERATED,
@@ -26,6 +26,8 @@ from datasets.schema import (
     parts_folder,
 )
 from hands import Hand
+from utils.compare import differences
+from utils.files import flush, write_atomically
 from utils.locks import owned_lock
 from utils.records import SceneRecord
 
@@ -188,24 +190,6 @@ class StoreWriter:
 
 def _opened(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {**attributes, "generator": json.loads(attributes["generator"])}
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say which values differ, inside nested settings too."""
-
-    def leaves(node: Any, key: str) -> dict[str, Any]:
-        if isinstance(node, dict):
-            return {k: v for name, child in node.items() for k, v in leaves(child, f"{key}.{name}").items()}
-        return {key.lstrip("."): node}
-
-    old, new = leaves(dict(before), ""), leaves(dict(now), "")
-    keys = sorted(old.keys() | new.keys())
-    absent = "absent"
-    return [
-        f"{k} was {old.get(k, absent)}, is {new.get(k, absent)}"
-        for k in keys
-        if old.get(k, absent) != new.get(k, absent)
-    ]
 
 
 def _flatten(record: SceneRecord) -> dict[str, Any]:

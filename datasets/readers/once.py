@@ -9,7 +9,7 @@ from datasets.layout import read_source
 from datasets.readers.convert import Conversion, Report, claim_of
 from datasets.readers.source import Source
 from datasets.store import GraspStore
-from datasets.writer import differences
+from utils.compare import differences
 
 _LOG = logging.getLogger(__name__)
 
