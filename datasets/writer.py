@@ -85,7 +85,7 @@ class StoreWriter:
         manifest = self.parts / "manifest.json"
         text = json.dumps(self.attributes, sort_keys=True, indent=1)
         if manifest.exists():
-            if differing := differences(*map(_opened, (json.loads(manifest.read_text()), self.attributes))):
+            if differing := differences(_opened(json.loads(manifest.read_text())), _opened(self.attributes)):
                 raise ValueError(
                     f"{self.parts} holds scenes of another configuration ({'; '.join(differing)}). Continue with the "
                     "settings it was begun with, or remove it."
