@@ -37,7 +37,13 @@ def statistics_of(model: Any, data: Any, *, scenes: int, path: str | None) -> St
     describes = {**data.described, "scenes": scenes, "model": settings}
     file = statistics_file(data, describes, path)
     if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"Pose statistics cannot be kept in {file.parent} ({error.strerror}). Pass statistics=<a file "
+                "elsewhere>; it is made if it is not there."
+            ) from error
         with owned_lock(file.with_suffix(".lock"), doing=f"measuring {file}", wait=True):
             if not file.is_file():
                 write_statistics(file, model.measure(data.first_batches(scenes), describes))

@@ -27,7 +27,7 @@ RESUMABLE = (
     "name",
     "run_dir",
 )
-RESUMABLE_KEYS = tuple(
+RESUMABLE_KEYS = ("statistics",) + tuple(
     f"data.{key}"
     for key in ("num_workers", "prefetch", "cache_mb", "staging", "max_bad_fraction", "quarantine")
 )
