@@ -161,7 +161,7 @@ class StageProfiler(Profiler):
         return self._stages[action]
 
     def _marks(self, stage: str) -> tuple[Any, ...]:
-        marks = [torch.cuda.nvtx.range(stage)] if self._nvtx else []
+        marks: list[Any] = [torch.cuda.nvtx.range(stage)] if self._nvtx else []
         marks += [torch.profiler.record_function(stage)] if self.traced else []
         for mark in marks:
             mark.__enter__()

@@ -1,21 +1,14 @@
 """Do hands keep their distance to objects from a foreign file to a batch in any coordinate mode, and to the camera?"""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from test_formats import distances
-from test_inspection import OVERRIDES, write_source
-from test_training import FORMATS
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from test_data_module import module
+from test_formats import distances
 from test_frames import LEGAL
+from test_inspecting import OVERRIDES, write_source
+from test_training import FORMATS
 
 from datasets import GraspStore
 from hands import GraspPose, load_hand

@@ -1,15 +1,12 @@
 """Does inspection understand a store of every format: coverage, repetitions, collisions, limits, success by object?"""
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_formats import write_cache
 from test_training import FORMATS
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from datasets import GraspStore
 from scripts.inspect_dataset import main
