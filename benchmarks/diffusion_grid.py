@@ -63,7 +63,6 @@ class Grid:
 
     def run(self) -> None:
         """Do what is left, as far as time allows; write what there is."""
-        o = self.options
         cells = []
         for process, of_process in PROCESSES.items():
             for decoder, of_decoder in DECODERS.items():
@@ -87,9 +86,7 @@ class Grid:
     def sweep(self) -> list[dict[str, Any] | None]:
         """Judge the swept model, and its student, at rising numbers of evaluations."""
         o = self.options
-        models = {name: self.trained(o.swept, []) for name in o.samplers if name != "consistency"}
-        if "consistency" in o.samplers:
-            models["consistency"] = self.student()
+        models = {x: self.student() if x == "consistency" else self.trained(o.swept, []) for x in o.samplers}
         rows = []
         for name, model in models.items():
             # N steps of a method with k stages cost k (N - 1) + 1 evaluations; the most that fit.
