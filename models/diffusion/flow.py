@@ -48,7 +48,9 @@ class FlowPath(Path):
                 "(its standard deviation), beta two positive ones."
             )
         self.timing, self.timing_parameters, self.coupling = timing, timing_parameters, coupling
-        quantiles = betaincinv(first, second, np.linspace(0.0, 1.0, _QUANTILES + 1)) if timing == "beta" else ()
+        quantiles = (
+            betaincinv(first, second, np.linspace(0.0, 1.0, _QUANTILES + 1)) if timing == "beta" else ()
+        )
         self.register_buffer("_quantiles", torch.tensor(quantiles, dtype=torch.float64), persistent=False)
 
     def alpha(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:

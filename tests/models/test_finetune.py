@@ -33,7 +33,9 @@ def test_clearance_that_was_never_learned_begins_at_even_odds() -> None:
     assert before[1] == 20.0 and after[1] == 0.0 and after[0] == before[0]
     learned = load_grasp_model(LEARNED).module
     finetune.start_from(learned, LEARNED, frame="tabletop")
-    assert torch.equal(learned.scorer.decoder.out.bias, load_grasp_model(LEARNED).module.scorer.decoder.out.bias)
+    assert torch.equal(
+        learned.scorer.decoder.out.bias, load_grasp_model(LEARNED).module.scorer.decoder.out.bias
+    )
 
 
 def test_another_frame_is_refused() -> None:
