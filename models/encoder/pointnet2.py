@@ -1,8 +1,10 @@
 """PointNet++ (Qi et al. 2017) in pure PyTorch, with patches expressed in local frames."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from models.encoder.grouped import grouped_maximum
 from models.encoder.hierarchy import Level, PointHierarchy, Stage
 from models.encoder.pooling import max_over_neighbours
 from utils.points import Backend, gather
@@ -28,14 +30,21 @@ class SetAbstraction(Stage):
         first, *rest = self.layers
         assert isinstance(first, nn.Linear)
         seen, felt = first.weight.split([self.dim_geometry, first.in_features - self.dim_geometry], dim=1)
-        h = nn.functional.linear(geometry, seen, first.bias)
-        if features is not None:
-            # The layer is linear: what depends on the neighbour alone is computed once per point, not per pair.
-            h = h + gather(nn.functional.linear(features, felt), index)
-        for layer in rest:
-            h = layer(nn.functional.gelu(h))
-        pooled: Tensor = self.norm(max_over_neighbours(h))
-        return pooled
+        # The layer is linear: what depends on the neighbour alone is computed once per point, not per pair.
+        point = None if features is None else nn.functional.linear(features, felt)
+        # A compiler makes its own passes of plain operations.
+        if rest and not torch.compiler.is_compiling():
+            weights = [seen, *(layer.get_parameter("weight") for layer in rest)]
+            biases = [layer.get_parameter("bias") for layer in self.layers]
+            pooled = grouped_maximum(geometry, index, point, weights, biases)
+        else:
+            h = nn.functional.linear(geometry, seen, first.bias)
+            h = h if point is None else h + gather(point, index)
+            for layer in rest:
+                h = layer(nn.functional.gelu(h))
+            pooled = max_over_neighbours(h)
+        normed: Tensor = self.norm(pooled)
+        return normed
 
 
 class PointNet2(PointHierarchy):

@@ -7,6 +7,7 @@ Neighbours are ranked by (distance, index): equal distances go to the lowest ind
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from utils.points.backends import Backend, require_backend
 from utils.points.indexing import gather
@@ -106,8 +107,16 @@ def _nearest_keys(
     if valid is not None:
         x = x.masked_fill(~valid, torch.inf)  # so that every distance to it is infinite
     axes = [axis.contiguous()[:, None] for axis in (x, y, z)]
+    index = torch.arange(n, device=points.device)
+    blocked = n > 2 * _BLOCK * k
+    if blocked:
+        # A block's points are _BLOCK rows apart, so that the least of all blocks are found row by row.
+        surplus = -n % _BLOCK
+        axes = [functional.pad(axis, (0, surplus), value=torch.inf) for axis in axes]
+        axes = [axis.unflatten(-1, (-1, _BLOCK)).transpose(-1, -2).flatten(-2) for axis in axes]
     size = max(1, (_PAIRS_CPU if points.device.type == "cpu" else _PAIRS_GPU) // (b * n))
-    parts = [_least(_squared(part, axes), k) for part in query.split(size, dim=1)]
+    distances = (_squared(part, axes) for part in query.split(size, dim=1))
+    parts = [_least_of_blocks(each, k) if blocked else _keys(each, index, k) for each in distances]
     return torch.cat(parts, dim=1)
 
 
@@ -119,21 +128,19 @@ def _squared(part: Tensor, axes: list[Tensor]) -> Float[Tensor, "b q n"]:
     return squared.add_(torch.sub(part[..., 2, None], axes[2], out=term).square_())
 
 
-def _least(squared: Float[Tensor, "b q n"], k: int) -> Int[Tensor, "b q k"]:
-    b, q, n = squared.shape
-    if n <= 2 * _BLOCK * k:
-        return _least_keys(squared, torch.arange(n, device=squared.device), k)
-    if surplus := -n % _BLOCK:
-        squared = torch.nn.functional.pad(squared, (0, surplus), value=torch.inf)
-    blocks = squared.unflatten(-1, (-1, _BLOCK))
-    count = blocks.shape[2]
-    best = _least_keys(blocks.amin(-1), torch.arange(count, device=squared.device), k) & 0xFFFFFFFF
-    candidates = gather(blocks.flatten(0, 1), best.flatten(0, 1)).reshape(b, q, k * _BLOCK)
-    index = best[..., None] * _BLOCK + torch.arange(_BLOCK, device=squared.device)
-    return _least_keys(candidates, index.flatten(2), k)
+def _least_of_blocks(squared: Float[Tensor, "b q n"], k: int) -> Int[Tensor, "b q k"]:
+    rows = squared.unflatten(-1, (_BLOCK, -1))
+    count = rows.shape[-1]
+    blocks = torch.arange(count, device=squared.device)
+    best = _keys(rows.amin(-2), blocks, k, in_order=False) & 0xFFFFFFFF
+    place = torch.arange(_BLOCK, device=squared.device)[:, None]
+    candidates = squared.gather(-1, (place * count + best[..., None, :]).flatten(-2))
+    return _keys(candidates, (best[..., None, :] * _BLOCK + place).flatten(-2), k)
 
 
-def _least_keys(squared: Float[Tensor, "b q m"], index: Int[Tensor, "*m"], k: int) -> Int[Tensor, "b q k"]:
+def _keys(
+    squared: Float[Tensor, "b q m"], index: Int[Tensor, "*m"], k: int, *, in_order: bool = True
+) -> Int[Tensor, "b q k"]:
     # The bits of floats that are not negative are ordered as the floats are.
     keys = squared.view(torch.int32).to(torch.int64).bitwise_left_shift_(32).bitwise_or_(index)
-    return keys.topk(k, dim=-1, largest=False, sorted=True).values
+    return keys.topk(k, dim=-1, largest=False, sorted=in_order).values
