@@ -80,7 +80,8 @@ class GraspCodec(nn.Module):
 
     def reference_point(self, pose: GraspPose) -> Float[Tensor, "*b 3"]:
         """Return the point in front of the palm that the translation speaks of, in the frame of the pose."""
-        return pose.translation + pose.rotation @ self._reference
+        with torch.autocast(pose.translation.device.type, enabled=False):
+            return pose.translation + pose.rotation @ self._reference
 
     def encode(
         self,
@@ -90,9 +91,10 @@ class GraspCodec(nn.Module):
         frames: Float[Tensor, "*b 3 3"],
     ) -> Float[Tensor, "*b d"]:
         """Return metric states of grasps relative to frames given by their origins and column axes."""
-        inverse = frames.transpose(-1, -2)
-        translation = (inverse @ (self.reference_point(pose) - origins)[..., None]).squeeze(-1)
-        rotation = rot6d_from_matrix(inverse @ pose.rotation)
+        with torch.autocast(origins.device.type, enabled=False):
+            inverse = frames.transpose(-1, -2)
+            translation = (inverse @ (self.reference_point(pose) - origins)[..., None]).squeeze(-1)
+            rotation = rot6d_from_matrix(inverse @ pose.rotation)
         return torch.cat([translation, pose.qpos, rotation, squeeze_qpos - pose.qpos], dim=-1)
 
     def decode(
@@ -103,10 +105,12 @@ class GraspCodec(nn.Module):
         """
         parts = self.layout.split(state)
         low, high = self.joint_limits.unbind(-1)
-        rotation = frames @ matrix_from_rot6d(parts["rotation"])
-        point = origins + (frames @ parts["translation"][..., None]).squeeze(-1)
+        with torch.autocast(origins.device.type, enabled=False):
+            rotation = frames @ matrix_from_rot6d(parts["rotation"])
+            point = origins + (frames @ parts["translation"][..., None]).squeeze(-1)
+            translation = point - rotation @ self._reference
         qpos = parts["joints"].clamp(low, high)
-        pose = GraspPose(translation=point - rotation @ self._reference, rotation=rotation, qpos=qpos)
+        pose = GraspPose(translation=translation, rotation=rotation, qpos=qpos)
         return pose, (parts["joints"] + parts["squeeze"]).clamp(low, high)
 
 

@@ -143,6 +143,13 @@ def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
         (["model/process@model.path=edm", "model/sampler=ddpm"], "needs a variance-preserving path"),
         (["model/process@model.path=ddpm", "model/sampler=heun"], "needs a continuous path"),
         (["data.num_points=100"], "data.num_points=100 is fewer than the 256 centres"),
+        (
+            ["data.num_points=256", "model.encoder.levels.fine.neighbours=[300]"],
+            "data.num_points=256 is fewer than the 300 neighbours that a patch",
+        ),
+        (["data.min_points=8"], "data.min_points=8 lets in clouds of fewer points than the 16 neighbours"),
+        (["model/encoder=fpn", "data.min_points=15"], "Pass data.min_points=16"),
+        (["model/encoder=ptv3", "data.min_points=15"], "(ptv3: frame_neighbours)"),
         (["model/conditions=category"], "data.prompt=none says nothing to model.conditions."),
         (["data.prompt=category"], "data.prompt=category, but the model does not listen."),
         (["data.colours=true"], "data.colours=true, but model.encoder does not see colours."),

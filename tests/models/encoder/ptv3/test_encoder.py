@@ -87,6 +87,16 @@ def test_colour_is_seen_where_it_is_asked_for_and_refused_elsewhere():
         encoder()(grey)
 
 
+def test_colours_are_from_0_to_1_outside_and_what_official_weights_know_inside():
+    seeing, cloud = encoder(inputs=("color", "xyz")), scenes()
+    read = []
+    seeing.network.register_forward_pre_hook(lambda _, given: read.append(given[1]))
+    for value in (0.0, 0.5, 1.0):
+        seeing(replace(cloud, rgb=torch.full(cloud.points.shape, value)))
+    for features, expected in zip(read, (-1.0, 0.0, 1.0), strict=True):
+        assert_close(features[:, :3], torch.full_like(features[:, :3], expected))
+
+
 def test_levels_halve_the_tokens_and_read_the_encoder():
     enc, cloud = encoder(), scenes()
     levels = enc.levels(cloud)
