@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,48 +39,53 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--tokens", type=int, default=128, help="of the reference")
+    parser.add_argument("--tokens", nargs="+", type=int, default=[96, 128], help="of the reference")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/encoders_<device>.json")
-    parser.add_argument("--cell", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--cell", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.cell is not None:
-        name, points, precision = arguments.cell
+        name, points, precision, tokens = arguments.cell
         torch.set_num_threads(1)
-        print(json.dumps(cell(name, int(points), precision, arguments)))
+        print(json.dumps(cell(name, int(points), precision, int(tokens), arguments)))
         return
     cells = []
-    head = f"{'encoder':24} {'points':>6} {'precision':9} {'tokens':>6} {'params':>9}"
-    print(head + f" {'fwd ms':>9} {'f+b ms':>9} {'fwd MB':>8} {'f+b MB':>8}")
-    for name in arguments.encoders:
-        for points in arguments.points:
-            for precision in arguments.precisions if name != REFERENCE else ["fp32"]:
-                command = [sys.executable, __file__, *sys.argv[1:], "--cell", name, str(points), precision]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if done.returncode:
-                    sys.exit(f"{name}, {points} points, {precision}: {done.stderr}")
-                made = json.loads(done.stdout.splitlines()[-1])
-                cells.append(made)
-                print(row(made), flush=True)
     machine = arguments.device if arguments.device == "cpu" else torch.cuda.get_device_name()
     result = {"machine": cpu() if machine == "cpu" else machine, "threads": 1, "torch": torch.__version__}
     result |= {"commit": commit(), "batch": arguments.batch, "cells": cells}
     stem = "".join(c if c.isalnum() else "_" for c in result["machine"])
     out = arguments.out or ROOT / "benchmarks" / "results" / f"encoders_{stem}.json"
     out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    head = f"{'encoder':24} {'points':>6} {'precision':9} {'tokens':>6} {'params':>9}"
+    print(head + f" {'fwd ms':>9} {'f+b ms':>9} {'fwd MB':>8} {'f+b MB':>8}")
+    for name, points, precision, tokens in plan(arguments):
+        asked = ["--cell", name, str(points), precision, str(tokens)]
+        command = [sys.executable, __file__, *sys.argv[1:], *asked]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"{name}, {points} points, {precision}: {done.stderr}")
+        made = json.loads(done.stdout.splitlines()[-1])
+        cells.append(made)
+        print(row(made), flush=True)
+        out.write_text(json.dumps(result, indent=1) + "\n")
     print(out)
 
 
-def cell(name: str, points: int, precision: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def plan(arguments: argparse.Namespace) -> Iterator[tuple[str, int, str, int]]:
+    """Yield encoder, points, precision and the reference's tokens of each cell."""
+    for name in arguments.encoders:
+        for tokens in arguments.tokens if name == REFERENCE else [0]:
+            for points in arguments.points:
+                for precision in ["fp32"] if name == REFERENCE else arguments.precisions:
+                    yield name, points, precision, tokens
+
+
+def cell(
+    name: str, points: int, precision: str, tokens: int, arguments: argparse.Namespace
+) -> dict[str, Any]:
     """Measure one encoder on one size of cloud, in this process."""
     head = {"encoder": name, "points": points, "precision": precision}
     cloud = scene(arguments.batch, points, arguments.device)
-    try:
-        model, encode, tokens = encoder(name, points, cloud, arguments)
-        with torch.no_grad():
-            encode() if points < 0 else None
-    except ValueError as error:
-        return {**head, "refused": str(error)}
+    model, encode, tokens = encoder(name, points, cloud, tokens, arguments)
     model.train()
     autocast = torch.autocast(arguments.device, torch.bfloat16, enabled=precision == "bf16")
 
@@ -110,14 +115,14 @@ def cell(name: str, points: int, precision: str, arguments: argparse.Namespace) 
 
 
 def encoder(
-    name: str, points: int, cloud: Cloud, arguments: argparse.Namespace
+    name: str, points: int, cloud: Cloud, tokens: int, arguments: argparse.Namespace
 ) -> tuple[torch.nn.Module, Callable[[], torch.Tensor], int]:
     """Build an encoder from its configuration, and a call of it on the cloud."""
     torch.manual_seed(0)
     if name == REFERENCE:
-        reference = ReferencePointNet2(arguments.tokens).to(arguments.device)
+        reference = ReferencePointNet2(tokens).to(arguments.device)
         target = cloud.target.float()[..., None]
-        return reference, lambda: reference(cloud.points, target), arguments.tokens
+        return reference, lambda: reference(cloud.points, target), tokens
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose(
             "config", overrides=[f"model/encoder={name}", f"data.num_points={points}", "run_dir=unused"]

@@ -33,6 +33,8 @@ GROUPS = [
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
 RECIPES = [(g, p.stem) for g in ("experiment", "debug") for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
 
+FOREIGN = sorted({p.stem for p in (CONFIG_DIR / "conversion").glob("*.yaml")} - {"common"})
+
 # Options that make sense only beside others.
 NEEDS = {
     "category": ["data.prompt=category"],
@@ -94,6 +96,27 @@ def test_recipes_are_short_and_say_their_command(group: str, option: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("experiment", "data"),
+    [
+        *((option, "sceneleapplus") for group, option in RECIPES if group == "experiment"),
+        *(("leap_table_cpu", name) for name in FOREIGN if name != "sceneleapplus"),
+    ],
+)
+def test_an_experiment_trains_on_foreign_data(compose, experiment: str, data: str) -> None:
+    """A data set that was chosen keeps its store, whatever store the experiment is for."""
+    taught = TEACHER if experiment == "distill" else []
+    cfg = compose(f"experiment={experiment}", f"data={data}", "data.root=/there", *taught)
+    validate(cfg)
+    assert Path(cfg.data.store).name.startswith(f"{data}-") and cfg.data.conversion.reader.name == data
+    assert cfg.data.batch_size == compose(f"experiment={experiment}", *taught).data.batch_size
+
+
+def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
+    assert compose("experiment=leap_table_cpu").data.store == "data/leap_table.h5"
+    assert compose("experiment=leap_table", "data.store=x.h5").data.store == "x.h5"
+
+
+@pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
         (["trainer.max_steps=0"], "trainer.max_steps=0: expected a whole number of at least 1."),
@@ -125,6 +148,13 @@ def test_recipes_are_short_and_say_their_command(group: str, option: str) -> Non
         (["model/process@model.path=edm", "model/sampler=ddpm"], "needs a variance-preserving path"),
         (["model/process@model.path=ddpm", "model/sampler=heun"], "needs a continuous path"),
         (["data.num_points=100"], "data.num_points=100 is fewer than the 256 centres"),
+        (
+            ["data.num_points=256", "model.encoder.levels.fine.neighbours=[300]"],
+            "data.num_points=256 is fewer than the 300 neighbours that a patch",
+        ),
+        (["data.min_points=8"], "data.min_points=8 lets in clouds of fewer points than the 16 neighbours"),
+        (["model/encoder=fpn", "data.min_points=15"], "Pass data.min_points=16"),
+        (["model/encoder=ptv3", "data.min_points=15"], "(ptv3: frame_neighbours)"),
         (["model/conditions=category"], "data.prompt=none says nothing to model.conditions."),
         (["data.prompt=category"], "data.prompt=category, but the model does not listen."),
         (["data.colours=true"], "data.colours=true, but model.encoder does not see colours."),

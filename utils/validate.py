@@ -123,12 +123,28 @@ def _grasps_of_the_batch(cfg: DictConfig) -> Iterator[str]:
 
 
 def _enough_points(cfg: DictConfig) -> Iterator[str]:
-    encoder = _encoder(cfg)
+    encoder, points = _encoder(cfg), cfg.data.num_points
     centres = max((*_values(encoder, "centres"), *_values(encoder, "num_tokens")), default=0)
-    if isinstance(cfg.data.num_points, int) and cfg.data.num_points < centres:
+    if isinstance(points, int) and points < centres:
         yield (
-            f"data.num_points={cfg.data.num_points} is fewer than the {centres} centres that model.encoder takes from "
+            f"data.num_points={points} is fewer than the {centres} centres that model.encoder takes from "
             "a cloud. Raise the one or lower the other."
+        )
+    # What an encoder calls its min_points: a patch of the cloud itself has no more neighbours than there are points.
+    first = next((v for v in _all(encoder, "neighbours") if isinstance(v, list)), [])
+    needed = max(
+        (v for v in (*first, *_values(encoder, "frame_neighbours")) if isinstance(v, int)), default=0
+    )
+    if isinstance(points, int) and centres <= points < needed:
+        yield (
+            f"data.num_points={points} is fewer than the {needed} neighbours that a patch of model.encoder takes. "
+            "Raise the one or lower the other."
+        )
+    if isinstance(cfg.data.min_points, int) and cfg.data.min_points < needed:
+        yield (
+            f"data.min_points={cfg.data.min_points} lets in clouds of fewer points than the {needed} neighbours that a "
+            f"patch of model.encoder takes. Pass data.min_points={needed}, or lower its neighbours (ptv3: "
+            "frame_neighbours)."
         )
 
 
@@ -166,10 +182,15 @@ def _encoder(cfg: DictConfig) -> dict[Any, Any]:
 
 def _values(node: object, name: str) -> Iterator[int]:
     """Every whole number of that name in a configuration."""
+    yield from (value for value in _all(node, name) if isinstance(value, int))
+
+
+def _all(node: object, name: str) -> Iterator[object]:
+    """Everything of that name in a configuration, in its order."""
     for key, child in node.items() if isinstance(node, dict) else ():
-        if key == name and isinstance(child, int):
+        if key == name:
             yield child
-        yield from _values(child, name)
+        yield from _all(child, name)
 
 
 def _prediction_fits_the_path(cfg: DictConfig) -> Iterator[str]:

@@ -37,7 +37,7 @@ class SceneEncoder(nn.Module, ABC):
         """Encode; tokens of clouds that are short of points are marked invalid, their features are zero."""
 
     def point_features(self, cloud: Cloud) -> Float[Tensor, "b n f"]:
-        """Return what is known of each point besides its place: whether it is the target's, and its colour.
+        """Return what is known of each point besides its place: whether it is the target's, and its colour, 0 to 1.
 
         Raises:
             ValueError: see ``check_color``.

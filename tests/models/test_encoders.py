@@ -17,6 +17,7 @@ from models.encoder.hierarchy import Level
 from models.encoder.pointnet2 import PointNet2
 from models.encoder.pointnet_lite import PointNetLite
 from models.tokens import Cloud, SceneTokens
+from utils.config import build
 
 
 def pyramid(**changes) -> FeaturePyramid:
@@ -265,6 +266,15 @@ def test_the_light_encoder_pools_sums_of_place_and_feature() -> None:
         pooled = torch.stack(sums).max(0).values
         expected[0, s] = stage.norm(stage.after(torch.nn.functional.gelu(pooled)))
     assert_close(stage(geometry, index, features), expected)
+
+
+def test_the_shipped_light_encoder_is_light(compose) -> None:
+    """At most half a million parameters, and 70 % fewer than the predecessor's widths have."""
+    light, predecessor = (
+        sum(p.numel() for p in build(compose(f"model/encoder={name}").model.encoder).parameters())
+        for name in ("pointnet_lite", "pointnet2_predecessor")
+    )
+    assert light <= min(500_000, 0.3 * predecessor)
 
 
 def test_a_pyramid_gives_the_targets_surroundings_finely() -> None:

@@ -1,14 +1,13 @@
-"""Point operations behind one interface: the order of points, their neighbours, voxels, interpolation, gathering.
+"""Point operations behind one interface: the order of points, their neighbours, interpolation, gathering.
 
 Plain torch is the reference and needs nothing else. Other backends give the same indices, ties to the lowest
-index, and are chosen by name; see :mod:`utils.points.backends`.
+index, and are chosen by name; see :mod:`utils.points.backends`. Voxels: :mod:`utils.grid_sampling`.
 """
 
 from utils.points.backends import Backend, require_backend
 from utils.points.farthest import farthest_point_order, farthest_point_order_numpy
 from utils.points.indexing import gather
 from utils.points.neighbours import ball_query, interpolate, knn
-from utils.points.voxels import voxel_sample
 
 __all__ = [
     "Backend",
@@ -19,5 +18,4 @@ __all__ = [
     "interpolate",
     "knn",
     "require_backend",
-    "voxel_sample",
 ]

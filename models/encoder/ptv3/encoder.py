@@ -40,7 +40,8 @@ class PTv3(PyramidEncoder):
         num_tokens: centres, the first points of the cloud, which become the tokens.
         dim: width of the tokens.
         inputs: features of a voxel, in the order the network reads them: ``xyz`` relative to the target's mean,
-            ``target`` (the share of its points on the target), ``normal``, ``color`` (their mean).
+            ``target`` (the share of its points on the target), ``normal``, ``color`` (their mean, from a cloud's
+            0 to 1 to the -1 to 1 that official weights were trained on).
         grid_size: edge of a voxel (m).
         depth: bits per axis of the curves' codes: clouds may span ``2 ** depth`` voxels.
         position_scale: unit of ``xyz`` (m).
@@ -151,7 +152,7 @@ class PTv3(PyramidEncoder):
             return voxels.mean(cloud.target[cloud.valid][:, None].float())
         if name == "color":
             assert cloud.rgb is not None  # check_color
-            return voxels.mean(2.0 * cloud.rgb[cloud.valid].float() - 1.0)  # as official weights know them
+            return voxels.mean(2.0 * cloud.rgb[cloud.valid].float() - 1.0)
         viewpoint = ((cloud.viewpoint.double() - voxels.origin)[:, None] @ voxels.rotation).squeeze(1)
         return voxel_normals(level, viewpoint.float())
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from models_under_test import scene_batch, small_model
+from models_under_test import adopt_from, scene_batch, small_model
 from networks_under_test import SMALL
 from omegaconf import OmegaConf
 from torch.testing import assert_close
@@ -85,6 +85,16 @@ def test_colour_is_seen_where_it_is_asked_for_and_refused_elsewhere():
         seeing(cloud)
     with pytest.raises(ValueError, match="built without colours, but the cloud has some"):
         encoder()(grey)
+
+
+def test_colours_are_from_0_to_1_outside_and_what_official_weights_know_inside():
+    seeing, cloud = encoder(inputs=("color", "xyz")), scenes()
+    read = []
+    seeing.network.register_forward_pre_hook(lambda _, given: read.append(given[1]))
+    for value in (0.0, 0.5, 1.0):
+        seeing(replace(cloud, rgb=torch.full(cloud.points.shape, value)))
+    for features, expected in zip(read, (-1.0, 0.0, 1.0), strict=True):
+        assert_close(features[:, :3], torch.full_like(features[:, :3], expected))
 
 
 def test_levels_halve_the_tokens_and_read_the_encoder():
@@ -243,7 +253,7 @@ def test_training_in_half_precision_gives_finite_gradients():
 def test_the_whole_model_trains_with_it():
     model = small_model(encoder=encoder(architecture={**ALONE, "enc_depths": (1, 1, 1)}).train()).train()
     batch = scene_batch()
-    model.fit_normalizer([batch], frame="tabletop", data_hash="x")
+    adopt_from(model, batch)
     optimizer, losses = torch.optim.AdamW(model.parameters(), 3e-3), []
     for _ in range(12):
         terms = model.losses(batch, model.draw(batch, 0, 24))
