@@ -25,9 +25,11 @@ PROCESSES = {
 }
 DECODERS = {"dit": ["model/decoder=dit"], "unet": ["model/decoder=unet"]}
 SIZE = ["model.decoder.dim=96", "model.decoder.depth=3"]
-OWN = {"ddpm": ("dpmpp_2m", 10), "edm": ("edm_heun", 6), "flow": ("heun", 6)}  # about ten evaluations each
+# About ten evaluations each.
+OWN = {"ddpm": ("dpmpp_2m", 10), "edm": ("edm_heun", 6), "flow": ("heun", 6), "cvae": ("prior", 1)}
 SWEEP = {"ddim": 1, "euler": 1, "dpmpp_2m": 1, "heun": 2, "edm_heun": 2, "rk4": 4, "consistency": 1}
 EVALUATIONS = (1, 2, 4, 8, 16, 32, 100)
+NEAR = (0.05, 45.0)  # m and degrees of the palm within which a grasp covers another
 
 
 def main() -> None:
@@ -61,26 +63,14 @@ class Grid:
 
     def run(self) -> None:
         """Do what is left, as far as time allows; write what there is."""
-        o = self.options
         cells = []
         for process, of_process in PROCESSES.items():
             for decoder, of_decoder in DECODERS.items():
                 name = f"{process}-{decoder}"
                 sampler, steps = OWN[process]
                 cells.append(self.cell(name, [*of_process, *of_decoder, *SIZE], sampler, steps))
-        if (ROOT / "config" / "model" / "grasp_cvae.yaml").is_file():
-            cells.append(self.cell("cvae", ["model=grasp_cvae"], None, 1))
-        student = self.student()
-        sweep = []
-        for name in o.samplers:
-            for count in o.evaluations:
-                model = student if name == "consistency" else o.runs / o.swept / "checkpoints" / "last.ckpt"
-                if count > 4 and name == "consistency":
-                    continue
-                # N steps of a method with k stages cost k (N - 1) + 1 evaluations; the most that fit into `count`.
-                steps = (count - 1) // SWEEP[name] + 1
-                if model is not None and model.is_file():
-                    sweep.append(self.judged(f"{o.swept}, {name} {steps}", model, name, steps))
+        cells.append(self.cell("cvae", ["model=grasp_cvae"], *OWN["cvae"]))
+        sweep = self.sweep()
         document = {
             "command": " ".join([Path(sys.argv[0]).name, *map(str, sys.argv[1:])]),
             "commit": said(["git", "rev-parse", "--short", "HEAD"]),
@@ -93,7 +83,22 @@ class Grid:
         path.write_text(json.dumps(document, indent=1) + "\n")
         publish(document)
 
-    def cell(self, name: str, overrides: list[str], sampler: str | None, steps: int) -> dict[str, Any] | None:
+    def sweep(self) -> list[dict[str, Any] | None]:
+        """Judge the swept model, and its student, at rising numbers of evaluations."""
+        o = self.options
+        models = {x: self.student() if x == "consistency" else self.trained(o.swept, []) for x in o.samplers}
+        rows = []
+        for name, model in models.items():
+            # N steps of a method with k stages cost k (N - 1) + 1 evaluations; the most that fit.
+            counts = {(n - 1) // SWEEP[name] + 1 for n in o.evaluations if n <= 4 or name != "consistency"}
+            for steps in sorted(counts) if model is not None else ():
+                # One evaluation is the same jump from noise to data, whatever the method.
+                judged = "ddim" if steps == 1 and name != "consistency" else name
+                row = self.judged(f"{o.swept}, {judged} {steps}", model, judged, steps)
+                rows.append(row and row | {"sampler": name})
+        return rows
+
+    def cell(self, name: str, overrides: list[str], sampler: str, steps: int) -> dict[str, Any] | None:
         """Train a model and judge it."""
         checkpoint = self.trained(name, overrides)
         return self.judged(name, checkpoint, sampler, steps) if checkpoint else None
@@ -122,14 +127,14 @@ class Grid:
             return None
         return self.trained("student", ["experiment=distill", f"model.teacher={teacher}"])
 
-    def judged(self, name: str, checkpoint: Path, sampler: str | None, steps: int) -> dict[str, Any] | None:
+    def judged(self, name: str, checkpoint: Path, sampler: str, steps: int) -> dict[str, Any] | None:
         """Return what test_lightning.py says of a model, and how long its grasps take."""
         o = self.options
         output = o.runs / "judged" / name.replace(", ", "_").replace(" ", "_")
         if not (output / "row.json").is_file():
             if not self.has_time(f"judge {name}"):
                 return None
-            chosen = [] if sampler is None else [f"sampler={sampler}", f"sampler.steps={steps}"]
+            chosen = [f"sampler={sampler}", f"sampler.steps={steps}"]
             sizes = [f"max_items={o.items}", f"samples_per_item={o.samples}", "splits=[test]"]
             only = ["top=null", "pictures=0", "baselines=null", f"sampler.temperature={o.temperature}"]
             where = [f"checkpoint={checkpoint}", f"output={output}", "protocol=dgb-fc-quick"]
@@ -145,9 +150,9 @@ class Grid:
                 "num_grasps",
                 "num_objects",
             )
-            row |= {key: found[key] for key in kept if key in found}
+            row |= {key: found[key] for key in kept}
             (output / "row.json").write_text(json.dumps(row))
-        return dict(json.loads((output / "row.json").read_text()))
+        return json.loads((output / "row.json").read_text()) | {"coverage": coverage(o.store, output)}
 
     def has_time(self, what: str) -> bool:
         """Whether another part may begin; if not, it is noted."""
@@ -169,7 +174,32 @@ def said(command: list[str]) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def timed(checkpoint: Path, sampler: str | None, steps: int, grasps: int = 64) -> dict[str, float]:
+def coverage(path: Path, output: Path) -> float:
+    """Return the share of the store's successful grasps with a judged one near them, averaged over the objects."""
+    import torch
+
+    from datasets import GraspStore
+    from hands import GraspPose, load_hand
+    from utils.rotation import geodesic_distance
+
+    store = GraspStore(path, load_hand("leap_right"))
+    asked = {item.index: item for item in store.items("test", min_points=1, require_success=True)}
+    with np.load(output / "grasps.npz") as file:
+        items, poses = file["test/item"], file["test/hand_pose"]
+    shares = []
+    for number in sorted(set(items.tolist()) & set(asked)):
+        known = store.judged(asked[number].scene, asked[number].target)
+        stored, made = (
+            GraspPose.from_hand_pose(torch.from_numpy(np.asarray(x, dtype=np.float64)))
+            for x in (known.grasps.hand_pose[known.success], poses[items == number])
+        )
+        apart = torch.cdist(stored.translation, made.translation)
+        turned = torch.rad2deg(geodesic_distance(stored.rotation[:, None], made.rotation[None]))
+        shares.append(((apart < NEAR[0]) & (turned < NEAR[1])).any(1).double().mean().item())
+    return float(np.mean(shares))
+
+
+def timed(checkpoint: Path, sampler: str, steps: int, grasps: int = 64) -> dict[str, float]:
     """Return evaluations, and processor milliseconds per grasp, the least of three, of one made-up cloud."""
     from models import load_grasp_model
 
@@ -183,37 +213,43 @@ def timed(checkpoint: Path, sampler: str | None, steps: int, grasps: int = 64) -
         "up": (0.0, 0.0, 1.0),
         "seed": 0,
     }
-    chosen = {} if sampler is None else {"sampler": sampler, "steps": steps}
     seconds = []
     for _ in range(3):
         start = time.process_time()
-        made = model.sample(points, grasps, **asked, **chosen)
+        made = model.sample(points, grasps, **asked, sampler=sampler, steps=steps)
         seconds.append(time.process_time() - start)
     return {"nfe": made.nfe, "ms_per_grasp": 1e3 * min(seconds) / grasps}
 
 
 def publish(document: dict[str, Any]) -> None:
     """Write the table and the plot of docs/diffusion.md."""
-    columns = ("model", "sampler", "NFE", "ms per grasp", "success, % [95 %]", "and clear, %")
-    columns += ("penetration, mm", "joint spread, rad", "objects solved, %")
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    for row in (*document["grid"], *document["sweep"]):
-        low, high = row["success"]["by_object95"]
-        success = f"{shown(row['success']['value'], 100)} [{100 * low:.0f}, {100 * high:.0f}]"
-        cells = [row["name"], row["sampler"] or "own", row["nfe"], f"{row['ms_per_grasp']:.1f}", success]
-        cells += [shown(row["success_and_clear"]["value"], 100), shown(row["penetration_mm"])]
-        cells += [shown(row["diversity"]["joints_rad"], digits=2), shown(row["object_success"], 100)]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
     note = f"`python benchmarks/{document['command']}`, commit {document['commit']}."
     if document["not_run"]:
         note += f" Not run for want of time: {', '.join(document['not_run'])}."
     page = ROOT / "docs" / "diffusion.md"
     before, _, rest = page.read_text().partition("<!-- grid -->")
     after = rest.partition("<!-- /grid -->")[2]
-    table = "\n".join(lines)
+    sweep = list({row["name"]: row for row in document["sweep"]}.values())
+    grid = f"{table(document['grid'])}\n\n{table(sweep)}"
     picture = "![Success against function evaluations](pictures/diffusion_sweep.png)"
-    page.write_text(f"{before}<!-- grid -->\n{note}\n\n{table}\n\n{picture}\n<!-- /grid -->{after}")
+    page.write_text(f"{before}<!-- grid -->\n{note}\n\n{grid}\n\n{picture}\n<!-- /grid -->{after}")
     plot(document["sweep"], ROOT / "docs" / "pictures" / "diffusion_sweep.png")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Write judged models as Markdown."""
+    columns = ("model", "sampler", "NFE", "ms per grasp", "success, % [95 %]", "and clear, %")
+    columns += ("penetration, mm", "joint spread, rad", "coverage, %", "objects solved, %")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for row in rows:
+        low, high = row["success"]["by_object95"]
+        success = f"{shown(row['success']['value'], 100)} [{100 * low:.0f}, {100 * high:.0f}]"
+        cells = [row["name"], f"{row['sampler']} {row['steps']}", row["nfe"]]
+        cells += [f"{row['ms_per_grasp']:.1f}", success, shown(row["success_and_clear"]["value"], 100)]
+        cells += [shown(row["penetration_mm"]), shown(row["diversity"]["joints_rad"], digits=2)]
+        cells += [shown(row["coverage"], 100), shown(row["object_success"], 100)]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
 
 
 def shown(value: float | None, factor: float = 1.0, digits: int = 1) -> str:

@@ -37,14 +37,16 @@ class ContactFeatures(nn.Module):
 
     def forward(self, pose: GraspPose, surface: Surface) -> Float[Tensor, "b g d"]:
         """Return one embedding per grasp; the pose is in the frame of the cloud."""
-        points = self._points(pose)
-        nearest = surface.nearest(points)
-        normal, offset = gather(surface.normal, nearest), points - gather(surface.xyz, nearest)
-        along, distance = (offset * normal).sum(-1, keepdim=True), offset.norm(dim=-1, keepdim=True)
-        near = torch.cat([along, distance], dim=-1).div(self.scale).clamp(-3.0, 3.0)
-        target = gather(surface.target, nearest)[..., None].to(near.dtype)
-        seen = torch.einsum("bgki,bgij->bgkj", normal, pose.rotation)
-        return self.mlp(torch.cat([near, target, seen], dim=-1).flatten(-2))
+        with torch.autocast(pose.translation.device.type, enabled=False):  # kinematics and millimetres
+            points = self._points(pose)
+            nearest = surface.nearest(points)
+            normal, offset = gather(surface.normal, nearest), points - gather(surface.xyz, nearest)
+            along, distance = (offset * normal).sum(-1, keepdim=True), offset.norm(dim=-1, keepdim=True)
+            near = torch.cat([along, distance], dim=-1).div(self.scale).clamp(-3.0, 3.0)
+            target = gather(surface.target, nearest)[..., None].to(near.dtype)
+            seen = torch.einsum("bgki,bgij->bgkj", normal, pose.rotation)
+            contacts = torch.cat([near, target, seen], dim=-1).flatten(-2)
+        return self.mlp(contacts)
 
     def _points(self, pose: GraspPose) -> Float[Tensor, "b g k 3"]:
         """Key points of all links, and the middle of each finger's pad."""

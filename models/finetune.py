@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from models.inference import load_grasp_model
+from models.migrate import SURELY_CLEAR
 from models.weights import load_encoder, shape_of
 
 
@@ -24,6 +26,9 @@ def begin(module: nn.Module, init_from: str | None, encoder_weights: str | None,
 
 def start_from(module: nn.Module, path: str | Path, *, frame: str) -> None:
     """Take over the weights of a checkpoint; pose statistics, optimiser, schedule and averaging begin anew.
+
+    A scorer that never learned whether grasps are clear, but was made sure of it so that its order stays, begins at
+    even odds: from certainty it would take long to learn.
 
     Args:
         module: the model to be trained, of the same architecture.
@@ -50,3 +55,7 @@ def start_from(module: nn.Module, path: str | Path, *, frame: str) -> None:
             f"init_from: {path} was trained in frame '{before}', the data are in '{frame}'. Pass data of that frame."
         )
     module.load_state_dict(trained.state_dict())
+    weight, bias = mine["scorer.decoder.out.weight"], mine["scorer.decoder.out.bias"]
+    with torch.no_grad():
+        if not weight[1].any() and bias[1] == SURELY_CLEAR:
+            bias[1] = 0.0

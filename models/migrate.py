@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 Checkpoint = dict[str, Any]
+SURELY_CLEAR = 20.0  # log-odds of being clear that a scorer which never learned them gives every grasp
 
 
 def migrated(checkpoint: Checkpoint) -> Checkpoint:
@@ -75,7 +76,7 @@ def _scorer_knows_clearance(checkpoint: Checkpoint) -> None:
     name = "scorer.decoder.out"
     weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
     weights[f"{name}.weight"] = torch.cat([weight, torch.zeros_like(weight)])
-    weights[f"{name}.bias"] = torch.cat([bias, torch.full_like(bias, 20.0)])
+    weights[f"{name}.bias"] = torch.cat([bias, torch.full_like(bias, SURELY_CLEAR)])
 
 
 def _encoder_has_levels(checkpoint: Checkpoint) -> None:

@@ -15,6 +15,7 @@ from utils.names import unknown_name
 Timing = Literal["uniform", "logit_normal", "beta"]
 Coupling = Literal["independent", "optimal"]
 _T_MIN = 1e-3
+_QUANTILES = 4096  # of a Beta distribution, between which it is taken to be even
 
 
 class FlowPath(Path):
@@ -32,6 +33,7 @@ class FlowPath(Path):
     variance_preserving = False
     terminal_alpha = 0.0
     t_min = _T_MIN
+    _quantiles: Tensor
 
     def __init__(self, *, timing: Timing, timing_parameters: tuple[float, float], coupling: Coupling) -> None:
         super().__init__()
@@ -46,6 +48,10 @@ class FlowPath(Path):
                 "(its standard deviation), beta two positive ones."
             )
         self.timing, self.timing_parameters, self.coupling = timing, timing_parameters, coupling
+        quantiles = (
+            betaincinv(first, second, np.linspace(0.0, 1.0, _QUANTILES + 1)) if timing == "beta" else ()
+        )
+        self.register_buffer("_quantiles", torch.tensor(quantiles, dtype=torch.float64), persistent=False)
 
     def alpha(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """Signal scale 1 - t."""
@@ -73,7 +79,9 @@ class FlowPath(Path):
         if self.timing == "logit_normal":
             t = torch.sigmoid(first + second * torch.special.ndtri(uniform))
         elif self.timing == "beta":
-            t = torch.from_numpy(np.asarray(betaincinv(first, second, uniform.double().numpy()))).to(uniform)
+            place = uniform.double() * _QUANTILES
+            below = place.long().clamp(max=_QUANTILES - 1)
+            t = torch.lerp(self._quantiles[below], self._quantiles[below + 1], place - below).to(uniform)
         else:
             t = uniform
         return t.clamp(self.t_min, 1.0)

@@ -2,12 +2,13 @@
 checkpoints.
 """
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from models_under_test import scene_batch, small_model
+from models_under_test import adopt_from, scene_batch, small_model
 from torch.testing import assert_close
 
 from hands import GraspPose
@@ -106,7 +107,7 @@ def test_training_on_one_batch_finds_its_grasps():
         sampler=replace(small_model().sampler, steps=20, temperature=0.3), anchor_temperature=1.0
     ).train()
     batch = scene_batch(num_grasps=6)
-    model.fit_normalizer([batch], frame="tabletop", data_hash="x")
+    adopt_from(model, batch)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     first = last = 0.0
     for step in range(250):
@@ -127,3 +128,31 @@ def test_training_on_one_batch_finds_its_grasps():
 def test_wrong_loss_weights_are_refused():
     with pytest.raises(ValueError, match="loss_weights needs exactly"):
         small_model(loss_weights={"translation": 1.0})
+
+
+def test_bf16_keeps_coordinates_rotations_and_kinematics_in_float32(model):
+    """Two metres from the origin bf16 knows centimetres; what the networks are shown must not."""
+    batch = scene_batch()
+    away = replace(batch, scene_pc=batch.scene_pc + 2.0, viewpoint=batch.viewpoint + 2.0)
+    tokens = model.denoiser.encode(cloud_of(away)).tokens
+    surface = model.denoiser.observed_surface(cloud_of(away), tokens)
+    index = torch.arange(8).expand(3, 8)
+    pose = GraspPose.from_hand_pose(batch.hand_pose)
+    pose = replace(pose, translation=pose.translation + 2.0)
+    geometry, contacts = copy.deepcopy((model.denoiser.geometry, model.denoiser.contacts))
+    geometry.mlp = contacts.mlp = torch.nn.Identity()
+
+    def shown() -> list[torch.Tensor]:
+        codec = model.denoiser.codec
+        origins, frames = model.denoiser.reference_frames(tokens, index)
+        states = model.denoiser.states(pose, batch.squeeze_qpos, tokens, index)
+        back, _ = codec.decode(states, origins, frames)
+        views = [geometry(origins, pose.rotation, tokens), contacts(pose, surface)]
+        return [*views, codec.reference_point(pose), states, back.translation, back.rotation]
+
+    exact = shown()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = shown()
+        assert model.denoiser.geometry(pose.translation, pose.rotation, tokens).dtype == torch.bfloat16
+    for one, two in zip(exact, rough, strict=True):
+        assert two.dtype == torch.float32 and torch.equal(one, two)

@@ -8,7 +8,9 @@ from models import finetune
 from models.inference import load_grasp_model
 from utils.config import CONFIG_DIR
 
-SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
+MODELS = CONFIG_DIR.parent / "docs" / "models"
+SHIPPED = MODELS / "leap_table_cpu" / "model.ckpt"
+LEARNED = MODELS / "leap_table_own" / "model.ckpt"
 
 
 def test_weights_are_taken_over() -> None:
@@ -17,8 +19,23 @@ def test_weights_are_taken_over() -> None:
     for parameter in module.parameters():
         torch.nn.init.zeros_(parameter)
     finetune.start_from(module, SHIPPED, frame="tabletop")
-    for mine, theirs in zip(module.parameters(), trained.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
+    theirs = dict(trained.named_parameters())
+    for name, mine in module.named_parameters():
+        assert torch.equal(mine, theirs[name]) or name == "scorer.decoder.out.bias"
+
+
+def test_clearance_that_was_never_learned_begins_at_even_odds() -> None:
+    """The scorer of the older model has one output; what migration adds is not what learning starts from."""
+    before = load_grasp_model(SHIPPED).module.scorer.decoder.out.bias
+    module = load_grasp_model(SHIPPED).module
+    finetune.start_from(module, SHIPPED, frame="tabletop")
+    after = module.scorer.decoder.out.bias
+    assert before[1] == 20.0 and after[1] == 0.0 and after[0] == before[0]
+    learned = load_grasp_model(LEARNED).module
+    finetune.start_from(learned, LEARNED, frame="tabletop")
+    assert torch.equal(
+        learned.scorer.decoder.out.bias, load_grasp_model(LEARNED).module.scorer.decoder.out.bias
+    )
 
 
 def test_another_frame_is_refused() -> None:

@@ -19,6 +19,7 @@ from utils.config import CONFIG_DIR, build, load_group
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SAID = ("a mug", "bowl", "box")
+FLOW = build(load_group("model/process", "flow"))
 
 
 def free(**changes) -> ClassifierFree:
@@ -66,12 +67,12 @@ def alone(model, scene, index, said, drops=()):
 
 
 @pytest.mark.parametrize(
-    "path", [CosinePath(), build(load_group("model/process", "flow"))], ids=["vp", "flow"]
+    ("path", "prediction"), [(CosinePath(), "x0"), (FLOW, "u"), (FLOW, "x0")], ids=["vp", "flow", "flow_x0"]
 )
 @pytest.mark.parametrize(("scale", "u", "c"), [(0.0, 1.0, 0.0), (1.0, 0.0, 1.0), (2.0, -1.0, 2.0)])
-def test_scale_0_1_2_are_pinned(path, scale, u, c):
+def test_scale_0_1_2_are_pinned(path, prediction, scale, u, c):
     """0 is the unconditional prediction, 1 the conditional, 2 twice as far: u + s (c - u)."""
-    model = guidable(path=path, prediction="x0")
+    model = guidable(path=path, prediction=prediction)
     batch = replace(scene_batch(), positive_prompt=SAID)
     guide, scene, index = bound(model, batch, guidance(scale=scale))
     x_t, t = torch.randn(3, 4, 41), torch.full((3,), 0.6)
@@ -135,7 +136,7 @@ def test_every_sampler_is_guided_and_branches_are_counted():
 
 
 @pytest.mark.parametrize(
-    "path", [CosinePath(), LinearPath(beta_min=0.1, beta_max=20.0, zero_terminal_snr=False)]
+    "path", [CosinePath(), LinearPath(beta_min=0.1, beta_max=20.0, zero_terminal_snr=False), FLOW]
 )
 @pytest.mark.parametrize("prediction", ["eps", "v", "u"])
 def test_guiding_x0_is_guiding_any_prediction(path, prediction):
