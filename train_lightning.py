@@ -1,7 +1,6 @@
 """Train a grasp diffusion model: compose → validate → build → fit; ``--help`` lists groups, overrides, commands."""
 
 import time
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,12 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
             same_data(run_dir, data.frame, data.data_hash, write=is_first_process())
         if resume is None:
             from models.finetune import begin  # here for the same reason as torch below
+            from models.statistics import statistics_of
 
             begin(model, cfg.init_from, cfg.encoder_weights, frame=data.frame)
-            batches = islice(data.train_dataloader(), -(-cfg.normalizer_scenes // cfg.data.batch_size))
-            seen = (data.on_after_batch_transfer(batch, 0) for batch in batches)
-            model.fit_normalizer(seen, frame=data.frame, data_hash=data.data_hash)
+            measured = statistics_of(model, data, scenes=cfg.normalizer_scenes, path=cfg.statistics)
+            if measured is not None:
+                model.adopt(measured)
     card(cfg.name, opening(cfg, model, trainer, overrides, step_of(resume), changed))
     start = time.monotonic()
     trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)

@@ -3,8 +3,9 @@
     python benchmarks/profiler_overhead.py data/quick.h5 --output benchmarks/results/profiler_overhead.json
 
 `direct`: the processor time of entering and leaving a stage, times the stages of a step, over the processor time of a
-step. `compared`: processor time of steps with and without it, in rounds that alternate, so that what else the machine
-does falls on both alike; the median of the differences of neighbouring rounds, and their spread.
+step. `compared`: processor time of steps of one run, every other one of them with the profiler (and the clocks of
+loading) on; which comes first in a pair alternates. The median of the ratios within pairs, with the 95 % interval of
+10,000 bootstrap samples.
 """
 
 import argparse
@@ -19,60 +20,99 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 
 from train_lightning import assemble
 from utils.config import CONFIG_DIR
-from utils.profiling import StageProfiler
+from utils.profiling import DATA_STAGES, StageClock, StageProfiler
 from utils.run_folder import git_state
 
-_WARMUP = 5  # steps that are not measured
+_WARMUP = 6  # steps that are not measured
+
+
+class Switched(StageProfiler):
+    """A profiler that does nothing while it is off; what began while it was on ends as it began."""
+
+    def __init__(self) -> None:
+        super().__init__(device_times=False, nvtx=False)
+        self.on = True
+        self._actions: list[bool] = []
+        self._entered: list[bool] = []
+
+    def start(self, action_name: str) -> None:
+        """Enter an action, if on."""
+        self._actions.append(self.on)
+        if self.on:
+            super().start(action_name)
+
+    def stop(self, action_name: str) -> None:
+        """Leave an action, if it was entered."""
+        if self._actions.pop():
+            super().stop(action_name)
+
+    def enter(self, stage: str) -> None:
+        """Begin a stage, if on."""
+        self._entered.append(self.on)
+        if self.on:
+            super().enter(stage)
+
+    def leave(self) -> None:
+        """End a stage, if it was begun."""
+        if self._entered.pop():
+            super().leave()
 
 
 class Steps(pl.Callback):
-    """Measures the processor time of the steps after the first ones."""
+    """Measures the processor time of each step, and switches the profiler between them: on off, off on, ..."""
 
-    def __init__(self) -> None:
-        self.start, self.seconds, self.steps = 0.0, 0.0, 0
+    def __init__(self, profiler: Switched) -> None:
+        self.profiler, self.last = profiler, 0.0
+        self.seconds: dict[bool, list[float]] = {True: [], False: []}
+        self.clocks = {on: StageClock(DATA_STAGES, on=on) for on in (True, False)}
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Begin after the warm-up, and end with the last step."""
-        if trainer.global_step == _WARMUP:
-            self.start = time.process_time()
-        self.seconds, self.steps = time.process_time() - self.start, trainer.global_step - _WARMUP
+        """End one step and begin the next."""
+        now, step = time.process_time(), trainer.global_step
+        if step > _WARMUP:
+            self.seconds[self.profiler.on].append(now - self.last)
+        self.profiler.on = step % 4 in (0, 3)
+        loader: Any = trainer.train_dataloader
+        loader.dataset._clock = self.clocks[self.profiler.on]
+        self.last = time.process_time()
 
 
-def run(store: Path, folder: Path, profiler: str, steps: int) -> tuple[float, StageProfiler | None]:
-    """Train some steps; return the processor time of one, and the profiler."""
+def run(store: Path, folder: Path, steps: int) -> Steps:
+    """Train some steps."""
     overrides = [
-        *("experiment=quickstart", f"data.store={store}", f"run_dir={folder}", f"profiler={profiler}"),
         *(
+            "experiment=quickstart",
+            f"data.store={store}",
+            f"run_dir={folder}",
+            "profiler=stages",
             "logger=csv",
-            "data.num_workers=0",
-            f"trainer.max_steps={steps + _WARMUP}",
-            "scheduler.warmup_steps=1",
         ),
-        *("trainer.limit_val_batches=0", "normalizer_scenes=48"),
+        *("data.num_workers=0", f"trainer.max_steps={steps + _WARMUP}", "scheduler.warmup_steps=1"),
+        *("trainer.limit_val_batches=0", "callbacks.stages.warmup_steps=0"),
     ]
-    if profiler == "stages":
-        overrides.append(f"callbacks.stages.warmup_steps={_WARMUP}")
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("config", overrides=overrides)
     trainer, model, data = assemble(cfg)
     data.setup("fit")
-    batches = [batch for batch, _ in zip(data.train_dataloader(), range(4), strict=False)]
-    model.fit_normalizer(batches, frame=data.frame, data_hash=data.data_hash)
-    timed = Steps()
+    model.adopt(model.measure(data.first_batches(48), data.described))
+    profiler = Switched()
+    trainer.profiler = profiler
+    timed = Steps(profiler)
     trainer.callbacks.append(timed)
     trainer.fit(model, datamodule=data)
-    return timed.seconds / timed.steps, trainer.profiler if profiler == "stages" else None
+    return timed
 
 
 def pair_s(count: int = 20000) -> float:
     """Return the processor time of entering and leaving a stage."""
-    profiler = StageProfiler(device_times=False)
+    profiler = StageProfiler(device_times=False, nvtx=False)
     profiler.begin()
     start = time.process_time()
     for _ in range(count):
@@ -87,23 +127,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("store", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=30, help="of each round")
+    parser.add_argument("--steps", type=int, default=200, help="half of them with the profiler")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    step_s: dict[str, list[float]] = {"none": [], "stages": []}
-    stages = 0.0
-    for k in range(arguments.rounds):
-        for name in ("none", "stages") if k % 2 == 0 else ("stages", "none"):
-            with tempfile.TemporaryDirectory() as folder:
-                seconds, profiler = run(arguments.store, Path(folder), name, arguments.steps)
-            step_s[name].append(seconds)
-            if profiler is not None:
-                nodes = profiler.tree.nodes
-                stages = sum(n.count for n in nodes.values()) / nodes["train", "step"].count
-    typical = statistics.median(step_s["none"])
-    differences = [100 * (b - a) / a for a, b in zip(step_s["none"], step_s["stages"], strict=True)]
+    with tempfile.TemporaryDirectory() as folder:
+        timed = run(arguments.store, Path(folder), arguments.steps)
+    pairs = list(zip(timed.seconds[True], timed.seconds[False], strict=False))
+    ratios = np.array([on / off for on, off in pairs])
+    drawn = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
+    low, high = np.percentile(np.median(drawn, axis=1), (2.5, 97.5))
+    typical = statistics.median(timed.seconds[False])
+    nodes = timed.profiler.tree.nodes
+    stages = sum(n.count for n in nodes.values()) / max(1, nodes["train", "step"].count)
     result = {
         "commit": git_state()[0],
         "store": arguments.store.name,
@@ -114,8 +150,9 @@ def main() -> None:
             "percent_of_step": round(100 * stages * pair_s() / typical, 3),
         },
         "compared": {
-            "percent_of_step": round(statistics.median(differences), 2),
-            "rounds": [round(d, 2) for d in differences],
+            "pairs": len(pairs),
+            "percent_of_step": round(100 * (float(np.median(ratios)) - 1), 2),
+            "interval_95": [round(100 * (float(bound) - 1), 2) for bound in (low, high)],
         },
         "machine": {"cores": os.cpu_count(), "load": os.getloadavg()[0]},
     }

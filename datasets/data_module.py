@@ -1,7 +1,7 @@
 """The store as Lightning reads it: typed batches, the same whatever the number of workers and processes."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +16,15 @@ from datasets.items import ItemSettings
 from datasets.loading import choose
 from datasets.quarantine import Quarantine
 from datasets.readers import Conversion, convert_once
-from datasets.sampler import EpochBatchSampler
+from datasets.sampler import EpochBatchSampler, epoch_order
 from datasets.schema import GRASP_COLUMNS
 from datasets.store import GraspStore
 from hands import load_hand
 from utils.batch import GraspBatch
 from utils.point_choice import PointChoice
 from utils.profiling import StageProfiler
+
+_FEW = 16  # items of a batch that is only looked at
 
 
 class GraspDataModule(pl.LightningDataModule):
@@ -116,7 +118,7 @@ class GraspDataModule(pl.LightningDataModule):
         self.num_workers, self.prefetch = num_workers, prefetch
         self.cache_mb, self.seed = cache_mb, seed
         self.max_bad_fraction, self.quarantine = max_bad_fraction, Path(quarantine)
-        self.augment_on, self.prompt = augment_on, prompt
+        self.augment_on, self.prompt, self.augment = augment_on, prompt, augment
         self.augmentation = Augmentation(augment, mode=self.frame, colours=colours, hand=self.hand)
         self.settings = ItemSettings(
             frame=frame,
@@ -168,6 +170,27 @@ class GraspDataModule(pl.LightningDataModule):
     def data_hash(self) -> str:
         """Content hash of the store."""
         return self.store.content_hash
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What the poses in training batches depend on, as plain containers."""
+        items = {**asdict(self.settings), "min_points": self.min_points, "seed": self.seed}
+        return {"data_hash": self.data_hash, "frame": self.frame, "items": items, "augment": self.augment}
+
+    @property
+    def statistics_folder(self) -> Path:
+        """Where statistics of this data are kept."""
+        first = self.store.shards[0].path
+        return first.with_name(f"{first.name}.statistics")
+
+    def first_batches(self, count: int) -> Iterator[GraspBatch]:
+        """Yield the first training items of the first epoch, augmented, made in this process."""
+        data = self.dataset("train", augment=True)
+        order = epoch_order(len(data), self.seed, 0)[:count]
+        listed = [[(0, int(i)) for i in order[k : k + _FEW]] for k in range(0, len(order), _FEW)]
+        quarantine = Quarantine(self.quarantine, num_items=len(data), max_fraction=self.max_bad_fraction)
+        for batch in GraspLoader(data, listed, quarantine, None, num_workers=0):
+            yield self.on_after_batch_transfer(batch, 0)
 
     @property
     def cloud(self) -> dict[str, Any]:

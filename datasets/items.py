@@ -5,6 +5,7 @@ from them and stacking them is all that is left to do for a batch.
 """
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,8 @@ def see(
     Raises:
         ValueError: no point of the target is visible, or points that are no numbers.
     """
-    if not (view.instance == target + 1).any():
+    start, stop = np.searchsorted(view.instance, (target + 1, target + 2))  # instances are blocks
+    if start == stop:
         raise ValueError(f"Object {target} has no visible point; an item needs one. Raise data.min_points.")
     s = settings
     points = np.asarray(view.points, dtype=np.float64)
@@ -130,19 +132,27 @@ def see(
     arranged = points[row]
     T_world_frame = item_frame(s.frame, arranged, is_target, view.T_world_cam, T_world_object)
     R, t = T_world_frame[:3, :3], T_world_frame[:3, 3]
-    num, missing = len(arranged), s.num_points - len(arranged)
+
+    def filled(rows: np.ndarray, dtype: Any) -> np.ndarray:
+        places = np.zeros((s.num_points, *rows.shape[1:]), dtype)
+        places[: len(rows)] = rows
+        return places
+
     return Sight(
-        scene_pc=np.pad((arranged - t) @ R, ((0, missing), (0, 0))).astype(np.float32),
-        point_valid=np.arange(s.num_points) < num,
-        object_mask=np.pad(is_target, (0, missing)),
+        scene_pc=filled((arranged - t) @ R, np.float32),
+        point_valid=filled(np.ones(len(arranged), bool), bool),
+        object_mask=filled(is_target, bool),
         viewpoint=((view.T_world_cam[:3, 3] - t) @ R).astype(np.float32),
         up=R[2].astype(np.float32),
         T_world_frame=T_world_frame.astype(np.float32),
-        scene_rgb=np.pad(view.rgb[row], ((0, missing), (0, 0))) if s.colours else None,
-        frame_from_world=np.concatenate(
-            [-t @ R, Rotation.from_matrix(R.T).as_quat(scalar_first=True)], dtype=np.float32
-        ),
+        scene_rgb=filled(view.rgb[row], np.uint8) if s.colours else None,
+        frame_from_world=np.concatenate([-t @ R, _quat_wxyz(R.T.tobytes())], dtype=np.float32),
     )
+
+
+@lru_cache(maxsize=1024)  # the frames of a view's items are turned alike, and in the mode tabletop not at all
+def _quat_wxyz(rotation: bytes) -> Float[np.ndarray, "4"]:
+    return Rotation.from_matrix(np.frombuffer(rotation).reshape(3, 3)).as_quat(scalar_first=True)
 
 
 def gather(judged: JudgedGrasps, settings: ItemSettings) -> GraspPool:

@@ -6,7 +6,13 @@ The global batch of step k holds the same items for one process with batch W b a
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from jaxtyping import Int
 from torch.utils.data import Sampler
+
+
+def epoch_order(num_items: int, seed: int, epoch: int) -> Int[np.ndarray, "n"]:
+    """Return the order of an epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(num_items)
 
 
 class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
@@ -61,7 +67,7 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         done = self._passes * len(self) if self.progress is None else self.progress()
         self._passes += 1
         epoch, skip = divmod(done, len(self))
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_items)
+        order = epoch_order(self.num_items, self.seed, epoch)
         for k in range(skip, len(self)):
             first = k * self.world * self.batch_size
             share = order[first : first + self.world * self.batch_size][self.rank :: self.world]

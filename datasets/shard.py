@@ -130,7 +130,7 @@ def joined(shards: Sequence[Shard]) -> dict[str, Any]:
                 )
     if len(shards) == 1:
         return first.attributes
-    merged = dict(first.attributes)
+    merged = {name: value for name, value in first.attributes.items() if name != "counted"}
     for name in ("protocol", "protocol_hash"):
         merged[name] = " + ".join(sorted({str(shard.attributes[name]) for shard in shards}))
     merged["generator"] = json.dumps(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import h5py
 
-from datasets.layout import flush, repack
+from datasets.layout import repack
 from datasets.schema import content_hash
+from utils.files import flush
 from utils.locks import owned_lock
 
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "gpfs", "beegfs", "9p", "fuse.")

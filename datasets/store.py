@@ -181,7 +181,7 @@ class GraspStore:
         where = self._grasp_rows(scene, target)
         grasps = Grasps(**{name: self._rows(f"grasps/{name}", where) for name in GRASP_COLUMNS})
         return JudgedGrasps(
-            grasps=grasps, **{name: self._rows(f"grasps/{name}", where) for name in VERDICT_COLUMNS}
+            grasps=grasps, **{name: self._tables[f"grasps/{name}"][where] for name in VERDICT_COLUMNS}
         )
 
     def num_grasps(self, scene: int, target: int) -> int:

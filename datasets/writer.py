@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from datasets.assembly import Assembly
 from datasets.checks import record_problems
-from datasets.layout import flush, repack, write_atomically
+from datasets.layout import repack, write_source
 from datasets.schema import (
     CONTENT_ATTRIBUTES,
     GENERATED,
@@ -26,6 +26,8 @@ from datasets.schema import (
     parts_folder,
 )
 from hands import Hand
+from utils.compare import differences
+from utils.files import flush, write_atomically
 from utils.locks import owned_lock
 from utils.records import SceneRecord
 
@@ -43,6 +45,7 @@ class StoreWriter:
         generator: everything the content depends on, as plain containers.
         seed: of the generation.
         origin: where the grasps and their verdicts come from.
+        source: which files a conversion reads, as text; kept beside the content, not part of it.
 
     Raises:
         FileExistsError: the store exists already.
@@ -59,6 +62,7 @@ class StoreWriter:
         generator: Mapping[str, Any],
         seed: int,
         origin: Origin = GENERATED,
+        source: str | None = None,
     ) -> None:
         self.path = Path(path)
         self.parts = parts_folder(self.path)
@@ -81,20 +85,34 @@ class StoreWriter:
         manifest = self.parts / "manifest.json"
         text = json.dumps(self.attributes, sort_keys=True, indent=1)
         if manifest.exists():
-            if differing := _differences(json.loads(manifest.read_text()), self.attributes):
+            if differing := differences(_opened(json.loads(manifest.read_text())), _opened(self.attributes)):
                 raise ValueError(
                     f"{self.parts} holds scenes of another configuration ({'; '.join(differing)}). Continue with the "
                     "settings it was begun with, or remove it."
                 )
         else:
             write_atomically(manifest, lambda temporary: temporary.write_text(text))
+        self._source = self.parts / "source.json"
+        if source is not None and not self._source.exists():
+            write_atomically(self._source, lambda temporary: temporary.write_text(source))
+
+    @property
+    def source(self) -> str:
+        """What the run that began this store gave as ``source``."""
+        return self._source.read_text()
 
     def done_indices(self) -> set[int]:
         """Return the scenes that are written already."""
         return {int(part.stem) for part in self.parts.glob("*.npz") if part.stem.isdigit()}
 
-    def write(self, record: SceneRecord) -> None:
-        """Write one scene; it is there completely or not at all.
+    def notes(self) -> Iterator[dict[str, Any]]:
+        """Return what was noted of the scenes that are written."""
+        for index in sorted(self.done_indices()):
+            with np.load(self.parts / f"{index:08d}.npz") as part:
+                yield json.loads(str(part["note"]))
+
+    def write(self, record: SceneRecord, note: Mapping[str, Any] | None = None) -> None:
+        """Write one scene, and a note beside it; it is there completely or not at all.
 
         Raises:
             ValueError: the record cannot be right, for example a pose is not finite.
@@ -108,7 +126,7 @@ class StoreWriter:
                 )
         if problems:
             raise ValueError(f"Scene {record.index} is not stored: {'; '.join(problems)}.")
-        arrays = _flatten(record)
+        arrays = {**_flatten(record), "note": json.dumps(dict(note or {}))}
 
         def save(temporary: Path) -> None:
             with temporary.open("wb") as handle:
@@ -119,10 +137,11 @@ class StoreWriter:
         except FileNotFoundError as error:
             raise self._finished_meanwhile() from error
 
-    def finish(self) -> Path:
+    def finish(self, counted: Mapping[str, Any] | None = None) -> Path:
         """Join the parts, in the order of their indices, into the store; return its path.
 
-        Of several processes one joins; the others wait for it and return what it made.
+        ``counted`` is what a conversion has to say of itself; it is kept beside the content. Of several processes one
+        joins; the others wait for it and return what it made.
 
         Raises:
             ValueError: nothing was written, or two objects of one name differ.
@@ -130,13 +149,13 @@ class StoreWriter:
         try:
             with owned_lock(self.parts / "lock", doing=f"joining {self.parts}", wait=True):
                 if not self.path.exists():
-                    self._join()
+                    self._join(counted)
         except FileNotFoundError as error:
             if not self.path.exists():
                 raise self._finished_meanwhile() from error
         return self.path
 
-    def _join(self) -> None:
+    def _join(self, counted: Mapping[str, Any] | None) -> None:
         indices = sorted(self.done_indices())
         if not indices:
             raise ValueError(f"{self.parts} holds no scene; nothing to finish.")
@@ -153,6 +172,10 @@ class StoreWriter:
             file.attrs["frame"] = STORE_FRAME
             file.attrs["units"] = UNITS
             file.attrs["content_hash"] = content_hash(file, self.attributes)
+            if counted is not None:
+                file.attrs["counted"] = json.dumps(dict(counted), sort_keys=True)
+            if self._source.exists():
+                write_source(file, self.source)
             repack(file, temporary)
         flush(temporary)
         temporary.replace(self.path)
@@ -165,26 +188,8 @@ class StoreWriter:
         )
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say which attributes differ, inside the generator's settings too."""
-
-    def leaves(node: Any, key: str) -> dict[str, Any]:
-        if isinstance(node, dict):
-            return {k: v for name, child in node.items() for k, v in leaves(child, f"{key}.{name}").items()}
-        return {key: node}
-
-    def flat(attributes: Mapping[str, Any]) -> dict[str, Any]:
-        rest = {k: v for k, v in attributes.items() if k != "generator"}
-        return rest | leaves(json.loads(attributes["generator"]), "generator")
-
-    old, new = flat(before), flat(now)
-    keys = sorted(old.keys() | new.keys())
-    absent = "absent"
-    return [
-        f"{k} was {old.get(k, absent)}, is {new.get(k, absent)}"
-        for k in keys
-        if old.get(k, absent) != new.get(k, absent)
-    ]
+def _opened(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {**attributes, "generator": json.loads(attributes["generator"])}
 
 
 def _flatten(record: SceneRecord) -> dict[str, Any]:

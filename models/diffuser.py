@@ -23,6 +23,7 @@ from models.encoder.base import SceneEncoder
 from models.guidance.guide import Guide
 from models.learning import Draws, GraspLearning
 from models.losses import group_losses, masked_mean
+from utils.pose_statistics import Statistics
 
 
 class GraspDiffuser(GraspLearning):
@@ -149,9 +150,10 @@ class GraspDiffuser(GraspLearning):
         output = self.denoiser.denoise(*self.path.network_input(x_t, t), anchored)
         return self.path.to_x0(self.prediction, output.float(), x_t, t)
 
-    def fit_states(self, states: Float[Tensor, "n d"]) -> None:
-        """Let the path measure clean states."""
-        self.path.fit(states)
+    def adopt(self, statistics: Statistics) -> None:
+        """Let the path know how far clean states are spread, too."""
+        super().adopt(statistics)
+        self.path.fit(statistics.spread)
 
     # Sampling
 

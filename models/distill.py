@@ -5,7 +5,7 @@ two neighbouring points of the teacher's trajectory must agree, and at t = 0 its
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -144,15 +144,9 @@ class ConsistencyDistiller(ConsistencyModel):
             for average, weight in pairs:
                 average.lerp_(weight, 1.0 - self.target_decay)
 
-    def fit_normalizer(self, batches: Iterable[GraspBatch], *, frame: str, data_hash: str) -> None:
-        """Keep the teacher's statistics.
-
-        Raises:
-            ValueError: the data are in another frame.
-        """
-        known = self.denoiser.normalizer.frame
-        if frame != known:
-            raise ValueError(f"The teacher was trained in frame '{known}', the data are in '{frame}'.")
+    @property
+    def states_depend_on(self) -> None:
+        """Keep the teacher's statistics."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the student as a model of its own, and the target, from which training continues."""

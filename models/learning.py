@@ -1,7 +1,7 @@
 """How a generative model of grasps learns, whatever its own loss is: anchors, noise, scores, logging, optimising."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,13 @@ from models.sampling import GraspSampling, cloud_of
 from models.scorer import GraspScorer
 from models.tokens import SceneTokens
 from utils.batch import GraspBatch
+from utils.pose_statistics import Statistics
+
+# Settings of the model by which a grasp becomes a state: where anchors are, which one it takes, what it is relative to.
+_STATES_DEPEND_ON = (
+    *("hand", "encoder", "representation", "reference_depth"),
+    *("anchor_softness", "anchor_reach", "seed"),
+)
 
 
 @dataclass(frozen=True)
@@ -235,9 +242,18 @@ class GraspLearning(GraspSampling):
         self.log_dict(logged, batch_size=batch.size, sync_dist=stage == "val", on_step=stage == "train")
         return loss
 
-    def fit_normalizer(self, batches: Iterable[GraspBatch], *, frame: str, data_hash: str) -> None:
-        """Measure the state statistics on training batches, once, before training starts."""
-        states, valid = [], []
+    @property
+    def states_depend_on(self) -> dict[str, Any] | None:
+        """What states are measured by, as plain settings; None for a model that takes statistics from elsewhere."""
+        return {name: self.config["model"][name] for name in _STATES_DEPEND_ON}
+
+    def measure(self, batches: Iterable[GraspBatch], describes: Mapping[str, Any]) -> Statistics:
+        """Measure the states of the successful grasps in training batches.
+
+        Raises:
+            ValueError: there are fewer than two within reach of an anchor.
+        """
+        states = [np.zeros((0, self.denoiser.codec.layout.dim))]
         with torch.no_grad():
             for batch in batches:
                 assert batch.hand_pose is not None and batch.squeeze_qpos is not None
@@ -247,14 +263,13 @@ class GraspLearning(GraspSampling):
                 draws = self.draw(batch, 0, self.denoiser.encoder.num_tokens)
                 index, near = self.assign_anchors(scene.tokens, pose, draws.gumbel)
                 rows = self.denoiser.states(pose, batch.squeeze_qpos, scene.tokens, index)
-                states.append(rows.flatten(0, 1))
-                valid.append((batch.grasp_valid & batch.grasp_success & near).flatten())
-        measured, kept = torch.cat(states), torch.cat(valid)
-        self.denoiser.normalizer.fit(measured, kept, frame=frame, data_hash=data_hash)
-        self.fit_states(self.denoiser.normalizer.normalize(measured[kept]))
+                states.append(rows[batch.grasp_valid & batch.grasp_success & near].double().numpy())
+        names = self.denoiser.codec.layout.names(self.hand.joint_names)
+        return Statistics.of(np.concatenate(states), names, describes)
 
-    def fit_states(self, states: Float[Tensor, "n d"]) -> None:
-        """Measure what else the model needs to know of clean normalised states."""
+    def adopt(self, statistics: Statistics) -> None:
+        """Normalise by these statistics from now on."""
+        self.denoiser.normalizer.adopt(statistics)
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser over decay and no-decay groups, and its schedule in steps."""

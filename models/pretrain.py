@@ -6,7 +6,7 @@ to the nearest point of the cloud as it was. No grasp is read. Compare Pang et a
 Cloud Self-supervised Learning"), whose decoder gives points instead, and Chibane et al. 2020 for unsigned distances.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,7 +158,8 @@ class EncoderPretrainer(pl.LightningModule):
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
         self.config: dict[str, Any] = {}  # what this module was built from
 
-    def fit_normalizer(self, batches: Iterable[GraspBatch], *, frame: str, data_hash: str) -> None:
+    @property
+    def states_depend_on(self) -> None:
         """Measure nothing: clouds are in metres and no pose is learnt."""
 
     def loss(self, cloud: Cloud, hidden: Hidden) -> Float[Tensor, ""]:

@@ -6,13 +6,15 @@ expressed in a reference frame (an anchor on the cloud, or the cloud's own frame
 closing of each joint.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from hands import GraspPose, Hand
+from utils.pose_statistics import Statistics
 from utils.rotation import matrix_from_rot6d, rot6d_from_matrix
 
 
@@ -37,6 +39,15 @@ class StateLayout:
             "rotation": slice(3 + j, 9 + j),
             "squeeze": slice(9 + j, 9 + 2 * j),
         }
+
+    def names(self, joint_names: Sequence[str]) -> list[str]:
+        """Name the numbers of a state of a hand with these joints."""
+        return [
+            *(f"translation_{axis}" for axis in "xyz"),
+            *(f"joint_{name}" for name in joint_names),
+            *(f"rot6d_{i}" for i in range(6)),
+            *(f"squeeze_{name}" for name in joint_names),
+        ]
 
     def split(self, state: Float[Tensor, "*b d"]) -> dict[str, Tensor]:
         """Return the groups of a state by name."""
@@ -104,7 +115,7 @@ class GraspCodec(nn.Module):
 
 
 class StateNormalizer(nn.Module):
-    """Zero mean and unit variance of every state dimension; the statistics travel in the checkpoint.
+    """Zero mean and unit variance of every state dimension (strays aside); the statistics travel in the checkpoint.
 
     The frame they were measured in and the data they come from travel too, and are checked on load.
     """
@@ -121,23 +132,12 @@ class StateNormalizer(nn.Module):
         self.frame = ""
         self.data_hash = ""
 
-    def fit(
-        self, states: Float[Tensor, "n d"], valid: Bool[Tensor, "n"], *, frame: str, data_hash: str
-    ) -> None:
-        """Measure the statistics of the valid states.
-
-        Raises:
-            ValueError: fewer than two valid states.
-        """
-        rows = states[valid]
-        if len(rows) < 2:
-            raise ValueError(
-                f"The normaliser needs at least 2 successful grasps, got {len(rows)}: is the store empty?"
-            )
-        self.mean.copy_(rows.mean(0))
-        self.std.copy_(rows.std(0).clamp(min=1e-3))
+    def adopt(self, statistics: Statistics) -> None:
+        """Take these statistics, whose frame and data they then come from."""
+        self.mean.copy_(torch.from_numpy(statistics.mean))
+        self.std.copy_(torch.from_numpy(statistics.scale))
         self.fitted.fill_(True)
-        self.frame, self.data_hash = frame, data_hash
+        self.frame, self.data_hash = (statistics.describes[name] for name in ("frame", "data_hash"))
 
     def normalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
         """Metric to normalised."""

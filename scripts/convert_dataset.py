@@ -87,12 +87,13 @@ def convert(conversion: Conversion, source: Path, dest: Path) -> Summary:
 
 def _say(summary: Summary, seconds: float) -> None:
     written, left_out = summary.counted("written"), summary.counted("skipped") + summary.counted("bad")
-    splits = Counter(r.split for r in written)
+    splits, grasps = Counter(r.split for r in written), summary.grasps
     rows: dict[str, Any] = {
         "scenes read": f"{len(summary.reports)}, {summary.already} more by an earlier run",
         "written": f"{len(written)} ({', '.join(f'{n} {s}' for s, n in sorted(splits.items()))})",
-        "grasps": f"{sum(r.grasps for r in written)} written, {sum(r.dropped for r in summary.reports)} dropped "
-        "(of objects of another split, or above max_grasps)",
+        "grasps": f"{grasps.written} written, {grasps.dropped} dropped (of objects of another split, or above "
+        f"max_grasps), {grasps.moved} left out because their wrist moves",
+        "wrist": f"moves at most {1e3 * grasps.motion_m:.1f} mm and {grasps.motion_deg:.1f} deg in what is written",
         "left out": f"{len(summary.counted('skipped'))} without a grasp, {len(summary.counted('bad'))} bad",
         "time": f"{seconds:.0f} s",
         "store": summary.store,

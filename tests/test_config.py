@@ -33,6 +33,8 @@ GROUPS = [
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
 RECIPES = [(g, p.stem) for g in ("experiment", "debug") for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
 
+FOREIGN = sorted({p.stem for p in (CONFIG_DIR / "conversion").glob("*.yaml")} - {"common"})
+
 # Options that make sense only beside others.
 NEEDS = {
     "category": ["data.prompt=category"],
@@ -91,6 +93,27 @@ def test_recipes_are_short_and_say_their_command(group: str, option: str) -> Non
     assert len(lines) <= 25
     assert lines[0] == "# @package _global_"
     assert any(f"python train_lightning.py {group}={option}" in line for line in lines[:4])
+
+
+@pytest.mark.parametrize(
+    ("experiment", "data"),
+    [
+        *((option, "sceneleapplus") for group, option in RECIPES if group == "experiment"),
+        *(("leap_table_cpu", name) for name in FOREIGN if name != "sceneleapplus"),
+    ],
+)
+def test_an_experiment_trains_on_foreign_data(compose, experiment: str, data: str) -> None:
+    """A data set that was chosen keeps its store, whatever store the experiment is for."""
+    taught = TEACHER if experiment == "distill" else []
+    cfg = compose(f"experiment={experiment}", f"data={data}", "data.root=/there", *taught)
+    validate(cfg)
+    assert Path(cfg.data.store).name.startswith(f"{data}-") and cfg.data.conversion.reader.name == data
+    assert cfg.data.batch_size == compose(f"experiment={experiment}", *taught).data.batch_size
+
+
+def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
+    assert compose("experiment=leap_table_cpu").data.store == "data/leap_table.h5"
+    assert compose("experiment=leap_table", "data.store=x.h5").data.store == "x.h5"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """How any cloud becomes a network's input: cropped around the target and put in stratified farthest-point order."""
 
+import math
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
@@ -21,6 +24,7 @@ def quotas(num_target: int, num_rest: int, num_points: int, target_share: float)
     return min(num_target, num_points - want_rest), want_rest
 
 
+@lru_cache(maxsize=4096)  # most clouds have enough points of both sides, and so the same order
 def stratified_order(
     want_target: int, want_rest: int, target_share: float
 ) -> tuple[Int[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
@@ -35,7 +39,9 @@ def stratified_order(
     rank_target = (np.arange(want_target) + 0.5) / target_share
     rank_rest = (np.arange(want_rest) + 0.5) / (1.0 - target_share)
     order = np.argsort(np.concatenate([rank_target, rank_rest]), kind="stable")
-    return order, order < want_target
+    is_target = order < want_target
+    order.flags.writeable = is_target.flags.writeable = False
+    return order, is_target
 
 
 def arrange_cloud(
@@ -83,24 +89,53 @@ def arrange_blocks(
     Raises:
         ValueError: no point of the target, or see :func:`quotas`.
     """
-    on_target = instance == target
     if choice.sampler != "farthest":
         return arrange_cloud(
             points,
-            on_target,
+            instance == target,
             num_points=num_points,
             target_share=target_share,
             crop_radius=crop_radius,
             choice=choice,
             rng=rng,
         )
-    own, rest, _ = _sides(points, on_target, crop_radius)
+    start, stop = (int(i) for i in np.searchsorted(instance, (target, target + 1)))
+    if start == stop:
+        raise _no_target(points)
+    near = _within(points - points[start:stop].mean(0), crop_radius)
+    near[start:stop] = False
+    rest = np.flatnonzero(near)
     # The k-th points of the other blocks stand together, so that a prefix of the rest is fair to all of them.
     rank = np.concatenate([np.zeros(0), *(np.arange(c) / c for c in np.bincount(instance[rest]) if c)])
-    rest = rest[np.argsort(rank, kind="stable")]
-    want_target, want_rest = quotas(len(own), len(rest), num_points, target_share)
+    want_target, want_rest = quotas(stop - start, len(rest), num_points, target_share)
     order, is_target = stratified_order(want_target, want_rest, target_share)
-    return np.concatenate([own[:want_target], rest[:want_rest]])[order], is_target
+    row = np.concatenate(
+        [np.arange(start, start + want_target), rest[np.argsort(rank, kind="stable")[:want_rest]]]
+    )
+    return row[order], is_target
+
+
+def _no_target(points: Float[np.ndarray, "n 3"]) -> ValueError:
+    return ValueError(f"Expected points of the target in the cloud, got none among {len(points)} points.")
+
+
+def _within(offset: Float[np.ndarray, "n 3"], radius: float) -> Bool[np.ndarray, "n"]:
+    """Tell which vectors are at most so long; as ``numpy.linalg.norm`` has it to the last bit, without the roots."""
+    square = np.square(offset, out=offset)
+    length = square[:, 0] + square[:, 1]
+    length += square[:, 2]
+    return length <= _largest_square(radius)
+
+
+@lru_cache(maxsize=16)
+def _largest_square(radius: float) -> float:
+    """Return the largest number whose root is rounded to at most ``radius``."""
+    square = radius * radius
+    while math.sqrt(square) > radius:
+        square = math.nextafter(square, 0.0)
+    while math.sqrt(above := math.nextafter(square, math.inf)) <= radius:
+        square = above
+    return square
 
 
 def _sides(
@@ -108,7 +143,7 @@ def _sides(
 ) -> tuple[Int[np.ndarray, "t"], Int[np.ndarray, "r"], Float[np.ndarray, "3"]]:
     """Return the target's points, the others near them, and the target's visible centroid."""
     if not on_target.any():
-        raise ValueError(f"Expected points of the target in the cloud, got none among {len(points)} points.")
+        raise _no_target(points)
     centre = points[on_target].mean(0)
-    near = np.linalg.norm(points - centre, axis=-1) <= crop_radius
+    near = _within(points - centre, crop_radius)
     return np.flatnonzero(on_target), np.flatnonzero(~on_target & near), centre

@@ -7,6 +7,7 @@ Axes: k objects of a scene, n points, g grasps, j hand joints.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -126,14 +127,15 @@ class JudgedGrasps:
             robustness=np.zeros(0),
         )
 
-    @property
+    @cached_property
     def hold(self) -> Float[np.ndarray, "g"]:
         """1 where the grasp held (or is claimed to), 0 where it did not, NaN where physics was not asked.
 
         A grasp in collision with the scene is usually not tried; where it was, its directions or its outcome say so.
         """
         held = self.success | self.direction_success.all(-1)
-        untried = ~held & np.isin(self.outcome, (Outcome.SCENE_COLLISION, Outcome.NOT_RUN))
+        never = (self.outcome == Outcome.SCENE_COLLISION) | (self.outcome == Outcome.NOT_RUN)
+        untried = ~held & never
         return np.where(untried, np.nan, held.astype(float))
 
     @property

@@ -27,10 +27,8 @@ RESUMABLE = (
     "name",
     "run_dir",
 )
-RESUMABLE_KEYS = tuple(
-    f"data.{key}"
-    for key in ("num_workers", "prefetch", "cache_mb", "staging", "max_bad_fraction", "quarantine")
-)
+_LOADING = ("num_workers", "prefetch", "cache_mb", "staging", "max_bad_fraction", "quarantine")
+RESUMABLE_KEYS = ("statistics", *(f"data.{key}" for key in _LOADING))
 
 
 def run_id(environ: Mapping[str, str], now: datetime) -> str:

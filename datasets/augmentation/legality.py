@@ -20,7 +20,7 @@ _OWN_ORIGIN = "the origin is the object's own, so a shift would contradict the f
 _NO_TABLE = "a newcomer stands on the table, and only the frame tabletop has it at z = 0"
 _ILLEGAL: Mapping[tuple[str, str], str] = {
     **{(mode, "yaw"): _NO_YAW for mode in CAMERA_MODES},
-    **{(mode, "tilt"): _NO_TILT for mode in ("tabletop", "object_centric")},
+    **{(mode, "tilt"): _NO_TILT for mode in MODES if mode not in CAMERA_MODES},
     ("object_centric", "translation"): _OWN_ORIGIN,
     **{(mode, "clutter"): _NO_TABLE for mode in MODES if mode != "tabletop"},
 }

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
 from datasets.readers.base import Claims, Placed, RawScene, Workshop
@@ -14,6 +14,27 @@ from utils.records import Grasps, JudgedGrasps, ObjectRecord, Outcome, Scene, Sc
 
 _ON_TABLE_M = 0.015  # an object's lowest point may be this far from the table
 _OVERSAMPLING = 3
+
+
+@dataclass(frozen=True)
+class GraspCount:
+    """How many grasps there are, and why others are not."""
+
+    written: int = 0
+    dropped: int = 0  # of objects of another split, or above the most kept
+    moved: int = 0  # whose wrist moves further than allowed
+    motion_m: float = 0.0  # the furthest that a wrist moves in those that are written
+    motion_deg: float = 0.0
+
+    def __add__(self, other: "GraspCount") -> "GraspCount":
+        """Count both."""
+        return GraspCount(
+            self.written + other.written,
+            self.dropped + other.dropped,
+            self.moved + other.moved,
+            max(self.motion_m, other.motion_m),
+            max(self.motion_deg, other.motion_deg),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +48,8 @@ class Assembler:
     max_grasps: int
     open_rad: float | None
     squeeze_rad: float | None
+    max_wrist_motion_m: float | None
+    max_wrist_motion_deg: float | None
     object_points: int
     table_points: int
     table_margin_m: float
@@ -39,8 +62,8 @@ class Assembler:
                 "close. Add semantics.flexion_sign to its config/hand file, or pass null for both."
             )
 
-    def assemble(self, raw: RawScene, index: int, split: str, key: str) -> tuple[SceneRecord, int]:
-        """Return the record, and how many grasps were dropped.
+    def assemble(self, raw: RawScene, index: int, split: str, key: str) -> tuple[SceneRecord, GraspCount]:
+        """Return the record, and what became of its grasps.
 
         Raises:
             FileNotFoundError: a mesh is missing.
@@ -54,26 +77,39 @@ class Assembler:
         T = np.stack([p.T_world_object for p in raw.objects]) @ T_object_com
         if raw.table:
             _check_table(raw.objects, records, T, key)
-        judged, dropped = [], 0
+        judged, count = [], GraspCount()
         for i, placed in enumerate(raw.objects):
             claims = placed.grasps
             local = Claims(np.linalg.inv(T_object_com[i]) @ claims.T_object_base, claims.qpos, claims.outcome)
             check_grasps(self.hand, records[i], local, key)
-            kept = self._kept(placed, split, rng)
-            dropped += len(claims) - len(kept)
+            still = np.flatnonzero(self._still(claims))
+            kept = still[self._kept(placed.name, len(still), split, rng)]
+            count += GraspCount(
+                len(kept), len(still) - len(kept), len(claims) - len(still), *_motion(claims, kept)
+            )
             judged.append(self._judged(chosen(claims, kept), placed.T_world_object))
         for view in raw.views:
             check_view(view, raw.objects, records, T)
         scene = Scene(records, T, raw.table)
         views = tuple(self._thin(view, T, rng) for view in raw.views) or self.studio.look(scene, rng)
-        return SceneRecord(index, split, self.seed, scene, views, tuple(judged)), dropped
+        return SceneRecord(index, split, self.seed, scene, views, tuple(judged)), count
 
-    def _kept(self, placed: Placed, split: str, rng: np.random.Generator) -> np.ndarray:
-        """Return the grasps to keep: none of another split's object, and at most so many, drawn at random."""
-        own = self.split_of_object.get(placed.name.split("@")[0], split)
+    def _still(self, claims: Claims) -> Bool[np.ndarray, "g"]:
+        """Tell which grasps have their pre-grasp and squeeze at nearly the same wrist."""
+        still = np.ones(len(claims), dtype=bool)
+        if claims.wrist_motion is not None:
+            if self.max_wrist_motion_m is not None:
+                still &= claims.wrist_motion[:, 0] <= self.max_wrist_motion_m
+            if self.max_wrist_motion_deg is not None:
+                still &= np.rad2deg(claims.wrist_motion[:, 1]) <= self.max_wrist_motion_deg
+        return still
+
+    def _kept(self, name: str, num: int, split: str, rng: np.random.Generator) -> np.ndarray:
+        """Return which of ``num`` grasps to keep: none of another split's object, and at most so many, at random."""
+        own = self.split_of_object.get(name.split("@")[0], split)
         if own != split:
             return np.zeros(0, dtype=np.int64)
-        return np.sort(rng.permutation(len(placed.grasps))[: self.max_grasps])
+        return np.sort(rng.permutation(num)[: self.max_grasps])
 
     def _judged(self, claims: Claims, T_world_object: Float[np.ndarray, "4 4"]) -> JudgedGrasps:
         T = T_world_object @ claims.T_object_base
@@ -132,6 +168,14 @@ class Assembler:
             index.append(block)
         rows = np.concatenate(index).astype(np.int64)
         return View(view.T_world_cam, view.K, view.points[rows], view.rgb[rows], view.instance[rows])
+
+
+def _motion(claims: Claims, rows: np.ndarray) -> tuple[float, float]:
+    """Return the furthest that a wrist moves in some grasps (m, degrees)."""
+    if claims.wrist_motion is None:
+        return 0.0, 0.0
+    m, rad = claims.wrist_motion[rows].max(0, initial=0.0).tolist()
+    return m, float(np.rad2deg(rad))
 
 
 def _check_table(

@@ -33,6 +33,8 @@ class Claims:
     outcome: UInt8[np.ndarray, "g"]  # CLAIMED, or why it fails
     pregrasp_qpos: Float[np.ndarray, "g j"] | None = None
     squeeze_qpos: Float[np.ndarray, "g j"] | None = None
+    # How far the wrist is elsewhere in pre-grasp or squeeze (m, rad); None where the source has one wrist for all.
+    wrist_motion: Float[np.ndarray, "g 2"] | None = None
 
     def __len__(self) -> int:
         return len(self.qpos)
@@ -66,6 +68,9 @@ class Format(Protocol):
     @property
     def name(self) -> str:
         """What the format is called."""
+
+    def places(self, root: Path) -> list[Path]:
+        """Return the files and folders that are read."""
 
     def index(self, root: Path) -> list[Entry]:
         """Return the scenes below a folder, sorted by key, without reading much.

@@ -5,8 +5,9 @@
 - the same with a leading axis of n grasps per file (Dexonomy; a pre-grasp may have several way-points).
 - BODex itself: robot_pose (1, n, 3, 7 + J), obj_pose and obj_scale with a leading axis, joint_names; URDF's palm.
 
-Poses are [m, quaternion wxyz]. A triple shares one base here: that of the grasp. Objects: <objects>/<last part of
-obj_path>/mesh/simplified.obj and urdf/meshes/convex_piece_*.obj.
+Poses are [m, quaternion wxyz]. A triple shares one wrist here, that of the grasp; how far that of the others is from it
+is measured (``Claims.wrist_motion``), and grasps that move further than the converter allows are left out.
+Objects: <objects>/<last part of obj_path>/mesh/simplified.obj and urdf/meshes/convex_piece_*.obj.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from datasets.readers.frames import (
     joint_order,
     rigid,
     stored_base,
+    wrist_motion,
 )
 from hands import Hand
 from utils.records import Outcome
@@ -42,6 +44,10 @@ class BODex:
     objects: str
     table: bool
     base: Sequence[float] | None
+
+    def places(self, root: Path) -> list[Path]:
+        """Grasps and objects."""
+        return [root / self.grasps, root / self.objects]
 
     def index(self, root: Path) -> list[Entry]:
         """List files of several grasps, and folders of files of one; reads the first file of each folder."""
@@ -111,15 +117,13 @@ class BODex:
         held = np.ones(len(grasp), bool)
         if "succ_flag" in record:
             held = np.atleast_1d(np.asarray(record["succ_flag"])).astype(bool)
+        others = {n: _last_waypoint(v, len(grasp), path) for n, v in found.items() if n != "grasp_qpos"}
         return Claims(
             T_object_base=inverse(T_world_object) @ rigid(grasp, str(path)) @ base,
             qpos=grasp[:, 7:][:, order],
             outcome=np.where(held, Outcome.CLAIMED, Outcome.SLIPPED).astype(np.uint8),
-            **{
-                name: _last_waypoint(values, len(grasp), path)[:, 7:][:, order]
-                for name, values in found.items()
-                if name != "grasp_qpos"
-            },
+            wrist_motion=wrist_motion(grasp, others.values(), str(path)),
+            **{name: values[:, 7:][:, order] for name, values in others.items()},
         )
 
 

@@ -7,14 +7,15 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from datasets.readers.assemble import Assembler
+from datasets.readers.assemble import Assembler, GraspCount
 from datasets.readers.base import Entry, Format, Workshop
+from datasets.readers.source import Source
 from datasets.readers.splits import Splits
 from datasets.schema import Origin
 from datasets.writer import StoreWriter
@@ -31,8 +32,7 @@ class Report:
     key: str
     split: str
     status: Literal["written", "skipped", "bad"]
-    grasps: int = 0
-    dropped: int = 0  # grasps: of objects of another split, or above the most kept
+    grasps: GraspCount = field(default_factory=GraspCount)
     reason: str = ""
 
 
@@ -44,6 +44,7 @@ class Summary:
     scenes: int
     already: int  # written by an earlier run
     reports: tuple[Report, ...]
+    grasps: GraspCount  # of the whole store, and of what was left out
 
     def counted(self, status: str) -> list[Report]:
         """Return the scenes with a status."""
@@ -61,6 +62,8 @@ class Conversion:
     max_grasps: int
     open_rad: float | None
     squeeze_rad: float | None
+    max_wrist_motion_m: float | None
+    max_wrist_motion_deg: float | None
     object_points: int
     table_points: int
     table_margin_m: float
@@ -72,6 +75,9 @@ class Conversion:
             raise ValueError(f"conversion.max_grasps: expected at least 1, got {self.max_grasps}.")
         if not 0.0 <= self.max_bad_fraction <= 1.0:
             raise ValueError(f"conversion.max_bad_fraction: expected 0 to 1, got {self.max_bad_fraction}.")
+        for name in ("max_wrist_motion_m", "max_wrist_motion_deg"):
+            if (value := getattr(self, name)) is not None and value < 0.0:
+                raise ValueError(f"conversion.{name}: expected at least 0, or null for any, got {value}.")
 
     def settings(self) -> dict[str, object]:
         """Return everything the content of the store depends on, beside the source, as plain containers."""
@@ -88,10 +94,11 @@ class Conversion:
         Raises:
             FileNotFoundError: the source or a file of it is missing.
             FileExistsError: the store exists already.
-            ValueError: the source contradicts its format, or more of it than allowed is bad.
+            ValueError: the source contradicts its format, changes meanwhile, or more of it than allowed is bad.
         """
         root, dest, hand = Path(root), Path(dest), load_hand(self.hand)
         entries = index(self.reader, root)
+        source = Source.look(root, self.reader.places(root))
         splits, of_object = self.splits.assign(entries)
         columns = self.reader.columns(root)
         shared = (
@@ -99,6 +106,8 @@ class Conversion:
             "max_grasps",
             "open_rad",
             "squeeze_rad",
+            "max_wrist_motion_m",
+            "max_wrist_motion_deg",
             "object_points",
             "table_points",
             "table_margin_m",
@@ -123,7 +132,10 @@ class Conversion:
                 verdicts="claimed",
                 split_by=self.splits.by,
             ),
+            source=source.to_json(),
         )
+        begun = Source.from_json(writer.source)
+        self._check_unchanged(begun, source, root, writer)
         done = writer.done_indices()
         todo = [i for i in range(len(entries)) if i not in done]
         job = Job(root, self.reader, entries, splits, assembler, writer)
@@ -140,13 +152,26 @@ class Conversion:
                     f"{self.max_bad_fraction:g} allows {allowed}. Last: {bad[-1].reason} Mend it and repeat the "
                     "command: what is written is kept."
                 )
+        self._check_unchanged(begun, Source.look(root, self.reader.places(root)), root, writer)
         _write_skipped(dest, reports)
         if not writer.done_indices():
             reasons = "; ".join(sorted({r.reason for r in reports})[:3])
             raise ValueError(
                 f"{root}: nothing to store, all {len(entries)} scenes were left out ({reasons})."
             )
-        return Summary(writer.finish(), len(entries), len(done), tuple(reports))
+        # What earlier runs wrote counts too; what they left out was looked at again.
+        grasps = sum((r.grasps for r in reports if r.status != "written"), GraspCount())
+        grasps = sum((GraspCount(**note) for note in writer.notes()), grasps)
+        counted = {"scenes": len(entries), "grasps": asdict(grasps)}
+        return Summary(writer.finish(counted), len(entries), len(done), tuple(reports), grasps)
+
+    @staticmethod
+    def _check_unchanged(begun: Source, now: Source, root: Path, writer: StoreWriter) -> None:
+        if changes := begun.changes(now):
+            raise ValueError(
+                f"data.root: {root} changed since its conversion to {writer.path} was begun: {changes}. Restore it, or "
+                f"remove {writer.parts} to begin anew."
+            )
 
 
 def index(reader: Format, root: Path) -> list[Entry]:
@@ -201,15 +226,22 @@ class Job:
         entry, split, a = self.entries[i], self.splits[i], self.assembler
         try:
             raw = self.reader.read(self.root, entry.key, a.hand)
-            record, dropped = a.assemble(raw, i, split, entry.key)
-            grasps = sum(len(judged.grasps) for judged in record.judged)
-            if grasps == 0:
-                reason = f"{entry.key}: no grasp left after filtering ({dropped} dropped)."
-                return Report(entry.key, split, "skipped", 0, dropped, reason)
-            self.writer.write(record)
+            record, grasps = a.assemble(raw, i, split, entry.key)
+            if grasps.written == 0:
+                return Report(entry.key, split, "skipped", grasps, _without(entry.key, grasps))
+            self.writer.write(record, asdict(grasps))
         except (ValueError, FileNotFoundError) as error:
             return Report(entry.key, split, "bad", reason=str(error))
-        return Report(entry.key, split, "written", grasps, dropped)
+        return Report(entry.key, split, "written", grasps)
+
+
+def _without(key: str, grasps: GraspCount) -> str:
+    """Say why no grasp is left of a scene."""
+    moved = (
+        f"; {grasps.moved} whose wrist moves between pre-grasp, grasp and squeeze further than "
+        "conversion.max_wrist_motion_m and max_wrist_motion_deg allow (null keeps them)"
+    )
+    return f"{key}: no grasp left after filtering ({grasps.dropped} dropped{moved if grasps.moved else ''})."
 
 
 def _run(job: Job, todo: list[int], workers: int) -> Iterator[Report]:

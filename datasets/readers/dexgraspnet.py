@@ -33,6 +33,10 @@ class DexGraspNet:
     objects: str
     base: Sequence[float]
 
+    def places(self, root: Path) -> list[Path]:
+        """Grasps and objects."""
+        return [root / self.grasps, root / self.objects]
+
     def index(self, root: Path) -> list[Entry]:
         """List every size of every object; reads all files."""
         entries = []

@@ -38,6 +38,11 @@ class DexGraspNet2:
     depth_unit_m: float
     base: Sequence[float]
 
+    def places(self, root: Path) -> list[Path]:
+        """Images of the camera, grasps and objects."""
+        images = sorted((root / "scenes").glob(f"scene_*/{self.camera}"))
+        return [*images, root / self.grasps, root / self.objects]
+
     def index(self, root: Path) -> list[Entry]:
         """List the scenes that have grasps of this hand."""
         entries = []

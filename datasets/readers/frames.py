@@ -1,6 +1,6 @@
 """How foreign poses become ours: vectors to matrices, hand bases, joint orders, the table found in a cloud."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -80,6 +80,22 @@ def stored_base(
     if vector.shape != (7,):
         raise ValueError(f"reader.base: expected [x, y, z, qw, qx, qy, qz], got {len(vector)} numbers.")
     return rigid(vector, "reader.base")
+
+
+def wrist_motion(
+    grasp: Float[np.ndarray, "n p"], others: Iterable[Float[np.ndarray, "n p"]], where: str
+) -> Float[np.ndarray, "n 2"]:
+    """Return how far (m, rad) the wrist is from that of the grasp, at most, in pre-grasp and squeeze.
+
+    All are [translation, quaternion wxyz, ...].
+    """
+    T_wrist_base = inverse(rigid(grasp, where))
+    found = np.zeros((len(grasp), 2))
+    for other in others:
+        moved = T_wrist_base @ rigid(other, where)
+        turn = Rotation.from_matrix(moved[:, :3, :3]).magnitude() if len(moved) else np.zeros(0)
+        found = np.maximum(found, np.stack([np.linalg.norm(moved[:, :3, 3], axis=-1), turn], axis=1))
+    return found
 
 
 def joint_order(names: Sequence[str], hand: Hand, where: str | Path) -> Int[np.ndarray, "j"]:

@@ -128,4 +128,5 @@ def chosen(claims: Claims, rows: Bool[np.ndarray, "g"] | np.ndarray) -> Claims:
         outcome=claims.outcome[rows],
         pregrasp_qpos=rows_of(claims.pregrasp_qpos),
         squeeze_qpos=rows_of(claims.squeeze_qpos),
+        wrist_motion=rows_of(claims.wrist_motion),
     )

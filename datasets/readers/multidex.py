@@ -44,6 +44,10 @@ class MultiDex:
     joint_names: list[str] | None
     base: Sequence[float]
 
+    def places(self, root: Path) -> list[Path]:
+        """Grasps and objects."""
+        return [root / self.grasps, root / self.objects]
+
     def index(self, root: Path) -> list[Entry]:
         """List every size of every object."""
         keys = sorted({(g.name, g.scale) for g in _grasps(root / self.grasps)})

@@ -16,7 +16,14 @@ import numpy as np
 from datasets.readers.base import Claims, Entry, Placed, RawScene
 from datasets.readers.bodex import category, mesh_of
 from datasets.readers.files import numbers, read_npy
-from datasets.readers.frames import DEXGRASPBENCH_BASES, check_width, inverse, rigid, stored_base
+from datasets.readers.frames import (
+    DEXGRASPBENCH_BASES,
+    check_width,
+    inverse,
+    rigid,
+    stored_base,
+    wrist_motion,
+)
 from hands import Hand
 from utils.records import Outcome
 
@@ -32,6 +39,10 @@ class ObjectCentric:
     objects: str
     mesh_scale: float
     base: Sequence[float] | None
+
+    def places(self, root: Path) -> list[Path]:
+        """Grasps and objects."""
+        return [root / self.grasps, root / self.objects]
 
     def index(self, root: Path) -> list[Entry]:
         """List the grasp files."""
@@ -53,11 +64,15 @@ class ObjectCentric:
         check_width(grasp[:, 7:], hand, path)
         T_world_object = rigid(numbers(record, "obj_pose", path, last=7).reshape(-1)[:7], str(path))
         base = stored_base(hand, self.base, DEXGRASPBENCH_BASES)
+        others = {
+            n: numbers(record, n, path, ndim=2, last=grasp.shape[1])[rows] for n in _MORE if n in record
+        }
         claims = Claims(
             T_object_base=inverse(T_world_object) @ rigid(grasp, str(path)) @ base,
             qpos=grasp[:, 7:],
             outcome=np.full(len(grasp), Outcome.CLAIMED, np.uint8),
-            **{n: numbers(record, n, path, ndim=2)[rows, 7:] for n in _MORE if n in record},
+            wrist_motion=wrist_motion(grasp, others.values(), str(path)),
+            **{name: values[:, 7:] for name, values in others.items()},
         )
         mesh = mesh_of(root / self.objects / key)
         return RawScene(

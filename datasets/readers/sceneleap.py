@@ -30,6 +30,7 @@ from datasets.readers.frames import (
     rigid,
     stored_base,
     table_plane,
+    wrist_motion,
 )
 from hands import Hand
 from utils.records import Outcome, View
@@ -49,6 +50,10 @@ class SceneLeap:
     depth_unit_m: float | None
     colliding: bool
     base: Sequence[float] | None
+
+    def places(self, root: Path) -> list[Path]:
+        """Scenes with their camera, grasps and objects."""
+        return [root / "camera.json", *root.glob("scene*"), root / self.grasps, root / self.objects]
 
     def index(self, root: Path) -> list[Entry]:
         """List the scene folders."""
@@ -121,7 +126,7 @@ class SceneLeap:
         # Grasps lie in the frame of a table on which the object has obj_pose.
         T_object_table = inverse(rigid(numbers(record, "obj_pose", path, last=7).reshape(-1)[:7], str(path)))
         others = {
-            name: numbers(record, name, path, last=grasp.shape[1])[rows, 7:]
+            name: numbers(record, name, path, last=grasp.shape[1])[rows]
             for name in ("pregrasp_qpos", "squeeze_qpos")
             if name in record
         }
@@ -129,7 +134,8 @@ class SceneLeap:
             T_object_base=T_object_table @ rigid(grasp[rows], str(path)) @ base,
             qpos=grasp[rows, 7:],
             outcome=outcome[rows],
-            **others,
+            wrist_motion=wrist_motion(grasp[rows], others.values(), str(path)),
+            **{name: values[:, 7:] for name, values in others.items()},
         )
 
     def _view(

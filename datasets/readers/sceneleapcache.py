@@ -34,11 +34,14 @@ class SceneLeapCache:
     name: str
     base: Sequence[float]
 
+    def places(self, root: Path) -> list[Path]:
+        """The caches."""
+        return _caches(root)
+
     def index(self, root: Path) -> list[Entry]:
         """List every cloud of every file; reads all of them once."""
-        files = [root] if root.is_file() else sorted(root.rglob("*.h5"))
         entries = []
-        for path in files:
+        for path in _caches(root):
             if any(word in path.name for word in ("mean_normalized", "object_centric")):
                 raise ValueError(
                     f"{path} is a cache in a frame whose offset to the camera the predecessor did not store. Convert "
@@ -85,6 +88,10 @@ class SceneLeapCache:
             rgb = np.rint(255 * cloud[:, 3:6].clip(0, 1)).astype(np.uint8)
         view = View(T_world_cam, np.eye(3), world, rgb, on_object.astype(np.uint8))
         return RawScene((placed,), True, (view,))
+
+
+def _caches(root: Path) -> list[Path]:
+    return [root] if root.is_file() else sorted(root.rglob("*.h5"))
 
 
 def _moved_by(

@@ -78,9 +78,9 @@ class EDMPath(Path):
         log_sigma = self.log_sigma_mean + self.log_sigma_std * torch.special.ndtri(uniform)
         return torch.exp((log_sigma - math.log(self.sigma_max)) / self.rho).clamp(self.t_min, 1.0)
 
-    def fit(self, states: Float[Tensor, "n d"]) -> None:
-        """Measure sigma_data."""
-        self.sigma_data.copy_(states.std())
+    def fit(self, spread: float) -> None:
+        """Take it as sigma_data."""
+        self.sigma_data.fill_(spread)
 
     def network_input(
         self, x_t: Float[Tensor, "b *d"], t: Float[Tensor, "b"]

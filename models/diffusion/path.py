@@ -86,8 +86,8 @@ class Path(nn.Module, ABC):
         """Return the noise in the order in which it is paired with the clean samples: here, as it was drawn."""
         return eps
 
-    def fit(self, states: Float[Tensor, "n d"]) -> None:
-        """Measure what the path needs to know of clean normalised states."""
+    def fit(self, spread: float) -> None:
+        """Take in the standard deviation of clean normalised states, where the path needs it."""
 
     def noised(self, x0: Float[Tensor, "b *d"], eps: Float[Tensor, "b *d"], t: Float[Tensor, "b"]) -> Tensor:
         """Move clean samples to noise level ``t`` (Ho et al. 2020, eq. 4)."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from models_under_test import scene_batch, small_cvae, small_decoder, small_model
+from models_under_test import adopt_from, scene_batch, small_cvae, small_decoder, small_model
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 
@@ -86,7 +86,7 @@ def test_samples_come_from_the_prior_in_one_evaluation():
 def test_training_on_one_batch_finds_its_grasps():
     """Reconstruction beats the mean by far, and samples of the prior lie on the training palms."""
     model, batch = small_cvae().train(), scene_batch(num_grasps=6)
-    model.fit_normalizer([batch], frame="tabletop", data_hash="x")
+    adopt_from(model, batch)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for step in range(300):
         terms = model.losses(batch, model.draw(batch, step, 24))

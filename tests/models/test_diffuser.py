@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from models_under_test import scene_batch, small_model
+from models_under_test import adopt_from, scene_batch, small_model
 from torch.testing import assert_close
 
 from hands import GraspPose
@@ -107,7 +107,7 @@ def test_training_on_one_batch_finds_its_grasps():
         sampler=replace(small_model().sampler, steps=20, temperature=0.3), anchor_temperature=1.0
     ).train()
     batch = scene_batch(num_grasps=6)
-    model.fit_normalizer([batch], frame="tabletop", data_hash="x")
+    adopt_from(model, batch)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     first = last = 0.0
     for step in range(250):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from mixture_under_test import PATHS
-from models_under_test import scene_batch, small_model
+from models_under_test import adopt_from, scene_batch, small_model
 
 from models import GraspModel
 from models.diffusion.weighting import LossWeighting
@@ -25,7 +25,7 @@ def test_every_process_trains_and_samples(path, prediction, kind, samplers):
         path=PATHS[path], prediction=prediction, weighting=LossWeighting(kind=kind, maximum=100.0)
     )
     batch = scene_batch()
-    model.fit_normalizer([batch], frame="tabletop", data_hash="x")
+    adopt_from(model, batch)
     terms = model.losses(batch, model.draw(batch, 3, 24))
     sum(model.loss_weights[name] * term for name, term in terms.items()).backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.cloud import arrange_blocks, arrange_cloud, quotas
+from utils.cloud import _within, arrange_blocks, arrange_cloud, quotas
 from utils.point_choice import PointChoice
 from utils.points import farthest_point_order_numpy
 
@@ -126,3 +126,41 @@ def test_a_cloud_without_its_target_is_refused():
         ValueError, match="Expected points of the target in the cloud, got none among 60 points"
     ):
         arranged(points, np.zeros_like(mask), "farthest", 20)
+
+
+def test_lengths_are_compared_as_their_roots_would_be():
+    """Points at the radius, and up to eight representable numbers beside it: the same answer as the norm's."""
+    rng = np.random.default_rng(0)
+    direction = rng.normal(size=(4000, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    for radius in (0.2, 0.17, 1.0 / 3.0, 1e-3):
+        offset = radius * direction * (1.0 + np.spacing(1.0) * rng.integers(-8, 9, (4000, 1)))
+        expected = np.linalg.norm(offset, axis=-1) <= radius
+        assert 0.2 < expected.mean() < 0.9
+        assert np.array_equal(_within(offset.copy(), radius), expected)
+
+
+def test_blocks_are_arranged_as_masks_would_be():
+    """Against masks and norms over the whole cloud."""
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        counts = rng.integers(0, 300, 5)
+        target = int(rng.integers(0, 5))
+        counts[target] = max(1, counts[target])
+        instance = np.repeat(np.arange(5), counts).astype(np.uint8)
+        points = rng.normal(scale=0.1, size=(len(instance), 3))
+        settings = {"num_points": 200, "target_share": 0.6, "crop_radius": 0.15}
+        row, is_target = arrange_blocks(
+            points, instance, target, **settings, choice=choice("farthest"), rng=rng
+        )
+        on_target = instance == target
+        near = np.linalg.norm(points - points[on_target].mean(0), axis=-1) <= 0.15
+        own, rest = np.flatnonzero(on_target), np.flatnonzero(near & ~on_target)
+        turn = np.concatenate([np.zeros(0), *(np.arange(c) / c for c in np.bincount(instance[rest]) if c)])
+        rest = rest[np.argsort(turn, kind="stable")]
+        num_own, num_rest = quotas(len(own), len(rest), 200, 0.6)
+        assert np.array_equal(row[is_target], own[:num_own]) and np.array_equal(
+            row[~is_target], rest[:num_rest]
+        )
+        place = np.r_[(np.arange(num_own) + 0.5) / 0.6, (np.arange(num_rest) + 0.5) / 0.4]
+        assert np.array_equal(is_target, np.argsort(place, kind="stable") < num_own)

@@ -25,15 +25,31 @@ class StageReport(Callback):
         path: file of JSON lines, one for each report.
         every_n_steps: steps between reports to the file and the loggers; the table comes at the end.
         warmup_steps: steps that are not counted: caches fill, and processes start.
+        trace_steps: steps after those that torch.profiler records into ``trace_path``; they are not counted either.
+        trace_path: file for Perfetto or chrome://tracing.
         methods: stage by method of the model, for example ``{fwd.encode: denoiser.encode}``.
     """
 
-    def __init__(self, *, path: str, every_n_steps: int, warmup_steps: int, methods: dict[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        path: str,
+        every_n_steps: int,
+        warmup_steps: int,
+        trace_steps: int,
+        trace_path: str,
+        methods: dict[str, str],
+    ) -> None:
         super().__init__()
         if every_n_steps < 1:
             raise ValueError(f"callbacks.stages.every_n_steps: expected at least 1, got {every_n_steps}.")
+        for name, value in {"warmup_steps": warmup_steps, "trace_steps": trace_steps}.items():
+            if value < 0:
+                raise ValueError(f"callbacks.stages.{name}: expected at least 0, got {value}.")
         self.path, self.every_n_steps, self.warmup_steps = Path(path), every_n_steps, warmup_steps
+        self.trace_steps, self.trace_path = trace_steps, Path(trace_path)
         self.methods = methods
+        self._recording: torch.profiler.profile | None = None
         self._attached: list[Any] = []
         self._first_step = 0
         self._reported = -1
@@ -59,6 +75,8 @@ class StageReport(Callback):
         self._first_step = trainer.global_step
         self._reported = trainer.global_step
         profiler.begin()
+        if self.warmup_steps == 0:
+            self._record(profiler)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Report when it is due."""
@@ -68,8 +86,12 @@ class StageReport(Callback):
         done = step - self._first_step
         self._reported = step
         if done == self.warmup_steps:
+            self._record(profiler)
+        first = self.warmup_steps + self.trace_steps
+        if done == first:
+            self._write_trace(profiler)
             profiler.begin()
-        if done > self.warmup_steps and done % self.every_n_steps == 0:
+        if done > first and done % self.every_n_steps == 0:
             profiler.measure()
             metrics = self.metrics(profiler)
             if trainer.world_size > 1:
@@ -82,6 +104,7 @@ class StageReport(Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the table and what to turn; take the clocks off."""
         profiler = self._profiler(trainer)
+        self._write_trace(profiler)
         profiler.measure()
         profiler.resolve(wait=True)
         for take_off in self._attached:
@@ -96,6 +119,24 @@ class StageReport(Callback):
             console.print(reading(profiler.read), highlight=False, soft_wrap=True)
         for sentence in sentences_of(profiler) or ["No stage takes more than its share."]:
             console.print(sentence, highlight=False, soft_wrap=True)
+
+    def _record(self, profiler: StageProfiler) -> None:
+        """Begin the recording, where one is wanted."""
+        if self.trace_steps and is_first_process():
+            kinds = [torch.profiler.ProfilerActivity.CPU]
+            kinds += [torch.profiler.ProfilerActivity.CUDA] if torch.cuda.is_available() else []
+            self._recording = torch.profiler.profile(activities=kinds)
+            self._recording.start()
+            profiler.traced = True
+
+    def _write_trace(self, profiler: StageProfiler) -> None:
+        """End the recording, where there is one, and write it."""
+        profiler.traced = False
+        if self._recording is not None:
+            self._recording.stop()
+            self.trace_path.parent.mkdir(parents=True, exist_ok=True)
+            self._recording.export_chrome_trace(str(self.trace_path))
+            self._recording = None
 
     @staticmethod
     def metrics(profiler: StageProfiler) -> dict[str, float]:

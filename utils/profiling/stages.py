@@ -41,6 +41,7 @@ class _Frame:
     start: float
     carved: bool  # beside the enclosing stage, not inside
     event: Any
+    marks: tuple[Any, ...]  # ranges that other tools see
     excluded_s: float = 0.0
 
 
@@ -51,10 +52,21 @@ class StageProfiler(Profiler):
 
     Args:
         device_times: whether to record events on the GPU, where there is one.
+        nvtx: whether stages are ranges in a recording of Nsight Systems.
+
+    Raises:
+        ValueError: such ranges are wanted without a GPU.
     """
 
-    def __init__(self, *, device_times: bool) -> None:
+    def __init__(self, *, device_times: bool, nvtx: bool) -> None:
         super().__init__()
+        if nvtx and not torch.cuda.is_available():
+            raise ValueError(
+                "trainer.profiler.nvtx=true marks ranges for Nsight Systems, which needs a GPU; there is none. Pass "
+                "trainer.profiler.nvtx=false; callbacks.stages.trace_steps=5 writes a trace on any machine."
+            )
+        self._nvtx = nvtx
+        self.traced = False  # whether stages are ranges in a recording of torch.profiler
         self.tree = StageTree("train")
         self.loading = StageTree("data.total")
         self.read = dict.fromkeys(("hits", "misses", "mapped", "decoded", "fetched"), 0)
@@ -82,12 +94,15 @@ class StageProfiler(Profiler):
             carved = top.path[-1] == _ENCLOSING and not stage.startswith(_ENCLOSING)
             parent = top.path[:-1] if carved else top.path
         event = self._event() if self.on_device else None
-        self._stack.append(_Frame((*parent, stage), time.perf_counter(), carved, event))
+        marks = self._marks(stage) if self._nvtx or self.traced else ()
+        self._stack.append(_Frame((*parent, stage), time.perf_counter(), carved, event, marks))
 
     def leave(self) -> None:
         """End the stage that runs."""
         frame = self._stack.pop()
         seconds = time.perf_counter() - frame.start
+        for mark in reversed(frame.marks):
+            mark.__exit__(None, None, None)
         if frame.carved:
             self._stack[-1].excluded_s += seconds
         node = self.tree.add(frame.path, seconds - frame.excluded_s)
@@ -144,6 +159,13 @@ class StageProfiler(Profiler):
             fits = (s for end, begin, s in _ACTIONS if action.endswith(end) and action.startswith(begin))
             self._stages[action] = next(fits, None)
         return self._stages[action]
+
+    def _marks(self, stage: str) -> tuple[Any, ...]:
+        marks: list[Any] = [torch.cuda.nvtx.range(stage)] if self._nvtx else []
+        marks += [torch.profiler.record_function(stage)] if self.traced else []
+        for mark in marks:
+            mark.__enter__()
+        return tuple(marks)
 
     def _event(self) -> Any:
         event = torch.cuda.Event(enable_timing=True)

@@ -1,5 +1,6 @@
 """Offers scenes made by the project's own generator, and conversions of whatever a test writes from them."""
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,8 @@ from datasets.readers import Conversion
 from hands import load_hand
 from simulation.generate import generate_scenes
 from utils.config import CONFIG_DIR, build
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests of formats share what writes them
 
 
 @pytest.fixture(scope="session")

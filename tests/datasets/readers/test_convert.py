@@ -1,12 +1,18 @@
 """Does a conversion end the same whoever does it and however often it is stopped, and are its splits apart?"""
 
+import json
 import multiprocessing
+import os
+import shutil
+import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -14,7 +20,7 @@ import foreign
 
 from datasets import GraspStore
 from datasets.exporters import EXPORTERS
-from datasets.readers import convert_once
+from datasets.readers import Conversion, convert_once
 from datasets.readers.base import Entry
 from datasets.readers.splits import Splits
 from hands import load_hand
@@ -69,7 +75,7 @@ def test_at_most_so_many_grasps(conversion, source, tmp_path) -> None:
     summary = conversion("bodex", "max_grasps=2")(source, tmp_path / "s.h5")
     store = GraspStore(summary.store)
     assert max(store.num_grasps(row, 0) for row in range(store.num_scenes)) == 2
-    assert sum(r.dropped for r in summary.reports) > 0
+    assert summary.grasps.dropped > 0 and summary.grasps.moved == 0
 
 
 def _ask(args) -> float:
@@ -84,6 +90,149 @@ def test_two_processes_that_ask_at_once_make_one_store(conversion, source, tmp_p
         first, second = pool.map(_ask, [job, job], chunksize=1)
     assert first == second
     GraspStore(tmp_path / "once.h5").verify()
+
+
+@pytest.fixture
+def own_source(source: Path, tmp_path: Path) -> Path:
+    """A copy of the source that a test may change."""
+    return Path(shutil.copytree(source, tmp_path / "data"))
+
+
+def move_wrists(path: Path, **moves) -> int:
+    """Move the wrist of the first grasp's pre-grasp or squeeze; return how many grasps the file holds."""
+    record = np.load(path, allow_pickle=True).item()
+    for name, move in moves.items():
+        record[name] = record[name].copy()
+        record[name][0, :7] = move(record[name][0, :7])
+    np.save(path, record)
+    return len(record["grasp_qpos"])
+
+
+def shifted(vector: np.ndarray) -> np.ndarray:
+    return vector + np.r_[0.0, 0.003, 0.004, np.zeros(4)]  # sqrt(9 + 16) = 5 mm
+
+
+def turned(vector: np.ndarray) -> np.ndarray:
+    turn = Rotation.from_euler("x", 30.0, degrees=True)
+    quat = (turn * Rotation.from_quat(vector[3:], scalar_first=True)).as_quat(scalar_first=True)
+    return np.r_[vector[:3], quat]
+
+
+def test_grasps_whose_wrist_moves_are_left_out_and_counted(conversion, own_source, tmp_path) -> None:
+    """One pre-grasp 5 mm away stays below 10 mm; one squeeze turned by 30 degrees is beyond 10."""
+    files = sorted(own_source.rglob("grasps/**/*.npy"))
+    shutil.copytree(own_source, tmp_path / "before")
+    move_wrists(files[0], pregrasp_qpos=shifted)
+    count = move_wrists(files[1], squeeze_qpos=turned)
+    made = conversion("bodex")(own_source, tmp_path / "s.h5")
+    assert (made.grasps.moved, [r.grasps.moved for r in made.reports]) == (1, [0, 1] + [0] * (len(files) - 2))
+    assert made.grasps.motion_m == pytest.approx(0.005) and made.grasps.motion_deg < 0.1
+    store = GraspStore(made.store)
+    row = next(i for i in range(store.num_scenes) if store.record(i).index == 1)
+    assert store.num_grasps(row, 0) == count - 1
+    counted = json.loads(store.attributes["counted"])
+    assert counted["grasps"]["moved"] == 1 and counted["grasps"]["motion_m"] == pytest.approx(0.005)
+    assert counted["grasps"]["written"] == sum(store.num_grasps(i, 0) for i in range(store.num_scenes))
+    kept = conversion("bodex", "max_wrist_motion_deg=null")(own_source, tmp_path / "kept.h5").grasps
+    assert (kept.moved, kept.written) == (0, made.grasps.written + 1)
+    assert kept.motion_deg == pytest.approx(30.0, abs=1e-3)
+    strict = conversion("bodex", "max_wrist_motion_m=0.004")(own_source, tmp_path / "strict.h5").grasps
+    assert strict.moved == 2
+
+
+def test_a_scene_whose_wrists_all_move_says_so(conversion, own_source, tmp_path) -> None:
+    path = sorted(own_source.rglob("grasps/**/*.npy"))[0]
+    record = np.load(path, allow_pickle=True).item()
+    np.save(path, {**record, "pregrasp_qpos": record["pregrasp_qpos"] + np.r_[0.02, np.zeros(22)]})
+    made = conversion("bodex")(own_source, tmp_path / "s.h5")
+    (skipped,) = made.counted("skipped")
+    assert "whose wrist moves between pre-grasp, grasp and squeeze" in skipped.reason
+    assert "conversion.max_wrist_motion_m" in skipped.reason and "null keeps them" in skipped.reason
+
+
+def test_a_changed_source_is_refused(conversion, own_source, tmp_path) -> None:
+    job, store = conversion("bodex"), tmp_path / "s.h5"
+    convert_once(own_source, store, job)
+    made = store.stat().st_mtime_ns
+    convert_once(own_source, store, job)
+    assert store.stat().st_mtime_ns == made
+    (own_source / "notes.txt").write_text("not read, so nobody minds")
+    convert_once(own_source, store, job)
+    path = sorted(own_source.rglob("grasps/**/*.npy"))[0]
+    name, size = path.relative_to(own_source), path.stat().st_size
+    with path.open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(ValueError) as caught:
+        convert_once(own_source, store, job)
+    assert f"changed since {store} was made of it: {name} had {size} bytes and has {size + 4}." in str(
+        caught.value
+    )
+    assert f"Remove {store} to convert again" in str(caught.value)
+    assert f"data=default data.store={store}" in str(caught.value)
+    os.truncate(path, size)
+    with pytest.raises(ValueError, match=f"{name} was written again"):
+        convert_once(own_source, store, job)
+    path.unlink()
+    with pytest.raises(ValueError, match=f"{name} is gone"):
+        convert_once(own_source, store, job)
+
+
+def test_a_store_of_other_settings_is_not_taken(conversion, source, tmp_path) -> None:
+    convert_once(source, tmp_path / "s.h5", conversion("bodex"))
+    with pytest.raises(ValueError, match=r"other settings \(max_grasps was 1024, is 5\)\. Remove"):
+        convert_once(source, tmp_path / "s.h5", conversion("bodex", "max_grasps=5"))
+
+
+def test_a_source_that_changes_on_the_way_is_refused(conversion, own_source, tmp_path) -> None:
+    extra = own_source / "objects/new.txt"
+
+    def grow(report, total) -> None:
+        extra.write_text("x")
+
+    with pytest.raises(
+        ValueError, match=r"changed since its conversion to .*s\.h5 was begun: objects/new\.txt is new"
+    ):
+        conversion("bodex")(own_source, tmp_path / "s.h5", grow)
+    assert not (tmp_path / "s.h5").exists()
+    with pytest.raises(ValueError, match=r"remove .*s\.h5\.parts to begin anew"):
+        conversion("bodex")(own_source, tmp_path / "s.h5")
+    extra.unlink()
+    assert conversion("bodex")(own_source, tmp_path / "s.h5").already > 0
+
+
+def _convert(source: Path, store: Path, job: Conversion) -> None:
+    os.setpgid(0, 0)  # a group of its own: the kill meets its workers too, as the end of a machine would
+    job(source, store)
+
+
+@pytest.mark.slow
+def test_a_conversion_killed_at_20_moments_ends_the_same(conversion, source, tmp_path) -> None:
+    expected = GraspStore(conversion("bodex")(source, tmp_path / "whole.h5").store)
+    job, rng, kills = replace(conversion("bodex"), workers=2), np.random.default_rng(0), 0
+    store = tmp_path / "killed.h5"
+    start = time.monotonic()
+    conversion("bodex")(source, tmp_path / "timed.h5")
+    whole_s = time.monotonic() - start
+    context = multiprocessing.get_context("fork")
+    for _ in range(20):
+        process = context.Process(target=_convert, args=(source, store, job))
+        process.start()
+        process.join(float(rng.uniform(0.0, 0.4 * whole_s)))
+        if process.is_alive():
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:  # killed before it had a group
+                process.kill()
+            kills += 1
+        process.join()
+        if store.exists():
+            assert GraspStore(store).content_hash == expected.content_hash
+            store.unlink()
+    assert kills >= 10
+    made = job(source, store)
+    assert GraspStore(made.store).content_hash == expected.content_hash
+    assert GraspStore(made.store).attributes["counted"] == expected.attributes["counted"]
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("killed")] == ["killed.h5"]
 
 
 def test_unknown_joints_stay_unknown_where_none_are_derived(conversion, generated, tmp_path) -> None:

@@ -287,8 +287,13 @@ def test_grasps_of_the_official_benchmark_lie_on_their_objects(converted, conver
             folder.mkdir(parents=True, exist_ok=True)
             np.save(folder / f"{i}.npy", {"obj_path": f"objects/{names[0]}", **record})
     root = ["reader.table=false", f"reader.objects={REFERENCE / 'objects'}"]
-    store = converted("bodex", tmp_path, *root)
+    store = converted("bodex", tmp_path, *root, "max_wrist_motion_m=null", "max_wrist_motion_deg=null")
     assert sum(store.num_grasps(s, 0) for s in range(store.num_scenes)) == len(first) > 5
+    # Among them are some whose pre-grasp was drawn back; the wrist of a triple here is one.
+    with h5py.File(REFERENCE / "reference.h5") as file:
+        away = np.linalg.norm((file["pregrasp_qpos"][...] - file["grasp_qpos"][...])[first, :3], axis=1)
+    made = conversion("bodex", *root)(tmp_path, tmp_path / "still.h5").grasps
+    assert (made.moved, made.written) == ((away > 0.01).sum(), (away <= 0.01).sum()) and made.moved > 5
     wrong = conversion("bodex", *root, "reader.base=[0,0,0,1,0,0,0]")
     with pytest.raises(ValueError, match="It would fit if its poses were those of a mocap root"):
         wrong(tmp_path, tmp_path / "wrong.h5")

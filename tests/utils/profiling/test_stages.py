@@ -8,10 +8,11 @@ from typing import Any
 
 import hydra
 import pytest
+import torch
 from hydra import initialize_config_dir
 
 from train_lightning import train
-from utils.config import CONFIG_DIR
+from utils.config import CONFIG_DIR, build
 from utils.profiling import DATA_STAGES, LoadRecord, StageClock, StageProfiler
 from utils.profiling.rules import RULES, advice
 from utils.profiling.tree import StageTree
@@ -67,7 +68,7 @@ def test_a_stage_inside_itself_counts_once() -> None:
 
 
 def test_forward_and_backward_stand_beside_the_optimiser_that_calls_them() -> None:
-    profiler = StageProfiler(device_times=True)
+    profiler = StageProfiler(device_times=True, nvtx=False)
     profiler.begin()
     actions = ("run_training_batch", "[LightningModule]M.optimizer_step", "[Strategy]S.training_step")
     for action in actions:
@@ -97,7 +98,7 @@ def test_an_attached_method_is_timed_until_it_is_taken_off() -> None:
         def encode(self, x: int) -> int:
             return x + 1
 
-    model, profiler = Model(), StageProfiler(device_times=False)
+    model, profiler = Model(), StageProfiler(device_times=False, nvtx=False)
     profiler.begin()
     take_off = profiler.attach(model, "encode", "fwd.encode")
     assert model.encode(3) == 4 and profiler.tree.nodes["train", "fwd.encode"].count == 1
@@ -124,7 +125,7 @@ class Event:
 def test_events_are_read_late_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stage of 0.25 s on the GPU is known only once the GPU is a second past it; nothing waits for that."""
     monkeypatch.setattr("torch.cuda.synchronize", lambda: pytest.fail("waited"))
-    profiler = StageProfiler(device_times=True)
+    profiler = StageProfiler(device_times=True, nvtx=False)
     profiler.on_device = True
     monkeypatch.setattr(profiler, "_event", Event)
     profiler.begin()
@@ -141,7 +142,7 @@ def test_events_are_read_late_and_in_order(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_loading_processes_measured_is_merged() -> None:
-    profiler = StageProfiler(device_times=False)
+    profiler = StageProfiler(device_times=False, nvtx=False)
     for total in (0.01, 0.03):
         seconds = tuple(total if stage == "data.total" else 0.001 for stage in DATA_STAGES)
         profiler.loaded(LoadRecord(seconds, hits=3, misses=1, mapped=1000, decoded=0, fetched=400))
@@ -225,6 +226,32 @@ def test_a_run_tells_where_its_time_went(
     metrics = (tmp_path / "metrics.csv").read_text()
     assert "perf/step_ms" in metrics and "perf/wait_share" in metrics
     assert "encode" not in vars(trainer.lightning_module.denoiser), "the clocks are taken off"
+
+
+def test_a_trace_shows_stages_around_what_ran_in_them(tiny_data: list[str], tmp_path: Path) -> None:
+    steps = ["profiler=stages", "callbacks.stages.warmup_steps=2", "callbacks.stages.trace_steps=2"]
+    run(tiny_data, tmp_path, *steps, "data.num_workers=0", "callbacks.stages.every_n_steps=2")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    ranges = {
+        n: [(e["ts"], e["ts"] + e["dur"]) for e in events if e.get("name") == n]
+        for n in ("fwd", "fwd.encode")
+    }
+    # One step ends and the next begins between two ends of a batch: of two steps both are whole.
+    assert len(ranges["fwd"]) == len(ranges["fwd.encode"]) == 2
+    for (start, end), (first, last) in zip(ranges["fwd"], ranges["fwd.encode"], strict=True):
+        assert start <= first < last <= end
+        assert any(e.get("name") == "aten::linear" and first <= e["ts"] <= last for e in events)
+    lines = [json.loads(line) for line in (tmp_path / "profile.jsonl").read_text().splitlines()]
+    assert {s["stage"]: s["count"] for s in lines[-1]["stages"]}[
+        "train/step"
+    ] == 4  # of 8: 2 + 2 do not count
+
+
+def test_ranges_for_nsight_need_a_gpu(compose: Any) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without a GPU")
+    with pytest.raises(ValueError, match=r"nvtx=true marks ranges.*Pass trainer\.profiler\.nvtx=false"):
+        build(compose("profiler=stages", "trainer.profiler.nvtx=true").trainer.profiler)
 
 
 def test_a_method_the_model_lacks_is_named(tiny_data: list[str], tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from models_under_test import scene_batch, small_model
+from models_under_test import adopt_from, scene_batch, small_model
 from networks_under_test import SMALL
 from omegaconf import OmegaConf
 from torch.testing import assert_close
@@ -253,7 +253,7 @@ def test_training_in_half_precision_gives_finite_gradients():
 def test_the_whole_model_trains_with_it():
     model = small_model(encoder=encoder(architecture={**ALONE, "enc_depths": (1, 1, 1)}).train()).train()
     batch = scene_batch()
-    model.fit_normalizer([batch], frame="tabletop", data_hash="x")
+    adopt_from(model, batch)
     optimizer, losses = torch.optim.AdamW(model.parameters(), 3e-3), []
     for _ in range(12):
         terms = model.losses(batch, model.draw(batch, 0, 24))

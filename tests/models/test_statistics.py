@@ -1,0 +1,172 @@
+"""Are the statistics of poses right, robust to a stray grasp, measured once, and refused where they do not belong?"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from models_under_test import scene_batch, small_model
+
+from scripts.compute_statistics import composed, main, measured
+from train_lightning import assemble
+from utils.pose_statistics import Statistics, read_statistics, write_statistics
+
+DESCRIBES = {"data_hash": "abc", "frame": "tabletop", "model": {"seed": 0}}
+
+
+def test_a_stray_value_does_not_stretch_the_range() -> None:
+    """0 to 999 and one million: half a percent below 5 (0.005 * 1000 gaps), 99.5 % at 995; the extreme is kept."""
+    values = np.r_[np.arange(1000.0), 1e6][:, None]
+    found = Statistics.of(values, ["x"], DESCRIBES)
+    x = found.numbers["x"]
+    assert x["low"] == pytest.approx(5.0) and x["high"] == pytest.approx(995.0)
+    assert (x["min"], x["max"]) == (0.0, 1e6)
+    # Cut to 5 .. 995: 5 six times, 6 to 994, 995 six times; symmetrical about 500.
+    assert x["mean"] == pytest.approx(500.0)
+    variance = (np.square(np.arange(6, 995) - 500.0).sum() + 12 * 495.0**2) / 1000
+    assert x["std"] == pytest.approx(np.sqrt(variance))
+
+
+def test_the_spread_of_normalised_numbers() -> None:
+    """A number that hardly varies is divided by 0.001: of 1 and 0.5 the root mean square is sqrt(0.625)."""
+    numbers = {"x": {"mean": 2.0, "std": 3.0}, "y": {"mean": 0.0, "std": 0.0005}}
+    found = Statistics(DESCRIBES, 5, numbers)
+    assert found.scale.tolist() == [3.0, 0.001] and found.spread == pytest.approx(0.625**0.5)
+
+
+def test_only_successes_within_reach_are_measured() -> None:
+    model, batch = small_model(), scene_batch()
+    described = model.measure([batch], DESCRIBES)
+    assert list(described.numbers)[:4] == ["translation_x", "translation_y", "translation_z", "joint_if_mcp"]
+    assert len(described.numbers) == 9 + 2 * 16 and described.count <= 24
+    success = batch.grasp_success.clone()
+    success[:, ::2] = False
+    fewer = model.measure([replace(batch, grasp_success=success)], DESCRIBES)
+    assert 0 < fewer.count < described.count
+
+
+def test_a_model_normalises_by_what_it_adopts() -> None:
+    """Nearly: a thirtieth of the values lies beyond the percentiles of 24 grasps."""
+    model = small_model()
+    found = model.measure([scene_batch()], DESCRIBES)
+    model.adopt(found)
+    normalizer = model.denoiser.normalizer
+    assert normalizer.fitted and (normalizer.frame, normalizer.data_hash) == ("tabletop", "abc")
+    rows = torch.from_numpy(np.stack([found.mean, found.mean + found.scale])).float()
+    torch.testing.assert_close(normalizer.normalize(rows)[0], torch.zeros(41), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normalizer.normalize(rows)[1], torch.ones(41), atol=1e-4, rtol=0)
+
+
+def test_written_statistics_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "s.json"
+    made = Statistics.of(np.random.default_rng(0).normal(size=(50, 2)), ["x", "y"], DESCRIBES)
+    write_statistics(path, made)
+    assert read_statistics(path, DESCRIBES) == made
+    for changed, sentence in (
+        ({**DESCRIBES, "data_hash": "other"}, "data_hash abc there, other here"),
+        ({**DESCRIBES, "frame": "camera_centric"}, "frame tabletop there, camera_centr here"),
+        ({**DESCRIBES, "model": {"seed": 1}}, "model.seed 0 there, 1 here"),
+    ):
+        with pytest.raises(ValueError, match=f"describes something else: {sentence}. Leave statistics=null"):
+            read_statistics(path, changed)
+    path.write_text(path.read_text().replace('"count": 50', '"count": 51'))
+    with pytest.raises(ValueError, match="changed after it was written"):
+        read_statistics(path, DESCRIBES)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="holds no statistics of poses"):
+        read_statistics(path, DESCRIBES)
+    with pytest.raises(FileNotFoundError, match=r"compute_statistics\.py"):
+        read_statistics(tmp_path / "none", DESCRIBES)
+
+
+@pytest.fixture
+def words(tiny_store: Path, tiny_data: list[str], tmp_path: Path) -> list[str]:
+    """A training on a store of the test's own."""
+    store = tmp_path / "tiny.h5"
+    store.write_bytes(tiny_store.read_bytes())
+    few = [
+        "normalizer_scenes=24",
+        "model/encoder=pointnet2_small",
+        "callbacks=no_simulation",
+        "model.anchor_reach=0.3",
+    ]
+    return [f"data.store={store}", *tiny_data[1:], *few, "data.batch_size=4", f"run_dir={tmp_path / 'run'}"]
+
+
+def test_the_command_measures_augmented_batches_in_each_mode(words: list[str], capsys) -> None:
+    """Turned about the vertical, the palm's x axis points anywhere level; the camera's mode is only tilted."""
+    words = [*words, "model.representation=plain"]
+    assert main([*words, "modes=[tabletop,camera_centric]"]) == 0
+    said = capsys.readouterr().out
+    assert "tabletop: " in said and "camera_centric: " in said and "squeeze_th_ipl" in said
+    turned, path = measured(composed(words, "tabletop"))
+    assert path.is_file() and path.parent.name == "tiny.h5.statistics" and path.name.startswith("tabletop-")
+    x = turned.numbers["rot6d_0"]
+    assert x["low"] < -0.9 and x["high"] > 0.9
+    tilted, other = measured(composed(words, "camera_centric"))
+    assert other != path and tilted.describes["augment"]["tilt"]["max_deg"] == 10.0
+    assert len(list(path.parent.glob("*.json"))) == 2
+
+
+def test_they_are_measured_once_and_again_for_anything_else(words: list[str], monkeypatch) -> None:
+    first, path = measured(composed(words, None))
+    written = path.read_text(), path.stat().st_mtime_ns
+    # Neither the loading, nor the network behind the anchors, changes what a pose is.
+    same = [*words, "data.batch_size=2", "data.num_workers=1", "model.decoder.dim=48", "optimizer.lr=1e-2"]
+    again, found = measured(composed(same, None))
+    assert found == path and again == first and written == (path.read_text(), path.stat().st_mtime_ns)
+    for override in (
+        *("data.augment.yaw.max_deg=90", "data.num_points=512", "seed=1", "model.anchor_reach=0.2"),
+        *("normalizer_scenes=20", "model.encoder.levels.coarse.centres=32"),
+    ):
+        other, place = measured(composed([*words, override], None))
+        assert place != path and other.describes != first.describes, override
+
+
+def test_training_reads_them_and_refuses_those_of_other_data(words: list[str], tmp_path: Path) -> None:
+    from train_lightning import train
+
+    few = [
+        "hardware=cpu",
+        "logger=csv",
+        "trainer.max_steps=2",
+        "model.decoder.depth=1",
+    ]
+    few += [
+        "trainer.limit_val_batches=0",
+        "data.num_workers=0",
+        "scheduler.warmup_steps=1",
+        "model.decoder.dim=32",
+    ]
+    statistics, path = measured(composed(words, None))
+    trainer = train(composed([*words, *few], None), [])
+    normalizer = trainer.lightning_module.denoiser.normalizer
+    np.testing.assert_allclose(normalizer.mean.numpy(), statistics.mean, rtol=1e-6)
+    np.testing.assert_allclose(normalizer.std.numpy(), statistics.scale, rtol=1e-6)
+    # The same file under a name that says nothing: what it holds is looked at.
+    mine = tmp_path / "mine.json"
+    mine.write_text(path.read_text())
+    fresh = [f"run_dir={tmp_path / 'second'}", f"statistics={mine}"]
+    train(composed([*words, *few, *fresh], None), [])
+    content = json.loads(mine.read_text())
+    content["describes"]["data_hash"] = "of another store"
+    write_statistics(mine, Statistics(content["describes"], content["count"], content["numbers"]))
+    third = [f"run_dir={tmp_path / 'third'}", f"statistics={mine}"]
+    with pytest.raises(SystemExit):
+        train(composed([*words, *few, *third], None), [])
+
+
+def test_a_pretrainer_needs_none(words: list[str]) -> None:
+    rest = [w for w in words if not w.startswith("model.")]
+    cfg = composed([*rest, "model=pretrain"], None)
+    with pytest.raises(ValueError, match="measures no statistics"):
+        measured(cfg)
+    assert assemble(cfg)[1].states_depend_on is None
+
+
+def test_unknown_mode_names_the_nearest(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["modes=[tabeltop]"])
+    assert "Did you mean 'tabletop'" in capsys.readouterr().err

@@ -1,0 +1,23 @@
+"""What differs between two sets of plain settings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], words: str = "{key} was {old}, is {new}"
+) -> list[str]:
+    """Say which values differ, inside nested settings too; ``words`` is how."""
+    old, new = _leaves(before, ""), _leaves(now, "")
+    pairs = {key: (old.get(key, "absent"), new.get(key, "absent")) for key in sorted(old.keys() | new.keys())}
+    return [
+        words.format(key=key, old=str(one), new=str(other))
+        for key, (one, other) in pairs.items()
+        if one != other
+    ]
+
+
+def _leaves(node: Any, key: str) -> dict[str, Any]:
+    if isinstance(node, Mapping) and node:
+        return {k: v for name, child in node.items() for k, v in _leaves(child, f"{key}.{name}").items()}
+    return {key.lstrip("."): node}
