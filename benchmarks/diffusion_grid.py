@@ -229,7 +229,7 @@ def publish(document: dict[str, Any]) -> None:
     page = ROOT / "docs" / "diffusion.md"
     before, _, rest = page.read_text().partition("<!-- grid -->")
     after = rest.partition("<!-- /grid -->")[2]
-    sweep = list({row["name"]: row for row in document["sweep"]}.values())
+    sweep = list({row["name"]: row for row in reversed(document["sweep"])}.values())[::-1]
     grid = f"{table(document['grid'])}\n\n{table(sweep)}"
     picture = "![Success against function evaluations](pictures/diffusion_sweep.png)"
     page.write_text(f"{before}<!-- grid -->\n{note}\n\n{grid}\n\n{picture}\n<!-- /grid -->{after}")
@@ -244,7 +244,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         low, high = row["success"]["by_object95"]
         success = f"{shown(row['success']['value'], 100)} [{100 * low:.0f}, {100 * high:.0f}]"
-        cells = [row["name"], f"{row['sampler']} {row['steps']}", row["nfe"]]
+        cells = [row["name"].partition(",")[0], f"{row['sampler']} {row['steps']}", row["nfe"]]
         cells += [f"{row['ms_per_grasp']:.1f}", success, shown(row["success_and_clear"]["value"], 100)]
         cells += [shown(row["penetration_mm"]), shown(row["diversity"]["joints_rad"], digits=2)]
         cells += [shown(row["coverage"], 100), shown(row["object_success"], 100)]

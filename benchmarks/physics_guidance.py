@@ -31,7 +31,7 @@ from models import GraspModel, load_grasp_model
 from models.guidance.guide import Guidance
 from simulation.protocols import get_protocol
 from utils.config import build, load_group
-from utils.records import Grasps
+from utils.records import Grasps, Outcome
 from utils.seeding import keyed_seed
 from utils.stats import wilson_interval
 
@@ -128,6 +128,7 @@ def main() -> None:
                 "mean": round(1e3 * float(rows.penetration_m.mean()), 2),
                 "median": round(1e3 * float(np.median(rows.penetration_m)), 2),
             },
+            "outcomes": {o.name.lower(): int((rows.outcome == o).sum()) for o in Outcome},
             "self_penetration_mm": round(1e3 * float(rows.self_penetration_m.mean()), 2),
             "cpu_ms_per_item": round(1e3 * method.cpu_s / len(items), 1),
             "cost_factor": round(method.cpu_s / methods[0].cpu_s, 2),
