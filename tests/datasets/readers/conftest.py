@@ -26,6 +26,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> GraspStore:
         "objects.per_scene=[0,1]",
         "objects.families=[box,cylinder,mug,dumbbell]",
         "grasps.successes=2",
+        "views=2",
     ]
     overrides += [
         "grasps.max_attempts=8",
