@@ -64,6 +64,14 @@ class PrimitiveSet(nn.Module):
         """Signed distance of each point to the union, negative inside."""
         return self.distances(points, T_frame_body).amin(-2)
 
+    def by_body(
+        self, points: Float[Tensor, "*b n 3"], T_frame_body: Float[Tensor, "*b bodies 4 4"]
+    ) -> Float[Tensor, "... bodies n"]:
+        """Signed distance of each point to each body, negative inside; infinite for a body without primitives."""
+        d = self.distances(points, T_frame_body)
+        least = d.new_full((*d.shape[:-2], T_frame_body.shape[-3], d.shape[-1]), float("inf"))
+        return least.scatter_reduce(-2, self.body[:, None].expand_as(d), d, "amin")
+
     def _shape_distance(self, shape: Shape, x: Tensor, y: Tensor, z: Tensor, size: Tensor) -> Tensor:
         a, b, c = size[:, 0, None], size[:, 1, None], size[:, 2, None]
         match shape:

@@ -116,6 +116,14 @@ class Hand(nn.Module):
         """
         return self.geometry(points, self.body_poses(pose))
 
+    def link_distances(
+        self, points: Float[Tensor, "*b n 3"], pose: GraspPose
+    ) -> Float[Tensor, "... bodies n"]:
+        """Return the signed distance of points to each body, in ``body_names`` order; infinite for one without
+        geometry.
+        """
+        return self.geometry.by_body(points, self.body_poses(pose))
+
     def surface_points(
         self, pose: GraspPose, n: int = SURFACE_POINTS
     ) -> tuple[Float[Tensor, "*b n 3"], Float[Tensor, "*b n 3"]]:

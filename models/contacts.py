@@ -13,30 +13,31 @@ _PER_POINT = (
 )
 
 
-class ContactFeatures(nn.Module):
-    """Embeds, for points all over a hand, where the nearest observed surface lies.
+class LinkContacts(nn.Module):
+    """Says, for points all over a hand, where the nearest observed surface lies.
 
     A surface point stands for a small patch of plane: the distance along its normal tells millimetres although points
     are further apart. Kinematics give the network for free what it would have to learn from joint angles.
 
     Args:
         hand: whose kinematics and points are used.
-        dim: width of the embedding.
         scale: distances are measured in it and cut off at three of it (m).
+
+    Attributes:
+        dim: how many numbers that are.
     """
 
     _pads: Tensor
 
-    def __init__(self, hand: Hand, *, dim: int, scale: float) -> None:
+    def __init__(self, hand: Hand, *, scale: float) -> None:
         super().__init__()
         self.hand, self.scale = hand, scale
         finger = torch.nn.functional.one_hot(hand.contact_finger, len(hand.finger_names)).T.float()
         self.register_buffer("_pads", finger / finger.sum(-1, keepdim=True), persistent=False)
-        num_points = len(hand.keypoints(_rest(hand))[0]) + len(hand.finger_names)
-        self.mlp = nn.Sequential(nn.Linear(_PER_POINT * num_points, dim), nn.GELU(), nn.Linear(dim, dim))
+        self.dim = _PER_POINT * (len(hand.keypoints(_rest(hand))[0]) + len(hand.finger_names))
 
-    def forward(self, pose: GraspPose, surface: Surface) -> Float[Tensor, "b g d"]:
-        """Return one embedding per grasp; the pose is in the frame of the cloud."""
+    def forward(self, pose: GraspPose, surface: Surface) -> Float[Tensor, "b g c"]:
+        """Return the numbers of each grasp, in units of ``scale``; the pose is in the frame of the cloud."""
         with torch.autocast(pose.translation.device.type, enabled=False):  # kinematics and millimetres
             points = self._points(pose)
             nearest = surface.nearest(points)
@@ -45,13 +46,31 @@ class ContactFeatures(nn.Module):
             near = torch.cat([along, distance], dim=-1).div(self.scale).clamp(-3.0, 3.0)
             target = gather(surface.target, nearest)[..., None].to(near.dtype)
             seen = torch.einsum("bgki,bgij->bgkj", normal, pose.rotation)
-            contacts = torch.cat([near, target, seen], dim=-1).flatten(-2)
-        return self.mlp(contacts)
+            return torch.cat([near, target, seen], dim=-1).flatten(-2)
 
     def _points(self, pose: GraspPose) -> Float[Tensor, "b g k 3"]:
         """Key points of all links, and the middle of each finger's pad."""
         candidates, _ = self.hand.contact_candidates(pose)
         return torch.cat([self.hand.keypoints(pose), self._pads @ candidates], dim=-2)
+
+
+class ContactFeatures(nn.Module):
+    """Embeds what :class:`LinkContacts` says.
+
+    Args:
+        hand: whose kinematics and points are used.
+        dim: width of the embedding.
+        scale: see :class:`LinkContacts`.
+    """
+
+    def __init__(self, hand: Hand, *, dim: int, scale: float) -> None:
+        super().__init__()
+        self.links = LinkContacts(hand, scale=scale)
+        self.mlp = nn.Sequential(nn.Linear(self.links.dim, dim), nn.GELU(), nn.Linear(dim, dim))
+
+    def forward(self, pose: GraspPose, surface: Surface) -> Float[Tensor, "b g d"]:
+        """Return one embedding per grasp; the pose is in the frame of the cloud."""
+        return self.mlp(self.links(pose, surface))
 
 
 def _rest(hand: Hand) -> GraspPose:

@@ -24,6 +24,7 @@ from models.encoder.base import SceneEncoder
 from models.guidance.guide import Guide
 from models.learning import Draws, GraspLearning
 from models.losses import group_losses, masked_mean
+from models.scorer.base import ScorerConfig
 
 _LOG_VARIANCE_BOUND = 8.0  # standard deviations of a code between 0.02 and 55
 
@@ -70,7 +71,7 @@ class GraspCVAE(GraspLearning):
         latent_dim: length of a code.
         free_nats: information per dimension of the code that costs nothing (free bits, Kingma et al. 2016, eq. 15).
         kl_warmup_steps: steps over which the weight of the divergence rises from 0 (Bowman et al. 2016).
-        scorer: keyword arguments of :class:`~models.scorer.GraspScorer`.
+        scorer: what ranks grasps, see ``config/model/scorer``.
         anchor_softness: standard deviation of the choice among anchors near a grasp (m).
         anchor_reach: grasps further than this from every visible target token are not trained on (m).
         anchor_temperature: flattens (> 1) or sharpens (< 1) the choice of anchors when sampling.
@@ -98,7 +99,7 @@ class GraspCVAE(GraspLearning):
         latent_dim: int,
         free_nats: float,
         kl_warmup_steps: int,
-        scorer: dict[str, Any],
+        scorer: ScorerConfig,
         anchor_softness: float,
         anchor_reach: float,
         anchor_temperature: float,

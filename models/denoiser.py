@@ -31,6 +31,7 @@ class SceneContext:
     tokens: SceneTokens
     surface: Surface
     keys_values: KeysValues
+    up: Float[Tensor, "b 3"]  # against gravity
     anchor_logits: Float[Tensor, "b s"]  # how likely each token carries a grasp
     seen: Bool[Tensor, "b"]  # false where the decoder must do without the scene
     prompts: dict[str, PromptTokens]  # by condition
@@ -48,6 +49,7 @@ class SceneContext:
             tokens=SceneTokens(**each(self.tokens)),
             surface=Surface(**each(self.surface)),
             keys_values=tuple((again(k), again(v)) for k, v in self.keys_values),
+            up=again(self.up),
             anchor_logits=again(self.anchor_logits),
             seen=again(self.seen),
             prompts={name: PromptTokens(**each(p)) for name, p in self.prompts.items()},
@@ -177,6 +179,7 @@ class Denoiser(nn.Module):
             tokens=tokens,
             surface=self.observed_surface(cloud, tokens),
             keys_values=self.decoder.keys_values(tokens.features),
+            up=cloud.up.float(),
             anchor_logits=logits.masked_fill(~tokens.target, float("-inf")),
             seen=torch.ones(len(logits), dtype=torch.bool, device=logits.device),
             prompts={},

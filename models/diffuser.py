@@ -23,6 +23,7 @@ from models.encoder.base import SceneEncoder
 from models.guidance.guide import Guide
 from models.learning import Draws, GraspLearning
 from models.losses import group_losses, masked_mean
+from models.scorer.base import ScorerConfig
 from utils.pose_statistics import Statistics
 
 
@@ -43,7 +44,7 @@ class GraspDiffuser(GraspLearning):
         conditions: what the model is told beside the scene, see ``config/model/conditions``.
         scene_drop_prob: share of training scenes that the decoder does without, for classifier-free guidance.
         compile: whether the denoiser runs through torch.compile.
-        scorer: keyword arguments of :class:`~models.scorer.GraspScorer`.
+        scorer: what ranks grasps, see ``config/model/scorer``.
         anchor_softness: standard deviation of the choice among anchors near a grasp (m).
         anchor_reach: grasps further than this from every visible target token are not trained on (m).
         anchor_temperature: flattens (> 1) or sharpens (< 1) the choice of anchors when sampling.
@@ -76,7 +77,7 @@ class GraspDiffuser(GraspLearning):
         conditions: dict[str, Condition],
         scene_drop_prob: float,
         compile: bool,
-        scorer: dict[str, Any],
+        scorer: ScorerConfig,
         anchor_softness: float,
         anchor_reach: float,
         anchor_temperature: float,

@@ -1,5 +1,6 @@
 """How training starts from a trained model instead of from nothing."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -7,7 +8,10 @@ from torch import Tensor, nn
 
 from models.inference import load_grasp_model
 from models.migrate import SURELY_CLEAR
+from models.scorer.tokens import TokenScorer
 from models.weights import load_encoder, shape_of
+
+_log = logging.getLogger(__name__)
 
 
 def begin(module: nn.Module, init_from: str | None, encoder_weights: str | None, *, frame: str) -> None:
@@ -27,8 +31,8 @@ def begin(module: nn.Module, init_from: str | None, encoder_weights: str | None,
 def start_from(module: nn.Module, path: str | Path, *, frame: str) -> None:
     """Take over the weights of a checkpoint; pose statistics, optimiser, schedule and averaging begin anew.
 
-    A scorer that never learned whether grasps are clear, but was made sure of it so that its order stays, begins at
-    even odds: from certainty it would take long to learn.
+    A scorer of another kind begins anew. One that never learned whether grasps are clear, but was made sure of it so
+    that its order stays, begins at even odds: from certainty it would take long to learn.
 
     Args:
         module: the model to be trained, of the same architecture.
@@ -42,7 +46,10 @@ def start_from(module: nn.Module, path: str | Path, *, frame: str) -> None:
     trained = load_grasp_model(path).module
     mine: dict[str, Tensor] = dict(module.named_parameters())
     theirs: dict[str, Tensor] = dict(trained.named_parameters())
+    same_scorer = type(getattr(module, "scorer", None)) is type(trained.scorer)
     for key in [*mine, *theirs]:
+        if key.startswith("scorer.") and not same_scorer:
+            continue
         have, need = shape_of(theirs, key), shape_of(mine, key)
         if have != need:
             raise ValueError(
@@ -54,8 +61,14 @@ def start_from(module: nn.Module, path: str | Path, *, frame: str) -> None:
         raise ValueError(
             f"init_from: {path} was trained in frame '{before}', the data are in '{frame}'. Pass data of that frame."
         )
-    module.load_state_dict(trained.state_dict())
-    weight, bias = mine["scorer.decoder.out.weight"], mine["scorer.decoder.out.bias"]
-    with torch.no_grad():
-        if not weight[1].any() and bias[1] == SURELY_CLEAR:
-            bias[1] = 0.0
+    taken = trained.state_dict()
+    if not same_scorer:
+        _log.info(f"init_from: {path} has a scorer of another kind than model.scorer; this one begins anew.")
+        own = {key: value for key, value in module.state_dict().items() if key.startswith("scorer.")}
+        taken = {key: value for key, value in taken.items() if not key.startswith("scorer.")} | own
+    module.load_state_dict(taken)
+    if isinstance(module.scorer, TokenScorer):
+        out = module.scorer.decoder.out
+        with torch.no_grad():
+            if not out.weight[1].any() and out.bias[1] == SURELY_CLEAR:
+                out.bias[1] = 0.0

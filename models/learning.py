@@ -18,7 +18,7 @@ from models.losses import anchor_loss, score_loss
 from models.migrate import CHECKPOINT_VERSION
 from models.optim import build_param_groups
 from models.sampling import GraspSampling, cloud_of
-from models.scorer import GraspScorer
+from models.scorer.base import FinishedGrasps, ScorerConfig
 from models.tokens import SceneTokens
 from utils.batch import GraspBatch
 from utils.pose_statistics import Statistics
@@ -38,6 +38,7 @@ class Draws:
     eps: Float[Tensor, "b g d"]
     gumbel: Float[Tensor, "b a s"]
     split: Int[Tensor, "b"]  # where the grasps of an item are parted into two sets
+    kept: Bool[Tensor, "b p"] | None = None  # surface points that the scorer is shown; None for all
     thin: ThinDraw | None = None  # how clouds are thinned for the density terms; None without them
     dropped: dict[str, Bool[Tensor, "b"]] = field(default_factory=dict)  # scenes that do without a condition
 
@@ -47,7 +48,7 @@ class GraspLearning(GraspSampling):
 
     Args:
         denoiser: encoder, decoder, codec and normaliser.
-        scorer: keyword arguments of :class:`~models.scorer.GraspScorer`.
+        scorer: what ranks grasps, see ``config/model/scorer``.
         anchor_softness: standard deviation of the choice among anchors near a grasp (m).
         anchor_reach: grasps further than this from every visible target token are not trained on (m).
         anchor_temperature: flattens (> 1) or sharpens (< 1) the choice of anchors when sampling.
@@ -68,7 +69,7 @@ class GraspLearning(GraspSampling):
         self,
         *,
         denoiser: Denoiser,
-        scorer: dict[str, Any],
+        scorer: ScorerConfig,
         anchor_softness: float,
         anchor_reach: float,
         anchor_temperature: float,
@@ -84,7 +85,7 @@ class GraspLearning(GraspSampling):
     ) -> None:
         super().__init__()
         self.hand, self.denoiser = denoiser.hand, denoiser
-        self.scorer = GraspScorer(self.hand, self.denoiser, **scorer)
+        self.scorer = scorer.build(self.denoiser)
         groups = {*self.denoiser.codec.layout.groups, "anchor", "score", *own_terms}
         if set(loss_weights) != groups:
             raise ValueError(
@@ -141,7 +142,8 @@ class GraspLearning(GraspSampling):
         terms["anchor"] = anchor_loss(scene.anchor_logits, index[:, :g], positive)
         point = self.denoiser.codec.reference_point(pose)
         assert hold is not None and clear is not None
-        logits = self.scorer(states, pose, point, scene, index)
+        grasps = FinishedGrasps(states, pose, squeeze, point, index)
+        logits = self.scorer(grasps, scene, draws.kept)
         terms["score"] = score_loss(logits, hold, clear, valid)
         return terms
 
@@ -198,7 +200,8 @@ class GraspLearning(GraspSampling):
         total, dim = batch.hand_pose.shape[1], self.denoiser.dim_input
         drop_prob = self.denoiser.drop_prob
         g = min(self.num_grasps, total)
-        t, eps, uniform, split, drop = [], [], [], [], []
+        t, eps, uniform, split, drop, kept = [], [], [], [], [], []
+        num_surface = min(self.denoiser.contact_points or num_tokens, batch.scene_pc.shape[1])
         for item in batch.item_index:
             key = np.random.SeedSequence([self.seed, step, item]).generate_state(1, np.uint64)[0]
             generator = torch.Generator().manual_seed(int(key))
@@ -207,6 +210,7 @@ class GraspLearning(GraspSampling):
             uniform.append(torch.rand(total, num_tokens, generator=generator))
             split.append(torch.randint(1, g + 1, (), generator=generator))
             drop.append(torch.rand(len(drop_prob), generator=generator))
+            kept.append(torch.rand(num_surface, generator=generator) < self.scorer.keep)
         gumbel = -torch.log(-torch.log(torch.stack(uniform).clamp(1e-9, 1 - 1e-7)))
         chance = torch.stack(drop).to(self.device)
         return Draws(
@@ -214,6 +218,7 @@ class GraspLearning(GraspSampling):
             eps=torch.stack(eps).to(self.device),
             gumbel=gumbel.to(self.device),
             split=torch.stack(split).to(self.device),
+            kept=torch.stack(kept).to(self.device),
             dropped={name: chance[:, i] < p for i, (name, p) in enumerate(drop_prob.items())},
         )
 
@@ -229,6 +234,8 @@ class GraspLearning(GraspSampling):
 
     def _step(self, batch: GraspBatch, stage: str, step: int) -> Tensor:
         weights, draws = self.loss_weights, self.draw(batch, step, self.denoiser.encoder.num_tokens)
+        if stage != "train":
+            draws = replace(draws, kept=None)
         if stage == "train" and self.density is not None and self.density.active:
             weights = weights | self.density.weights(step)
             num_points = batch.scene_pc.shape[1]

@@ -123,6 +123,12 @@ def _conditions(checkpoint: Checkpoint) -> None:
     checkpoint["model_config"]["model"] |= {"conditions": {}, "scene_drop_prob": 0.0, "compile": False}
 
 
+def _scorer_is_a_group(checkpoint: Checkpoint) -> None:
+    """8: there is a choice of scorers; the one of before attends to tokens."""
+    scorer = checkpoint["model_config"]["model"]["scorer"]
+    scorer["_target_"] = "models.scorer.tokens.TokenScorerConfig"
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
@@ -137,5 +143,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _encoder_has_levels,
     _density_is_taught,
     _conditions,
+    _scorer_is_a_group,
 )
 CHECKPOINT_VERSION = len(STEPS)

@@ -13,7 +13,7 @@ from models.denoiser import Anchored, Denoiser, SceneContext
 from models.diffusion.likelihood import FlowRank
 from models.diffusion.samplers import Sampler, Samples
 from models.guidance.guide import Guidance, Guide, make_guide
-from models.scorer import GraspScorer, success_log_odds
+from models.scorer.base import FinishedGrasps, GraspScorer, success_log_odds
 from models.tokens import Cloud
 from utils.batch import GraspBatch
 
@@ -132,7 +132,8 @@ class GraspSampling(pl.LightningModule):
             visited = [self.denoiser.grasps(x, anchored)[0] for x in samples.trajectory]
             trajectory = torch.stack([pose.to_hand_pose() for pose in visited])
         point = self.denoiser.codec.reference_point(pose)
-        score = success_log_odds(self.scorer(states, pose, point, anchored.scene, anchored.index))
+        finished = FinishedGrasps(states, pose, squeeze, point, anchored.index)
+        score = success_log_odds(self.scorer(finished, anchored.scene))
         low, high = self.denoiser.codec.joint_limits.unbind(-1)
         opened = pose.qpos - self.pregrasp_opening * self.hand.flexion_sign.to(pose.qpos)
         squeezed = pose.qpos + self.squeeze_gain * (squeeze - pose.qpos)

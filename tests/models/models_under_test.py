@@ -13,6 +13,8 @@ from models.diffusion.weighting import LossWeighting
 from models.encoder.hierarchy import Level, PointHierarchy
 from models.encoder.pointnet2 import PointNet2
 from models.encoder.ptv3 import Architecture, PTv3
+from models.scorer.surface import SurfaceScorerConfig
+from models.scorer.tokens import TokenScorerConfig
 from utils.batch import GraspBatch
 
 
@@ -90,6 +92,17 @@ def small_ptv3(*, use_color: bool = False, checkpointing: bool = False, **change
     )
 
 
+def small_scorer(**changes) -> SurfaceScorerConfig:
+    sizes = {"widths": (16, 16), "dim": 32, "target_points": 12, "other_points": 4, "keep": 0.6, "reach": 0.1}
+    return SurfaceScorerConfig(**{**sizes, "contact_scale": 0.02, **changes})
+
+
+def small_token_scorer() -> TokenScorerConfig:
+    return TokenScorerConfig(
+        dim=32, depth=1, heads=2, dim_geometry=16, geometry_scale=0.1, contact_scale=0.02
+    )
+
+
 def small_settings() -> dict:
     return {
         "hand": "leap_right",
@@ -104,14 +117,7 @@ def small_settings() -> dict:
         "conditions": {},
         "scene_drop_prob": 0.0,
         "compile": False,
-        "scorer": {
-            "dim": 32,
-            "depth": 1,
-            "heads": 2,
-            "dim_geometry": 16,
-            "geometry_scale": 0.1,
-            "contact_scale": 0.02,
-        },
+        "scorer": small_scorer(),
         "anchor_softness": 0.01,
         "anchor_reach": 1.0,
         "anchor_temperature": 1.0,

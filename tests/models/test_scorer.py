@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from models.losses import score_loss
 from models.sampling import cloud_of
-from models.scorer import success_log_odds
+from models.scorer.base import success_log_odds
 
 
 def test_log_odds_of_both_parts() -> None:

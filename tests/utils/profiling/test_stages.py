@@ -192,7 +192,7 @@ def test_every_key_a_rule_names_exists(compose: Any) -> None:
 TINY = [
     "hardware=cpu", "callbacks=no_simulation", "logger=csv", "scheduler.warmup_steps=1", "scheduler.total_steps=12",
     "model.decoder.dim=16", "model.decoder.depth=1", "model.decoder.heads=2", "model.scorer.dim=16",
-    "model.scorer.depth=1", "model.scorer.heads=2", "model.encoder.dim=16",
+    "model.scorer.widths=[8, 8]", "model.encoder.dim=16",
     "model.encoder.levels.fine.centres=32", "model.encoder.levels.coarse.centres=16",
     "data.batch_size=4", "data.num_grasps=4",
     "trainer.val_check_interval=4", "trainer.log_every_n_steps=2", "normalizer_scenes=8", "trainer.max_steps=8",

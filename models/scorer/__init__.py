@@ -1,0 +1,1 @@
+"""How likely finished grasps are to succeed, learned from verdicts of the simulator."""
