@@ -46,7 +46,7 @@ def start_from(module: nn.Module, path: str | Path, *, frame: str) -> None:
     trained = load_grasp_model(path).module
     mine: dict[str, Tensor] = dict(module.named_parameters())
     theirs: dict[str, Tensor] = dict(trained.named_parameters())
-    same_scorer = type(getattr(module, "scorer", None)) is type(trained.scorer)
+    same_scorer = type(module.scorer) is type(trained.scorer)
     for key in [*mine, *theirs]:
         if key.startswith("scorer.") and not same_scorer:
             continue

@@ -120,6 +120,21 @@ def test_distance_does_not_depend_on_the_frame(leap64, draw):
     )
 
 
+def test_distance_to_a_link_is_that_of_its_own_primitives(leap64, draw):
+    pose = GraspPose.from_matrix(torch.eye(4, dtype=torch.float64).expand(5, 4, 4), draw(leap64, 5))
+    points = torch.tensor(cloud(50)).expand(5, 50, 3)
+    links = leap64.link_distances(points, pose)
+    assert links.shape == (5, len(leap64.body_names), 50)
+    torch.testing.assert_close(links.amin(-2), leap64.signed_distance(points, pose))
+    T = leap64.body_poses(pose)
+    for i, body in enumerate(leap64.description.bodies):
+        if not body.primitives:
+            assert (links[:, i] == float("inf")).all()
+            continue
+        alone = PrimitiveSet([(0, p) for p in body.primitives], torch.float64)
+        torch.testing.assert_close(links[:, i], alone(points, T[:, i : i + 1]))
+
+
 def test_distance_gradient_reaches_the_whole_pose(leap64, draw):
     rotvec = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64, requires_grad=True)
     translation = torch.tensor([[0.01, 0.0, 0.02]], dtype=torch.float64, requires_grad=True)

@@ -1,12 +1,15 @@
 """Training that starts from a checkpoint: the weights are taken over, and another architecture is named."""
 
+import logging
+
 import pytest
 import torch
 from models_under_test import small_model
+from omegaconf import OmegaConf
 
 from models import finetune
 from models.inference import load_grasp_model
-from utils.config import CONFIG_DIR
+from utils.config import CONFIG_DIR, build, load_group
 
 MODELS = CONFIG_DIR.parent / "docs" / "models"
 SHIPPED = MODELS / "leap_table_cpu" / "model.ckpt"
@@ -38,6 +41,23 @@ def test_clearance_that_was_never_learned_begins_at_even_odds() -> None:
     )
 
 
+def test_scorer_of_another_kind_begins_anew_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    settings = load_grasp_model(SHIPPED).module.config["model"]
+    other = load_group("model/scorer", "surface")
+    module = build(OmegaConf.create({**settings, "scorer": other, "optimizer": None, "scheduler": None}))
+    own = {name: p.clone() for name, p in module.scorer.named_parameters()}
+    with caplog.at_level(logging.INFO):
+        finetune.start_from(module, SHIPPED, frame="tabletop")
+    assert "begins anew" in caplog.text
+    assert all(torch.equal(p, own[name]) for name, p in module.scorer.named_parameters())
+    trained = load_grasp_model(SHIPPED).module.denoiser.state_dict()
+    assert all(
+        torch.equal(p, trained[name])
+        for name, p in module.denoiser.state_dict().items()
+        if isinstance(p, torch.Tensor)
+    )
+
+
 def test_another_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="was trained in frame 'tabletop', the data are in 'camera_centric'"):
         finetune.start_from(load_grasp_model(SHIPPED).module, SHIPPED, frame="camera_centric")
@@ -49,6 +69,8 @@ def test_another_architecture_is_named_by_its_first_difference() -> None:
     ):
         finetune.start_from(small_model(), SHIPPED, frame="tabletop")
     smaller = load_grasp_model(SHIPPED).module
-    del smaller.scorer
-    with pytest.raises(ValueError, match=r"has scorer\.\S+ of shape .*, the model to be trained not at all"):
+    del smaller.denoiser.anchor_head
+    with pytest.raises(
+        ValueError, match=r"has denoiser\.anchor_head\.\S+ of shape .*, the model to be trained not at all"
+    ):
         finetune.start_from(smaller, SHIPPED, frame="tabletop")

@@ -11,6 +11,7 @@ from models import load_grasp_model
 from models.diffusion.ancestral import DDPM
 from models.diffusion.weighting import LossWeighting
 from models.migrate import CHECKPOINT_VERSION, migrated
+from models.scorer.tokens import TokenScorerConfig
 from utils.config import CONFIG_DIR, build
 from utils.point_choice import PointChoice
 
@@ -31,6 +32,14 @@ OLDEST = {
         "dim": 8,
     },
     "decoder": {"dim": 16, "depth": 1, "heads": 2, "set_attention": False},
+    "scorer": {
+        "dim": 8,
+        "depth": 1,
+        "heads": 2,
+        "dim_geometry": 4,
+        "geometry_scale": 0.1,
+        "contact_scale": 0.02,
+    },
     "max_loss_weight": 10.0,
     "sampler": {
         "_target_": "models.diffusion.samplers.SamplerConfig",
@@ -96,6 +105,11 @@ def test_encoder_of_the_oldest_has_two_levels_with_its_weights():
         "denoiser.encoder.out.weight": 3,
     }
     assert {key.removeprefix("denoiser.encoder.") for key in moved} <= set(encoder.state_dict())
+
+
+def test_scorer_of_before_there_was_a_choice_attends_to_tokens():
+    scorer = build(migrated(oldest())["model_config"]["model"]["scorer"])
+    assert isinstance(scorer, TokenScorerConfig) and (scorer.dim, scorer.heads) == (8, 2)
 
 
 def test_shipped_checkpoint_gives_the_grasps_it_gave_when_it_was_shipped():

@@ -2,13 +2,19 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
-from models_under_test import scene_batch, small_model
+from models_under_test import scene_batch, small_model, small_scorer, small_token_scorer
+from torch import Tensor
 from torch.testing import assert_close
 
+from hands import GraspPose
+from models.denoiser import SceneContext
+from models.diffuser import GraspDiffuser
 from models.losses import score_loss
 from models.sampling import cloud_of
-from models.scorer.base import success_log_odds
+from models.scorer.base import FinishedGrasps, ScorerConfig, success_log_odds
+from models.surface import Surface
 
 
 def test_log_odds_of_both_parts() -> None:
@@ -34,13 +40,98 @@ def test_unknown_verdicts_teach_nothing() -> None:
     assert gradient[0, 0, 0] != 0.0 and gradient[0, 1, 1] != 0.0
 
 
-def test_gradients_stay_out_of_the_generator() -> None:
-    model = small_model()
+@pytest.mark.parametrize("scorer", [small_scorer(), small_token_scorer()], ids=["surface", "tokens"])
+def test_gradients_stay_out_of_the_generator(scorer: ScorerConfig) -> None:
+    model = small_model(scorer=scorer)
     batch = scene_batch()
     batch = replace(batch, grasp_hold=torch.zeros_like(batch.grasp_hold))
     model.losses(batch, model.draw(batch, 0, model.denoiser.encoder.num_tokens))["score"].backward()
     assert all(p.grad is None for p in model.denoiser.encoder.parameters())
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.scorer.parameters())
+
+
+def asked(model: GraspDiffuser, moved_by: Tensor | None = None) -> tuple[FinishedGrasps, SceneContext]:
+    """Return three scenes of grasps that surround their targets, all carried along by a motion."""
+    batch = scene_batch()
+    assert batch.hand_pose is not None and batch.squeeze_qpos is not None
+    pose, cloud = GraspPose.from_hand_pose(batch.hand_pose), cloud_of(batch)
+    if moved_by is not None:
+        R, t = moved_by[:3, :3], moved_by[:3, 3]
+        cloud = replace(
+            cloud, points=cloud.points @ R.T + t, viewpoint=cloud.viewpoint @ R.T + t, up=cloud.up @ R.T
+        )
+        pose = pose.transform(moved_by)
+    scene = model.denoiser.encode(cloud)
+    index = scene.tokens.target.long().argmax(-1, keepdim=True).expand(pose.translation.shape[:2])
+    states = model.denoiser.normalizer.normalize(
+        model.denoiser.states(pose, batch.squeeze_qpos, scene.tokens, index)
+    )
+    point = model.denoiser.codec.reference_point(pose)
+    return FinishedGrasps(states, pose, batch.squeeze_qpos, point, index), scene
+
+
+def test_score_of_a_grasp_does_not_depend_on_where_the_scene_is() -> None:
+    model = small_model().eval()
+    T = torch.eye(4)
+    T[:2, :2] = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
+    T[:3, 3] = torch.tensor([0.3, -0.2, 0.1])
+    assert_close(model.scorer(*asked(model)), model.scorer(*asked(model, T)), atol=1e-4, rtol=1e-4)
+
+
+def test_order_and_padding_of_the_surface_mean_nothing() -> None:
+    model = small_model().eval()
+    grasps, scene = asked(model)
+    order = torch.randperm(scene.surface.xyz.shape[1], generator=torch.Generator().manual_seed(0))
+    s = scene.surface
+    shuffled = Surface(s.xyz[:, order], s.normal[:, order], s.target[:, order], s.valid[:, order])
+    expected = model.scorer(grasps, scene)
+    assert_close(model.scorer(grasps, replace(scene, surface=shuffled)), expected, atol=1e-5, rtol=1e-5)
+    nowhere = torch.zeros_like(s.xyz)  # in the middle of the scene, but not valid
+    padded = Surface(
+        torch.cat([s.xyz, nowhere], 1),
+        torch.cat([s.normal, s.normal], 1),
+        torch.cat([s.target, torch.zeros_like(s.target)], 1),
+        torch.cat([s.valid, torch.zeros_like(s.valid)], 1),
+    )
+    assert_close(model.scorer(grasps, replace(scene, surface=padded)), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_target_of_fewer_points_than_are_asked_for_is_all_that_counts() -> None:
+    """Three points seen by a scorer that asks for 12 are those seen by one that asks for 3."""
+    many, few = small_model(), small_model(scorer=small_scorer(target_points=3))
+    few.load_state_dict(many.state_dict())
+    grasps, scene = asked(many)
+    s = scene.surface
+    only = replace(scene, surface=replace(s, valid=s.valid & (~s.target | (s.target.cumsum(1) <= 3))))
+    assert_close(many.scorer(grasps, only), few.scorer(grasps, only), atol=1e-5, rtol=1e-5)
+
+
+def test_training_hides_points_and_everything_else_shows_all() -> None:
+    model = small_model()
+    grasps, scene = asked(model)
+    every = torch.ones(scene.surface.valid.shape, dtype=torch.bool)
+    whole = model.scorer(grasps, scene)
+    assert torch.equal(model.scorer(grasps, scene, every), whole)
+    assert not torch.allclose(
+        model.scorer(grasps, scene, every & (torch.arange(every.shape[1]) % 2 > 0)), whole
+    )
+    assert model.scorer(grasps, scene, ~every).isfinite().all()
+    kept = model.draw(scene_batch(), 0, model.denoiser.encoder.num_tokens).kept
+    assert kept is not None and 0.4 < kept.float().mean() < 0.8
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"keep": 0.0}, r"keep in \(0, 1\]"),
+        ({"widths": (8, 0)}, "model.scorer.widths: expected at least 1"),
+        ({"target_points": 0}, "model.scorer.target_points: expected at least 1, got 0"),
+        ({"contact_scale": float("nan")}, "contact_scale must be positive, got nan"),
+    ],
+)
+def test_sizes_that_no_scorer_can_have_are_refused(changes: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        small_scorer(**changes)
 
 
 def test_surface_is_the_cloud_and_its_nearest_point_is_found() -> None:
