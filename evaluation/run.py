@@ -4,7 +4,7 @@ import inspect
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,10 @@ class ModelTest:
             sections |= gallery(judged, items, self.hand, cfg.pictures)
             if cfg.top is not None:
                 few = items[: cfg.top.max_items]
-                results.append(self.judge(model, few, cfg.top.samples, say, keep=cfg.top.keep))
+                for rank in cfg.top.ranks:
+                    ranked = replace(model, rank=rank)
+                    best = self.judge(ranked, few, cfg.top.samples, say, keep=cfg.top.keep)
+                    results.append(replace(best, method=f"{best.method} by {rank}"))
             results += [self.judge(baseline, items, cfg.samples_per_item, say) for baseline in baselines]
         document = {
             "provenance": self._provenance(temperature, source, results),

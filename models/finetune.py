@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.inference import load_grasp_model
+from models.learning import GraspLearning
 from models.migrate import SURELY_CLEAR
 from models.scorer.tokens import TokenScorer
 from models.weights import load_encoder, shape_of
@@ -22,13 +23,18 @@ def begin(module: nn.Module, init_from: str | None, encoder_weights: str | None,
         ValueError: it does not fit.
     """
     if init_from is not None:
+        if not isinstance(module, GraspLearning):
+            raise ValueError(
+                f"init_from={init_from} starts a model of grasps, this run trains a {type(module).__name__}. Pass "
+                "init_from=null."
+            )
         start_from(module, init_from, frame=frame)
     if encoder_weights is not None:
         assert isinstance(module.encoder, nn.Module)
         load_encoder(module.get_submodule("encoder"), encoder_weights)
 
 
-def start_from(module: nn.Module, path: str | Path, *, frame: str) -> None:
+def start_from(module: GraspLearning, path: str | Path, *, frame: str) -> None:
     """Take over the weights of a checkpoint; pose statistics, optimiser, schedule and averaging begin anew.
 
     A scorer of another kind begins anew. One that never learned whether grasps are clear, but was made sure of it so
@@ -41,7 +47,8 @@ def start_from(module: nn.Module, path: str | Path, *, frame: str) -> None:
 
     Raises:
         FileNotFoundError: no such checkpoint.
-        ValueError: it is of another architecture (the first difference is named) or of another frame.
+        ValueError: it is of another architecture (the first difference is named), of another reference point or of
+            another frame.
     """
     trained = load_grasp_model(path).module
     mine: dict[str, Tensor] = dict(module.named_parameters())
@@ -56,6 +63,12 @@ def start_from(module: nn.Module, path: str | Path, *, frame: str) -> None:
                 f"init_from: {path} has {key} {have}, the model to be trained {need}. Pass the model settings of the "
                 "checkpoint's run, or init_from=null."
             )
+    here, there = module.denoiser.codec.reference_depth, trained.denoiser.codec.reference_depth
+    if here != there:
+        raise ValueError(
+            f"init_from: {path} speaks of a point {there:g} m in front of the palm, the model to be trained of one at "
+            f"{here:g} m: its translations would mean something else. Pass model.reference_depth={there:g}."
+        )
     before = trained.denoiser.normalizer.frame
     if before != frame:
         raise ValueError(

@@ -16,6 +16,7 @@ from models.diffusion.samplers import Sampler
 from models.guidance.guide import Guidance
 from models.learning import GraspLearning
 from models.migrate import migrated
+from models.sampling import Rank
 from utils.batch import GraspBatch
 from utils.cloud import arrange_cloud
 from utils.config import CONFIG_DIR, build, load_group
@@ -92,8 +93,9 @@ class GraspModel:
             prompt: what to grasp, in words, for a model that was trained with them.
             negative_prompts: what not to grasp.
             trajectory: whether to return the poses after every step of the sampler, too.
-            rank: what the grasps are ordered by: ``score`` (the learned scorer), ``log_prob`` or ``divergence`` (of
-                the model's flow, see ``config/rank``), or ``none``, which leaves them as they came.
+            rank: what the grasps are ordered by: ``score`` (the learned log-odds of holding and being clear of the
+                scene), ``hold`` (of holding, wherever the hand may be), ``log_prob`` or ``divergence`` (of the
+                model's flow, see ``config/rank``), or ``none``, which leaves them as they came.
 
         Raises:
             ValueError: the cloud is empty, not finite, too large to be in metres or has too few points on the object;
@@ -197,12 +199,14 @@ class GraspModel:
         changed: dict[str, Any] = {"steps": steps, "temperature": temperature}
         return replace(chosen, **{k: v for k, v in changed.items() if v is not None})
 
-    def _chosen_rank(self, name: str) -> FlowRank | None:
+    def _chosen_rank(self, name: str) -> Rank:
         known = {path.stem for path in (CONFIG_DIR / "rank").glob("*.yaml")}
         if name in ("score", "none"):
             return None
+        if name == "hold":
+            return "hold"
         if name not in known:
-            raise unknown_name("rank", name, {*known, "score", "none"})
+            raise unknown_name("rank", name, {*known, "score", "hold", "none"})
         rank: FlowRank = build(load_group("rank", name))
         return rank
 

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -16,6 +17,8 @@ from models.guidance.guide import Guidance, Guide, make_guide
 from models.scorer.base import FinishedGrasps, GraspScorer, success_log_odds
 from models.tokens import Cloud
 from utils.batch import GraspBatch
+
+Rank = FlowRank | Literal["hold"] | None
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class GraspSampling(pl.LightningModule):
         guidance: Guidance | None = None,
         seed: int = 0,
         trajectory: bool = False,
-        rank: FlowRank | None = None,
+        rank: Rank = None,
     ) -> GeneratedGrasps:
         """Generate ``k`` grasps per scene; ground truth is neither needed nor read.
 
@@ -69,7 +72,8 @@ class GraspSampling(pl.LightningModule):
             guidance: what steers it; None for nothing.
             seed: of anchors and noise.
             trajectory: whether to return the poses after every step of the sampler.
-            rank: score the grasps by their flow instead of by the learned scorer.
+            rank: score the grasps by the learned log-odds of success (None), by those of holding alone (``hold``),
+                or by their flow.
 
         Raises:
             ValueError: a sampler, a prompt or a guidance that this model cannot be sampled with.
@@ -91,8 +95,8 @@ class GraspSampling(pl.LightningModule):
         noise = torch.randn(batch.size, k, self.denoiser.dim_input, generator=generator, device=self.device)
         samples = self.sample_states(guide, noise, sampler, generator, trajectory=trajectory)
         samples = replace(samples, x0=guide.finished(samples.x0))
-        made = self._finish(samples, guide)
-        if rank is None:
+        made = self._finish(samples, guide, by_hold=rank == "hold")
+        if not isinstance(rank, FlowRank):
             return made
         # Each grasp as a set of its own, so that its likelihood is that of a grasp.
         index = guide.anchored.index
@@ -124,7 +128,7 @@ class GraspSampling(pl.LightningModule):
         probability = torch.softmax(scene.anchor_logits / self.anchor_temperature, dim=-1)
         return torch.multinomial(probability, k, replacement=True, generator=generator)
 
-    def _finish(self, samples: Samples, guide: Guide) -> GeneratedGrasps:
+    def _finish(self, samples: Samples, guide: Guide, *, by_hold: bool) -> GeneratedGrasps:
         """Turn clean states into grasp triples with scores."""
         states, anchored, trajectory = samples.x0, guide.anchored, None
         pose, squeeze = self.denoiser.grasps(states, anchored)
@@ -133,7 +137,7 @@ class GraspSampling(pl.LightningModule):
             trajectory = torch.stack([pose.to_hand_pose() for pose in visited])
         point = self.denoiser.codec.reference_point(pose)
         finished = FinishedGrasps(states, pose, squeeze, point, anchored.index)
-        score = success_log_odds(self.scorer(finished, anchored.scene))
+        parts = self.scorer(finished, anchored.scene)
         low, high = self.denoiser.codec.joint_limits.unbind(-1)
         opened = pose.qpos - self.pregrasp_opening * self.hand.flexion_sign.to(pose.qpos)
         squeezed = pose.qpos + self.squeeze_gain * (squeeze - pose.qpos)
@@ -142,7 +146,7 @@ class GraspSampling(pl.LightningModule):
             pred_pose=pose.pack(),
             pregrasp_qpos=opened.clamp(low, high),
             squeeze_qpos=squeezed.clamp(low, high),
-            score=score,
+            score=parts[..., 0] if by_hold else success_log_odds(parts),
             nfe=guide.nfe,
             trajectory=trajectory,
         )

@@ -103,7 +103,8 @@ def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pyte
     methods = [(entry["method"], entry["split"]) for entry in written["methods"]]
     names = (
         "model",
-        "model, best 1 of 3",
+        "model, best 1 of 3 by hold",
+        "model, best 1 of 3 by score",
         "random training grasp",
         "initial palm pose",
         "nearest training view",

@@ -58,6 +58,13 @@ def test_scorer_of_another_kind_begins_anew_and_says_so(caplog: pytest.LogCaptur
     )
 
 
+def test_another_reference_point_is_refused() -> None:
+    module = load_grasp_model(SHIPPED).module
+    module.denoiser.codec.reference_depth = 0.07
+    with pytest.raises(ValueError, match=r"0\.02 m in front of the palm.*Pass model\.reference_depth=0\.02"):
+        finetune.start_from(module, SHIPPED, frame="tabletop")
+
+
 def test_another_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="was trained in frame 'tabletop', the data are in 'camera_centric'"):
         finetune.start_from(load_grasp_model(SHIPPED).module, SHIPPED, frame="camera_centric")

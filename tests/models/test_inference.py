@@ -77,12 +77,21 @@ def test_steps_and_sampler_can_be_chosen(sampler):
 
 
 def test_grasps_are_ranked_by_what_is_asked_for(sampler):
-    poses = {rank: ask(sampler, *cloud(), rank=rank) for rank in ("score", "none", "log_prob", "divergence")}
+    poses = {
+        rank: ask(sampler, *cloud(), rank=rank)
+        for rank in ("score", "hold", "none", "log_prob", "divergence")
+    }
     for rank, made in poses.items():
         assert rank == "none" or (np.diff(made.score) <= 0).all()
         key = [tuple(pose) for pose in made.hand_pose]
         assert sorted(key) == sorted(tuple(pose) for pose in poses["score"].hand_pose), "the same grasps"
     assert not np.array_equal(poses["log_prob"].score, poses["score"].score)
+    # Success is holding and being clear, so its log-odds are below those of holding alone.
+    best = {
+        tuple(pose): score for pose, score in zip(poses["hold"].hand_pose, poses["hold"].score, strict=True)
+    }
+    both = poses["score"]
+    assert all(score < best[tuple(pose)] for pose, score in zip(both.hand_pose, both.score, strict=True))
     with pytest.raises(ValueError, match=r"Unknown rank 'log_probb'\. Did you mean 'log_prob'"):
         ask(sampler, *cloud(), rank="log_probb")
 
@@ -152,6 +161,7 @@ def test_a_checkpoint_carries_all_that_sampling_needs(tmp_path):
     parts = {
         "encoder": "encoder/pointnet2",
         "decoder": "decoder/dit",
+        "scorer": "scorer/surface",
         "conditions": "conditions/none",
         "path": "process/cosine",
         "sampler": "sampler/ddim",
