@@ -18,8 +18,8 @@ else
 DATA ?= data/quick.h5
 RUN ?= runs/quickstart
 GENERATE_ARGS ?=
-TRAIN_ARGS ?= hardware.devices=2 data.batch_size=6
-TEST_ARGS ?= max_items=40 top.samples=40 top.keep=8 top.ranks=[hold] top.max_items=40 tuning.max_items=12 tuning.temperatures=[0.1,0.2,0.4,0.7]
+TRAIN_ARGS ?= hardware.devices=2 data.batch_size=12
+TEST_ARGS ?= max_items=40 top=null tuning.max_items=12 tuning.temperatures=[0.1,0.2,0.4,0.7]
 endif
 
 .PHONY: help setup quickstart test test-all check format clean
