@@ -19,7 +19,7 @@ DATA ?= data/quick.h5
 RUN ?= runs/quickstart
 GENERATE_ARGS ?=
 TRAIN_ARGS ?= hardware.devices=2 data.batch_size=12
-TEST_ARGS ?= max_items=40 top=null tuning.max_items=12 tuning.temperatures=[0.1,0.2,0.4,0.7]
+TEST_ARGS ?= max_items=40 top=null tuning.max_items=12 tuning.temperatures=[0.1,0.2,0.4]
 endif
 
 .PHONY: help setup quickstart test test-all check format clean

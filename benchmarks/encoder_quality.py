@@ -1,6 +1,6 @@
 """Which encoder gives the better grasps: each trained with the same few steps, then put into physics.
 
-    python benchmarks/encoder_quality.py --store data/quick.h5 --steps 400 --runs runs/encoder_quality \
+    python benchmarks/encoder_quality.py --store data/quick.h5 --steps 800 --runs runs/encoder_quality \
         --output benchmarks/results/encoder_quality.json
 
 Recipe of experiment=quickstart with another encoder; 64 tokens of width 64 for each, so that the decoder costs the
@@ -99,7 +99,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = [measure(name, arguments) for name in arguments.encoders]
     document = {
-        "what": f"experiment=quickstart with each encoder, {arguments.steps} steps of 12 scenes, one thread",
+        "what": f"experiment=quickstart with each encoder, {arguments.steps} steps, one thread",
         "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
         "encoders": rows,
     }
