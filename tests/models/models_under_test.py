@@ -140,9 +140,10 @@ def small_settings() -> dict:
     }
 
 
-def small_model(**changes) -> GraspDiffuser:
+def small_model(*, weights: int = 0, **changes) -> GraspDiffuser:
+    """Build a model whose weights are drawn with a seed."""
     settings = small_settings()
-    torch.manual_seed(0)
+    torch.manual_seed(weights)
     return awake(GraspDiffuser(**{**settings, **changes})).eval()
 
 

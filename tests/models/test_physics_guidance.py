@@ -115,13 +115,16 @@ def test_joints_are_pulled_into_their_limits():
 
 @pytest.mark.parametrize("name", ["ddim", "ddpm", "heun", "dpmpp_2m"])
 def test_every_sampler_ends_with_less_penetration(name):
-    model, batch = near(small_model()), lone_batch()
+    """Over several models without training: how far a single one of them is off decides more than guidance does."""
+    batch, depth = lone_batch(), torch.zeros(2)
     sampler = replace(build(load_group("model/sampler", name)), steps=2)
-    plain = model.forward_infer(batch, 6, sampler=sampler, seed=0)
-    guided = model.forward_infer(batch, 6, sampler=sampler, seed=0, guidance=GUIDANCE)
-    assert guided.nfe == plain.nfe, "no evaluation of the network is added"
-    depth = [penetration(model, batch, made) for made in (plain, guided)]
-    assert depth[0] > 1e-3 and depth[1] < 0.6 * depth[0]
+    for weights in range(4):
+        model = near(small_model(weights=weights))
+        plain = model.forward_infer(batch, 6, sampler=sampler, seed=0)
+        guided = model.forward_infer(batch, 6, sampler=sampler, seed=0, guidance=GUIDANCE)
+        assert guided.nfe == plain.nfe, "no evaluation of the network is added"
+        depth += torch.tensor([penetration(model, batch, made) for made in (plain, guided)])
+    assert depth[0] > 4e-3 and depth[1] < 0.6 * depth[0]
 
 
 def test_a_cvae_is_guided_too():
