@@ -16,7 +16,7 @@ OUTCOME_COLOURS = {
     "claimed": "#4aa3c7",
 }
 SPLIT_COLOURS = ("#2a6fb5", "#b5532a", "#3c8f5a", "#7a5ea8")
-_LABEL = 190
+_LABEL = 230
 _PLOT = 520
 
 
