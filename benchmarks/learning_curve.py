@@ -61,7 +61,7 @@ def learned_from(path: Path) -> dict[str, int]:
         if store.split_of(scene) == "train"
         for target in range(len(store.scene_objects(scene)))
     ]
-    return {"objects": sum(n > 0 for n in counts), "grasps": sum(counts)}
+    return {"learned_objects": sum(n > 0 for n in counts), "learned_grasps": sum(counts)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -86,8 +86,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         "rows": rows,
     }
     write(document, arguments.output)
-    counted = ["scenes", "objects", "grasps", "steps"]
-    header = [*counted, "success, % [95 %]", "penetration, mm", "validation loss", "training, processor s"]
+    counted = ["scenes", "learned_objects", "learned_grasps", "steps"]
+    header = [
+        "scenes",
+        "objects",
+        "grasps",
+        "steps",
+        "success, % [95 %]",
+        "penetration, mm",
+        "validation loss",
+        "training, processor s",
+    ]
     lines = [
         [
             *(str(row[key]) for key in counted),
