@@ -101,6 +101,7 @@ def main() -> None:
     methods = [
         Guided(model, None, options.temperature, "none"),
         Guided(model, build(physics), options.temperature, "physics"),
+        Guided(model, build(load_group("guidance", "physics_clear")), options.temperature, "physics_clear"),
     ]
     for changes in options.tries:
         override = OmegaConf.from_dotlist([f"physics.{change}" for change in changes.split()])

@@ -1,10 +1,11 @@
 """What sampling costs beside a reference-like baseline of the same network: 100 ancestral steps, the scene encoded anew
 for each, float32, not compiled.
 
-    python benchmarks/sampling_cost.py --checkpoint docs/models/leap_table_cpu/model.ckpt
+    python benchmarks/sampling_cost.py --store data/leap_table.h5
 
-Prints JSON: processor milliseconds per grasp, and the ratio. All ways draw the same number of grasps for the same
-random clouds, in turn, in one process; success is measured by test_lightning.py with the same samplers.
+Prints JSON: processor milliseconds per grasp, and the ratio, and with a store the success in simulation. All ways draw
+the same number of grasps for the same random cloud, in turn, in one process. Recomputing the context changes no grasp,
+so the reference is judged by 100 ancestral steps.
 """
 
 import argparse
@@ -72,7 +73,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", type=Path, default=Path("docs/models/leap_table_cpu/model.ckpt"))
+    parser.add_argument("--checkpoint", type=Path, default=Path("docs/models/leap_table_own/model.ckpt"))
+    parser.add_argument("--store", type=Path, help="whose unseen objects the grasps are judged on")
+    parser.add_argument("--items", type=int, default=120, help="views judged, of as many objects")
+    parser.add_argument("--samples", type=int, default=8, help="grasps judged for each")
+    parser.add_argument("--temperature", type=float, default=0.2)
     parser.add_argument("--grasps", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -90,6 +95,7 @@ def main() -> None:
         "reference": lambda k: reference(module, batch, k),
         "ddim 20": ours(20, False),
         "ddim 8": ours(8, False),
+        "ddim 6": ours(6, False),
         "ddim 4": ours(4, False),
         "ddim 20, physics": ours(20, True),
     }
@@ -116,7 +122,30 @@ def main() -> None:
         "torch": torch.__version__,
         "threads": 1,
     }
-    print(json.dumps({**facts, "cost": measured}, indent=1))
+    success = {} if options.store is None else judged(options)
+    print(json.dumps({**facts, "cost": measured, **success}, indent=1))
+
+
+def judged(options: argparse.Namespace) -> dict[str, Any]:
+    """Put the grasps of each way into simulation: the same views, no ranking."""
+    from datasets import GraspStore
+    from evaluation.judge import judge
+    from evaluation.samplers import ModelSampler
+    from evaluation.stored import chosen_items
+    from simulation.protocols import get_protocol
+
+    model = load_grasp_model(options.checkpoint)
+    hand = model.module.hand
+    store = GraspStore(options.store, hand)
+    items = chosen_items(store, "test", max_items=options.items, per_object=1, min_points=100, seed=0)
+    settings: dict[str, Any] = {"hand": hand, "protocol": get_protocol("dgb-fc-quick"), "workers": 1}
+    rows = {}
+    for sampler, steps in (("ddpm", 100), ("ddim", 20), ("ddim", 8), ("ddim", 6), ("ddim", 4)):
+        method = ModelSampler(model, sampler, steps, options.temperature, 0, "none")
+        found = judge(method, items, options.samples, min_clearance_m=0.0, **settings).summary()
+        rows[f"{sampler} {steps}"] = {k: found[k] for k in ("success", "num_grasps", "num_objects")}
+        print(f"{sampler} {steps}: {json.dumps(rows[f'{sampler} {steps}'])}", file=sys.stderr, flush=True)
+    return {"data_hash": store.content_hash, "temperature": options.temperature, "judged": rows}
 
 
 if __name__ == "__main__":

@@ -105,14 +105,25 @@ def arrange_blocks(
     near = _within(points - points[start:stop].mean(0), crop_radius)
     near[start:stop] = False
     rest = np.flatnonzero(near)
-    # The k-th points of the other blocks stand together, so that a prefix of the rest is fair to all of them.
-    rank = np.concatenate([np.zeros(0), *(np.arange(c) / c for c in np.bincount(instance[rest]) if c)])
     want_target, want_rest = quotas(stop - start, len(rest), num_points, target_share)
     order, is_target = stratified_order(want_target, want_rest, target_share)
-    row = np.concatenate(
-        [np.arange(start, start + want_target), rest[np.argsort(rank, kind="stable")[:want_rest]]]
-    )
+    row = np.concatenate([np.arange(start, start + want_target), _first_of_blocks(rest, instance, want_rest)])
     return row[order], is_target
+
+
+def _first_of_blocks(
+    rest: Int[np.ndarray, "r"], instance: UInt8[np.ndarray, "n"], count: int
+) -> Int[np.ndarray, "count"]:
+    """Take points of several blocks in turn: the i-th of c points has rank i / c, so a prefix is fair to all blocks."""
+    sizes = [c for c in np.bincount(instance[rest]).tolist() if c]
+    # Of c points, c * count / r have ranks below count / r: of all blocks at least ``count``. One more for rounding.
+    shares = [min(c, math.ceil(c * count / len(rest)) + 1) for c in sizes]
+    begins = np.cumsum([0, *sizes]).tolist()
+    candidates = [rest[begin : begin + n] for begin, n in zip(begins, shares, strict=False)]
+    ranks = [np.arange(n) / c for n, c in zip(shares, sizes, strict=True)]
+    if not sizes:
+        return rest
+    return np.concatenate(candidates)[np.argsort(np.concatenate(ranks), kind="stable")[:count]]
 
 
 def _no_target(points: Float[np.ndarray, "n 3"]) -> ValueError:

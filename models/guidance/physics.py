@@ -20,6 +20,7 @@ from torch import Tensor
 from hands import GraspPose, Hand, energies
 from models.tokens import Cloud
 
+ENERGIES = ("penetration", "obstacles", "table", "self_penetration", "joint_limits", "attraction")  # weighted
 _TABLE_QUANTILE = 0.1  # of the heights of points beside the target
 _FAR = 1.0e3
 _SPHERES_APART = 4  # of the hand's spheres, neighbours overlap: every so many rank points well enough
@@ -107,8 +108,7 @@ class PhysicsGuidance:
         for key in ("rate", "max_step"):
             if not getattr(self, key) > 0.0:
                 raise ValueError(f"guidance.physics.{key}: expected more than 0, got {getattr(self, key)}.")
-        weights = ("penetration", "obstacles", "table", "self_penetration", "joint_limits", "attraction")
-        for key in (*weights, "margin_m", "attraction_m"):
+        for key in (*ENERGIES, "margin_m", "attraction_m"):
             if not getattr(self, key) >= 0.0:
                 raise ValueError(f"guidance.physics.{key}: expected at least 0, got {getattr(self, key)}.")
         if not 0.0 <= self.below_t <= 1.0:
@@ -138,11 +138,13 @@ class PhysicsGuidance:
 
     def energy(self, hand: Hand, posed: Posed, near: Nearest, around: Surroundings) -> Float[Tensor, "b g"]:
         """Return the weighted energy of each grasp (m)."""
+        points = near.target if self.obstacles == 0.0 else torch.cat([near.target, near.other], dim=-2)
         count = near.target.shape[-2]
-        distance = hand.signed_distance(torch.cat([near.target, near.other], dim=-2), posed.grasp)
+        distance = hand.signed_distance(points, posed.grasp)
         total = self.penetration * energies.penetration(distance[..., :count])
-        total = total + self.obstacles * energies.penetration(distance[..., count:] - self.margin_m)
-        for stage in (posed.grasp, posed.opened):
+        if self.obstacles > 0.0:
+            total = total + self.obstacles * energies.penetration(distance[..., count:] - self.margin_m)
+        for stage in (posed.grasp, posed.opened) if self.table > 0.0 else ():
             centres, radii = hand.spheres(stage)
             height = (centres * around.up[:, None, None]).sum(-1, keepdim=True) - around.table[
                 :, None, None, None

@@ -17,7 +17,7 @@ from utils.config import build, load_group
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 GUIDANCE = chosen_guidance("physics")
-PHYSICS = GUIDANCE.physics
+PHYSICS = chosen_guidance("physics_clear").physics  # all energies but attraction
 
 
 def table_cloud() -> Cloud:
@@ -102,6 +102,20 @@ def test_steps_are_bounded_and_hands_without_conflict_stay():
     far[..., :3] += 100.0  # standard deviations: metres away from everything
     calm, _ = bound(model, 8, self_penetration=0.0, joint_limits=0.0, table=0.0)
     assert_close(calm(far), far, atol=0, rtol=0)
+
+
+def test_only_physics_clear_looks_at_table_and_neighbours():
+    model = small_model()
+    told = {"physics": GUIDANCE.physics, "physics_clear": PHYSICS}
+    for name, physics in told.items():
+        here, x0 = bound(model, 8, **vars(physics))
+        lifted = replace(
+            here.around,
+            points=torch.where(here.around.other[..., None], here.around.points + 0.05, here.around.points),
+            table=here.around.table + 0.05,
+        )
+        before, here.around = here(x0), lifted
+        assert torch.equal(here(x0), before) == (name == "physics")
 
 
 def test_joints_are_pulled_into_their_limits():
