@@ -26,7 +26,9 @@ class OwnGraspSettings:
     """What is sampled.
 
     Args:
-        per_object: grasps of each object.
+        per_object: grasps of each object that are judged.
+        candidates: grasps of each object that are sampled; the best by ``rank`` are judged.
+        rank: see :meth:`~models.inference.GraspModel.sample`.
         temperatures: scales of the initial noise; each object gets one of them.
         squeeze_gains: factors on the predicted squeeze; each object gets one of them.
         sampler: name.
@@ -40,6 +42,8 @@ class OwnGraspSettings:
     """
 
     per_object: int
+    candidates: int
+    rank: str
     temperatures: tuple[float, ...]
     squeeze_gains: tuple[float, ...]
     sampler: str
@@ -53,6 +57,11 @@ class OwnGraspSettings:
             raise ValueError(
                 f"per_object={self.per_object}, temperatures={self.temperatures}, squeeze_gains={self.squeeze_gains}: "
                 "expected at least one grasp, one temperature and one gain."
+            )
+        if self.candidates < self.per_object or (self.candidates > self.per_object and self.rank == "none"):
+            raise ValueError(
+                f"candidates={self.candidates}, rank={self.rank}: expected as many candidates as are judged, "
+                f"per_object={self.per_object}, or more and a rank to choose by."
             )
 
 
@@ -144,7 +153,7 @@ def _sampled(
     x, y, z = view.T_world_cam[:3, 3].tolist()
     made = model.sample(
         view.points,
-        s.per_object,
+        s.candidates,
         object_mask=view.instance == target + 1,
         viewpoint=(x, y, z),
         up=(0.0, 0.0, 1.0),
@@ -153,10 +162,12 @@ def _sampled(
         sampler=s.sampler,
         steps=s.steps,
         temperature=float(rng.choice(s.temperatures)),
+        rank=s.rank,
     )
+    best = slice(s.per_object)
     # The model's own gain is taken out and another one put in, within the joints' limits.
-    grasp = made.hand_pose[:, 3:-4]
+    grasp = made.hand_pose[best, 3:-4]
     gain = float(rng.choice(s.squeeze_gains)) / model.module.squeeze_gain
     low, high = model.module.hand.joint_limits.numpy().T
-    squeeze = np.clip(grasp + gain * (made.squeeze_qpos - grasp), low, high)
-    return Grasps(made.hand_pose, made.pregrasp_qpos, squeeze)
+    squeeze = np.clip(grasp + gain * (made.squeeze_qpos[best] - grasp), low, high)
+    return Grasps(made.hand_pose[best], made.pregrasp_qpos[best], squeeze)

@@ -27,7 +27,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--store", type=Path, required=True, help="scenes, with or without grasps")
     parser.add_argument("--output", type=Path, required=True, help="the store to write")
     parser.add_argument("--scenes", type=int, help="only the first so many scenes; by default all")
-    parser.add_argument("--per-object", type=int, default=12, help="grasps of each object")
+    parser.add_argument("--per-object", type=int, default=12, help="grasps of each object that are judged")
+    parser.add_argument(
+        "--candidates", type=int, help="grasps sampled of which the best are judged; by default as many as judged"
+    )
+    parser.add_argument("--rank", default="none", help="by which they are best: hold, score; config/rank")
     parser.add_argument(
         "--temperatures", type=float, nargs="+", default=(0.2, 0.4), help="one is drawn per object"
     )
@@ -64,6 +68,8 @@ def judge_own(o: argparse.Namespace) -> Path:
     store = GraspStore(o.store, hand)
     settings = OwnGraspSettings(
         per_object=o.per_object,
+        candidates=o.per_object if o.candidates is None else o.candidates,
+        rank=o.rank,
         temperatures=tuple(o.temperatures),
         squeeze_gains=tuple(o.squeeze_gains),
         sampler=o.sampler,

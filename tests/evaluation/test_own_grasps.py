@@ -1,20 +1,24 @@
 """A model's own grasps beside those of a store: judged as everything else, whatever the number of processes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from evaluation.own_grasps import OwnGraspSettings, with_own_grasps
+from evaluation.own_grasps import OwnGraspSettings, _views, with_own_grasps
 from hands import load_hand
 from models import load_grasp_model
 from simulation.protocols import evaluate_grasps, get_protocol
 from utils.config import CONFIG_DIR
 from utils.records import JudgedGrasps, Outcome, SceneRecord
+from utils.seeding import keyed_seed
 
 SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
 SETTINGS = OwnGraspSettings(
     per_object=3,
+    candidates=3,
+    rank="none",
     temperatures=(0.2,),
     squeeze_gains=(2.5,),
     sampler="ddim",
@@ -25,12 +29,14 @@ SETTINGS = OwnGraspSettings(
 )
 
 
-def added(records: Sequence[SceneRecord], workers: int) -> list[SceneRecord]:
+def added(
+    records: Sequence[SceneRecord], workers: int, settings: OwnGraspSettings = SETTINGS
+) -> list[SceneRecord]:
     return list(
         with_own_grasps(
             iter(records),
             load_grasp_model(SHIPPED),
-            SETTINGS,
+            settings,
             hand=load_hand("leap_right"),
             protocol=get_protocol("dgb-fc-quick"),
             workers=workers,
@@ -83,6 +89,29 @@ def test_scenes_of_other_splits_stay_as_they_are(training_records: list[SceneRec
     assert added(test, 1) == test
 
 
+def test_the_best_of_the_candidates_are_judged(training_records: list[SceneRecord]) -> None:
+    """Chosen by hold of six, they are those that the model itself puts first of the same six."""
+    record = training_records[0]
+    (after,) = added([record], 1, replace(SETTINGS, candidates=6, rank="hold"))
+    target, view = next(_views(record, SETTINGS))
+    seen = record.views[view]
+    x, y, z = seen.T_world_cam[:3, 3].tolist()
+    ranked = load_grasp_model(SHIPPED).sample(
+        seen.points,
+        6,
+        object_mask=seen.instance == target + 1,
+        viewpoint=(x, y, z),
+        up=(0.0, 0.0, 1.0),
+        seed=keyed_seed(0, record.index, target),
+        sampler="ddim",
+        steps=4,
+        temperature=0.2,
+        rank="hold",
+    )
+    assert (np.diff(ranked.score) <= 0.0).all()
+    np.testing.assert_array_equal(after.judged[target].grasps.hand_pose[-3:], ranked.hand_pose[:3])
+
+
 @pytest.mark.slow
 def test_the_number_of_processes_changes_nothing(
     training_records: list[SceneRecord], made: list[SceneRecord]
@@ -94,4 +123,8 @@ def test_the_number_of_processes_changes_nothing(
 
 def test_settings_that_make_no_sense() -> None:
     with pytest.raises(ValueError, match="expected at least one grasp, one temperature and one gain"):
-        OwnGraspSettings(**{**vars(SETTINGS), "per_object": 0})
+        replace(SETTINGS, per_object=0)
+    with pytest.raises(ValueError, match="or more and a rank to choose by"):
+        replace(SETTINGS, candidates=6)
+    with pytest.raises(ValueError, match="expected as many candidates as are judged"):
+        replace(SETTINGS, candidates=2, rank="hold")
