@@ -134,7 +134,9 @@ def main() -> None:
             arguments.checkpoint, run_dir, configured(arguments.store, arguments.steps, overrides)
         )
         checkpoint = run_dir / "checkpoints" / "last.ckpt"
-        noise = denoising_losses(load_grasp_model(checkpoint).module, batches, data.settings.target_share)
+        module = load_grasp_model(checkpoint).module
+        assert isinstance(module, GraspDiffuser)
+        noise = denoising_losses(module, batches, data.settings.target_share)
         rows = []
         for share, loss in zip(SHARES, noise, strict=True):
             asked = [f"max_items={arguments.items}", "min_points=200", f"points_share={share}"]

@@ -87,11 +87,13 @@ class Grid:
         """Judge the swept model, and its student, at rising numbers of evaluations."""
         o = self.options
         models = {x: self.student() if x == "consistency" else self.trained(o.swept, []) for x in o.samplers}
-        rows = []
+        rows: list[dict[str, Any] | None] = []
         for name, model in models.items():
             # N steps of a method with k stages cost k (N - 1) + 1 evaluations; the most that fit.
             counts = {(n - 1) // SWEEP[name] + 1 for n in o.evaluations if n <= 4 or name != "consistency"}
-            for steps in sorted(counts) if model is not None else ():
+            if model is None:
+                continue
+            for steps in sorted(counts):
                 # One evaluation is the same jump from noise to data, whatever the method.
                 judged = "ddim" if steps == 1 and name != "consistency" else name
                 row = self.judged(f"{o.swept}, {judged} {steps}", model, judged, steps)
@@ -207,7 +209,7 @@ def timed(checkpoint: Path, sampler: str, steps: int, grasps: int = 64) -> dict[
     rng = np.random.default_rng(0)
     angle, height = rng.uniform(-1.2, 1.2, 800), rng.uniform(0.0, 0.1, 800)
     points = np.stack([0.04 * np.cos(angle), 0.04 * np.sin(angle), height], axis=1).astype(np.float32)
-    asked = {
+    asked: dict[str, Any] = {
         "object_mask": np.ones(800, bool),
         "viewpoint": (0.5, 0.0, 0.5),
         "up": (0.0, 0.0, 1.0),
@@ -238,8 +240,8 @@ def publish(document: dict[str, Any]) -> None:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Write judged models as Markdown."""
-    columns = ("model", "sampler", "NFE", "ms per grasp", "success, % [95 %]", "and clear, %")
-    columns += ("penetration, mm", "joint spread, rad", "coverage, %", "objects solved, %")
+    columns = ["model", "sampler", "NFE", "ms per grasp", "success, % [95 %]", "and clear, %"]
+    columns += ["penetration, mm", "joint spread, rad", "coverage, %", "objects solved, %"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in rows:
         low, high = row["success"]["by_object95"]

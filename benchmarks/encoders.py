@@ -48,9 +48,13 @@ def main() -> None:
         torch.set_num_threads(1)
         print(json.dumps(cell(name, int(points), precision, int(tokens), arguments)))
         return
-    cells = []
+    cells: list[dict[str, Any]] = []
     machine = arguments.device if arguments.device == "cpu" else torch.cuda.get_device_name()
-    result = {"machine": cpu() if machine == "cpu" else machine, "threads": 1, "torch": torch.__version__}
+    result: dict[str, Any] = {
+        "machine": cpu() if machine == "cpu" else machine,
+        "threads": 1,
+        "torch": torch.__version__,
+    }
     result |= {"commit": commit(), "batch": arguments.batch, "cells": cells}
     stem = "".join(c if c.isalnum() else "_" for c in result["machine"])
     out = arguments.out or ROOT / "benchmarks" / "results" / f"encoders_{stem}.json"

@@ -215,13 +215,14 @@ def main() -> None:
         plain_module = data_module(own, {})
         plain = plain_module.dataset("train", augment=False)
         write_predecessor(old, plain_module.store, plain, arguments.samples)
-        finished = [plain[0, i][0] for i in range(min(len(plain), arguments.samples))]
+        made_alone = (plain[0, i][0] for i in range(min(len(plain), arguments.samples)))
+        finished = [batch for batch in made_alone if batch is not None]
         columns = {
             f: torch.cat([getattr(b, f) for b in finished])
             for f in finished[0].__dataclass_fields__
             if isinstance(getattr(finished[0], f), torch.Tensor)
         }
-        made = {
+        made: dict[str, Any] = {
             "folder": folder,
             "predecessor": PredecessorCache(old),
             "memory": Arrays(columns),

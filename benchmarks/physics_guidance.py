@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Guided:
     given: str = "the partial cloud of one view"
     cpu_s: float = field(default=0.0)
 
-    def sample_items(self, items: list[Item], k: int) -> list[Proposal]:
+    def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
         """Sample ``k`` grasps for each item; the noise is keyed by the item."""
         return [self.sample(item, k) for item in items]
 

@@ -84,6 +84,8 @@ def main() -> None:
     torch.set_num_threads(1)
     loaded = load_grasp_model(options.checkpoint)
     module = loaded.module
+    if not isinstance(module, GraspDiffuser):
+        raise SystemExit(f"{options.checkpoint} is no diffusion model: the reference takes 100 steps.")
     batch = scene(loaded.cloud_settings["num_points"], 0)
 
     def ours(steps: int, guided: bool) -> Callable[[int], Any]:

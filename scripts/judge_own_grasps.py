@@ -29,7 +29,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, help="only the first so many scenes; by default all")
     parser.add_argument("--per-object", type=int, default=12, help="grasps of each object that are judged")
     parser.add_argument(
-        "--candidates", type=int, help="grasps sampled of which the best are judged; by default as many as judged"
+        "--candidates",
+        type=int,
+        help="grasps sampled of which the best are judged; by default as many as judged",
     )
     parser.add_argument("--rank", default="none", help="by which they are best: hold, score; config/rank")
     parser.add_argument(
