@@ -116,9 +116,9 @@ def see(
     if start == stop:
         raise ValueError(f"Object {target} has no visible point; an item needs one. Raise data.min_points.")
     s = settings
+    if not np.isfinite(view.points).all():
+        raise ValueError(f"{(~np.isfinite(view.points).all(1)).sum()} points are not finite numbers.")
     points = np.asarray(view.points, dtype=np.float64)
-    if not np.isfinite(points).all():
-        raise ValueError(f"{(~np.isfinite(points).all(1)).sum()} points are not finite numbers.")
     row, is_target = arrange_blocks(
         points,
         view.instance,
@@ -134,6 +134,8 @@ def see(
     R, t = T_world_frame[:3, :3], T_world_frame[:3, 3]
 
     def filled(rows: np.ndarray, dtype: Any) -> np.ndarray:
+        if len(rows) == s.num_points:
+            return rows.astype(dtype, copy=False)
         places = np.zeros((s.num_points, *rows.shape[1:]), dtype)
         places[: len(rows)] = rows
         return places

@@ -102,7 +102,7 @@ def arrange_blocks(
     start, stop = (int(i) for i in np.searchsorted(instance, (target, target + 1)))
     if start == stop:
         raise _no_target(points)
-    near = _within(points - points[start:stop].mean(0), crop_radius)
+    near = _within(points, points[start:stop].mean(0), crop_radius)
     near[start:stop] = False
     rest = np.flatnonzero(near)
     want_target, want_rest = quotas(stop - start, len(rest), num_points, target_share)
@@ -130,12 +130,14 @@ def _no_target(points: Float[np.ndarray, "n 3"]) -> ValueError:
     return ValueError(f"Expected points of the target in the cloud, got none among {len(points)} points.")
 
 
-def _within(offset: Float[np.ndarray, "n 3"], radius: float) -> Bool[np.ndarray, "n"]:
-    """Tell which vectors are at most so long; as ``numpy.linalg.norm`` has it to the last bit, without the roots."""
-    square = np.square(offset, out=offset)
-    length = square[:, 0] + square[:, 1]
-    length += square[:, 2]
-    return length <= _largest_square(radius)
+def _within(
+    points: Float[np.ndarray, "n 3"], centre: Float[np.ndarray, "3"], radius: float
+) -> Bool[np.ndarray, "n"]:
+    """Tell which points are so near; as ``numpy.linalg.norm`` has it to the last bit, without the roots."""
+    x, y, z = (np.square(points[:, axis] - centre[axis]) for axis in range(3))
+    x += y
+    x += z
+    return x <= _largest_square(radius)
 
 
 @lru_cache(maxsize=16)
@@ -156,5 +158,5 @@ def _sides(
     if not on_target.any():
         raise _no_target(points)
     centre = points[on_target].mean(0)
-    near = _within(points - centre, crop_radius)
+    near = _within(points, centre, crop_radius)
     return np.flatnonzero(on_target), np.flatnonzero(~on_target & near), centre

@@ -5,7 +5,6 @@ A stream that depends only on (seed, step) needs no saved state: a resumed run d
 
 import numpy as np
 import torch
-from torch import Tensor
 
 
 def keyed_seed(*keys: int) -> int:
@@ -46,12 +45,3 @@ class KeyedNumpy:
         state["buffer_pos"], state["has_uint32"] = 4, 0
         self._bits.state = state
         return self._generator
-
-
-def rank_slice(draw: Tensor, rank: int, world_size: int) -> Tensor:
-    """Take this rank's rows of a draw made for the global batch.
-
-    Rank r of w holds items r, r + w, r + 2w, … of the global batch, as distributed samplers deal them. When every rank
-    draws for the global batch with one key and takes its rows, w ranks train exactly as one process would.
-    """
-    return draw[rank::world_size]

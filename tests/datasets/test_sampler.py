@@ -37,7 +37,7 @@ def test_each_epoch_is_a_permutation_of_its_own() -> None:
 
 @pytest.mark.parametrize(("world", "batch_size"), [(2, 4), (4, 2), (8, 1)])
 def test_processes_share_the_batches_of_one(world: int, batch_size: int) -> None:
-    """Item j of the global batch goes to rank j mod world, as ``utils.seeding.rank_slice`` takes it."""
+    """Item j of the global batch goes to rank j mod world, as distributed samplers deal them."""
     alone = batches(sampler(batch_size=8))
     shares = [batches(sampler(batch_size, rank, world)) for rank in range(world)]
     assert len({len(share) for share in shares}) == 1

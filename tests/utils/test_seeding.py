@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils.seeding import KeyedNumpy, keyed_generator, keyed_seed, rank_slice
+from utils.seeding import KeyedNumpy, keyed_generator, keyed_seed
 
 
 def test_same_keys_same_stream_and_order_matters() -> None:
@@ -17,11 +17,6 @@ def test_same_keys_same_stream_and_order_matters() -> None:
 def test_negative_keys_are_refused() -> None:
     with pytest.raises(ValueError, match="non-negative keys"):
         keyed_seed(0, -1)
-
-
-def test_rank_slices_together_are_the_global_draw() -> None:
-    draw = torch.arange(10)
-    assert [rank_slice(draw, rank, 3).tolist() for rank in range(3)] == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
 
 
 def test_keyed_streams_begin_anew_and_are_unrelated():
