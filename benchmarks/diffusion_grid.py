@@ -89,10 +89,10 @@ class Grid:
         models = {x: self.student() if x == "consistency" else self.trained(o.swept, []) for x in o.samplers}
         rows: list[dict[str, Any] | None] = []
         for name, model in models.items():
-            # N steps of a method with k stages cost k (N - 1) + 1 evaluations; the most that fit.
-            counts = {(n - 1) // SWEEP[name] + 1 for n in o.evaluations if n <= 4 or name != "consistency"}
             if model is None:
                 continue
+            # N steps of a method with k stages cost k (N - 1) + 1 evaluations; the most that fit.
+            counts = {(n - 1) // SWEEP[name] + 1 for n in o.evaluations if n <= 4 or name != "consistency"}
             for steps in sorted(counts):
                 # One evaluation is the same jump from noise to data, whatever the method.
                 judged = "ddim" if steps == 1 and name != "consistency" else name

@@ -213,10 +213,9 @@ def main() -> None:
             repack(source, own)
         default = load_group("data/augment", "default")
         plain_module = data_module(own, {})
-        plain = plain_module.dataset("train", augment=False)
+        plain: Any = plain_module.dataset("train", augment=False)
         write_predecessor(old, plain_module.store, plain, arguments.samples)
-        made_alone = (plain[0, i][0] for i in range(min(len(plain), arguments.samples)))
-        finished = [batch for batch in made_alone if batch is not None]
+        finished = [plain[0, i][0] for i in range(min(len(plain), arguments.samples))]
         columns = {
             f: torch.cat([getattr(b, f) for b in finished])
             for f in finished[0].__dataclass_fields__

@@ -115,15 +115,13 @@ def _first_of_blocks(
     rest: Int[np.ndarray, "r"], instance: UInt8[np.ndarray, "n"], count: int
 ) -> Int[np.ndarray, "count"]:
     """Take points of several blocks in turn: the i-th of c points has rank i / c, so a prefix is fair to all blocks."""
-    sizes = [c for c in np.bincount(instance[rest]).tolist() if c]
-    # Of c points, c * count / r have ranks below count / r: of all blocks at least ``count``. One more for rounding.
-    shares = [min(c, math.ceil(c * count / len(rest)) + 1) for c in sizes]
-    begins = np.cumsum([0, *sizes]).tolist()
-    candidates = [rest[begin : begin + n] for begin, n in zip(begins, shares, strict=False)]
-    ranks = [np.arange(n) / c for n, c in zip(shares, sizes, strict=True)]
-    if not sizes:
+    if len(rest) == 0:
         return rest
-    return np.concatenate(candidates)[np.argsort(np.concatenate(ranks), kind="stable")[:count]]
+    blocks = np.split(rest, np.flatnonzero(np.diff(instance[rest])) + 1)
+    # Of c points, c * count / r have ranks below count / r: of all blocks at least ``count``. One more for rounding.
+    heads = [block[: math.ceil(len(block) * count / len(rest)) + 1] for block in blocks]
+    ranks = [np.arange(len(head)) / len(block) for head, block in zip(heads, blocks, strict=True)]
+    return np.concatenate(heads)[np.argsort(np.concatenate(ranks), kind="stable")[:count]]
 
 
 def _no_target(points: Float[np.ndarray, "n 3"]) -> ValueError:
