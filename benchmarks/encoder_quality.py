@@ -4,7 +4,8 @@
         --output benchmarks/results/encoder_quality.json
 
 Recipe of experiment=quickstart with another encoder; 64 tokens of width 64 for each, so that the decoder costs the
-same. Finished runs are not made again. Prints the table of docs/encoders.md.
+same. Each is trained from several seeds and judged on the same objects; the difference from the first encoder is taken
+object by object. Finished runs are not made again. Prints the table of docs/encoders.md.
 """
 
 import argparse
@@ -17,9 +18,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
 import torch
+from jaxtyping import Float
 
-from benchmarks.trials import RECIPE, rate, steps, table, test, train, validation_loss, write
+from benchmarks.trials import RECIPE, steps, table, test, train, validation_loss, write
 from models import load_grasp_model
 from models.tokens import Cloud
 
@@ -61,27 +64,51 @@ def milliseconds(checkpoint: Path, num_points: int) -> tuple[float, int]:
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train and judge one encoder."""
-    run_dir = arguments.runs / name
-    overrides = [
-        *RECIPE,
-        *steps(arguments.steps),
-        f"data.store={arguments.store}",
-        f"model/encoder={name}",
-        *ENCODERS[name],
-    ]
-    cost = train(run_dir, overrides)
-    judged = test(run_dir, run_dir / "test", [f"max_items={arguments.items}"])
+    """Train and judge one encoder from every seed."""
+    runs, by_object = [], []
+    for seed in arguments.seeds:
+        run_dir = arguments.runs / f"{name}-{seed}"
+        overrides = [
+            *RECIPE,
+            *steps(arguments.steps),
+            f"data.store={arguments.store}",
+            f"seed={seed}",
+            f"model/encoder={name}",
+            *ENCODERS[name],
+        ]
+        cost = train(run_dir, overrides)
+        asked = [f"max_items={arguments.items}", f"samples_per_item={arguments.samples}"]
+        asked += [f"store={arguments.test_store}"] if arguments.test_store else []
+        judged = test(run_dir, run_dir / "test", asked)
+        by_object.append(of_objects(run_dir / "test" / "grasps.npz"))
+        runs.append({"seed": seed, **judged, "val_loss": round(validation_loss(run_dir), 4), **cost})
     ms, parameters = milliseconds(run_dir / "checkpoints" / "last.ckpt", num_points=768)
     return {
         "encoder": name,
-        **judged,
-        "val_loss": round(validation_loss(run_dir), 4),
+        "by_object": np.mean(by_object, axis=0),
         "encode_ms": round(ms, 2),
         "parameters": parameters,
-        "train_cpu_s": cost["cpu_s"],
-        "train_peak_mb": cost["peak_mb"],
+        "runs": runs,
     }
+
+
+def of_objects(grasps: Path) -> Float[np.ndarray, "o"]:
+    """Return the success rate on each object, of which one view is judged, in the order of the store."""
+    with np.load(grasps) as file:
+        item, success = file["test/item"], file["test/success"]
+    return np.array([success[item == number].mean() for number in np.unique(item)])
+
+
+def mean_interval(values: Float[np.ndarray, "o"], seed: int = 0) -> list[float]:
+    """Return the mean over objects and its percentile interval of 95 % when objects are drawn with replacement."""
+    draws = np.random.default_rng(seed).integers(len(values), size=(10_000, len(values)))
+    return [float(values.mean()), *np.percentile(values[draws].mean(1), [2.5, 97.5]).tolist()]
+
+
+def said(interval: list[float], sign: str = "") -> str:
+    """Write a mean with its interval, in percent."""
+    value, low, high = (f"{100 * x:{sign}.1f}" for x in interval)
+    return f"{value} [{low}, {high}]"
 
 
 def main() -> None:
@@ -90,14 +117,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument(
+        "--test-store", type=Path, help="whose test objects are judged; by default the store's own"
+    )
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--items", type=int, default=32)
+    parser.add_argument("--samples", type=int, default=8, help="grasps of each object")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--encoders", nargs="*", default=list(ENCODERS))
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = [measure(name, arguments) for name in arguments.encoders]
+    first = rows[0]["by_object"]
+    for row in rows:
+        of_each = row.pop("by_object")
+        row["objects"], row["success"] = len(of_each), mean_interval(of_each)
+        row["difference_from_first"] = mean_interval(of_each - first)
     document = {
         "what": f"experiment=quickstart with each encoder, {arguments.steps} steps, one thread",
         "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
@@ -107,26 +144,36 @@ def main() -> None:
     header = [
         "encoder",
         "success, % [95 %]",
+        f"less {rows[0]['encoder']}, points",
+        "of each seed",
         "penetration, mm",
         "validation loss",
         "encode, ms",
         "parameters",
+        "training, processor s",
+        "peak, MB",
     ]
-    header += ["training, processor s", "peak, MB"]
-    lines = [
-        [
-            row["encoder"],
-            rate(row),
-            f"{row['penetration_mm']:.2f}",
-            f"{row['val_loss']:.3f}",
-            f"{row['encode_ms']:.1f}",
-            f"{row['parameters'] / 1e3:.0f} k",
-            f"{row['train_cpu_s']:.0f}",
-            f"{row['train_peak_mb']:.0f}",
-        ]
-        for row in rows
+    print(table(header, [line(row) for row in rows]))
+
+
+def line(row: dict[str, Any]) -> list[str]:
+    """Write a row of the table: means over the seeds."""
+
+    def mean(key: str) -> float:
+        return statistics.fmean(run[key] for run in row["runs"])
+
+    return [
+        row["encoder"],
+        said(row["success"]),
+        said(row["difference_from_first"], "+"),
+        ", ".join(f"{100 * run['success']:.1f}" for run in row["runs"]),
+        f"{mean('penetration_mm'):.2f}",
+        f"{mean('val_loss'):.3f}",
+        f"{row['encode_ms']:.1f}",
+        f"{row['parameters'] / 1e3:.0f} k",
+        f"{mean('cpu_s'):.0f}",
+        f"{mean('peak_mb'):.0f}",
     ]
-    print(table(header, lines))
 
 
 if __name__ == "__main__":

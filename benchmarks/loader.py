@@ -1,6 +1,6 @@
 """How many samples a second the store serves, beside the predecessor's cache and beside plain arrays in memory.
 
-    python benchmarks/loader.py data/quick.h5 --output benchmarks/results/loader.json
+    python benchmarks/loader.py data/quick.h5 --num-points 768 --output benchmarks/results/loader.json
 
 The same items in three layouts. `store`: this project's, grasps drawn and clouds augmented anew in each pass.
 `store_plain`: the same without augmentation. `predecessor`: one HDF5 group per item, gzip 9, cloud and mesh stored
@@ -89,13 +89,14 @@ class Arrays(Dataset[dict[str, torch.Tensor]]):
         return {name: array[index] for name, array in self.arrays.items()}
 
 
-def data_module(store: Path, augment: dict[str, Any]) -> GraspDataModule:
-    """Return the data module with the settings of ``config/data/default.yaml``."""
+def data_module(store: Path, augment: dict[str, Any], num_points: int) -> GraspDataModule:
+    """Return the data module with the settings of ``config/data/default.yaml``, but for the size of clouds."""
     cfg = load_group("data", "default")
     del cfg["defaults"]
     cfg.merge_with(
         {
             "store": str(store),
+            "num_points": num_points,
             "hand": "leap_right",
             "seed": 0,
             "quarantine": str(store.parent / "quarantine.jsonl"),
@@ -200,6 +201,7 @@ def main() -> None:
         default=256,
         help="of each pass; at most the items, so that a cold pass meets each for the first time",
     )
+    parser.add_argument("--num-points", type=int, required=True, help="of a cloud")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument(
         "--folder", type=Path, help="where to write the layouts; a temporary folder by default"
@@ -212,7 +214,7 @@ def main() -> None:
         with h5py.File(arguments.store) as source:
             repack(source, own)
         default = load_group("data/augment", "default")
-        plain_module = data_module(own, {})
+        plain_module = data_module(own, {}, arguments.num_points)
         plain: Any = plain_module.dataset("train", augment=False)
         write_predecessor(old, plain_module.store, plain, arguments.samples)
         finished = [plain[0, i][0] for i in range(min(len(plain), arguments.samples))]
@@ -232,7 +234,8 @@ def main() -> None:
                 for layout in LAYOUTS:
                     if layout.startswith("store"):  # opened anew: nothing remembered
                         augment = default if layout == "store" else {}
-                        made[layout] = data_module(own, dict(augment)).dataset("train", augment=True)
+                        module = data_module(own, dict(augment), arguments.num_points)
+                        made[layout] = module.dataset("train", augment=True)
                     drop_pages(own)
                     drop_pages(old)
                     loader = loader_of(layout, made, arguments.samples, workers)
@@ -260,6 +263,8 @@ def main() -> None:
         "store": arguments.store.name,
         "content_hash": plain_module.data_hash,
         "batch_size": BATCH,
+        "num_points": arguments.num_points,
+        "valid_points": round(float(made["memory"].arrays["point_valid"].sum(1).double().mean())),
         "samples_per_pass": arguments.samples,
         "rounds": arguments.rounds,
         "items": {"store": len(plain), "predecessor": made["predecessor"].num_items},

@@ -67,6 +67,7 @@ class GraspCVAE(GraspLearning):
         contact_points: see :class:`~models.denoiser.Denoiser`.
         decoder: sizes of both halves, see ``config/model/decoder``.
         conditions: what the model is told beside the scene, see ``config/model/conditions``.
+        color_drop_prob: share of training scenes whose colours the encoder does without.
         compile: whether the decoder runs through torch.compile.
         latent_dim: length of a code.
         free_nats: information per dimension of the code that costs nothing (free bits, Kingma et al. 2016, eq. 15).
@@ -95,6 +96,7 @@ class GraspCVAE(GraspLearning):
         contact_points: int | None,
         decoder: DecoderConfig,
         conditions: dict[str, Condition],
+        color_drop_prob: float,
         compile: bool,
         latent_dim: int,
         free_nats: float,
@@ -128,6 +130,7 @@ class GraspCVAE(GraspLearning):
             decoder=decoder,
             conditions=conditions,
             scene_drop_prob=0.0,
+            color_drop_prob=color_drop_prob,
             latent_dim=latent_dim,
             compiled=compile,
         )

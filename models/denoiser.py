@@ -107,6 +107,7 @@ class Denoiser(nn.Module):
         decoder: the decoder, its sizes and what it is shown.
         conditions: what the model is told beside the scene, by name.
         scene_drop_prob: share of training scenes that the decoder does without, by a learned stand-in for them.
+        color_drop_prob: share of training scenes whose colours the encoder does without, by a learned colour.
         latent_dim: length of what is turned into grasps, where that is a latent code; None for noised states.
         compiled: whether ``denoise`` runs through torch.compile; parameters and their names are the same.
     """
@@ -122,6 +123,7 @@ class Denoiser(nn.Module):
         decoder: DecoderConfig,
         conditions: Mapping[str, Condition],
         scene_drop_prob: float,
+        color_drop_prob: float,
         latent_dim: int | None,
         compiled: bool,
     ) -> None:
@@ -152,13 +154,19 @@ class Denoiser(nn.Module):
             dim_out=dim_state,
             dim_prompt=self.dim_prompt,
         )
-        if not 0.0 <= scene_drop_prob < 1.0:
+        shares = {"scene": scene_drop_prob, "color": color_drop_prob}
+        for name, share in shares.items():
+            if not 0.0 <= share < 1.0:
+                raise ValueError(f"model.{name}_drop_prob: expected at least 0 and less than 1, got {share}.")
+        if color_drop_prob and not encoder.use_color:
             raise ValueError(
-                f"model.scene_drop_prob: expected at least 0 and less than 1, got {scene_drop_prob}."
+                f"model.color_drop_prob={color_drop_prob:g} drops colours, but model.encoder sees none. Pass "
+                f"{encoder.color_settings[0]}, or model.color_drop_prob=0."
             )
         self.unseen = nn.Parameter(torch.randn(encoder.dim) * encoder.dim**-0.5) if scene_drop_prob else None
+        self.no_color = nn.Parameter(torch.full((3,), 0.5)) if color_drop_prob else None
         self.drop_prob = {name: c.drop_prob for name, c in conditions.items() if c.drop_prob}
-        self.drop_prob |= {"scene": scene_drop_prob} if scene_drop_prob else {}
+        self.drop_prob |= {name: share for name, share in shares.items() if share}
         width, scale = decoder.dim_geometry, decoder.geometry_scale
         self.geometry = PairGeometry(width, scale)
         self.hand_geometry = PairGeometry(width, scale) if decoder.hand_geometry else None
@@ -171,9 +179,14 @@ class Denoiser(nn.Module):
             nn.Linear(encoder.dim, encoder.dim), nn.GELU(), nn.Linear(encoder.dim, 1)
         )
 
-    def encode(self, cloud: Cloud) -> SceneContext:
-        """Encode a scene; everything that does not depend on the grasps is computed here, once."""
-        tokens = self.encoder(cloud)
+    def encode(self, cloud: Cloud, colorless: Bool[Tensor, "b"] | None = None) -> SceneContext:
+        """Encode a scene; everything that does not depend on the grasps is computed here, once.
+
+        Args:
+            cloud: the clouds; without colours, where the model has learned to do without.
+            colorless: clouds whose colours are not shown.
+        """
+        tokens = self.encoder(self._colored(cloud, colorless))
         logits = self.anchor_head(tokens.features).squeeze(-1).float()
         return SceneContext(
             tokens=tokens,
@@ -184,6 +197,15 @@ class Denoiser(nn.Module):
             seen=torch.ones(len(logits), dtype=torch.bool, device=logits.device),
             prompts={},
         )
+
+    def _colored(self, cloud: Cloud, colorless: Bool[Tensor, "b"] | None) -> Cloud:
+        """Return clouds with the learned colour where none is shown; the encoder refuses what still lacks one."""
+        if self.no_color is None or (cloud.rgb is not None and colorless is None):
+            return cloud
+        none = self.no_color.expand_as(cloud.points)
+        if cloud.rgb is None or colorless is None:
+            return replace(cloud, rgb=none)
+        return replace(cloud, rgb=torch.where(colorless[:, None, None], none, cloud.rgb))
 
     def observed_surface(self, cloud: Cloud, tokens: SceneTokens) -> Surface:
         """Return the surface that links may touch."""

@@ -43,6 +43,8 @@ class GraspDiffuser(GraspLearning):
         decoder: the decoder, see ``config/model/decoder``.
         conditions: what the model is told beside the scene, see ``config/model/conditions``.
         scene_drop_prob: share of training scenes that the decoder does without, for classifier-free guidance.
+        color_drop_prob: share of training scenes whose colours the encoder does without; above 0 the model takes clouds
+            without colours, too.
         compile: whether the denoiser runs through torch.compile.
         scorer: what ranks grasps, see ``config/model/scorer``.
         anchor_softness: standard deviation of the choice among anchors near a grasp (m).
@@ -76,6 +78,7 @@ class GraspDiffuser(GraspLearning):
         decoder: DecoderConfig,
         conditions: dict[str, Condition],
         scene_drop_prob: float,
+        color_drop_prob: float,
         compile: bool,
         scorer: ScorerConfig,
         anchor_softness: float,
@@ -103,6 +106,7 @@ class GraspDiffuser(GraspLearning):
                 decoder=decoder,
                 conditions=conditions,
                 scene_drop_prob=scene_drop_prob,
+                color_drop_prob=color_drop_prob,
                 latent_dim=None,
                 compiled=compile,
             ),

@@ -52,7 +52,7 @@ class GraspModel:
 
     @property
     def sees_colour(self) -> bool:
-        """Whether ``sample`` needs ``scene_rgb``."""
+        """Whether ``sample`` reads ``scene_rgb``."""
         return self.module.denoiser.encoder.use_color
 
     def sample(
@@ -64,6 +64,7 @@ class GraspModel:
         viewpoint: tuple[float, float, float],
         up: tuple[float, float, float],
         seed: int,
+        generator: torch.Generator | None = None,
         scene_rgb: UInt8[np.ndarray, "n 3"] | None = None,
         sampler: str | None = None,
         steps: int | None = None,
@@ -84,7 +85,8 @@ class GraspModel:
             viewpoint: camera centre in the frame of the cloud; (0, 0, 0) for a cloud in the camera's frame.
             up: direction against gravity in the frame of the cloud.
             seed: of the noise, and of points chosen at random.
-            scene_rgb: the points' colours, for models that were trained with colours.
+            generator: of the noise instead, on the model's device; it moves on, so that every call makes other grasps.
+            scene_rgb: the points' colours, for models that were trained with colours; None for those that do without.
             sampler: name, instead of the model's own.
             steps: of the sampler, instead of its own.
             temperature: scale of the initial noise, instead of the model's own.
@@ -149,6 +151,7 @@ class GraspModel:
             sampler=chosen_sampler,
             guidance=chosen_guidance(guidance, cfg_scale),
             seed=seed,
+            generator=generator,
             trajectory=trajectory,
             rank=self._chosen_rank(rank),
         )

@@ -118,7 +118,8 @@ class GraspLearning(GraspSampling):
             raise ValueError(
                 "Training needs batches with grasps; this one has none. Is it an inference batch?"
             )
-        scene = self.encoded_scene(batch)
+        colorless = draws.dropped.get("color")
+        scene = self.encoded_scene(batch, colorless)
         pose = GraspPose.from_hand_pose(hand_pose)
         index, near = self.assign_anchors(scene.tokens, pose, draws.gumbel)
         valid = valid & near
@@ -134,7 +135,7 @@ class GraspLearning(GraspSampling):
         if draws.thin is None or self.density is None:
             terms = self.state_losses(x0, draws, anchored, positive)
         else:
-            seen = self.denoiser.encode(self.density.thin(cloud_of(batch), draws.thin))
+            seen = self.denoiser.encode(self.density.thin(cloud_of(batch), draws.thin), colorless)
             thin = self.denoiser.forget(replace(seen, prompts=scene.prompts), draws.dropped)
             student = same_grasps(self.denoiser, thin, anchored)
             terms = self.state_losses(x0, draws, anchored, positive, student)
@@ -158,9 +159,9 @@ class GraspLearning(GraspSampling):
     ) -> dict[str, Tensor]:
         """Return the loss of clean normalised states, by pose group and whatever else the model minimises."""
 
-    def encoded_scene(self, batch: GraspBatch) -> SceneContext:
-        """Encode the clouds of a training batch, and what it says of them."""
-        scene = self.denoiser.encode(cloud_of(batch))
+    def encoded_scene(self, batch: GraspBatch, colorless: Bool[Tensor, "b"] | None = None) -> SceneContext:
+        """Encode the clouds of a training batch, some without their colours, and what it says of them."""
+        scene = self.denoiser.encode(cloud_of(batch), colorless)
         return self.denoiser.tell(scene, self.said(batch)) if self.denoiser.conditions else scene
 
     def said(self, batch: GraspBatch) -> dict[str, tuple[str, ...]]:

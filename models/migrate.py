@@ -129,6 +129,11 @@ def _scorer_is_a_group(checkpoint: Checkpoint) -> None:
     scorer["_target_"] = "models.scorer.tokens.TokenScorerConfig"
 
 
+def _colours_may_be_dropped(checkpoint: Checkpoint) -> None:
+    """9: a model may do without colours."""
+    checkpoint["model_config"]["model"]["color_drop_prob"] = 0.0
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
@@ -144,5 +149,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _density_is_taught,
     _conditions,
     _scorer_is_a_group,
+    _colours_may_be_dropped,
 )
 CHECKPOINT_VERSION = len(STEPS)

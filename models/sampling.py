@@ -60,6 +60,7 @@ class GraspSampling(pl.LightningModule):
         sampler: Sampler | None = None,
         guidance: Guidance | None = None,
         seed: int = 0,
+        generator: torch.Generator | None = None,
         trajectory: bool = False,
         rank: Rank = None,
     ) -> GeneratedGrasps:
@@ -71,6 +72,7 @@ class GraspSampling(pl.LightningModule):
             sampler: instead of the model's own.
             guidance: what steers it; None for nothing.
             seed: of anchors and noise.
+            generator: of anchors and noise instead, on the model's device.
             trajectory: whether to return the poses after every step of the sampler.
             rank: score the grasps by the learned log-odds of success (None), by those of holding alone (``hold``),
                 or by their flow.
@@ -79,7 +81,7 @@ class GraspSampling(pl.LightningModule):
             ValueError: a sampler, a prompt or a guidance that this model cannot be sampled with.
         """
         sampler = sampler or self.sampler
-        generator = torch.Generator(self.device).manual_seed(seed)
+        generator = generator or torch.Generator(self.device).manual_seed(seed)
         cloud = cloud_of(batch)
         scene = self.denoiser.encode(cloud)
         guide = make_guide(

@@ -41,7 +41,6 @@ NEEDS = {
     "text": ["data.prompt=category"],
     "pretrain": ["callbacks=no_simulation"],
     "simulation": ["callbacks=default"],
-    "pointnet2_predecessor": ["data.num_points=10000"],
 }
 TEACHER = ["model.teacher=teacher.ckpt"]
 

@@ -58,7 +58,7 @@ class SceneEncoder(nn.Module, ABC):
         if self.use_color:
             raise ValueError(
                 f"{what} was built to see colours, but the cloud has none. Give scene_rgb (data.colours=true), or "
-                f"train a model with {blind}."
+                f"train a model with {blind}, or one that does without now and then (model.color_drop_prob=0.1)."
             )
         raise ValueError(
             f"{what} was built without colours, but the cloud has some. Leave scene_rgb out (data.colours=false), or "

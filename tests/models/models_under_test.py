@@ -116,6 +116,7 @@ def small_settings() -> dict:
         "decoder": small_decoder(),
         "conditions": {},
         "scene_drop_prob": 0.0,
+        "color_drop_prob": 0.0,
         "compile": False,
         "scorer": small_scorer(),
         "anchor_softness": 0.01,

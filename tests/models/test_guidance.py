@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from models_under_test import scene_batch, small_model
+from models_under_test import scene_batch, small_encoder, small_model
 from torch.testing import assert_close
 
 from models.conditions.base import Condition
@@ -217,6 +217,43 @@ def test_dropped_scenes_change_what_is_trained():
     sum(terms.values()).backward()
     assert model.denoiser.unseen.grad.abs().sum() > 0
     assert model.denoiser.conditions["prompt"].null.grad.abs().sum() > 0
+
+
+def test_dropped_colours_leave_their_scenes_alone_without_them():
+    model = small_model(encoder=small_encoder(use_color=True), color_drop_prob=0.4)
+    batch = replace(
+        scene_batch(), scene_rgb=torch.randint(0, 255, scene_batch().scene_pc.shape).to(torch.uint8)
+    )
+    shares = torch.stack([model.draw(batch, step, 24).dropped["color"] for step in range(400)]).float()
+    assert abs(shares.mean() - 0.4) < 0.043  # three standard errors of 1200 coins
+    draws = model.draw(batch, 0, 24)
+    model.losses(batch, replace(draws, dropped={"color": torch.ones(3, dtype=torch.bool)}))[
+        "joints"
+    ].backward()
+    assert model.denoiser.no_color.grad.abs().sum() > 0
+    one = torch.tensor([False, True, False])
+    part, seen, blind = (
+        model.denoiser.encode(cloud, colorless).tokens.features
+        for cloud, colorless in (
+            (cloud_of(batch), one),
+            (cloud_of(batch), torch.zeros_like(one)),
+            (cloud_of(replace(batch, scene_rgb=None)), None),
+        )
+    )
+    assert_close(part[[0, 2]], seen[[0, 2]], atol=0, rtol=0)
+    assert_close(part[1], blind[1], atol=0, rtol=0)
+    assert not torch.allclose(part[1], seen[1])
+
+
+def test_colours_that_no_encoder_sees_cannot_be_dropped():
+    with pytest.raises(
+        ValueError, match=r"color_drop_prob=0.1 drops colours, but model.encoder sees none. Pass mod"
+    ):
+        small_model(color_drop_prob=0.1)
+    with pytest.raises(
+        ValueError, match=r"model.color_drop_prob: expected at least 0 and less than 1, got 1"
+    ):
+        small_model(color_drop_prob=1.0)
 
 
 @pytest.mark.untyped
