@@ -92,7 +92,6 @@ class Arrays(Dataset[dict[str, torch.Tensor]]):
 def data_module(store: Path, augment: dict[str, Any], num_points: int) -> GraspDataModule:
     """Return the data module with the settings of ``config/data/default.yaml``, but for the size of clouds."""
     cfg = load_group("data", "default")
-    del cfg["defaults"]
     cfg.merge_with(
         {
             "store": str(store),

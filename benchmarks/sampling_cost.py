@@ -65,7 +65,7 @@ def reference(module: GraspDiffuser, batch: GraspBatch, k: int) -> None:
         noise = torch.randn(1, k, module.denoiser.dim_input, generator=generator)
         samples = ancestral(denoise, module.path, noise, generator)
         anchored = module.denoiser.anchor(encode(cloud_of(batch)), index, torch.zeros_like(index))
-        module._finish(samples, Guide(anchored, None, None, anchored, ("conditional",)), by_hold=False)
+        module._finish(samples, Guide(anchored, None, (), anchored, ("conditional",)), by_hold=False)
 
 
 def main() -> None:

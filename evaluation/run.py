@@ -27,6 +27,7 @@ from evaluation.stored import chosen_items, require_match, split_records
 from evaluation.tuning import read_tuning, tune_temperature, write_tuning
 from hands import Hand, load_hand
 from models import GraspModel, load_grasp_model
+from models.guidance.learned import CHANCES
 from models.guidance.physics import ENERGIES
 from simulation.protocols import Protocol, get_protocol
 from utils.config import build
@@ -209,7 +210,7 @@ class ModelTest:
             model={
                 "checkpoint": f"{cfg.checkpoint} ({file_hash(Path(cfg.checkpoint))})",
                 "sampler": f"{cfg.sampler.name}, {cfg.sampler.steps} steps",
-                "guidance": steered_by(cfg.guidance.physics),
+                "guidance": steered_by(cfg.guidance),
                 "temperature": f"{temperature:g}, {source}",
                 "hand": self.hand.name,
             },
@@ -250,12 +251,14 @@ class ModelTest:
             render_png(held[:8], self.output / "grasps.png", columns=4, size=300, title=title)
 
 
-def steered_by(physics: DictConfig | None) -> str:
-    """Say what steers sampling: the energies that count, with their weights."""
-    if physics is None:
-        return "none"
-    weights = {name: physics[name] for name in ENERGIES if physics[name] > 0.0}
-    return f"physics ({', '.join(f'{name} {weight:g}' for name, weight in weights.items())})"
+def steered_by(guidance: DictConfig) -> str:
+    """Say what corrects the grasps: what counts, with its weight."""
+    said = []
+    for name, counts in {"scorer": CHANCES, "physics": ENERGIES}.items():
+        if (settings := guidance[name]) is not None:
+            weights = [f"{key} {settings[key]:g}" for key in counts if settings[key] > 0.0]
+            said.append(f"{name} ({', '.join(weights)})")
+    return ", ".join(said) or "none"
 
 
 def run_folder(checkpoint: Path) -> Path:

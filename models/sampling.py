@@ -14,7 +14,7 @@ from models.denoiser import Anchored, Denoiser, SceneContext
 from models.diffusion.likelihood import FlowRank
 from models.diffusion.samplers import Sampler, Samples
 from models.guidance.guide import Guidance, Guide, make_guide
-from models.scorer.base import FinishedGrasps, GraspScorer, success_log_odds
+from models.scorer.base import GraspScorer, finished, success_log_odds
 from models.tokens import Cloud
 from utils.batch import GraspBatch
 
@@ -86,6 +86,7 @@ class GraspSampling(pl.LightningModule):
         scene = self.denoiser.encode(cloud)
         guide = make_guide(
             self.denoiser,
+            self.scorer,
             scene,
             self.sample_anchors(scene, k, generator),
             guidance,
@@ -133,13 +134,12 @@ class GraspSampling(pl.LightningModule):
     def _finish(self, samples: Samples, guide: Guide, *, by_hold: bool) -> GeneratedGrasps:
         """Turn clean states into grasp triples with scores."""
         states, anchored, trajectory = samples.x0, guide.anchored, None
-        pose, squeeze = self.denoiser.grasps(states, anchored)
+        grasps = finished(self.denoiser, states, anchored)
+        pose, squeeze = grasps.pose, grasps.squeeze_qpos
         if samples.trajectory is not None:
             visited = [self.denoiser.grasps(x, anchored)[0] for x in samples.trajectory]
             trajectory = torch.stack([pose.to_hand_pose() for pose in visited])
-        point = self.denoiser.codec.reference_point(pose)
-        finished = FinishedGrasps(states, pose, squeeze, point, anchored.index)
-        parts = self.scorer(finished, anchored.scene)
+        parts = self.scorer(grasps, anchored.scene)
         low, high = self.denoiser.codec.joint_limits.unbind(-1)
         opened = pose.qpos - self.pregrasp_opening * self.hand.flexion_sign.to(pose.qpos)
         squeezed = pose.qpos + self.squeeze_gain * (squeeze - pose.qpos)

@@ -36,7 +36,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sampler", default="ddim", help="a file of config/model/sampler")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--temperature", default="tuned", help="a number, or `tuned`: by test_lightning.py")
-    parser.add_argument("--guidance", default="none", help="none, physics or physics_clear: config/guidance")
+    parser.add_argument(
+        "--guidance", default="none", help="none, hold, score, physics or physics_clear: config/guidance"
+    )
     parser.add_argument("--cfg-scale", type=float, help="of classifier-free guidance: 1 off, 0 unconditional")
     parser.add_argument("--prompt", help="what to grasp, for models trained with prompts")
     parser.add_argument(

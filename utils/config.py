@@ -51,6 +51,8 @@ def try_partial(key: str, cfg: Any, *arguments: Any) -> Any:
 def load_group(group: str, name: str) -> DictConfig:
     """Read ``config/<group>/<name>.yaml``, the one place of these defaults.
 
+    What it builds upon comes with it, as Hydra has it: other files of the group, and groups below it under their keys.
+
     Raises:
         ValueError: no such file; the message names the nearest one.
     """
@@ -60,7 +62,17 @@ def load_group(group: str, name: str) -> DictConfig:
         raise unknown_name(group, name, (p.stem for p in folder.glob("*.yaml")))
     loaded = OmegaConf.load(path)
     assert isinstance(loaded, DictConfig)
-    return loaded
+    parts = []
+    for entry in loaded.pop("defaults", ["_self_"]):
+        if entry == "_self_":
+            parts.append(loaded)
+        elif isinstance(entry, str):
+            parts.append(load_group(group, entry))
+        else:
+            parts += [OmegaConf.create({key: load_group(f"{group}/{key}", entry[key])}) for key in entry]
+    merged = OmegaConf.merge(*parts)
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def all_keys(cfg: Any, prefix: str = "") -> list[str]:

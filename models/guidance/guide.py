@@ -1,4 +1,4 @@
-"""What steers one call of sampling: the branches of classifier-free guidance, then physics, around any denoiser.
+"""What steers one call of sampling: the branches of classifier-free guidance, then corrections, around any denoiser.
 
 Every sampler asks for x0 at (x_t, t). A guide answers through the network, once for all branches (with and without
 scene, with other prompts), so each sampler works with each guidance.
@@ -11,10 +11,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hands import GraspPose
 from models.denoiser import Anchored, Denoiser, SceneContext
 from models.guidance.classifier_free import ClassifierFree
-from models.guidance.physics import PhysicsGuidance, Posed, Surroundings
+from models.guidance.correction import Correction
+from models.guidance.learned import BoundScorer, ScorerGuidance
+from models.guidance.physics import BoundPhysics, PhysicsGuidance
+from models.scorer.base import GraspScorer
 from models.tokens import Cloud
 
 PROMPT = "positive_prompt"  # the field of a batch that prompts are read from
@@ -27,6 +29,7 @@ class Guidance:
     """How sampling is steered, as ``config/guidance`` names it."""
 
     classifier_free: ClassifierFree
+    scorer: ScorerGuidance | None
     physics: PhysicsGuidance | None
 
 
@@ -45,12 +48,13 @@ class Guide:
 
     Attributes:
         anchored: what the network knows when it knows all that was said.
+        corrections: what changes its predictions, in this order.
         nfe: evaluations of the network so far, every branch counted.
     """
 
     anchored: Anchored
     classifier_free: ClassifierFree | None
-    physics: "BoundPhysics | None"
+    corrections: tuple[Correction, ...]
     _everything: Anchored
     _names: tuple[str, ...]
     nfe: int = field(default=0)
@@ -64,13 +68,17 @@ class Guide:
             else:
                 self.nfe += 1
                 x0 = predict(x_t, t, self.anchored)
-            return x0 if self.physics is None or not self.physics.acts(t) else self.physics(x0)
+            for correction in self.corrections:
+                x0 = correction(x0) if correction.acts(t) else x0
+            return x0
 
         return guided
 
     def finished(self, x0: Float[Tensor, "b g d"]) -> Float[Tensor, "b g d"]:
         """Return a sampler's result, corrected: the last evaluation of a few-step sampler is far from data."""
-        return x0 if self.physics is None else self.physics(x0)
+        for correction in self.corrections:
+            x0 = correction(x0)
+        return x0
 
     def _branches(self, predict: Predict, x_t: Tensor, t: Tensor) -> dict[str, Tensor]:
         count = len(self._names)
@@ -83,6 +91,7 @@ class Guide:
 
 def make_guide(
     denoiser: Denoiser,
+    scorer: GraspScorer,
     scene: SceneContext,
     index: Int[Tensor, "b k"],
     guidance: Guidance | None,
@@ -96,6 +105,7 @@ def make_guide(
 
     Args:
         denoiser: what is steered.
+        scorer: what has learned from verdicts.
         scene: the encoded clouds.
         index: anchors of the grasps.
         guidance: None for none.
@@ -132,13 +142,15 @@ def make_guide(
         return denoiser.anchor(context, index.repeat(len(some), 1), together.repeat(len(some), 1))
 
     own = anchored(branches[:1])
-    physics = None
+    corrections: list[Correction] = []
+    if guidance is not None and guidance.scorer is not None:
+        corrections.append(BoundScorer(guidance.scorer, scorer, denoiser, own))
     if guidance is not None and guidance.physics is not None:
-        physics = BoundPhysics(guidance.physics, denoiser, own, cloud, opening)
+        corrections.append(BoundPhysics(guidance.physics, denoiser, own, cloud, opening))
     return Guide(
         anchored=own,
         classifier_free=free if len(branches) > 1 else None,
-        physics=physics,
+        corrections=tuple(corrections),
         _everything=anchored(branches) if len(branches) > 1 else own,
         _names=tuple(branch.name for branch in branches),
     )
@@ -204,38 +216,3 @@ def negative_branches(denoiser: Denoiser, told: Said, negatives: Sequence[Sequen
     rows = [[*row, *[row[-1]] * (most - len(row))] for row in negatives]
     branches = [Branch("negative", told | {names[0]: [row[i] for row in rows]}) for i in range(most)]
     return [Branch("unprompted", told, (names[0],)), *branches]
-
-
-class BoundPhysics:
-    """Physics for the grasps of a batch: predicted x0 in, corrected x0 out."""
-
-    def __init__(
-        self,
-        physics: PhysicsGuidance,
-        denoiser: Denoiser,
-        anchored: Anchored,
-        cloud: Cloud,
-        opening: Float[Tensor, "j"],
-    ) -> None:
-        self.settings, self.denoiser, self.anchored, self.opening = physics, denoiser, anchored, opening
-        self.around = Surroundings.of(cloud, physics.scanned, physics.behind_m)
-
-    def acts(self, t: Float[Tensor, "b"]) -> bool:
-        """Say whether physics acts on an evaluation at this time, the same for all samples."""
-        return 0.0 < float(t[0]) <= self.settings.below_t
-
-    def __call__(self, x0: Float[Tensor, "b g d"]) -> Float[Tensor, "b g d"]:
-        """Push the energy of each grasp down."""
-        hand = self.denoiser.hand
-        near = self.settings.nearest(hand, self._posed(x0).grasp, self.around)
-        return self.settings.corrected(
-            x0, lambda x: self.settings.energy(hand, self._posed(x), near, self.around)
-        )
-
-    def _posed(self, x0: Float[Tensor, "b g d"]) -> Posed:
-        denoiser = self.denoiser
-        low, high = denoiser.codec.joint_limits.unbind(-1)
-        pose, _ = denoiser.grasps(x0, self.anchored)
-        opened = GraspPose(pose.translation, pose.rotation, (pose.qpos - self.opening).clamp(low, high))
-        joints = denoiser.codec.layout.split(denoiser.normalizer.denormalize(x0))["joints"]
-        return Posed(pose, opened, joints)

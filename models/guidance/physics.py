@@ -1,16 +1,14 @@
 """How the laws of contact steer sampling: energies of the predicted grasp, pushed down on the last steps.
 
-``x0 <- x0 - rate * E(x0) / ||dE/dx0||^2 * dE/dx0``  (Polyak's step: to where the energy would vanish, were it linear),
-a few times per evaluation, for every grasp by itself. The gradient is that of the hand's geometry alone: it stops at
-the predicted x0 and never enters the network, so a step costs kinematics and the distances of a few points, not a
-backward pass of the network as in DexGrasp Anything (Zhong et al. 2025). The next denoising step sees the corrected
-sample.
+A few of Polyak's steps per evaluation (:mod:`models.guidance.correction`), for every grasp by itself. The gradient is
+that of the hand's geometry alone: it stops at the predicted x0 and never enters the network, so a step costs kinematics
+and the distances of a few points, not a backward pass of the network as in DexGrasp Anything (Zhong et al. 2025). The
+next denoising step sees the corrected sample.
 
 One view shows the near side of an object only. Points some way behind what is seen of the target, along the camera's
 rays, stand for its inside: without them a finger that has passed through the surface feels nothing.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +16,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hands import GraspPose, Hand, energies
+from models.denoiser import Anchored, Denoiser
+from models.guidance.correction import Correction, check_settings, descend
 from models.tokens import Cloud
 
 ENERGIES = ("penetration", "obstacles", "table", "self_penetration", "joint_limits", "attraction")  # weighted
@@ -100,19 +100,13 @@ class PhysicsGuidance:
 
     def __post_init__(self) -> None:
         """Refuse settings without a meaning."""
-        for key, least in {"iterations": 1, "scanned": 1, "num_points": 1}.items():
-            if getattr(self, key) < least:
-                raise ValueError(
-                    f"guidance.physics.{key}: expected at least {least}, got {getattr(self, key)}."
-                )
-        for key in ("rate", "max_step"):
-            if not getattr(self, key) > 0.0:
-                raise ValueError(f"guidance.physics.{key}: expected more than 0, got {getattr(self, key)}.")
-        for key in (*ENERGIES, "margin_m", "attraction_m"):
-            if not getattr(self, key) >= 0.0:
-                raise ValueError(f"guidance.physics.{key}: expected at least 0, got {getattr(self, key)}.")
-        if not 0.0 <= self.below_t <= 1.0:
-            raise ValueError(f"guidance.physics.below_t: expected 0 to 1, got {self.below_t}.")
+        check_settings(
+            "physics",
+            self,
+            at_least_one=("iterations", "scanned", "num_points"),
+            positive=("rate", "max_step"),
+            not_negative=(*ENERGIES, "margin_m", "attraction_m"),
+        )
 
     def nearest(self, hand: Hand, pose: GraspPose, around: Surroundings) -> Nearest:
         """Choose, for each grasp, the points deepest in the hand's spheres or nearest to them."""
@@ -170,17 +164,38 @@ class PhysicsGuidance:
         apart = squared[:, :, None].masked_fill(~finger, _FAR).amin(-1).clamp_min(1e-12).sqrt()
         return (apart * (apart < self.attraction_m)).sum(-1)
 
-    def corrected(
-        self, x0: Float[Tensor, "b g d"], energy: Callable[[Tensor], Tensor]
-    ) -> Float[Tensor, "b g d"]:
-        """Push the energy of predicted clean samples down."""
-        for _ in range(self.iterations):
-            with torch.enable_grad():
-                x = x0.detach().requires_grad_(True)
-                value = energy(x)
-                (gradient,) = torch.autograd.grad(value.sum(), x)
-            square = gradient.square().sum(-1, keepdim=True)
-            step = self.rate * value.detach()[..., None] / square.clamp_min(1e-12) * gradient
-            length = step.norm(dim=-1, keepdim=True)
-            x0 = x0 - step * (self.max_step / length.clamp_min(1e-12)).clamp_max(1.0)
-        return x0
+
+class BoundPhysics(Correction):
+    """Physics for the grasps of a batch: predicted x0 in, corrected x0 out."""
+
+    def __init__(
+        self,
+        physics: PhysicsGuidance,
+        denoiser: Denoiser,
+        anchored: Anchored,
+        cloud: Cloud,
+        opening: Float[Tensor, "j"],
+    ) -> None:
+        self.settings, self.denoiser, self.anchored, self.opening = physics, denoiser, anchored, opening
+        self.below_t = physics.below_t
+        self.around = Surroundings.of(cloud, physics.scanned, physics.behind_m)
+
+    def __call__(self, x0: Float[Tensor, "b g d"]) -> Float[Tensor, "b g d"]:
+        """Push the energy of each grasp down."""
+        hand, settings = self.denoiser.hand, self.settings
+        near = settings.nearest(hand, self._posed(x0).grasp, self.around)
+        return descend(
+            x0,
+            lambda x: settings.energy(hand, self._posed(x), near, self.around),
+            iterations=settings.iterations,
+            rate=settings.rate,
+            max_step=settings.max_step,
+        )
+
+    def _posed(self, x0: Float[Tensor, "b g d"]) -> Posed:
+        denoiser = self.denoiser
+        low, high = denoiser.codec.joint_limits.unbind(-1)
+        pose, _ = denoiser.grasps(x0, self.anchored)
+        opened = GraspPose(pose.translation, pose.rotation, (pose.qpos - self.opening).clamp(low, high))
+        joints = denoiser.codec.layout.split(denoiser.normalizer.denormalize(x0))["joints"]
+        return Posed(pose, opened, joints)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hands import GraspPose
-from models.denoiser import Denoiser, SceneContext
+from models.denoiser import Anchored, Denoiser, SceneContext
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,12 @@ class ScorerConfig(ABC):
     @abstractmethod
     def build(self, denoiser: Denoiser) -> GraspScorer:
         """Make the scorer beside a generator, whose hand, tokens and codec it knows but does not own."""
+
+
+def finished(denoiser: Denoiser, states: Float[Tensor, "b g d"], anchored: Anchored) -> FinishedGrasps:
+    """Return what clean normalised states stand for."""
+    pose, squeeze = denoiser.grasps(states, anchored)
+    return FinishedGrasps(states, pose, squeeze, denoiser.codec.reference_point(pose), anchored.index)
 
 
 def success_log_odds(parts: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:

@@ -50,8 +50,9 @@ class SurfaceScorer(GraspScorer):
         """See :class:`~models.scorer.base.GraspScorer`."""
         pose, surface = grasps.pose, scene.surface
         squeezed = replace(pose, qpos=grasps.squeeze_qpos)
-        with torch.autocast(pose.translation.device.type, enabled=False), torch.no_grad():  # millimetres
-            index, shown = self._nearest(pose, surface)
+        with torch.autocast(pose.translation.device.type, enabled=False):  # millimetres
+            with torch.no_grad():
+                index, shown = self._nearest(pose, surface)
             if kept is not None:
                 shown = shown & gather(kept, index)
             points = self._points(pose, squeezed, surface, index)

@@ -28,7 +28,7 @@ def free(**changes) -> ClassifierFree:
 
 
 def guidance(**changes) -> Guidance:
-    return Guidance(classifier_free=free(**changes), physics=None)
+    return Guidance(classifier_free=free(**changes), scorer=None, physics=None)
 
 
 def prompt(drop_prob: float = 0.3) -> Condition:
@@ -47,6 +47,7 @@ def bound(model, batch, g: Guidance | None, num_grasps: int = 4):
     opening = model.pregrasp_opening * model.hand.flexion_sign
     guide = make_guide(
         model.denoiser,
+        model.scorer,
         scene,
         index,
         g,

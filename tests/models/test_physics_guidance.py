@@ -8,8 +8,7 @@ from models_under_test import scene_batch, small_cvae, small_model
 from torch.testing import assert_close
 
 from hands import GraspPose, load_hand
-from models.guidance.guide import BoundPhysics
-from models.guidance.physics import Surroundings
+from models.guidance.physics import BoundPhysics, Surroundings
 from models.inference import chosen_guidance
 from models.sampling import cloud_of
 from models.tokens import Cloud

@@ -1,7 +1,7 @@
-"""What physics guidance does to a trained model's grasps, and what it costs: with and without, side by side.
+"""What guidance does to a trained model's grasps, and what it costs: without and with, side by side.
 
-    python benchmarks/physics_guidance.py --store data/leap_table.h5
-    python benchmarks/physics_guidance.py --store data/leap_table.h5 --split val --try iterations=3
+    python benchmarks/guidance.py --store data/leap_table.h5
+    python benchmarks/guidance.py --store data/leap_table.h5 --split val --rows none "hold scorer.iterations=3"
 
 Prints JSON. The cost is processor time of whole calls of ``sample`` (encoding and scoring included), the two in turn.
 """
@@ -42,7 +42,7 @@ class Guided:
     """A model under one guidance, which counts the processor seconds it samples for."""
 
     model: GraspModel
-    guidance: Guidance | None
+    guidance: Guidance
     temperature: float
     name: str
     given: str = "the partial cloud of one view"
@@ -90,7 +90,10 @@ def main() -> None:
     parser.add_argument("--protocol", default="dgb-fc-quick")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument(
-        "--try", dest="tries", action="append", default=[], help="settings of physics, changed"
+        "--rows",
+        nargs="*",
+        default=["none", "hold", "score", "physics", "physics_clear"],
+        help="names of config/guidance, each with settings changed; costs are told by the first",
     )
     options = parser.parse_args()
 
@@ -98,15 +101,11 @@ def main() -> None:
     hand = load_hand(model.module.hand.name)
     store = GraspStore(options.store, hand)
     items = chosen_items(store, options.split, max_items=options.items, per_object=1, min_points=100, seed=0)
-    physics = load_group("guidance", "physics")
-    methods = [
-        Guided(model, None, options.temperature, "none"),
-        Guided(model, build(physics), options.temperature, "physics"),
-        Guided(model, build(load_group("guidance", "physics_clear")), options.temperature, "physics_clear"),
-    ]
-    for changes in options.tries:
-        override = OmegaConf.from_dotlist([f"physics.{change}" for change in changes.split()])
-        methods.append(Guided(model, build(OmegaConf.merge(physics, override)), options.temperature, changes))
+    methods = []
+    for row in options.rows:
+        name, *changes = row.split()
+        guidance = OmegaConf.merge(load_group("guidance", name), OmegaConf.from_dotlist(changes))
+        methods.append(Guided(model, build(guidance), options.temperature, row))
     for method in methods:  # first calls cost more
         method.sample(items[0], options.samples)
         method.cpu_s = 0.0

@@ -1,0 +1,61 @@
+"""How what the scorer has learned from verdicts steers sampling: its odds of success, pushed up on the last steps.
+
+A grasp that the scorer doubts is moved to where it doubts less (DexDiffuser, Weng et al. 2024, section IV-C, calls it
+evaluator guidance, and on the result alone evaluator-based refinement). The gradient is that of the scorer with
+respect to the predicted grasp; the network that predicted it is left out.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.denoiser import Anchored, Denoiser
+from models.guidance.correction import Correction, check_settings, descend
+from models.scorer.base import GraspScorer, finished
+
+CHANCES = ("hold", "clear")  # weighted
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorerGuidance:
+    """Extent and weights, as ``config/guidance/hold.yaml`` explains them."""
+
+    below_t: float
+    iterations: int
+    max_step: float
+    hold: float
+    clear: float
+
+    def __post_init__(self) -> None:
+        """Refuse settings without a meaning."""
+        check_settings(
+            "scorer",
+            self,
+            at_least_one=("iterations",),
+            positive=("max_step",),
+            not_negative=CHANCES,
+        )
+
+
+class BoundScorer(Correction):
+    """The scorer's opinion of the grasps of a batch: predicted x0 in, grasps that it doubts less out."""
+
+    def __init__(
+        self, settings: ScorerGuidance, scorer: GraspScorer, denoiser: Denoiser, anchored: Anchored
+    ) -> None:
+        self.settings, self.scorer, self.denoiser, self.anchored = settings, scorer, denoiser, anchored
+        self.below_t = settings.below_t
+        self._weights = torch.tensor([getattr(settings, name) for name in CHANCES])
+        self._weights = self._weights.to(anchored.origins)
+
+    def __call__(self, x0: Float[Tensor, "b g d"]) -> Float[Tensor, "b g d"]:
+        """Push the doubt about each grasp down."""
+        s = self.settings
+        return descend(x0, self.doubt, iterations=s.iterations, rate=1.0, max_step=s.max_step)
+
+    def doubt(self, x0: Float[Tensor, "b g d"]) -> Float[Tensor, "b g"]:
+        """Return the weighted negative logarithms of the chances of holding and of being clear."""
+        parts = self.scorer(finished(self.denoiser, x0, self.anchored), self.anchored.scene)
+        return -(torch.nn.functional.logsigmoid(parts) * self._weights).sum(-1)
