@@ -62,8 +62,8 @@ def load_group(group: str, name: str) -> DictConfig:
         raise unknown_name(group, name, (p.stem for p in folder.glob("*.yaml")))
     loaded = OmegaConf.load(path)
     assert isinstance(loaded, DictConfig)
-    parts = []
-    for entry in loaded.pop("defaults", ["_self_"]):
+    parts, entries = [], loaded.pop("defaults", [])
+    for entry in entries if "_self_" in entries else [*entries, "_self_"]:
         if entry == "_self_":
             parts.append(loaded)
         elif isinstance(entry, str):
