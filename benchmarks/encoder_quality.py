@@ -121,11 +121,11 @@ def main() -> None:
         "--test-store", type=Path, help="whose test objects are judged; by default the store's own"
     )
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--items", type=int, default=32)
     parser.add_argument("--samples", type=int, default=8, help="grasps of each object")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--encoders", nargs="*", default=list(ENCODERS))
+    parser.add_argument("--encoders", nargs="+", default=list(ENCODERS))
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -200,12 +200,16 @@ class Denoiser(nn.Module):
 
     def _colored(self, cloud: Cloud, colorless: Bool[Tensor, "b"] | None) -> Cloud:
         """Return clouds with the learned colour where none is shown; the encoder refuses what still lacks one."""
-        if self.no_color is None or (cloud.rgb is not None and colorless is None):
+        if self.no_color is None:
             return cloud
         none = self.no_color.expand_as(cloud.points)
-        if cloud.rgb is None or colorless is None:
+        if cloud.rgb is None:
             return replace(cloud, rgb=none)
-        return replace(cloud, rgb=torch.where(colorless[:, None, None], none, cloud.rgb))
+        return (
+            cloud
+            if colorless is None
+            else replace(cloud, rgb=cloud.rgb.where(~colorless[:, None, None], none))
+        )
 
     def observed_surface(self, cloud: Cloud, tokens: SceneTokens) -> Surface:
         """Return the surface that links may touch."""

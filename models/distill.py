@@ -88,6 +88,8 @@ class ConsistencyDistiller(ConsistencyModel):
         self.load_state_dict(taught.state_dict())
         for part in (self.denoiser.encoder, self.denoiser.anchor_head, self.scorer):
             part.requires_grad_(False)
+        if self.denoiser.no_color is not None:  # part of what the encoder sees
+            self.denoiser.no_color.requires_grad_(False)
         self.student_config = student
         self.target_decay, self.intervals, self.total_steps = target_decay, intervals, total_steps
         target = ConsistencyModel(**_parts(student))

@@ -1,8 +1,8 @@
 """How what the scorer has learned from verdicts steers sampling: its odds of success, pushed up on the last steps.
 
-A grasp that the scorer doubts is moved to where it doubts less (DexDiffuser, Weng et al. 2024, section IV-C, calls it
-evaluator guidance, and on the result alone evaluator-based refinement). The gradient is that of the scorer with
-respect to the predicted grasp; the network that predicted it is left out.
+A grasp that the scorer doubts is moved to where it doubts less: on the result, as 6-DOF GraspNet refines its grasps
+(Mousavian et al. 2019), and on evaluations, as in evaluator-guided diffusion (Weng et al. 2024, DexDiffuser). The
+gradient is that of the scorer with respect to the predicted grasp; the network that predicted it is left out.
 """
 
 from dataclasses import dataclass
@@ -47,8 +47,7 @@ class BoundScorer(Correction):
     ) -> None:
         self.settings, self.scorer, self.denoiser, self.anchored = settings, scorer, denoiser, anchored
         self.below_t = settings.below_t
-        self._weights = torch.tensor([getattr(settings, name) for name in CHANCES])
-        self._weights = self._weights.to(anchored.origins)
+        self._weights = anchored.origins.new_tensor([getattr(settings, name) for name in CHANCES])
 
     def __call__(self, x0: Float[Tensor, "b g d"]) -> Float[Tensor, "b g d"]:
         """Push the doubt about each grasp down."""

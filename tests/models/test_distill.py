@@ -1,9 +1,12 @@
 """Distillation: the boundary is kept, neighbours lie on the teacher's trajectory, and a student answers in one step."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from mixture_under_test import MIXTURE, PATHS
-from models_under_test import scene_batch
+from models_under_test import awake, scene_batch
+from omegaconf import OmegaConf
 from torch import nn
 from torch.testing import assert_close
 
@@ -11,7 +14,8 @@ from models import load_grasp_model
 from models.diffusion.consistency import Consistency
 from models.diffusion.dormand_prince import DormandPrince
 from models.distill import ConsistencyDistiller, neighbours, with_boundary
-from utils.config import CONFIG_DIR
+from models.migrate import migrated
+from utils.config import CONFIG_DIR, build
 
 SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
 CONTINUOUS = [name for name, path in PATHS.items() if path.continuous]
@@ -135,6 +139,23 @@ def test_only_what_denoises_learns_and_the_target_follows():
     name = "denoiser.decoder.out.weight"
     middle = 0.5 * before[name] + 0.5 * dict(student.named_parameters())[name]
     assert_close(student._frozen[1].denoiser.decoder.out.weight, middle)
+
+
+def test_every_parameter_that_is_trained_gets_a_gradient(tmp_path):
+    """Parallel training waits for all of them; a teacher that does without colours has one that no grasp needs."""
+    saved = migrated(torch.load(SHIPPED, weights_only=True))
+    settings = saved["model_config"]["model"]
+    settings["encoder"]["use_color"], settings["color_drop_prob"] = True, 0.1
+    saved["state_dict"] = awake(build(OmegaConf.create(settings))).state_dict()
+    torch.save(saved, tmp_path / "teacher.ckpt")
+    student = distiller(teacher=str(tmp_path / "teacher.ckpt"))
+    student.anchor_reach = 1.0  # the grasps of the batch are made up
+    batch = scene_batch(num_points=256, num_grasps=6)
+    batch = replace(batch, scene_rgb=torch.full(batch.scene_pc.shape, 200, dtype=torch.uint8))
+    terms = student.losses(batch, student.draw(batch, 0, student.denoiser.encoder.num_tokens))
+    sum(terms.values()).backward()
+    assert student.denoiser.no_color is not None
+    assert not [name for name, p in student.named_parameters() if p.requires_grad and p.grad is None]
 
 
 def test_curriculum_doubles_its_intervals():

@@ -9,7 +9,9 @@ from hydra import initialize_config_dir
 from models_under_test import scene_batch, small_cvae, small_model, small_token_scorer
 from torch.testing import assert_close
 
+from models.guidance.guide import make_guide
 from models.guidance.learned import BoundScorer
+from models.guidance.physics import BoundPhysics
 from models.inference import chosen_guidance
 from models.sampling import cloud_of
 from utils.config import CONFIG_DIR, load_group
@@ -77,6 +79,31 @@ def test_sampling_ends_with_grasps_that_the_scorer_prefers(name):
         assert guided.nfe == plain.nfe, "no evaluation of the network is added"
         gained = guided.score - plain.score
         assert (gained > 0).float().mean() > 0.8 and gained.mean() > 1e-3
+
+
+def test_physics_has_the_last_word():
+    model, batch = small_model(), scene_batch()
+    physics = chosen_guidance("physics").physics
+    made = {
+        name: model.forward_infer(batch, 6, guidance=guidance).hand_pose
+        for name, guidance in (("hold", HOLD), ("both", replace(HOLD, physics=physics)))
+    }
+    with torch.no_grad():
+        scene = model.denoiser.encode(cloud_of(batch))
+    index = model.sample_anchors(scene, 6, torch.Generator().manual_seed(0))
+    guide = make_guide(
+        model.denoiser,
+        model.scorer,
+        scene,
+        index,
+        replace(HOLD, physics=physics),
+        cloud=cloud_of(batch),
+        said={},
+        negatives=(),
+        opening=model.pregrasp_opening * model.hand.flexion_sign,
+    )
+    assert [type(c) for c in guide.corrections] == [BoundScorer, BoundPhysics]
+    assert not torch.allclose(made["hold"], made["both"])
 
 
 def test_early_evaluations_are_steered_where_asked_for():
