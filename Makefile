@@ -19,7 +19,7 @@ DATA ?= data/quick.h5
 RUN ?= runs/quickstart
 GENERATE_ARGS ?=
 TRAIN_ARGS ?= hardware.devices=2 data.batch_size=12
-TEST_ARGS ?= max_items=40 top=null tuning.max_items=12 tuning.temperatures=[0.1,0.2,0.4]
+TEST_ARGS ?= max_items=40 top=null tuning.max_items=12 tuning.temperatures=[0.1,0.3] protocol=dgb-fc-quick
 endif
 
 .PHONY: help setup quickstart test test-all check format clean
@@ -32,11 +32,11 @@ help:
 
 setup: $(VENV)/bin/lint-imports
 
-# torch first and pinned, so that nothing later chooses another build.
+# torch first and pinned, so that nothing later chooses another build. Bytecode is made of what is imported, when it is.
 $(VENV)/bin/lint-imports:
 	python3 -m venv $(VENV)
-	$(PYTHON) -m pip install -q -c constraints.txt $$(grep '^torch==' constraints.txt)
-	$(PYTHON) -m pip install -q -c constraints.txt -e '.[dev]'
+	$(PYTHON) -m pip install -q --no-compile -c constraints.txt $$(grep '^torch==' constraints.txt)
+	$(PYTHON) -m pip install -q --no-compile -c constraints.txt -e '.[dev]'
 
 # The store appears under its name when it is complete, so a finished one is not made again.
 $(DATA): | setup

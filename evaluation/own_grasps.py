@@ -33,6 +33,7 @@ class OwnGraspSettings:
         squeeze_gains: factors on the predicted squeeze; each object gets one of them.
         sampler: name.
         steps: function evaluations.
+        guidance: name, see ``config/guidance``.
         min_points: objects with fewer visible points are not asked for.
         splits: scenes of other splits stay as they are.
         seed: of every choice.
@@ -48,6 +49,7 @@ class OwnGraspSettings:
     squeeze_gains: tuple[float, ...]
     sampler: str
     steps: int
+    guidance: str
     min_points: int
     splits: tuple[str, ...]
     seed: int
@@ -161,6 +163,7 @@ def _sampled(
         scene_rgb=view.rgb if model.sees_colour else None,
         sampler=s.sampler,
         steps=s.steps,
+        guidance=s.guidance,
         temperature=float(rng.choice(s.temperatures)),
         rank=s.rank,
     )

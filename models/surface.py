@@ -10,6 +10,8 @@ from models.frames import local_frames
 from models.tokens import Cloud
 from utils.points import gather, knn
 
+_ROWS = 64  # points of each cloud looked at together: their distances stay in a CPU's cache
+
 
 @dataclass(frozen=True)
 class Surface:
@@ -22,14 +24,23 @@ class Surface:
 
     @torch.no_grad()
     def nearest(self, points: Float[Tensor, "b g k 3"]) -> Int[Tensor, "b g k"]:
-        """Return the index of the valid surface point nearest to each point."""
+        """Return the index of the valid surface point nearest to each point.
+
+        On a CPU the products of the coordinates decide, several times faster than differences: from the first point of
+        the cloud on, half a metre away, nearer and further are told apart to a micrometre at 5 mm.
+        """
         flat = points.flatten(1, 2)
-        distance = torch.cdist(flat, self.xyz, compute_mode="donot_use_mm_for_euclid_dist")
-        return (
-            distance.masked_fill(~self.valid[:, None], float("inf"))
-            .argmin(-1)
-            .unflatten(1, points.shape[1:3])
-        )
+        if flat.device.type != "cpu":
+            distance = torch.cdist(flat, self.xyz, compute_mode="donot_use_mm_for_euclid_dist")
+            found = distance.masked_fill(~self.valid[:, None], float("inf")).argmin(-1)
+        else:
+            first = self.xyz[:, :1]
+            xyz, rows = self.xyz - first, (flat - first).split(_ROWS, dim=1)
+            half = xyz.square().sum(-1).div(2).masked_fill(~self.valid, float("inf"))[:, None]
+            found = torch.cat(
+                [torch.baddbmm(half, row, xyz.transpose(1, 2), alpha=-1).argmin(-1) for row in rows], dim=1
+            )
+        return found.unflatten(1, points.shape[1:3])
 
 
 def observed_surface(cloud: Cloud, num_points: int, *, neighbours: int, radius: float) -> Surface:

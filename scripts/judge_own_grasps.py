@@ -40,6 +40,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--squeeze-gains", type=float, nargs="+", default=(1.5, 2.5, 4.0), help="likewise")
     parser.add_argument("--sampler", default="ddim")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--guidance", default="none", help="none, hold, score, ...: config/guidance")
     parser.add_argument("--min-points", type=int, default=100, help="visible points an object must show")
     parser.add_argument("--protocol", default="dgb-fc-quick")
     parser.add_argument("--workers", type=int, default=2)
@@ -76,6 +77,7 @@ def judge_own(o: argparse.Namespace) -> Path:
         squeeze_gains=tuple(o.squeeze_gains),
         sampler=o.sampler,
         steps=o.steps,
+        guidance=o.guidance,
         min_points=o.min_points,
         splits=ASKED,
         seed=o.seed,

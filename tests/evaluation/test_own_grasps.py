@@ -23,6 +23,7 @@ SETTINGS = OwnGraspSettings(
     squeeze_gains=(2.5,),
     sampler="ddim",
     steps=4,
+    guidance="none",
     min_points=20,
     splits=("train",),
     seed=0,
@@ -89,10 +90,10 @@ def test_scenes_of_other_splits_stay_as_they_are(training_records: list[SceneRec
     assert added(test, 1) == test
 
 
-def test_the_best_of_the_candidates_are_judged(training_records: list[SceneRecord]) -> None:
-    """Chosen by hold of six, they are those that the model itself puts first of the same six."""
+def test_the_best_of_the_guided_candidates_are_judged(training_records: list[SceneRecord]) -> None:
+    """Guided and chosen by hold of six, they are those that the model itself puts first of the same six."""
     record = training_records[0]
-    (after,) = added([record], 1, replace(SETTINGS, candidates=6, rank="hold"))
+    (after,) = added([record], 1, replace(SETTINGS, candidates=6, rank="hold", guidance="hold"))
     target, view = next(_views(record, SETTINGS))
     seen = record.views[view]
     x, y, z = seen.T_world_cam[:3, 3].tolist()
@@ -106,6 +107,7 @@ def test_the_best_of_the_candidates_are_judged(training_records: list[SceneRecor
         sampler="ddim",
         steps=4,
         temperature=0.2,
+        guidance="hold",
         rank="hold",
     )
     assert (np.diff(ranked.score) <= 0.0).all()

@@ -139,6 +139,9 @@ def test_surface_is_the_cloud_and_its_nearest_point_is_found() -> None:
     surface = model.denoiser.encode(cloud_of(scene_batch())).surface
     assert surface.xyz.shape == (3, 32, 3)
     assert_close(surface.normal.norm(dim=-1), torch.ones(3, 32), atol=1e-4, rtol=0.0)
-    queries = torch.randn(3, 4, 5, 3) * 0.05
-    expected = (queries[:, :, :, None] - surface.xyz[:, None, None]).norm(dim=-1).argmin(-1)
-    assert torch.equal(surface.nearest(queries), expected)
+    queries = torch.randn(3, 40, 5, 3, generator=torch.Generator().manual_seed(0)) * 0.05
+    for away, hidden in ((0.0, 0), (3.0, 0), (0.0, 9)):  # metres from the origin; points that do not count
+        seen = replace(surface, xyz=surface.xyz + away, valid=torch.arange(32).expand(3, 32) >= hidden)
+        offset = (queries + away)[:, :, :, None].double() - seen.xyz[:, None, None].double()
+        distance = offset.norm(dim=-1).masked_fill(~seen.valid[:, None, None], float("inf"))
+        assert torch.equal(seen.nearest(queries + away), distance.argmin(-1))
