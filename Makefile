@@ -32,11 +32,11 @@ help:
 
 setup: $(VENV)/bin/lint-imports
 
-# torch first and pinned, so that nothing later chooses another build. Bytecode is made of what is imported, when it is.
+# torch first and pinned, so that nothing later chooses another build.
 $(VENV)/bin/lint-imports:
 	python3 -m venv $(VENV)
-	$(PYTHON) -m pip install -q --no-compile -c constraints.txt $$(grep '^torch==' constraints.txt)
-	$(PYTHON) -m pip install -q --no-compile -c constraints.txt -e '.[dev]'
+	$(PYTHON) -m pip install -q -c constraints.txt $$(grep '^torch==' constraints.txt)
+	$(PYTHON) -m pip install -q -c constraints.txt -e '.[dev]'
 
 # The store appears under its name when it is complete, so a finished one is not made again.
 $(DATA): | setup

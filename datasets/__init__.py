@@ -1,8 +1,21 @@
 """What the network reads: the grasp store, items, sampling, and the Lightning data module."""
 
-from datasets.data_module import GraspDataModule
+from typing import TYPE_CHECKING, Any
+
 from datasets.schema import SPLITS
 from datasets.store import GraspStore, StoreItem
 from datasets.writer import StoreWriter
 
+if TYPE_CHECKING:
+    from datasets.data_module import GraspDataModule
+
 __all__ = ["SPLITS", "GraspDataModule", "GraspStore", "StoreItem", "StoreWriter"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the data module when it is asked for: Lightning takes seconds that a program about stores should not."""
+    if name == "GraspDataModule":
+        from datasets.data_module import GraspDataModule
+
+        return GraspDataModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,19 +1,25 @@
 """Does every command that the pages show exist, with the options they show?
 
-Fast: each command is asked what it would do (``make -n``, Hydra's ``--cfg job``, ``--help``). The two commands at the
-top of the README are run by ``.ci/run`` itself.
+Fast: each program is asked once for its help, ``make`` for what it would do, and the settings of a command are composed
+here. The two commands at the top of the README are run by ``.ci/run`` itself.
 """
 
 import ast
+import functools
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import hydra
 import pytest
+from hydra import initialize_config_dir
+from hydra.errors import HydraException
 
-ROOT = Path(__file__).resolve().parent.parent
+from utils.config import CONFIG_DIR
+
+ROOT = CONFIG_DIR.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -30,35 +36,57 @@ def commands() -> list[tuple[str, list[str]]]:
     return [(page, words) for page, words in found if words]
 
 
-def rehearsal(words: list[str]) -> list[str]:
-    """Turn a command into one that shows it would start, without doing its work.
+@functools.cache
+def printed(*command: str) -> str:
+    """Run a command and return what it prints."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-1000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def rehearse(words: list[str]) -> None:
+    """Make sure that a command would start, without doing its work.
 
     Raises:
         ValueError: the test does not know the program; teach it.
     """
     match words:
         case ["make", *targets]:
-            return ["make", "-n", *targets]
+            printed("make", "-n", *targets)
         case ["bash", script, *_]:
-            return ["bash", "-n", script]
+            printed("bash", "-n", script)
         case ["torchrun", *rest]:
             start = next(i for i, word in enumerate(rest) if word.endswith(".py"))
-            return rehearsal(["python", *rest[start:]])
+            rehearse(["python", *rest[start:]])
         case ["python" | ".venv/bin/python", script, *rest] if script.endswith(".py"):
-            hydra = "@hydra.main" in (ROOT / script).read_text()
-            rest = [word for word in rest if word not in {"-m", "--multirun", "--help"}]
-            return [sys.executable, script, *([*rest, "--cfg", "job"] if hydra else ["--help"])]
+            told = printed(sys.executable, script, "--help")
+            root = re.search(r'@hydra\.main\(.*config_name="(\w+)"', (ROOT / script).read_text())
+            if root is None:
+                missing = [w for w in rest if w.startswith("--") and w.partition("=")[0] not in told]
+                assert not missing, f"{script} has no {missing}"
+                return
+            overrides = [word for word in rest if word not in {"-m", "--multirun", "--help"}]
+            with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+                hydra.compose(root[1], overrides)
         case ["git" | "cd" | "pip", *_]:
-            return ["true"]
-    raise ValueError(f"tests/test_readme.py does not know how to rehearse {words}; add a case.")
+            return
+        case _:
+            raise ValueError(f"tests/test_readme.py does not know how to rehearse {words}; add a case.")
 
 
 @pytest.mark.parametrize(
     ("page", "words"), commands(), ids=lambda value: value if isinstance(value, str) else " ".join(value)
 )
 def test_commands_on_the_pages_would_start(page: str, words: list[str]) -> None:
-    done = subprocess.run(rehearsal(words), cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, f"{page}: {' '.join(words)}\n{done.stdout[-1000:]}{done.stderr[-2000:]}"
+    rehearse(words)
+
+
+@pytest.mark.parametrize(
+    "words", ["python train_lightning.py optimizer.lrr=1", "python scripts/predict.py --stepz 3"]
+)
+def test_commands_that_would_not_start_are_found(words: str) -> None:
+    with pytest.raises((AssertionError, HydraException), match=r"lrr|stepz"):
+        rehearse(words.split())
 
 
 @pytest.mark.parametrize(("page", "text"), blocks("python"))
