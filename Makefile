@@ -1,4 +1,4 @@
-# quickstart, test and check set up $(VENV) when it is missing; nothing outside the checkout is touched.
+# quickstart, test and check set up $(VENV) where it is missing; nothing outside the checkout is touched.
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 PYTEST_ARGS ?= -q
@@ -32,18 +32,22 @@ help:
 
 setup: $(VENV)/bin/lint-imports
 
-# torch first and pinned, so that nothing later chooses another build.
-$(VENV)/bin/lint-imports:
-	python3 -m venv $(VENV)
-	$(PYTHON) -m pip install -q -c constraints.txt $$(grep '^torch==' constraints.txt)
+$(VENV)/bin/lint-imports: | $(VENV)/installed
 	$(PYTHON) -m pip install -q -c constraints.txt -e '.[dev]'
 
+# What running needs; checks and tests need more. torch first and pinned, so that nothing later chooses another build.
+$(VENV)/installed:
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install -q -c constraints.txt $$(grep '^torch==' constraints.txt)
+	$(PYTHON) -m pip install -q -c constraints.txt -e .
+	touch $@
+
 # The store appears under its name when it is complete, so a finished one is not made again.
-$(DATA): | setup
+$(DATA): | $(VENV)/installed
 	$(PYTHON) scripts/generate_dataset.py dataset=quick path=$(DATA) $(GENERATE_ARGS)
 
 # A run that was stopped is continued; a finished one is only judged again.
-quickstart: setup $(DATA)
+quickstart: $(VENV)/installed $(DATA)
 	$(PYTHON) train_lightning.py experiment=quickstart data.store=$(DATA) run_dir=$(RUN) $(TRAIN_ARGS)
 	$(PYTHON) test_lightning.py checkpoint=$(RUN)/checkpoints/last.ckpt $(TEST_ARGS)
 

@@ -1,5 +1,6 @@
 """What a grasp has to stand: every constant of a physics test, and the fingerprint of its verdicts."""
 
+import functools
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -60,6 +61,7 @@ class Protocol:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@functools.cache
 def get_protocol(name: str) -> Protocol:
     """Return the protocol of ``config/protocol/<name>.yaml``.
 
