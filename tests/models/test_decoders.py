@@ -95,6 +95,7 @@ def test_time_and_anchor_reach_every_grasp(kind):
     assert not torch.allclose(asked(torch.arange(4)), out, atol=1e-4)
 
 
+@pytest.mark.slow
 @kinds
 @pytest.mark.traced
 def test_denoise_traces_without_leaving_the_graph(kind):

@@ -101,6 +101,7 @@ def test_noise_is_keyed_by_item_and_step(model):
     assert not torch.equal(model.draw(batch, 6, 24).eps, whole.eps)
 
 
+@pytest.mark.slow
 def test_training_on_one_batch_finds_its_grasps():
     """A few hundred steps on three scenes must bring generated palms onto the training palms."""
     model = small_model(

@@ -226,6 +226,7 @@ def test_clouds_smaller_than_the_first_level_are_refused(name) -> None:
         HIERARCHIES[name]()(scenes(n=40))
 
 
+@pytest.mark.slow
 @pytest.mark.traced
 def test_encoding_traces_without_leaving_the_graph() -> None:
     """No host synchronisation, no shape that depends on the data; PTv3, whose voxels are counted, has both."""
