@@ -153,7 +153,7 @@ class GraspModel:
             seed=seed,
             generator=generator,
             trajectory=trajectory,
-            rank=self._chosen_rank(rank),
+            rank=chosen_rank(rank),
         )
         order = torch.arange(num_grasps) if rank == "none" else made.score[0].argsort(descending=True)
         T_cloud_frame = torch.from_numpy(T).to(made.hand_pose)
@@ -202,17 +202,6 @@ class GraspModel:
         changed: dict[str, Any] = {"steps": steps, "temperature": temperature}
         return replace(chosen, **{k: v for k, v in changed.items() if v is not None})
 
-    def _chosen_rank(self, name: str) -> Rank:
-        known = {path.stem for path in (CONFIG_DIR / "rank").glob("*.yaml")}
-        if name in ("score", "none"):
-            return None
-        if name == "hold":
-            return "hold"
-        if name not in known:
-            raise unknown_name("rank", name, {*known, "score", "hold", "none"})
-        rank: FlowRank = build(load_group("rank", name))
-        return rank
-
     def _checked(
         self, points: Float[np.ndarray, "n 3"], mask: Bool[np.ndarray, "n"]
     ) -> Float[np.ndarray, "n 3"]:
@@ -252,6 +241,23 @@ def chosen_guidance(guidance: str | Guidance | None, cfg_scale: float | None = N
     if cfg_scale is None:
         return guidance
     return replace(guidance, classifier_free=replace(guidance.classifier_free, scale=cfg_scale))
+
+
+def chosen_rank(name: str) -> Rank:
+    """Return what grasps are ordered by, by its name.
+
+    Raises:
+        ValueError: no such rank.
+    """
+    known = {path.stem for path in (CONFIG_DIR / "rank").glob("*.yaml")}
+    if name in ("score", "none"):
+        return None
+    if name == "hold":
+        return "hold"
+    if name not in known:
+        raise unknown_name("rank", name, {*known, "score", "hold", "none"})
+    rank: FlowRank = build(load_group("rank", name))
+    return rank
 
 
 def load_grasp_model(path: str | Path, device: str = "cpu") -> GraspModel:

@@ -26,8 +26,8 @@ class Surface:
     def nearest(self, points: Float[Tensor, "b g k 3"]) -> Int[Tensor, "b g k"]:
         """Return the index of the valid surface point nearest to each point.
 
-        On a CPU the products of the coordinates decide, several times faster than differences: from the first point of
-        the cloud on, half a metre away, nearer and further are told apart to a micrometre at 5 mm.
+        On a CPU the products of the coordinates decide, several times faster than differences: half a metre from the
+        first point of the cloud, the point found may be 0.1 mm further away than the nearest.
         """
         flat = points.flatten(1, 2)
         if flat.device.type != "cpu":

@@ -64,6 +64,7 @@ def judge_own(o: argparse.Namespace) -> Path:
     from evaluation.provenance import file_hash
     from hands import load_hand
     from models import load_grasp_model
+    from models.inference import chosen_guidance, chosen_rank
     from simulation.protocols import get_protocol
 
     model = load_grasp_model(o.checkpoint)
@@ -82,6 +83,10 @@ def judge_own(o: argparse.Namespace) -> Path:
         splits=ASKED,
         seed=o.seed,
     )
+    # Unknown names are answered before the output is begun.
+    model.chosen_sampler(o.sampler, steps=o.steps, temperature=None)
+    chosen_guidance(o.guidance)
+    chosen_rank(o.rank)
     asked = {**vars(settings), "checkpoint": file_hash(o.checkpoint), "store": store.content_hash}
     writer = StoreWriter(
         o.output,

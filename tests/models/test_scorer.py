@@ -145,3 +145,16 @@ def test_surface_is_the_cloud_and_its_nearest_point_is_found() -> None:
         offset = (queries + away)[:, :, :, None].double() - seen.xyz[:, None, None].double()
         distance = offset.norm(dim=-1).masked_fill(~seen.valid[:, None, None], float("inf"))
         assert torch.equal(seen.nearest(queries + away), distance.argmin(-1))
+
+
+def test_half_a_metre_away_the_nearest_point_is_found_to_a_tenth_of_a_millimetre() -> None:
+    """Where the products of coordinates on a CPU lose the most: a patch of points far from the cloud's first one."""
+    generator = torch.Generator().manual_seed(0)
+    xyz = torch.rand(2, 200, 3, generator=generator) * 0.02 + torch.tensor([0.5, 0.0, 0.0])
+    xyz[:, 0] = 0.0
+    every = torch.ones(2, 200, dtype=torch.bool)
+    queries = torch.rand(2, 4, 100, 3, generator=generator) * 0.03 + torch.tensor([0.495, -0.005, -0.005])
+    found = Surface(xyz, xyz, every, every).nearest(queries)
+    distance = (queries[:, :, :, None].double() - xyz[:, None, None].double()).norm(dim=-1)
+    excess = distance.gather(-1, found[..., None])[..., 0] - distance.amin(-1)
+    assert excess.max() <= 1e-4
