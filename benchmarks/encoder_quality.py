@@ -44,7 +44,11 @@ ENCODERS: dict[str, tuple[str, ...]] = {
         "model.encoder.dim=64",
     ),
     "ptv3_light": (),
+    "pointnet2": (),  # its own 96 tokens of width 96
+    "ptv3": ("model.encoder.num_tokens=64", "model.encoder.dim=64"),
 }
+# On a GPU in single precision, as on a CPU, so that encoders alone make the difference.
+ON_A_GPU = ("hardware=gpu", "hardware.devices=1", "hardware.precision=32-true", "data.num_workers=2")
 
 
 def milliseconds(checkpoint: Path, num_points: int) -> tuple[float, int]:
@@ -71,6 +75,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         overrides = [
             *RECIPE,
             *steps(arguments.steps),
+            *(ON_A_GPU if arguments.device == "cuda" else ()),
             f"data.store={arguments.store}",
             f"seed={seed}",
             f"model/encoder={name}",
@@ -78,6 +83,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         ]
         cost = train(run_dir, overrides)
         asked = [f"max_items={arguments.items}", f"samples_per_item={arguments.samples}"]
+        asked += [f"device={arguments.device}", f"workers={arguments.workers}"]
         asked += [f"store={arguments.test_store}"] if arguments.test_store else []
         judged = test(run_dir, run_dir / "test", asked)
         by_object.append(of_objects(run_dir / "test" / "grasps.npz"))
@@ -90,6 +96,13 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "parameters": parameters,
         "runs": runs,
     }
+
+
+def machine(device: str) -> str:
+    """Name what networks ran on."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return platform.processor() or platform.machine()
 
 
 def of_objects(grasps: Path) -> Float[np.ndarray, "o"]:
@@ -124,8 +137,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--items", type=int, default=32)
     parser.add_argument("--samples", type=int, default=8, help="grasps of each object")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where networks run")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the simulation")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--encoders", nargs="+", default=list(ENCODERS))
+    parser.add_argument("--encoders", nargs="+", default=list(ENCODERS)[:4], choices=list(ENCODERS))
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -136,8 +151,8 @@ def main() -> None:
         row["objects"], row["success"] = len(of_each), mean_interval(of_each)
         row["difference_from_first"] = mean_interval(of_each - first)
     document = {
-        "what": f"experiment=quickstart with each encoder, {arguments.steps} steps, one thread",
-        "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
+        "what": f"experiment=quickstart with each encoder, {arguments.steps} steps",
+        "machine": f"{machine(arguments.device)}, torch {torch.__version__}",
         "encoders": rows,
     }
     write(document, arguments.output)
@@ -151,6 +166,7 @@ def main() -> None:
         "encode, ms",
         "parameters",
         "training, processor s",
+        "wall s",
         "peak, MB",
     ]
     print(table(header, [line(row) for row in rows]))
@@ -172,6 +188,7 @@ def line(row: dict[str, Any]) -> list[str]:
         f"{row['encode_ms']:.1f}",
         f"{row['parameters'] / 1e3:.0f} k",
         f"{mean('cpu_s'):.0f}",
+        f"{mean('wall_s'):.0f}",
         f"{mean('peak_mb'):.0f}",
     ]
 

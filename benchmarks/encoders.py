@@ -1,8 +1,9 @@
-"""What does each scene encoder cost? Time, memory, parameters and tokens, each cell in a process of its own.
+"""What does each scene encoder cost? Time, memory, parameters and tokens.
 
 ``python benchmarks/encoders.py`` measures every encoder of config/model/encoder on clouds of 1000, 4000 and 10000
 points, in float32 and bfloat16, beside a PointNet++ as most of the field writes it, and writes a JSON file. On a CPU
-time is the process's own on one thread, memory what the resident set grew by; on a GPU wall time and allocated memory.
+each cell has a process of its own, time is the process's on one thread, memory what the resident set grew by; on a GPU
+time is the wall's, memory what was allocated.
 """
 
 import argparse
@@ -62,16 +63,24 @@ def main() -> None:
     head = f"{'encoder':24} {'points':>6} {'precision':9} {'tokens':>6} {'params':>9}"
     print(head + f" {'fwd ms':>9} {'f+b ms':>9} {'fwd MB':>8} {'f+b MB':>8}")
     for name, points, precision, tokens in plan(arguments):
-        asked = ["--cell", name, str(points), precision, str(tokens)]
-        command = [sys.executable, __file__, *sys.argv[1:], *asked]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"{name}, {points} points, {precision}: {done.stderr}")
-        made = json.loads(done.stdout.splitlines()[-1])
+        if arguments.device == "cpu":
+            made = cell_apart(name, points, precision, tokens)
+        else:
+            made = cell(name, points, precision, tokens, arguments)
         cells.append(made)
         print(row(made), flush=True)
         out.write_text(json.dumps(result, indent=1) + "\n")
     print(out)
+
+
+def cell_apart(name: str, points: int, precision: str, tokens: int) -> dict[str, Any]:
+    """Measure a cell in a process of its own, whose memory nothing else has touched."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--cell", name, str(points), precision, str(tokens)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{name}, {points} points, {precision}: {done.stderr}")
+    made: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return made
 
 
 def plan(arguments: argparse.Namespace) -> Iterator[tuple[str, int, str, int]]:

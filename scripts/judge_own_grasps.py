@@ -43,7 +43,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--guidance", default="none", help="none, hold, score, ...: config/guidance")
     parser.add_argument("--min-points", type=int, default=100, help="visible points an object must show")
     parser.add_argument("--protocol", default="dgb-fc-quick")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="processes of the simulation")
+    parser.add_argument("--device", default="cpu", help="where the model samples")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -67,7 +68,7 @@ def judge_own(o: argparse.Namespace) -> Path:
     from models.inference import chosen_guidance, chosen_rank
     from simulation.protocols import get_protocol
 
-    model = load_grasp_model(o.checkpoint)
+    model = load_grasp_model(o.checkpoint, device=o.device)
     hand, protocol = load_hand(model.module.hand.name), get_protocol(o.protocol)
     store = GraspStore(o.store, hand)
     settings = OwnGraspSettings(

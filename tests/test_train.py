@@ -236,3 +236,18 @@ def test_a_model_starts_from_an_encoder_pretrained_on_clouds(tiny_data: list[str
     for key in taken:
         torch.testing.assert_close(after[f"denoiser.{key}"], averaged[key])
     assert f"Encoder starts from {checkpoint}" in (tmp_path / "second" / "run.log").read_text()
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_in_half_precision_continues_and_samples(
+    tiny: Callable[..., Any], tmp_path: Path
+) -> None:
+    words = ["hardware=gpu", "hardware.devices=1"]
+    trainer = tiny(tmp_path, "trainer.max_steps=4", *words)
+    assert trainer.precision == "bf16-mixed" and trainer.strategy.root_device.type == "cuda"
+    trainer = tiny(tmp_path, "trainer.max_steps=8", *words)
+    assert trainer.global_step == 8
+    with (tmp_path / "metrics.csv").open() as file:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    assert len(losses) == 8 and all(0 < loss < float("inf") for loss in losses)
+    assert all(v.dtype != torch.bfloat16 for v in state(tmp_path).values() if isinstance(v, Tensor))

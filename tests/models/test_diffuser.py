@@ -157,3 +157,26 @@ def test_bf16_keeps_coordinates_rotations_and_kinematics_in_float32(model):
         assert model.denoiser.geometry(pose.translation, pose.rotation, tokens).dtype == torch.bfloat16
     for one, two in zip(exact, rough, strict=True):
         assert two.dtype == torch.float32 and torch.equal(one, two)
+
+
+@pytest.mark.gpu
+def test_a_gpu_computes_the_losses_and_gradients_of_a_cpu():
+    batch, found = scene_batch(), []
+    for device in ("cpu", "cuda"):
+        model = small_model()
+        adopt_from(model, batch)
+        model.to(device)
+        terms = model.losses(batch.to(device), model.draw(batch, 3, model.denoiser.encoder.num_tokens))
+        torch.stack(list(terms.values())).sum().backward()
+        gradients = {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}
+        found.append(({name: term.detach().cpu() for name, term in terms.items()}, gradients))
+    for there, here in zip(*found, strict=True):
+        assert there.keys() == here.keys()
+        for name, value in there.items():
+            assert_close(
+                here[name],
+                value,
+                atol=1e-3 * float(value.abs().max()) + 1e-6,
+                rtol=1e-3,
+                msg=lambda m, n=name: f"{n}: {m}",
+            )

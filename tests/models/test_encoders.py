@@ -96,6 +96,22 @@ def test_it_says_how_many_tokens_it_gives_whatever_the_cloud(make) -> None:
     assert (spread > 1e-3).all(), "features that are the same everywhere say nothing"
 
 
+@pytest.mark.gpu
+def test_a_gpu_gives_the_tokens_of_a_cpu(make) -> None:
+    encoder, cloud = make(), scenes()
+    want = encoder(cloud)
+    encoder.cuda()(mapped(cloud, torch.Tensor.cuda)).features.square().sum().backward()
+    got = encoder(mapped(cloud, torch.Tensor.cuda))
+    parts = ("xyz", "features", "valid", "target", "frames")
+    assert_same(SceneTokens(**{name: getattr(got, name).cpu() for name in parts}), want, tolerance=1e-3)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
+    with torch.autocast("cuda", torch.bfloat16):
+        half = encoder(mapped(cloud, torch.Tensor.cuda))
+    # Geometry stays in float32 under autocast.
+    assert half.xyz.dtype == torch.float32 and torch.equal(half.xyz, got.xyz)
+    assert torch.equal(half.frames, got.frames)
+
+
 def test_padding_changes_nothing(make) -> None:
     encoder, cloud = make(), scenes()
     junk = torch.full((3, 40, 3), 0.02)  # in the middle of the clouds

@@ -303,3 +303,15 @@ def test_plain_poses_in_an_objects_frame_cannot_be_asked_for():
 def test_a_model_without_a_frame_says_so():
     with pytest.raises(ValueError, match=r"has no coordinate mode \(''\): was it trained\?"):
         ask(plain(""), *cloud())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("guidance", ["none", "hold", "score", "physics", "physics_clear"])
+def test_a_gpu_samples_for_the_same_call(guidance):
+    model = load_grasp_model(SHIPPED.parents[1] / "leap_table_own" / "model.ckpt", device="cuda")
+    points, mask = cloud(900)
+    one, two = (ask(model, points, mask, guidance=guidance, temperature=0.2) for _ in range(2))
+    assert_allclose(one.hand_pose, two.hand_pose, atol=1e-4)
+    assert_allclose(np.linalg.norm(one.hand_pose[:, -4:], axis=-1), 1.0, atol=1e-5)
+    palm = np.linalg.norm(one.hand_pose[:, :3] - points[mask].mean(0), axis=-1)
+    assert np.isfinite(one.score).all() and (palm < 0.3).all() and (palm > 0.01).all()
