@@ -173,8 +173,9 @@ class Meter:
         self.resident = 0.0 if self.cuda else status_mb("VmRSS")
 
     def peak_mb(self, run: Callable[[], None]) -> float:
-        """Return what the first call needs beyond what was there when the meter was made."""
+        """Return what a call needs beyond what was there before it (on a GPU) or when the meter was made (on a CPU)."""
         if self.cuda:
+            run()  # libraries take their workspace once
             held = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
             run()
@@ -184,9 +185,9 @@ class Meter:
         return status_mb("VmHWM") - self.resident
 
     def ms(self, run: Callable[[], None]) -> float:
-        """Return the median time of repeated calls, of about a second together."""
+        """Return the median time of repeated calls, of about a second together at most."""
         spent: list[float] = []
-        while not spent or (sum(spent) < 0.7 and len(spent) < 50):
+        while not spent or (sum(spent) < 0.7 and len(spent) < 25):
             begun = self.now()
             run()
             spent.append(self.now() - begun)
