@@ -266,11 +266,12 @@ def load_grasp_model(path: str | Path, device: str = "cpu") -> GraspModel:
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a checkpoint of this project, or its hand is described differently now, or a newer version of
-            the project wrote it.
+            the project wrote it, or there is no such device.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No checkpoint at {path}. Train one with: python train_lightning.py")
+    _require_device(device)
     checkpoint = torch.load(path, map_location=device, weights_only=True)
     if not isinstance(checkpoint, dict) or "model_config" not in checkpoint:
         raise ValueError(
@@ -289,6 +290,19 @@ def load_grasp_model(path: str | Path, device: str = "cpu") -> GraspModel:
     module.load_state_dict(checkpoint["state_dict"])
     module.config = config
     return GraspModel(module=module.to(device).eval(), cloud_settings=config["cloud"])
+
+
+def _require_device(name: str) -> None:
+    """Refuse a device that this machine does not have."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device={name} is none: expected cpu, cuda or cuda:<number>.") from error
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ValueError(
+            f"device={name}: torch {torch.__version__} sees {count} CUDA devices here. Pass device=cpu or another."
+        )
 
 
 def _without_files(encoder: dict[str, Any]) -> dict[str, Any]:

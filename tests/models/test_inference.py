@@ -305,6 +305,18 @@ def test_a_model_without_a_frame_says_so():
         ask(plain(""), *cloud())
 
 
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("cuda:99", r"device=cuda:99: torch .* sees \d+ CUDA devices here"),
+        ("gpu", "device=gpu is none: expected cpu"),
+    ],
+)
+def test_a_device_that_is_not_there_is_named(device, said):
+    with pytest.raises(ValueError, match=said):
+        load_grasp_model(SHIPPED, device=device)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("guidance", ["none", "hold", "score", "physics", "physics_clear"])
 def test_a_gpu_samples_for_the_same_call(guidance):
