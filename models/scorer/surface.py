@@ -53,8 +53,8 @@ class SurfaceScorer(GraspScorer):
         with torch.autocast(pose.translation.device.type, enabled=False):  # millimetres
             with torch.no_grad():
                 index, shown = self._nearest(pose, surface)
-            if kept is not None:
-                shown = shown & gather(kept, index)
+                if kept is not None:
+                    index, shown = _first_shown(index, shown & gather(kept, index))
             points = self._points(pose, squeezed, surface, index)
             contacts = torch.cat([self.links(pose, surface), self.links(squeezed, surface)], dim=-1)
             own = self._own(grasps, scene)
@@ -109,6 +109,15 @@ class SurfaceScorer(GraspScorer):
         seen = torch.stack([offset, scene.up[:, None].expand_as(offset)], dim=-2) @ pose.rotation
         states = grasps.states
         return torch.cat([states[..., self._joints], states[..., self._squeeze], seen.flatten(-2)], dim=-1)
+
+
+def _first_shown(
+    index: Int[Tensor, "b g n"], shown: Bool[Tensor, "b g n"]
+) -> tuple[Int[Tensor, "b g m"], Bool[Tensor, "b g m"]]:
+    """Put what is shown first and leave out the places that no grasp fills: what nobody sees costs nothing."""
+    most = max(1, int(shown.sum(-1).amax()))
+    order = (~shown).to(torch.uint8).argsort(dim=-1, stable=True)[..., :most]
+    return index.gather(-1, order), shown.gather(-1, order)
 
 
 def _head(width: int, dim: int) -> nn.Sequential:

@@ -120,6 +120,17 @@ def test_training_hides_points_and_everything_else_shows_all() -> None:
     assert kept is not None and 0.4 < kept.float().mean() < 0.8
 
 
+def test_a_hidden_point_counts_as_one_that_is_not_there() -> None:
+    model = small_model(scorer=small_scorer(target_points=96, other_points=96))  # so that all are looked at
+    grasps, scene = asked(model)
+    kept = torch.rand(scene.surface.valid.shape, generator=torch.Generator().manual_seed(0)) < 0.3
+    without = replace(scene, surface=replace(scene.surface, valid=scene.surface.valid & kept))
+    # Being clear is told by the links' contacts, too, which nothing is hidden from.
+    hidden, absent = (model.scorer(grasps, *given)[..., 0] for given in ((scene, kept), (without,)))
+    assert_close(hidden, absent, atol=1e-5, rtol=1e-5)
+    assert (hidden - model.scorer(grasps, scene)[..., 0]).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
