@@ -32,7 +32,9 @@ class KeyedRandom:
 
     def uniform(self, *shape: int) -> Float[Tensor, "b *s"]:
         """Return numbers from 0 to below 1, ``shape`` for each item."""
-        return (self._bits(math.prod(shape)) & (2**_BITS - 1)).float().mul_(2.0**-_BITS).view(-1, *shape)
+        return (
+            self._bits(math.prod(shape)).bitwise_and_(2**_BITS - 1).float().mul_(2.0**-_BITS).view(-1, *shape)
+        )
 
     def between(self, low: float, high: float, *shape: int) -> Float[Tensor, "b *s"]:
         """Return uniform numbers between two bounds."""
@@ -42,15 +44,15 @@ class KeyedRandom:
         """Return standard normal numbers (Box and Muller 1958)."""
         count = math.prod(shape)
         bits = self._bits(-(-count // 2))
-        first = ((bits & (2**_BITS - 1)) + 1).float().mul_(2.0**-_BITS)
-        angle = ((bits >> 32) & (2**_BITS - 1)).float().mul_(2.0 * math.pi * 2.0**-_BITS)
+        angle = (bits >> 32).bitwise_and_(2**_BITS - 1).float().mul_(2.0 * math.pi * 2.0**-_BITS)
+        first = bits.bitwise_and_(2**_BITS - 1).add_(1).float().mul_(2.0**-_BITS)
         radius = first.log_().mul_(-2.0).sqrt_()
-        both = torch.cat((radius * angle.cos(), radius * angle.sin()), dim=-1)
+        both = torch.cat((angle.cos().mul_(radius), angle.sin_().mul_(radius)), dim=-1)
         return both[:, :count].reshape(-1, *shape)
 
     def _bits(self, count: int) -> Int[Tensor, "b c"]:
         counter = torch.arange(1, count + 1, device=self.key.device) * _GOLDEN
-        return _mix(self.key[:, None] + counter)
+        return _mixed(self.key[:, None] + counter)
 
 
 def draw_keys(seed: int, epoch: Int[Tensor, "b"], item: Int[Tensor, "b"]) -> Int[Tensor, "b"]:
@@ -60,7 +62,14 @@ def draw_keys(seed: int, epoch: Int[Tensor, "b"], item: Int[Tensor, "b"]) -> Int
 
 
 def _mix(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
+    return _mixed(x.clone())
+
+
+def _mixed(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
+    """Mix in place: of large tensors, fresh memory costs more than the arithmetic."""
+    shifted = torch.empty_like(x)
     # The shift of signed numbers drags the sign along; the mask takes it off again.
-    x = (x ^ ((x >> 30) & (2**34 - 1))) * _MIX1
-    x = (x ^ ((x >> 27) & (2**37 - 1))) * _MIX2
-    return x ^ ((x >> 31) & (2**33 - 1))
+    for shift, factor in ((30, _MIX1), (27, _MIX2), (31, 1)):
+        torch.bitwise_right_shift(x, shift, out=shifted)
+        x.bitwise_xor_(shifted.bitwise_and_(2 ** (64 - shift) - 1)).mul_(factor)
+    return x

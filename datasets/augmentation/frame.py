@@ -29,14 +29,14 @@ def express(batch: GraspBatch, t: Float[Tensor, "b 3"], quat_wxyz: Float[Tensor,
     R = _products(quat_wxyz)[1]
     # Points, camera and origin in one product; the vertical is turned only.
     old = torch.cat((batch.scene_pc, batch.viewpoint[:, None]), dim=1)
-    new = old @ R.transpose(1, 2) + t[:, None]
+    new = torch.baddbmm(t[:, None], old, R.transpose(1, 2).contiguous())
     T_world_frame = batch.T_world_frame.clone()
     R_world_new = batch.T_world_frame[:, :3, :3] @ R.transpose(1, 2)
     T_world_frame[:, :3, :3] = R_world_new
     T_world_frame[:, :3, 3] -= (R_world_new @ t[..., None]).squeeze(-1)
     return replace(
         batch,
-        scene_pc=new[:, :-1] * batch.point_valid[..., None],
+        scene_pc=new[:, :-1].mul_(batch.point_valid[..., None]),
         viewpoint=new[:, -1],
         up=(R @ batch.up[..., None]).squeeze(-1),
         T_world_frame=T_world_frame,

@@ -61,8 +61,8 @@ class Jitter:
 
     def __call__(self, batch: GraspBatch, random: KeyedRandom) -> GraspBatch:
         """Return the batch with noise on the points that are there."""
-        noise = random.normal(*batch.scene_pc.shape[1:]).mul_(self.sigma_m)
-        return replace(batch, scene_pc=batch.scene_pc + noise * batch.point_valid[..., None])
+        noise = random.normal(*batch.scene_pc.shape[1:]).mul_(self.sigma_m).mul_(batch.point_valid[..., None])
+        return replace(batch, scene_pc=noise.add_(batch.scene_pc))
 
 
 @dataclass(frozen=True, kw_only=True)
