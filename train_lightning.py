@@ -50,6 +50,11 @@ def assemble(cfg: DictConfig) -> tuple[Any, Any, Any]:
     import torch  # here, because it takes seconds that --help should not
 
     quiet_lightning()
+    if cfg.trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"trainer.accelerator={cfg.trainer.accelerator}: torch {torch.__version__} sees no CUDA device here. "
+            "Pass hardware=cpu or hardware=auto, or install the CUDA build of torch."
+        )
     pl.seed_everything(cfg.seed, verbose=False)
     optimizer = try_partial("optimizer", cfg.optimizer, [{"params": [torch.nn.Parameter(torch.zeros(1))]}])
     try_partial("scheduler", cfg.scheduler, optimizer)

@@ -15,7 +15,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from train_lightning import train
+from train_lightning import assemble, train
 from utils.config import CONFIG_DIR
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -236,6 +236,14 @@ def test_a_model_starts_from_an_encoder_pretrained_on_clouds(tiny_data: list[str
     for key in taken:
         torch.testing.assert_close(after[f"denoiser.{key}"], averaged[key])
     assert f"Encoder starts from {checkpoint}" in (tmp_path / "second" / "run.log").read_text()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_sentence(compose: Callable[..., Any]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^trainer.accelerator=gpu: torch \S+ sees no CUDA device here. Pass hardware=cpu"
+    ):
+        assemble(compose("hardware=gpu"))
 
 
 @pytest.mark.gpu
