@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from utils.config import build, try_partial
 from utils.console import card, is_first_process, quiet_lightning, run_app, sentences, setup_logging
+from utils.resources import require_accelerator
 from utils.run_card import closing, opening
 from utils.run_folder import last_checkpoint, same_data, step_of, write_run_folder
 from utils.validate import validate
@@ -50,11 +51,7 @@ def assemble(cfg: DictConfig) -> tuple[Any, Any, Any]:
     import torch  # here, because it takes seconds that --help should not
 
     quiet_lightning()
-    if cfg.trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise ValueError(
-            f"trainer.accelerator={cfg.trainer.accelerator}: torch {torch.__version__} sees no CUDA device here. "
-            "Pass hardware=cpu or hardware=auto, or install the CUDA build of torch."
-        )
+    require_accelerator(cfg.trainer.accelerator)
     pl.seed_everything(cfg.seed, verbose=False)
     optimizer = try_partial("optimizer", cfg.optimizer, [{"params": [torch.nn.Parameter(torch.zeros(1))]}])
     try_partial("scheduler", cfg.scheduler, optimizer)

@@ -54,3 +54,18 @@ def _quota(folder: Path) -> float | None:
         quota_us = int(limit.read_text())
         return None if quota_us <= 0 else quota_us / int((folder / "cpu.cfs_period_us").read_text())
     return None
+
+
+def require_accelerator(name: str) -> None:
+    """Refuse a GPU that is not there.
+
+    Raises:
+        ValueError: torch sees none.
+    """
+    import torch  # here, because composing a configuration must not cost its import
+
+    if name in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"trainer.accelerator={name}: torch {torch.__version__} sees no CUDA device here. Pass hardware=cpu or "
+            "hardware=auto, or install the CUDA build of torch."
+        )
