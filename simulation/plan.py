@@ -1,4 +1,7 @@
-"""Which objects stand in which scene of which split: known before anything is simulated, from the seed alone."""
+"""Which objects stand in which scene of which split: known before anything is simulated, from the seed alone.
+
+Stores of different seeds hold different objects, and an object is of the same split in all of them.
+"""
 
 from dataclasses import dataclass
 
@@ -12,6 +15,8 @@ SPLITS = ("train", "val", "test", "test_family")
 # Procedural objects of a split have seeds from here on, so no object is in two splits.
 _FIRST_SEED = {"train": 0, "val": 700_000, "test": 800_000, "test_family": 900_000}
 _MAX_PER_FAMILY = 100_000
+# Another seed begins so many objects further on: stores of 25 seeds in a row, of up to 30,000 scenes each, share none.
+_OBJECTS_OF_A_SEED = 4001
 _GOLDEN = 0.6180339887498949
 
 
@@ -79,7 +84,7 @@ class ObjectSource:
         if self.settings.path is not None:
             return keys
         first, size = _FIRST_SEED[split], self.settings.per_family[split]
-        return [(family, first + number % size) for family, _ in keys]
+        return [(family, first + (number + self.seed * _OBJECTS_OF_A_SEED) % size) for family, _ in keys]
 
     def _procedural(self) -> dict[str, list[tuple[str, int]]]:
         s = self.settings

@@ -131,6 +131,17 @@ def test_no_object_is_in_two_splits_and_held_out_families_are_unseen() -> None:
     assert len(counts) == 11 and counts.max() - counts.min() <= 1
 
 
+def test_another_seed_brings_other_objects_and_each_keeps_its_split() -> None:
+    seen: dict[tuple[str, int], str] = {}
+    for seed in range(25):
+        _, plans = planned(seed, scenes=60)
+        found = {key: plan.split for plan in plans for key in plan.objects}
+        assert not found.keys() & seen.keys()
+        seen |= found
+    first = {"train": 0, "val": 700_000, "test": 800_000, "test_family": 900_000}
+    assert all(first[split] <= number < first[split] + 100_000 for (_, number), split in seen.items())
+
+
 def test_a_small_pool_comes_again_but_never_twice_in_a_scene() -> None:
     pool = {"train": 1, "val": 1, "test": 1, "test_family": 1}
     _, plans = planned(per_family=pool, per_scene=(0.0, 0.0, 1.0))
