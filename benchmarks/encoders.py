@@ -50,9 +50,8 @@ def main() -> None:
         print(json.dumps(cell(name, int(points), precision, int(tokens), arguments)))
         return
     cells: list[dict[str, Any]] = []
-    machine = arguments.device if arguments.device == "cpu" else torch.cuda.get_device_name()
     result: dict[str, Any] = {
-        "machine": cpu() if machine == "cpu" else machine,
+        "machine": machine(arguments.device),
         "threads": 1,
         "torch": torch.__version__,
     }
@@ -220,8 +219,10 @@ def row(made: dict[str, Any]) -> str:
     )
 
 
-def cpu() -> str:
-    """Name the processor."""
+def machine(device: str) -> str:
+    """Name the processor or the GPU that networks run on."""
+    if device != "cpu":
+        return torch.cuda.get_device_name()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return f"{line.split(':', 1)[1].strip()} {os.cpu_count()} cores"

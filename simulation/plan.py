@@ -15,7 +15,8 @@ SPLITS = ("train", "val", "test", "test_family")
 # Procedural objects of a split have seeds from here on, so no object is in two splits.
 _FIRST_SEED = {"train": 0, "val": 700_000, "test": 800_000, "test_family": 900_000}
 _MAX_PER_FAMILY = 100_000
-# Another seed begins so many objects further on: stores of 25 seeds in a row, of up to 30,000 scenes each, share none.
+# Another seed begins so many objects further on: stores of 25 seeds in a row share none, up to 30,000 scenes each with
+# the shares and families of config/generate.yaml.
 _OBJECTS_OF_A_SEED = 4001
 _GOLDEN = 0.6180339887498949
 

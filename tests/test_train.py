@@ -247,9 +247,7 @@ def test_a_gpu_that_is_not_there_is_one_sentence(compose: Callable[..., Any]) ->
 
 
 @pytest.mark.gpu
-def test_a_gpu_trains_in_half_precision_continues_and_samples(
-    tiny: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_gpu_trains_in_half_precision_and_continues(tiny: Callable[..., Any], tmp_path: Path) -> None:
     words = ["hardware=gpu", "hardware.devices=1"]
     trainer = tiny(tmp_path, "trainer.max_steps=4", *words)
     assert trainer.precision == "bf16-mixed" and trainer.strategy.root_device.type == "cuda"

@@ -52,7 +52,7 @@ class KeyedRandom:
 
     def _bits(self, count: int) -> Int[Tensor, "b c"]:
         counter = torch.arange(1, count + 1, device=self.key.device) * _GOLDEN
-        return _mixed(self.key[:, None] + counter)
+        return _mix(self.key[:, None] + counter)
 
 
 def draw_keys(seed: int, epoch: Int[Tensor, "b"], item: Int[Tensor, "b"]) -> Int[Tensor, "b"]:
@@ -62,14 +62,12 @@ def draw_keys(seed: int, epoch: Int[Tensor, "b"], item: Int[Tensor, "b"]) -> Int
 
 
 def _mix(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
-    return _mixed(x.clone())
-
-
-def _mixed(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
-    """Mix in place: of large tensors, fresh memory costs more than the arithmetic."""
+    """Mix a tensor that nobody else holds, in place: fresh memory of large ones costs more than the arithmetic."""
     shifted = torch.empty_like(x)
-    # The shift of signed numbers drags the sign along; the mask takes it off again.
-    for shift, factor in ((30, _MIX1), (27, _MIX2), (31, 1)):
+    for shift, factor in ((30, _MIX1), (27, _MIX2), (31, None)):
         torch.bitwise_right_shift(x, shift, out=shifted)
-        x.bitwise_xor_(shifted.bitwise_and_(2 ** (64 - shift) - 1)).mul_(factor)
+        # The shift of signed numbers drags the sign along; the mask takes it off again.
+        x ^= shifted.bitwise_and_(2 ** (64 - shift) - 1)
+        if factor is not None:
+            x *= factor
     return x

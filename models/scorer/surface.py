@@ -54,7 +54,9 @@ class SurfaceScorer(GraspScorer):
             with torch.no_grad():
                 index, shown = self._nearest(pose, surface)
                 if kept is not None:
-                    index, shown = _first_shown(index, shown & gather(kept, index))
+                    shown = shown & gather(kept, index)
+                    if shown.device.type == "cpu":  # a GPU would be waited for
+                        index, shown = _first_shown(index, shown)
             points = self._points(pose, squeezed, surface, index)
             contacts = torch.cat([self.links(pose, surface), self.links(squeezed, surface)], dim=-1)
             own = self._own(grasps, scene)
