@@ -8,7 +8,6 @@ Keeps 30-70 % of each cell of clouds spread over a surface. Milliseconds of proc
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
+from benchmarks.encoders import machine
 from utils.grid_sampling import cell_shares, cells, cells_numpy, grid_subsample_numpy, kept
 
 CELL_M = 0.005
@@ -97,7 +97,7 @@ def main() -> None:
     torch.set_num_threads(1)
     document = {
         "what": "keep 30-70 % of each 5 mm cell; processor milliseconds on one thread",
-        "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}, numpy {np.__version__}",
+        "machine": f"{machine('cpu')}, torch {torch.__version__}, numpy {np.__version__}",
         "clouds": [measure(n, edge_m, arguments.repeats) for n, edge_m in CLOUDS],
     }
     text = json.dumps(document, indent=1)

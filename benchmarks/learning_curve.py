@@ -7,7 +7,6 @@ Finished stores and runs are not made again. Prints the table of docs/results.md
 """
 
 import argparse
-import platform
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.encoders import machine
 from benchmarks.trials import RECIPE, rate, run, steps, table, test, train, validation_loss, write
 from datasets import GraspStore
 
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows.sort(key=lambda row: (row["scenes"], row["steps"]))
     document = {
         "what": "experiment=quickstart with less data and fewer steps, one thread each",
-        "machine": f"{platform.processor() or platform.machine()}",
+        "machine": machine("cpu"),
         "rows": rows,
     }
     write(document, arguments.output)

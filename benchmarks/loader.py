@@ -101,7 +101,8 @@ def data_module(store: Path, augment: dict[str, Any], num_points: int) -> GraspD
             "quarantine": str(store.parent / "quarantine.jsonl"),
         }
     )
-    module: GraspDataModule = build(cfg, augment=augment)
+    cfg.augment = augment  # instead of what is there; given to build, it would be merged into it
+    module: GraspDataModule = build(cfg)
     return module
 
 

@@ -143,8 +143,8 @@ def small_settings() -> dict:
 
 def small_model(*, weights: int = 0, **changes) -> GraspDiffuser:
     """Build a model whose weights are drawn with a seed."""
-    settings = small_settings()
     torch.manual_seed(weights)
+    settings = small_settings()
     return awake(GraspDiffuser(**{**settings, **changes})).eval()
 
 
@@ -157,6 +157,7 @@ def awake(model: torch.nn.Module):
 
 
 def small_cvae(**changes) -> GraspCVAE:
+    torch.manual_seed(0)
     settings = small_settings()
     for key in ("path", "prediction", "weighting", "scene_drop_prob", "density"):
         del settings[key]
@@ -168,7 +169,6 @@ def small_cvae(**changes) -> GraspCVAE:
         "kl_warmup_steps": 0,
         "loss_weights": {**settings["loss_weights"], "kl": 0.02},
     }
-    torch.manual_seed(0)
     return awake(GraspCVAE(**{**settings, **changes})).eval()
 
 
