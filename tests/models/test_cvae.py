@@ -77,9 +77,11 @@ def test_samples_come_from_the_prior_in_one_evaluation():
     assert made.nfe == 1 and made.hand_pose.shape == (3, 5, 23)
     assert_close(made.hand_pose, model.forward_infer(batch, 5, seed=1).hand_pose, atol=0, rtol=0)
     assert not torch.allclose(made.hand_pose, model.forward_infer(batch, 5, seed=2).hand_pose)
-    still = model.forward_infer(batch, 5, sampler=Prior(steps=1, temperature=0.0, clip_x0=None), seed=1)
-    spread = lambda m: torch.stack([m.pred_pose[..., 3:19]]).std()  # noqa: E731
-    assert spread(still) < spread(made)
+    # At temperature 0 every code is the same: only the anchor tells grasps of a scene apart, and there are 24.
+    several = model.forward_infer(batch, 40, seed=1)
+    still = model.forward_infer(batch, 40, sampler=Prior(steps=1, temperature=0.0, clip_x0=None), seed=1)
+    distinct = lambda m: len(m.pred_pose[0].round(decimals=4).unique(dim=0))  # noqa: E731
+    assert distinct(still) <= model.denoiser.encoder.num_tokens < distinct(several) == 40
 
 
 @pytest.mark.slow
