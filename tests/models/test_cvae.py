@@ -90,6 +90,7 @@ def test_training_on_one_batch_finds_its_grasps():
     model, batch = small_cvae().train(), scene_batch(num_grasps=6)
     adopt_from(model, batch)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    errors = []
     for step in range(300):
         terms = model.losses(batch, model.draw(batch, step, 24))
         loss = sum(model.loss_weights[name] * term for name, term in terms.items())
@@ -97,7 +98,9 @@ def test_training_on_one_batch_finds_its_grasps():
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    assert terms["translation"] < 0.1 and terms["rotation"] < 0.1  # predicting the mean leaves 1
+        errors.append(torch.stack([terms["translation"], terms["rotation"]]).detach())
+    # Predicting the mean leaves 1. One step alone may have drawn an unlikely code.
+    assert (torch.stack(errors[-10:]).mean(0) < 0.05).all()
     assert terms["kl"] > 0.5, "the code must carry something"
     made = model.eval().forward_infer(batch, 12, seed=0)
     distance = torch.cdist(made.hand_pose[..., :3], batch.hand_pose[..., :3]).amin(-1)
