@@ -45,7 +45,11 @@ ENCODERS: dict[str, tuple[str, ...]] = {
     ),
     "ptv3_light": (),
     "pointnet2": (),  # its own 96 tokens of width 96
-    "ptv3": ("model.encoder.num_tokens=64", "model.encoder.dim=64"),
+    "ptv3": (  # nothing computed twice: the memory is there
+        "model.encoder.num_tokens=64",
+        "model.encoder.dim=64",
+        "model.encoder.architecture.checkpointing=false",
+    ),
 }
 # On a GPU in single precision, as on a CPU, so that encoders alone make the difference.
 ON_A_GPU = ("hardware=gpu", "hardware.devices=1", "hardware.precision=32-true", "data.num_workers=2")

@@ -23,14 +23,21 @@ def build_param_groups(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def adamw(
-    groups: list[dict[str, Any]], *, lr: float, weight_decay: float, betas: tuple[float, float], eps: float
+    groups: list[dict[str, Any]],
+    *,
+    lr: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+    eps: float,
+    fused: bool,
 ) -> AdamW:
     """Build AdamW (Loshchilov & Hutter 2019) over parameter groups; fused, a step is one pass over each of them.
 
     A function of our own because the annotations of torch's constructor cannot be checked: they do not tell a list of
     groups from an iterator of tensors.
     """
-    return AdamW(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps, fused=True)
+    # None, not False, leaves torch the choice between many small kernels and few for lists of tensors.
+    return AdamW(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps, fused=fused or None)
 
 
 def warmup_cosine(

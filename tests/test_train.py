@@ -246,6 +246,39 @@ def test_a_gpu_that_is_not_there_is_one_sentence(compose: Callable[..., Any]) ->
         assemble(compose("hardware=gpu"))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["model/decoder=unet", "model/process@model.path=flow", "model.prediction=u", "model/sampler=euler"],
+        pytest.param(["model/conditions=category", "data.prompt=category"], marks=pytest.mark.slow),
+        pytest.param(["model=grasp_cvae"], marks=pytest.mark.slow),
+        pytest.param(
+            ["model.density.prediction_weight=1.0", "model.density.feature_weight=0.1"],
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=lambda words: " ".join(words[:1]) or "default",
+)
+def test_mixed_precision_trains_what_single_precision_trains(
+    tiny: Callable[..., Any], tmp_path: Path, words: list[str]
+) -> None:
+    """With clipped gradients, on weights kept in single precision, and a stopped run goes on."""
+
+    def losses(folder: Path) -> list[float]:
+        with (folder / "metrics.csv").open() as file:
+            return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+
+    tiny(tmp_path / "single", "trainer.max_steps=4", *words)
+    mixed = ["hardware.precision=bf16-mixed", *words]
+    tiny(tmp_path / "mixed", "trainer.max_steps=2", *mixed)
+    trainer = tiny(tmp_path / "mixed", "trainer.max_steps=4", *mixed)
+    assert trainer.precision == "bf16-mixed" and trainer.gradient_clip_val == 1.0
+    assert losses(tmp_path / "mixed") != losses(tmp_path / "single")
+    assert losses(tmp_path / "mixed") == pytest.approx(losses(tmp_path / "single"), rel=0.02)
+    assert all(v.dtype != torch.bfloat16 for v in state(tmp_path / "mixed").values() if isinstance(v, Tensor))
+
+
 @pytest.mark.gpu
 def test_a_gpu_trains_in_half_precision_and_continues(tiny: Callable[..., Any], tmp_path: Path) -> None:
     words = ["hardware=gpu", "hardware.devices=1"]

@@ -127,6 +127,11 @@ def _auto_precision(accelerator: str) -> str:
     return "bf16-mixed" if usable and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 
+def _fused_step(precision: str | int) -> bool:
+    # Lightning clips no gradients for a fused optimiser in mixed precision: it takes it to unscale them on its own.
+    return str(precision) in {"32-true", "32", "64-true", "64"}
+
+
 def _short_hash(*values: Any) -> str:
     """Name what values say: equal values, equal hash."""
     plain = [OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for v in values]
@@ -136,3 +141,4 @@ def _short_hash(*values: Any) -> str:
 OmegaConf.register_new_resolver("short_hash", _short_hash, replace=True)
 OmegaConf.register_new_resolver("run_id", current_run_id, replace=True)
 OmegaConf.register_new_resolver("auto_precision", _auto_precision, replace=True)
+OmegaConf.register_new_resolver("fused_step", _fused_step, replace=True)

@@ -38,6 +38,14 @@ def require_backend(attention: AttentionBackend) -> None:
         )
 
 
+class HeadNorm(nn.RMSNorm):
+    """Root-mean-square norm of queries or keys (Zhang & Sennrich 2019), in the precision these come in."""
+
+    def forward(self, x: Float[Tensor, "... e"]) -> Float[Tensor, "... e"]:
+        """Normalise the last axis."""
+        return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class GeometricCrossAttention(nn.Module):
     """Cross-attention with cached scene keys and values and a relative-geometry term; query and key are
     normalised.
@@ -51,8 +59,8 @@ class GeometricCrossAttention(nn.Module):
         self.query_geometry = nn.Linear(dim, heads * dim_geometry)
         self.value_geometry = nn.Linear(heads * dim_geometry, dim)
         self.out = nn.Linear(dim, dim)
-        self.query_norm = nn.RMSNorm(dim // heads)
-        self.key_norm = nn.RMSNorm(dim // heads)
+        self.query_norm = HeadNorm(dim // heads)
+        self.key_norm = HeadNorm(dim // heads)
 
     def keys_values(self, features: Float[Tensor, "b s c"]) -> tuple[Tensor, Tensor]:
         """Project scene features once for all steps and grasps."""
@@ -87,8 +95,8 @@ class PromptAttention(nn.Module):
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim_prompt, 2 * dim)
         self.out = nn.Linear(dim, dim)
-        self.query_norm = nn.RMSNorm(dim // heads)
-        self.key_norm = nn.RMSNorm(dim // heads)
+        self.query_norm = HeadNorm(dim // heads)
+        self.key_norm = HeadNorm(dim // heads)
 
     def keys_values(self, tokens: Float[Tensor, "b l c"]) -> tuple[Tensor, Tensor]:
         """Project a prompt's tokens once for all steps and grasps."""
@@ -116,8 +124,8 @@ class SetAttention(nn.Module):
         self.heads, self.attention = heads, attention
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
-        self.query_norm = nn.RMSNorm(dim // heads)
-        self.key_norm = nn.RMSNorm(dim // heads)
+        self.query_norm = HeadNorm(dim // heads)
+        self.key_norm = HeadNorm(dim // heads)
 
     def forward(self, x: Float[Tensor, "b g d"], together: Int[Tensor, "b g"]) -> Float[Tensor, "b g d"]:
         """Attend among grasps of equal number in ``together``; padding (-1) sees padding, so its rows stay finite."""

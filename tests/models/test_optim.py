@@ -18,7 +18,8 @@ def rates(schedule, steps: list[int], **settings: float) -> list[float]:
 def test_only_matrices_decay() -> None:
     module = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
     module.append(nn.Linear(2, 2).requires_grad_(False))
-    optimizer = adamw(build_param_groups(module), lr=1.0, weight_decay=0.1, betas=(0.9, 0.99), eps=1e-8)
+    settings = {"lr": 1.0, "weight_decay": 0.1, "betas": (0.9, 0.99), "eps": 1e-8}
+    optimizer = adamw(build_param_groups(module), **settings, fused=True)
     decay, plain = optimizer.param_groups
     assert [p.shape for p in decay["params"]] == [(2, 3)] and decay["weight_decay"] == 0.1
     assert [p.shape for p in plain["params"]] == [(2,), (2,), (2,)] and plain["weight_decay"] == 0.0
