@@ -254,7 +254,7 @@ class ModelTest:
 def steered_by(guidance: DictConfig) -> str:
     """Say what corrects the grasps: what counts, with its weight."""
     said = []
-    for name, counts in {"scorer": CHANCES, "physics": ENERGIES}.items():
+    for name, counts in {"scorer": (*CHANCES, "anchors"), "physics": ENERGIES}.items():
         if (settings := guidance[name]) is not None:
             weights = [f"{key} {settings[key]:g}" for key in counts if settings[key] > 0.0]
             said.append(f"{name} ({', '.join(weights)})")

@@ -1,7 +1,9 @@
 """From an encoded scene to grasp triples with scores: what sampling is for every generative model."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import pytorch_lightning as pl
@@ -14,6 +16,7 @@ from models.denoiser import Anchored, Denoiser, SceneContext
 from models.diffusion.likelihood import FlowRank
 from models.diffusion.samplers import Sampler, Samples
 from models.guidance.guide import Guidance, Guide, make_guide
+from models.guidance.learned import BoundScorer
 from models.scorer.base import GraspScorer, finished, success_log_odds
 from models.tokens import Cloud
 from utils.batch import GraspBatch
@@ -83,22 +86,24 @@ class GraspSampling(pl.LightningModule):
         sampler = sampler or self.sampler
         generator = generator or torch.Generator(self.device).manual_seed(seed)
         cloud = cloud_of(batch)
-        scene = self.denoiser.encode(cloud)
-        guide = make_guide(
+        scene, tried = self.denoiser.encode(cloud), 0
+        steer = partial(
+            make_guide,
             self.denoiser,
             self.scorer,
-            scene,
-            self.sample_anchors(scene, k, generator),
-            guidance,
             cloud=cloud,
             said={"positive_prompt": batch.positive_prompt},
             negatives=batch.negative_prompts,
             opening=self.pregrasp_opening * self.hand.flexion_sign,
         )
+        if guidance is not None and guidance.scorer is not None and guidance.scorer.anchors > 0.0:
+            scene, tried = self._with_doubted_anchors(scene, guidance, sampler, generator, steer)
+        guide = steer(scene, self.sample_anchors(scene, k, generator), guidance)
         noise = torch.randn(batch.size, k, self.denoiser.dim_input, generator=generator, device=self.device)
         samples = self.sample_states(guide, noise, sampler, generator, trajectory=trajectory)
         samples = replace(samples, x0=guide.finished(samples.x0))
         made = self._finish(samples, guide, by_hold=rank == "hold")
+        made = replace(made, nfe=tried + made.nfe)
         if not isinstance(rank, FlowRank):
             return made
         # Each grasp as a set of its own, so that its likelihood is that of a grasp.
@@ -130,6 +135,27 @@ class GraspSampling(pl.LightningModule):
         """Draw the target tokens that carry the grasps, from their learned probability."""
         probability = torch.softmax(scene.anchor_logits / self.anchor_temperature, dim=-1)
         return torch.multinomial(probability, k, replacement=True, generator=generator)
+
+    def _with_doubted_anchors(
+        self,
+        scene: SceneContext,
+        guidance: Guidance,
+        sampler: Sampler,
+        generator: torch.Generator,
+        steer: Callable[..., Guide],
+    ) -> tuple[SceneContext, int]:
+        """Try a grasp on each target token, from the middle of the noise and not moved by any energy, and make tokens
+        less likely by how much the scorer doubts it; return the number of evaluations that took, too.
+        """
+        assert guidance.scorer is not None
+        target = scene.tokens.target
+        index = target.long().argsort(dim=1, descending=True, stable=True)[:, : int(target.sum(1).max())]
+        guide = steer(scene, index, replace(guidance, scorer=None, physics=None), alone=True)
+        noise = torch.zeros(*index.shape, self.denoiser.dim_input, device=self.device)
+        x0 = self.sample_states(guide, noise, sampler, generator, trajectory=False).x0
+        doubt = BoundScorer(guidance.scorer, self.scorer, self.denoiser, guide.anchored).doubt(x0)
+        logits = scene.anchor_logits.scatter_add(1, index, -guidance.scorer.anchors * doubt)
+        return replace(scene, anchor_logits=logits), guide.nfe
 
     def _finish(self, samples: Samples, guide: Guide, *, by_hold: bool) -> GeneratedGrasps:
         """Turn clean states into grasp triples with scores."""

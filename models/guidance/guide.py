@@ -100,6 +100,7 @@ def make_guide(
     said: Mapping[str, Sequence[str]],
     negatives: Sequence[Sequence[str]],
     opening: Float[Tensor, "j"],
+    alone: bool = False,
 ) -> Guide:
     """Bind guidance to a batch.
 
@@ -113,6 +114,7 @@ def make_guide(
         said: what a batch says, by field; empty where it says nothing.
         negatives: negative prompts of each scene.
         opening: what is taken off the joints from grasp to pre-grasp (rad).
+        alone: whether each grasp is a set of its own, which does not see the others.
 
     Raises:
         ValueError: a prompt, a scale or negative prompts that the model was not trained for.
@@ -126,7 +128,11 @@ def make_guide(
         branches += negative_branches(denoiser, told, negatives)
         if free is None:
             raise ValueError("Negative prompts need guidance, for example guidance=none, which weighs them.")
-    together = torch.zeros_like(index)
+    together = (
+        torch.arange(index.shape[1], device=index.device).expand_as(index)
+        if alone
+        else torch.zeros_like(index)
+    )
 
     def anchored(some: Sequence[Branch]) -> Anchored:
         repeated = scene.repeated(len(some)) if len(some) > 1 else scene

@@ -2,7 +2,9 @@
 
 A grasp that the scorer doubts is moved to where it doubts less: on the result, as 6-DOF GraspNet refines its grasps
 (Mousavian et al. 2019), and on evaluations, as in evaluator-guided diffusion (Weng et al. 2024, DexDiffuser). The
-gradient is that of the scorer with respect to the predicted grasp; the network that predicted it is left out.
+gradient is that of the scorer with respect to the predicted grasp; the network that predicted it is left out. Which
+point of the cloud carries a grasp has no gradient: there one grasp is tried on each, and points whose grasp is doubted
+are chosen less, ``p(anchor | it holds) ~ p(anchor) p(it holds | anchor)`` with the second factor to a power.
 """
 
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ class ScorerGuidance:
     max_step: float
     hold: float
     clear: float
+    anchors: float
 
     def __post_init__(self) -> None:
         """Refuse settings without a meaning."""
@@ -35,7 +38,7 @@ class ScorerGuidance:
             self,
             at_least_one=("iterations",),
             positive=("max_step",),
-            not_negative=CHANCES,
+            not_negative=(*CHANCES, "anchors"),
         )
 
 

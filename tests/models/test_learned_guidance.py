@@ -1,6 +1,7 @@
 """Guidance by the learned scorer: it doubts the grasps less, nothing learns from it, with every kind of model."""
 
 from dataclasses import replace
+from functools import partial
 
 import hydra
 import pytest
@@ -9,15 +10,25 @@ from hydra import initialize_config_dir
 from models_under_test import scene_batch, small_cvae, small_model, small_token_scorer
 from torch.testing import assert_close
 
-from models.guidance.guide import make_guide
+from models.cvae import GraspCVAE
+from models.guidance.guide import Guidance, make_guide
 from models.guidance.learned import BoundScorer
 from models.guidance.physics import BoundPhysics
 from models.inference import chosen_guidance
 from models.sampling import cloud_of
+from models.scorer.base import finished
 from utils.config import CONFIG_DIR, load_group
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-HOLD, SCORE = chosen_guidance("hold"), chosen_guidance("score")
+
+
+def moving(name: str) -> Guidance:
+    """Guidance that moves grasps and leaves the choice of their anchors as it was learned."""
+    guidance = chosen_guidance(name)
+    return replace(guidance, scorer=replace(guidance.scorer, anchors=0.0))
+
+
+HOLD, SCORE = moving("hold"), moving("score")
 MODELS = {
     "surface": small_model,
     "tokens": lambda: small_model(scorer=small_token_scorer()),
@@ -117,6 +128,50 @@ def test_early_evaluations_are_steered_where_asked_for():
     assert not torch.allclose(visited["early"][1], visited["none"][1])
 
 
+def doubted_alone(model, batch, weight: float) -> torch.Tensor:
+    """Return every scene's anchor logits less the doubts: scene by scene, and token by token."""
+    rows = []
+    for i in range(batch.size):
+        with torch.no_grad():
+            scene = model.denoiser.encode(cloud_of(batch.map(lambda x, i=i: x[i : i + 1])))
+            logits = scene.anchor_logits[0].clone()
+            for token in scene.tokens.target[0].nonzero()[:, 0]:
+                anchored = model.denoiser.anchor(
+                    scene, token[None, None], torch.zeros(1, 1, dtype=torch.long)
+                )
+                middle = torch.zeros(1, 1, model.denoiser.dim_input)
+                if isinstance(model, GraspCVAE):
+                    x0 = model.decoded(middle, torch.zeros(1), anchored)
+                else:
+                    predict = partial(model.predicted_x0, anchored=anchored)
+                    x0 = model.sampler(predict, model.path, middle, None).x0
+                parts = model.scorer(finished(model.denoiser, x0, anchored), scene)
+                logits[token] += weight * torch.nn.functional.logsigmoid(parts[0, 0, 0])
+        rows.append(logits)
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_anchors_are_as_likely_as_learned_times_the_chance_that_their_grasp_holds(name, monkeypatch):
+    """Neither the other scenes of a batch nor the grasps tried on other anchors matter."""
+    model, batch, seen = MODELS[name](), scene_batch(), []
+    few = batch.object_mask & (torch.arange(batch.size)[:, None] + batch.object_mask.cumsum(1) < 40)
+    batch = replace(batch, object_mask=few)
+    guidance = replace(chosen_guidance("hold"), physics=chosen_guidance("physics").physics)
+    guidance = replace(guidance, scorer=replace(guidance.scorer, anchors=3.0))
+    sample = model.sample_anchors
+    monkeypatch.setattr(
+        model, "sample_anchors", lambda scene, *rest: seen.append(scene) or sample(scene, *rest)
+    )
+    plain = model.forward_infer(batch, 6)
+    guided = model.forward_infer(batch, 6, guidance=guidance)
+    assert guided.nfe == 2 * plain.nfe
+    learned, doubted = (scene.anchor_logits for scene in seen)
+    assert_close(doubted, doubted_alone(model, batch, 3.0), atol=1e-4, rtol=1e-4)
+    assert len(set(learned.isfinite().sum(1).tolist())) > 1, "scenes have unlike numbers of target tokens"
+    assert torch.equal(learned.isfinite(), doubted.isfinite()) and not torch.allclose(learned, doubted)
+
+
 @pytest.mark.parametrize("name", sorted(p.stem for p in (CONFIG_DIR / "guidance").glob("*.yaml")))
 def test_guidance_by_name_is_what_the_command_line_composes(name):
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
@@ -128,6 +183,7 @@ def test_guidance_by_name_is_what_the_command_line_composes(name):
     [
         ({"iterations": 0}, r"guidance\.scorer\.iterations: expected at least 1, got 0"),
         ({"max_step": 0.0}, r"guidance\.scorer\.max_step: expected more than 0, got 0"),
+        ({"anchors": -1.0}, r"guidance\.scorer\.anchors: expected at least 0, got -1"),
         ({"clear": -1.0}, r"guidance\.scorer\.clear: expected at least 0, got -1"),
         ({"below_t": 1.5}, r"guidance\.scorer\.below_t: expected 0 to 1, got 1\.5"),
     ],
