@@ -36,9 +36,9 @@ class ScorerGuidance:
         check_settings(
             "scorer",
             self,
-            at_least_one=("iterations",),
+            at_least_one=(),
             positive=("max_step",),
-            not_negative=(*CHANCES, "anchors"),
+            not_negative=("iterations", *CHANCES, "anchors"),
         )
 
 

@@ -65,8 +65,9 @@ def test_each_weight_counts_its_own_chance():
         guide, x0 = bound(model, hold=hold, clear=clear)
         doubts[hold, clear] = guide.doubt(x0)
     assert_close(doubts[2.0, 0.5], 2.0 * doubts[1.0, 0.0] + 0.5 * doubts[0.0, 1.0])
-    nothing, x0 = bound(model, hold=0.0, clear=0.0)
-    assert_close(nothing(x0), x0, atol=0, rtol=0)
+    for still in ({"hold": 0.0, "clear": 0.0}, {"iterations": 0}):
+        nothing, x0 = bound(model, **still)
+        assert_close(nothing(x0), x0, atol=0, rtol=0)
 
 
 def test_steps_are_bounded():
@@ -181,7 +182,7 @@ def test_guidance_by_name_is_what_the_command_line_composes(name):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"iterations": 0}, r"guidance\.scorer\.iterations: expected at least 1, got 0"),
+        ({"iterations": -1}, r"guidance\.scorer\.iterations: expected at least 0, got -1"),
         ({"max_step": 0.0}, r"guidance\.scorer\.max_step: expected more than 0, got 0"),
         ({"anchors": -1.0}, r"guidance\.scorer\.anchors: expected at least 0, got -1"),
         ({"clear": -1.0}, r"guidance\.scorer\.clear: expected at least 0, got -1"),
