@@ -138,6 +138,10 @@ def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
         (["callbacks.ema.decay=1.0"], "callbacks.ema.decay=1.0: expected 0 <= decay < 1"),
         (["trainer.use_distributed_sampler=true"], "would deal the items to ranks a second time"),
         (["hardware=cpu", "trainer.precision=16-mixed"], "trainer.precision=16-mixed needs a GPU"),
+        (
+            ["hardware.precision=bf16-mixed", "optimizer.fused=true"],
+            "optimizer.fused=true: Lightning clips no gradients of a fused optimiser at trainer.precision=bf16-mixed.",
+        ),
         (["data.hand=allegro_right"], "model.hand=leap_right and data.hand=allegro_right differ"),
         (["model.num_grasps=3"], "Set data.num_grasps only."),
         (["model.prediction=eps"], "model.prediction=eps on model.path=CosinePath: x0 cannot be recovered"),

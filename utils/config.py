@@ -105,7 +105,7 @@ def _sentence(error: InstantiationException) -> str:
     if isinstance(cause, ValidationError):
         return _describe(cause, full_key)
     if isinstance(cause, ValueError | TypeError | FileNotFoundError):
-        return f"{full_key}: {cause}" if full_key else str(cause)
+        return f"{full_key}: {cause}" if full_key and not str(cause).startswith(full_key) else str(cause)
     return text
 
 

@@ -104,6 +104,15 @@ def _precision_needs_gpu(cfg: DictConfig) -> Iterator[str]:
         yield f"trainer.precision={cfg.trainer.precision} needs a GPU; a CPU trains with 32-true or bf16-mixed."
 
 
+def _mixed_precision_is_not_fused(cfg: DictConfig) -> Iterator[str]:
+    mixed = "mixed" in str(cfg.trainer.precision)
+    if mixed and cfg.trainer.gradient_clip_val and OmegaConf.select(cfg, "optimizer.fused"):
+        yield (
+            "optimizer.fused=true: Lightning clips no gradients of a fused optimiser at trainer.precision="
+            f"{cfg.trainer.precision}. Leave it out, or pass trainer.gradient_clip_val=0."
+        )
+
+
 def _one_hand(cfg: DictConfig) -> Iterator[str]:
     hand = OmegaConf.select(cfg, "model.hand")
     if hand is not None and hand != cfg.data.hand:
@@ -235,6 +244,7 @@ RULES: tuple[Rule, ...] = (
     _ema_decay_is_a_share,
     _distribution_is_the_data_modules,
     _precision_needs_gpu,
+    _mixed_precision_is_not_fused,
     _one_hand,
     _grasps_of_the_batch,
     _enough_points,
