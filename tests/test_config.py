@@ -244,6 +244,14 @@ def test_auto_precision_without_a_gpu_is_float32(compose) -> None:
     assert compose("hardware=cpu").trainer.precision == "32-true"
 
 
+@pytest.mark.parametrize(
+    ("precision", "fused"),
+    [("32-true", True), ("32", True), ("bf16-mixed", False), ("bf16", False), ("16", False)],
+)
+def test_an_optimiser_is_fused_but_in_mixed_precision(compose, precision: str, fused: bool) -> None:
+    assert compose(f"hardware.precision={precision}").optimizer.fused is fused
+
+
 def test_no_optional_group_but_local() -> None:
     for path in CONFIG_DIR.rglob("*.yaml"):
         loaded = OmegaConf.load(path)

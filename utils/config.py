@@ -127,9 +127,12 @@ def _auto_precision(accelerator: str) -> str:
     return "bf16-mixed" if usable and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 
-def _fused_step(precision: str | int) -> bool:
-    # Lightning clips no gradients for a fused optimiser in mixed precision: it takes it to unscale them on its own.
-    return str(precision) in {"32-true", "32", "64-true", "64"}
+def fused_step(precision: str | int) -> bool:
+    """Say whether an optimiser may be fused at a precision of Lightning's, by any of its names.
+
+    Not in a mixed one: there Lightning clips no gradients of a fused optimiser, which it takes to unscale them itself.
+    """
+    return str(precision) not in {"16-mixed", "bf16-mixed", "16", "bf16"}
 
 
 def _short_hash(*values: Any) -> str:
@@ -141,4 +144,4 @@ def _short_hash(*values: Any) -> str:
 OmegaConf.register_new_resolver("short_hash", _short_hash, replace=True)
 OmegaConf.register_new_resolver("run_id", current_run_id, replace=True)
 OmegaConf.register_new_resolver("auto_precision", _auto_precision, replace=True)
-OmegaConf.register_new_resolver("fused_step", _fused_step, replace=True)
+OmegaConf.register_new_resolver("fused_step", fused_step, replace=True)

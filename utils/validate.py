@@ -9,6 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
+from utils.config import fused_step
+
 Rule = Callable[[DictConfig], Iterator[str]]
 
 
@@ -105,8 +107,8 @@ def _precision_needs_gpu(cfg: DictConfig) -> Iterator[str]:
 
 
 def _mixed_precision_is_not_fused(cfg: DictConfig) -> Iterator[str]:
-    mixed = "mixed" in str(cfg.trainer.precision)
-    if mixed and cfg.trainer.gradient_clip_val and OmegaConf.select(cfg, "optimizer.fused"):
+    fused = OmegaConf.select(cfg, "optimizer.fused")
+    if fused and cfg.trainer.gradient_clip_val and not fused_step(cfg.trainer.precision):
         yield (
             "optimizer.fused=true: Lightning clips no gradients of a fused optimiser at trainer.precision="
             f"{cfg.trainer.precision}. Leave it out, or pass trainer.gradient_clip_val=0."
