@@ -7,12 +7,14 @@ from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from utils.console import console, run_app, sentences, setup_logging
+from sceneleapultra.utils.console import console, run_app, sentences, setup_logging
 
 
 def test(cfg: DictConfig) -> dict[str, Any]:
     """Judge the checkpoint that ``cfg`` names; return what results.json holds."""
-    from evaluation.run import ModelTest  # here, because it takes seconds that --help should not
+    from sceneleapultra.evaluation.run import (
+        ModelTest,  # here, because it takes seconds that --help should not
+    )
 
     setup_logging()
     with sentences():
@@ -36,7 +38,7 @@ def test(cfg: DictConfig) -> dict[str, Any]:
 
 def table(document: dict[str, Any]) -> Table:
     """Return success of every method on every split."""
-    from evaluation.charts import percent
+    from sceneleapultra.evaluation.charts import percent
 
     methods = document["methods"]
     splits = list(dict.fromkeys(entry["split"] for entry in methods))

@@ -9,12 +9,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from utils.config import build, try_partial
-from utils.console import card, is_first_process, quiet_lightning, run_app, sentences, setup_logging
-from utils.resources import require_accelerator
-from utils.run_card import closing, opening
-from utils.run_folder import last_checkpoint, same_data, step_of, write_run_folder
-from utils.validate import validate
+from sceneleapultra.utils.config import build, try_partial
+from sceneleapultra.utils.console import (
+    card,
+    is_first_process,
+    quiet_lightning,
+    run_app,
+    sentences,
+    setup_logging,
+)
+from sceneleapultra.utils.resources import require_accelerator
+from sceneleapultra.utils.run_card import closing, opening
+from sceneleapultra.utils.run_folder import last_checkpoint, same_data, step_of, write_run_folder
+from sceneleapultra.utils.validate import validate
 
 
 def train(cfg: DictConfig, overrides: list[str]) -> Any:
@@ -31,8 +38,8 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
         if not cfg.dry_run:
             same_data(run_dir, data.frame, data.data_hash, write=is_first_process())
         if resume is None:
-            from models.finetune import begin  # here for the same reason as torch below
-            from models.statistics import statistics_of
+            from sceneleapultra.models.finetune import begin  # here for the same reason as torch below
+            from sceneleapultra.models.statistics import statistics_of
 
             begin(model, cfg.init_from, cfg.encoder_weights, frame=data.frame)
             measured = statistics_of(model, data, scenes=cfg.normalizer_scenes, path=cfg.statistics)

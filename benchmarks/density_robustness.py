@@ -24,13 +24,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from benchmarks.trials import rate, steps, table, test, write
-from models import load_grasp_model
-from models.density import reordered, stratified
-from models.diffuser import GraspDiffuser
-from models.sampling import cloud_of
-from utils.batch import GraspBatch
-from utils.config import CONFIG_DIR, build
-from utils.console import quiet_lightning
+from sceneleapultra.models import load_grasp_model
+from sceneleapultra.models.density import reordered, stratified
+from sceneleapultra.models.diffuser import GraspDiffuser
+from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.config import CONFIG_DIR, build
+from sceneleapultra.utils.console import quiet_lightning
 
 SHARES = (1.0, 0.5, 0.25, 0.1)
 DRAWS = 6  # of noise, per validation item

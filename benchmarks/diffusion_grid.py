@@ -180,9 +180,9 @@ def coverage(path: Path, output: Path) -> float:
     """Return the share of the store's successful grasps with a judged one near them, averaged over the objects."""
     import torch
 
-    from datasets import GraspStore
-    from hands import GraspPose, load_hand
-    from utils.rotation import geodesic_distance
+    from sceneleapultra.datasets import GraspStore
+    from sceneleapultra.hands import GraspPose, load_hand
+    from sceneleapultra.utils.rotation import geodesic_distance
 
     store = GraspStore(path, load_hand("leap_right"))
     asked = {item.index: item for item in store.items("test", min_points=1, require_success=True)}
@@ -203,7 +203,7 @@ def coverage(path: Path, output: Path) -> float:
 
 def timed(checkpoint: Path, sampler: str, steps: int, grasps: int = 64) -> dict[str, float]:
     """Return evaluations, and processor milliseconds per grasp, the least of three, of one made-up cloud."""
-    from models import load_grasp_model
+    from sceneleapultra.models import load_grasp_model
 
     model = load_grasp_model(checkpoint)
     rng = np.random.default_rng(0)

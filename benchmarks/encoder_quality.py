@@ -23,21 +23,21 @@ from jaxtyping import Float
 
 from benchmarks.encoders import machine
 from benchmarks.trials import RECIPE, steps, table, test, train, validation_loss, write
-from models import load_grasp_model
-from models.tokens import Cloud
+from sceneleapultra.models import load_grasp_model
+from sceneleapultra.models.tokens import Cloud
 
 LEVELS = (
-    "model.encoder.levels.fine.centres=160",
+    "model.encoder.levels.fine.centers=160",
     "model.encoder.levels.fine.widths=[64,64]",
     "model.encoder.levels.coarse.widths=[64,64]",
 )
 # Sizes of each encoder for 64 tokens of width 64.
 ENCODERS: dict[str, tuple[str, ...]] = {
     "pointnet2_small": (),
-    "pointnet_lite": (*LEVELS, "model.encoder.levels.coarse.centres=64", "model.encoder.dim=64"),
+    "pointnet_lite": (*LEVELS, "model.encoder.levels.coarse.centers=64", "model.encoder.dim=64"),
     "fpn": (
         *(word.replace("encoder.", "encoder.backbone.") for word in LEVELS),
-        "model.encoder.backbone.levels.coarse.centres=64",
+        "model.encoder.backbone.levels.coarse.centers=64",
         "model.encoder.backbone.dim=64",
         "model.encoder.num_fine=48",
         "model.encoder.num_coarse=16",

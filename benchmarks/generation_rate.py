@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from hands import load_hand
-from simulation.generate import GenerateSettings, SceneReport, generate_scenes
-from simulation.objects import FAMILIES
-from utils.config import CONFIG_DIR, build
+from sceneleapultra.hands import load_hand
+from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes
+from sceneleapultra.simulation.objects import FAMILIES
+from sceneleapultra.utils.config import CONFIG_DIR, build
 
 CONTENT = ("seed", "splits", "table", "views", "objects", "scene", "camera", "grasps", "synthesis")
 
@@ -31,7 +31,9 @@ def settings(overrides: list[str]) -> GenerateSettings:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = OmegaConf.to_container(compose("generate", overrides=["path=none", *overrides]), resolve=True)
     content = {key: cfg[key] for key in CONTENT}  # type: ignore[index, call-overload]
-    made: GenerateSettings = build({"_target_": "simulation.generate.GenerateSettings", **content})
+    made: GenerateSettings = build(
+        {"_target_": "sceneleapultra.simulation.generate.GenerateSettings", **content}
+    )
     return made
 
 

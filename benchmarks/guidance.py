@@ -21,20 +21,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from omegaconf import OmegaConf
 
-from datasets import GraspStore
-from evaluation.items import Item
-from evaluation.judge import judge
-from evaluation.provenance import file_hash
-from evaluation.samplers import Proposal
-from evaluation.stored import chosen_items
-from hands import load_hand
-from models import GraspModel, load_grasp_model
-from models.guidance.guide import Guidance
-from simulation.protocols import get_protocol
-from utils.config import build, load_group
-from utils.records import Grasps, Outcome
-from utils.seeding import keyed_seed
-from utils.stats import wilson_interval
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.judge import judge
+from sceneleapultra.evaluation.provenance import file_hash
+from sceneleapultra.evaluation.samplers import Proposal
+from sceneleapultra.evaluation.stored import chosen_items
+from sceneleapultra.hands import load_hand
+from sceneleapultra.models import GraspModel, load_grasp_model
+from sceneleapultra.models.guidance.guide import Guidance
+from sceneleapultra.simulation.protocols import get_protocol
+from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.records import Grasps, Outcome
+from sceneleapultra.utils.seeding import keyed_seed
+from sceneleapultra.utils.stats import wilson_interval
 
 
 @dataclass

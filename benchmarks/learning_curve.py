@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.encoders import machine
 from benchmarks.trials import RECIPE, rate, run, steps, table, test, train, validation_loss, write
-from datasets import GraspStore
+from sceneleapultra.datasets import GraspStore
 
 SCENES = (40, 80, 160)
 STEPS = (375, 750, 1500)

@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from benchmarks.trials import RECIPE, rate, steps, table, test, train, validation_loss, write
-from datasets import GraspStore, StoreWriter
-from evaluation.stored import split_records
-from hands import load_hand
+from sceneleapultra.datasets import GraspStore, StoreWriter
+from sceneleapultra.evaluation.stored import split_records
+from sceneleapultra.hands import load_hand
 
 PRETRAINING = ("experiment=pretrain_encoder", "logger=csv", "scheduler.warmup_steps=50", "data.num_workers=0")
 

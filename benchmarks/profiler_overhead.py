@@ -25,10 +25,10 @@ import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 
+from sceneleapultra.utils.config import CONFIG_DIR
+from sceneleapultra.utils.profiling import DATA_STAGES, StageClock, StageProfiler
+from sceneleapultra.utils.run_folder import git_state
 from train_lightning import assemble
-from utils.config import CONFIG_DIR
-from utils.profiling import DATA_STAGES, StageClock, StageProfiler
-from utils.run_folder import git_state
 
 _WARMUP = 6  # steps that are not measured
 

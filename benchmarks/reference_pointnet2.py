@@ -2,7 +2,7 @@
 
 Farthest points are searched anew at every level in a loop over all points, balls by sorting all indices and taking the
 first k in index order, patches are gathered with all their channels before the network, which is convolution, batch
-normalisation and rectifier; everything in float32. Widths are the predecessor's (four levels).
+normalization and rectifier; everything in float32. Widths are the predecessor's (four levels).
 """
 
 import torch
@@ -17,7 +17,7 @@ LEVELS = (
 
 
 class ReferencePointNet2(nn.Module):
-    """Gives as many tokens as it is asked for; a level takes no more centres than there are points."""
+    """Gives as many tokens as it is asked for; a level takes no more centers than there are points."""
 
     def __init__(self, num_tokens: int) -> None:
         super().__init__()
@@ -39,12 +39,12 @@ class ReferencePointNet2(nn.Module):
         batch = torch.arange(len(xyz))[:, None]
         for (count, radius, k, _), network in zip(self.levels, self.networks, strict=True):
             chosen = farthest(xyz, min(count, xyz.shape[1]))
-            centres = xyz[batch, chosen]
-            index = first_in_ball(centres, xyz, radius, min(k, xyz.shape[1]))
-            patch = (xyz[batch[..., None], index] - centres[:, :, None]) / radius
+            centers = xyz[batch, chosen]
+            index = first_in_ball(centers, xyz, radius, min(k, xyz.shape[1]))
+            patch = (xyz[batch[..., None], index] - centers[:, :, None]) / radius
             grouped = torch.cat([patch, features[batch[..., None], index]], dim=-1)
             features = network(grouped.permute(0, 3, 2, 1)).max(2).values.transpose(1, 2)
-            xyz = centres
+            xyz = centers
         return features
 
 
@@ -62,13 +62,13 @@ def farthest(xyz: Tensor, count: int) -> Tensor:
     return chosen
 
 
-def first_in_ball(centres: Tensor, xyz: Tensor, radius: float, k: int) -> Tensor:
+def first_in_ball(centers: Tensor, xyz: Tensor, radius: float, k: int) -> Tensor:
     """The first k points within the radius in index order, the first one again where there are fewer."""
     n = xyz.shape[1]
     squared = (
-        centres.square().sum(-1)[..., None]
+        centers.square().sum(-1)[..., None]
         + xyz.square().sum(-1)[:, None]
-        - 2 * centres @ xyz.transpose(1, 2)
+        - 2 * centers @ xyz.transpose(1, 2)
     )
     index = torch.arange(n).expand(squared.shape).clone()
     index[squared > radius**2] = n

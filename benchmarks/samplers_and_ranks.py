@@ -37,13 +37,13 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Judge every way of sampling on the same views."""
-    from datasets import GraspStore
-    from evaluation.judge import judge
-    from evaluation.samplers import ModelSampler
-    from evaluation.stored import chosen_items
-    from hands import load_hand
-    from models import load_grasp_model
-    from simulation.protocols import get_protocol
+    from sceneleapultra.datasets import GraspStore
+    from sceneleapultra.evaluation.judge import judge
+    from sceneleapultra.evaluation.samplers import ModelSampler
+    from sceneleapultra.evaluation.stored import chosen_items
+    from sceneleapultra.hands import load_hand
+    from sceneleapultra.models import load_grasp_model
+    from sceneleapultra.simulation.protocols import get_protocol
 
     model = load_grasp_model(options.checkpoint)
     hand = load_hand(model.module.hand.name)

@@ -22,14 +22,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.provenance import file_hash
-from models import load_grasp_model
-from models.diffuser import GraspDiffuser
-from models.guidance.guide import Guide
-from models.inference import chosen_guidance
-from models.sampling import cloud_of
-from utils.batch import GraspBatch
-from utils.config import build, load_group
+from sceneleapultra.evaluation.provenance import file_hash
+from sceneleapultra.models import load_grasp_model
+from sceneleapultra.models.diffuser import GraspDiffuser
+from sceneleapultra.models.guidance.guide import Guide
+from sceneleapultra.models.inference import chosen_guidance
+from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.config import build, load_group
 
 
 def scene(num_points: int, seed: int) -> GraspBatch:
@@ -130,11 +130,11 @@ def main() -> None:
 
 def judged(options: argparse.Namespace) -> dict[str, Any]:
     """Put the grasps of each way into simulation: the same views, no ranking."""
-    from datasets import GraspStore
-    from evaluation.judge import judge
-    from evaluation.samplers import ModelSampler
-    from evaluation.stored import chosen_items
-    from simulation.protocols import get_protocol
+    from sceneleapultra.datasets import GraspStore
+    from sceneleapultra.evaluation.judge import judge
+    from sceneleapultra.evaluation.samplers import ModelSampler
+    from sceneleapultra.evaluation.stored import chosen_items
+    from sceneleapultra.simulation.protocols import get_protocol
 
     model = load_grasp_model(options.checkpoint)
     hand = model.module.hand

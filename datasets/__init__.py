@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from datasets.schema import SPLITS
-from datasets.store import GraspStore, StoreItem
-from datasets.writer import StoreWriter
+from sceneleapultra.datasets.schema import SPLITS
+from sceneleapultra.datasets.store import GraspStore, StoreItem
+from sceneleapultra.datasets.writer import StoreWriter
 
 if TYPE_CHECKING:
-    from datasets.data_module import GraspDataModule
+    from sceneleapultra.datasets.data_module import GraspDataModule
 
 __all__ = ["SPLITS", "GraspDataModule", "GraspStore", "StoreItem", "StoreWriter"]
 
@@ -15,7 +15,7 @@ __all__ = ["SPLITS", "GraspDataModule", "GraspStore", "StoreItem", "StoreWriter"
 def __getattr__(name: str) -> Any:
     """Import the data module when it is asked for: Lightning takes seconds that a program about stores should not."""
     if name == "GraspDataModule":
-        from datasets.data_module import GraspDataModule
+        from sceneleapultra.datasets.data_module import GraspDataModule
 
         return GraspDataModule
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

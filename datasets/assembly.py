@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from datasets.schema import COLUMNS, GRASP_COLUMNS, VERDICT_COLUMNS, VIEW_COLUMNS
+from sceneleapultra.datasets.schema import COLUMNS, GRASP_COLUMNS, VERDICT_COLUMNS, VIEW_COLUMNS
 
 _CHUNK_ROWS = 1024
 _PENDING_BYTES = 1 << 22

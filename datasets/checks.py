@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from datasets.schema import SPLITS
-from utils.records import JudgedGrasps, ObjectRecord, Outcome, Scene, SceneRecord, View
+from sceneleapultra.datasets.schema import SPLITS
+from sceneleapultra.utils.records import JudgedGrasps, ObjectRecord, Outcome, Scene, SceneRecord, View
 
 _ROTATION_TOLERANCE = 1e-4
 
@@ -55,7 +55,7 @@ def _view_problems(view: View, num_objects: int) -> Iterator[str]:
     if not _are_poses(view.T_world_cam[None]):
         yield "T_world_cam is no rigid motion"
     if not len(view.points) == len(view.rgb) == len(view.instance):
-        yield f"{len(view.points)} points, {len(view.rgb)} colours, {len(view.instance)} instances"
+        yield f"{len(view.points)} points, {len(view.rgb)} colors, {len(view.instance)} instances"
         return
     if not np.isfinite(view.points).all():
         yield "points that are not finite"

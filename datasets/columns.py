@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from datasets.schema import COLUMNS
+from sceneleapultra.datasets.schema import COLUMNS
 
 # Where the values of a column count rows of another; they move on by the rows of the shards before.
 POINTS_TO = {

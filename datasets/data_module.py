@@ -9,20 +9,20 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 
-from datasets.augmentation import Augmentation
-from datasets.grasp_sampling import GraspChoice, GraspDistance
-from datasets.item_dataset import GraspLoader, Index, ItemDataset
-from datasets.items import ItemSettings
-from datasets.loading import choose
-from datasets.quarantine import Quarantine
-from datasets.readers import Conversion, convert_once
-from datasets.sampler import EpochBatchSampler, epoch_order
-from datasets.schema import GRASP_COLUMNS
-from datasets.store import GraspStore
-from hands import load_hand
-from utils.batch import GraspBatch
-from utils.point_choice import PointChoice
-from utils.profiling import StageProfiler
+from sceneleapultra.datasets.augmentation import Augmentation
+from sceneleapultra.datasets.grasp_sampling import GraspChoice, GraspDistance
+from sceneleapultra.datasets.item_dataset import GraspLoader, Index, ItemDataset
+from sceneleapultra.datasets.items import ItemSettings
+from sceneleapultra.datasets.loading import choose
+from sceneleapultra.datasets.quarantine import Quarantine
+from sceneleapultra.datasets.readers import Conversion, convert_once
+from sceneleapultra.datasets.sampler import EpochBatchSampler, epoch_order
+from sceneleapultra.datasets.schema import GRASP_COLUMNS
+from sceneleapultra.datasets.store import GraspStore
+from sceneleapultra.hands import load_hand
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.point_choice import PointChoice
+from sceneleapultra.utils.profiling import StageProfiler
 
 _FEW = 16  # items of a batch that is only looked at
 
@@ -31,30 +31,30 @@ class GraspDataModule(pl.LightningDataModule):
     """Serves a store. The Trainer must leave dealing items to ranks to it (``use_distributed_sampler=False``).
 
     Args:
-        store: files of the data set, see :class:`~datasets.store.GraspStore`.
+        store: files of the data set, see :class:`~sceneleapultra.datasets.store.GraspStore`.
         staging: local folder the files are copied to and read from; None reads them where they are.
         root: folder of a foreign data set that the store is made of when it is not there yet, or None.
         conversion: how it is made.
-        frame: coordinate mode of items, see :mod:`utils.frames`.
+        frame: coordinate mode of items, see :mod:`sceneleapultra.utils.frames`.
         hand: name of the hand it must belong to.
         batch_size: scenes per process and step.
         num_points: points of a cloud.
         target_share: share of the target's points in every prefix of a cloud.
         crop_radius: points further from the target's visible centroid are left out (m).
-        points: which of a cloud's points are kept, see :mod:`utils.point_choice`.
-        colours: whether batches have colours.
+        points: which of a cloud's points are kept, see :mod:`sceneleapultra.utils.point_choice`.
+        colors: whether batches have colors.
         prompt: what batches say of the target: nothing, or its ``category`` (family; the others of the scene are
             negative prompts).
         min_points: items whose target shows fewer points are left out.
         num_grasps: successful grasps per item.
         num_failures: failed grasps per item, behind the successful ones.
-        grasp_strategy: how grasps are drawn, see :mod:`datasets.grasp_sampling`.
+        grasp_strategy: how grasps are drawn, see :mod:`sceneleapultra.datasets.grasp_sampling`.
         grasp_chunks: how all successes are dealt to several items; None draws them.
         grasp_shares: of ``hybrid``: farthest, best, random.
         grasp_distance: how different two grasps are.
         min_robustness: grasps that held, but whose measured robustness is below, are not learned.
-        min_clearance_m: grasps that held, but come nearer to table or neighbours, are not learned.
-        augment: what is changed of training batches, see :class:`~datasets.augmentation.Augmentation`.
+        min_clearance_m: grasps that held, but come nearer to table or neighbors, are not learned.
+        augment: what is changed of training batches, see :class:`~sceneleapultra.datasets.augmentation.Augmentation`.
         augment_on: in loading processes or on the device.
         num_workers: loading processes per training process, or ``auto``.
         prefetch: batches each of them keeps ready, or ``auto``.
@@ -81,7 +81,7 @@ class GraspDataModule(pl.LightningDataModule):
         target_share: float,
         crop_radius: float,
         points: PointChoice,
-        colours: bool,
+        colors: bool,
         prompt: Literal["none", "category"],
         min_points: int,
         num_grasps: int,
@@ -119,14 +119,14 @@ class GraspDataModule(pl.LightningDataModule):
         self.cache_mb, self.seed = cache_mb, seed
         self.max_bad_fraction, self.quarantine = max_bad_fraction, Path(quarantine)
         self.augment_on, self.prompt, self.augment = augment_on, prompt, augment
-        self.augmentation = Augmentation(augment, mode=self.frame, colours=colours, hand=self.hand)
+        self.augmentation = Augmentation(augment, mode=self.frame, colors=colors, hand=self.hand)
         self.settings = ItemSettings(
             frame=frame,
             num_points=num_points,
             target_share=target_share,
             crop_radius=crop_radius,
             points=points,
-            colours=colours,
+            colors=colors,
             num_grasps=num_grasps,
             num_failures=num_failures,
             grasps=GraspChoice(

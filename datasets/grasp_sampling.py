@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int
 
-from utils.names import unknown_name
+from sceneleapultra.utils.names import unknown_name
 
 Strategy = Literal[
     "random", "first_n", "repeat", "farthest_point", "nearest_point", "hybrid", "quality_stratified"
@@ -108,7 +108,7 @@ class GraspChoice:
         """Return all rows so that chunk k of ``count`` rows is ``order[k * count : (k + 1) * count]``.
 
         ``sequential``: as stored. ``random``: shuffled. ``interleaved``: every k-th. ``farthest_point``: each chunk is
-        a farthest-point sample of what the chunks before it left. ``nearest_point``: each holds neighbours. Only
+        a farthest-point sample of what the chunks before it left. ``nearest_point``: each holds neighbors. Only
         ``random`` asks ``rng``.
         """
         kind, rows = (self.chunks or "").removeprefix("chunk_"), np.arange(len(hand_pose))

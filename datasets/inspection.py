@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from datasets.checks import record_problems
-from datasets.object_counts import LIMIT_TOLERANCE_RAD, ObjectCount, count_objects, shared_shapes
-from datasets.schema import SPLITS
-from datasets.store import GraspStore
-from hands import Hand
-from utils.records import JudgedGrasps, Outcome, SceneRecord
+from sceneleapultra.datasets.checks import record_problems
+from sceneleapultra.datasets.object_counts import (
+    LIMIT_TOLERANCE_RAD,
+    ObjectCount,
+    count_objects,
+    shared_shapes,
+)
+from sceneleapultra.datasets.schema import SPLITS
+from sceneleapultra.datasets.store import GraspStore
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.records import JudgedGrasps, Outcome, SceneRecord
 
 _CLEARANCE_TOLERANCE_M = 1e-3
 _REACH_M = 0.3  # a hand base further than this from the surface of its object holds nothing
@@ -123,7 +128,7 @@ def _hand_problems(record: SceneRecord, limits: Float[np.ndarray, "j 2"]) -> Ite
                 yield f"{name}: {what} {beyond:.3f} rad beyond a joint limit"
         if (judged.success & (judged.clearance_m < -_CLEARANCE_TOLERANCE_M)).any():
             depth = -1e3 * judged.clearance_m[judged.success].min()
-            yield f"{name}: a success with the hand {depth:.1f} mm in table or neighbour"
+            yield f"{name}: a success with the hand {depth:.1f} mm in table or neighbor"
         reach = np.linalg.norm(entry.vertices, axis=1).max(initial=0.0) + _REACH_M
         away = np.linalg.norm(judged.grasps.hand_pose[:, :3] - record.scene.T_world_object[i, :3, 3], axis=1)
         if (away > reach).any():

@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from datasets.augmentation import Augmentation
-from datasets.cache import ByteCache
-from datasets.items import Drawn, GraspPool, ItemSettings, Sight, collate, draw, gather, see
-from datasets.packing import PackedBatch, pack
-from datasets.quarantine import BadItem, Quarantine
-from datasets.store import GraspStore, StoreItem
-from utils.batch import GraspBatch
-from utils.keyed_random import draw_keys
-from utils.profiling import DATA_STAGES, LoadRecord, StageClock, StageProfiler
-from utils.records import View
-from utils.seeding import KeyedNumpy
+from sceneleapultra.datasets.augmentation import Augmentation
+from sceneleapultra.datasets.cache import ByteCache
+from sceneleapultra.datasets.items import Drawn, GraspPool, ItemSettings, Sight, collate, draw, gather, see
+from sceneleapultra.datasets.packing import PackedBatch, pack
+from sceneleapultra.datasets.quarantine import BadItem, Quarantine
+from sceneleapultra.datasets.store import GraspStore, StoreItem
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.keyed_random import draw_keys
+from sceneleapultra.utils.profiling import DATA_STAGES, LoadRecord, StageClock, StageProfiler
+from sceneleapultra.utils.records import View
+from sceneleapultra.utils.seeding import KeyedNumpy
 
 Index = tuple[int, int]  # epoch and position
 _GRASPS, _POINTS, _ORDER = range(3)  # streams of what is left to chance

@@ -13,14 +13,14 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy.spatial.transform import Rotation
 
-from datasets.augmentation.frame import move_hand_pose
-from datasets.grasp_sampling import GraspChoice
-from utils.batch import GraspBatch
-from utils.cloud import arrange_blocks
-from utils.frames import MODES, item_frame
-from utils.names import unknown_name
-from utils.point_choice import PointChoice
-from utils.records import JudgedGrasps, View
+from sceneleapultra.datasets.augmentation.frame import move_hand_pose
+from sceneleapultra.datasets.grasp_sampling import GraspChoice
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.cloud import arrange_blocks
+from sceneleapultra.utils.frames import MODES, item_frame
+from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.point_choice import PointChoice
+from sceneleapultra.utils.records import JudgedGrasps, View
 
 _QUATERNION_TOLERANCE = 1e-3
 _NUM_VERDICTS = 3  # columns of robustness, hold and clear
@@ -35,7 +35,7 @@ class ItemSettings:
     target_share: float
     crop_radius: float
     points: PointChoice
-    colours: bool
+    colors: bool
     num_grasps: int
     num_failures: int
     grasps: GraspChoice
@@ -147,7 +147,7 @@ def see(
         viewpoint=((view.T_world_cam[:3, 3] - t) @ R).astype(np.float32),
         up=R[2].astype(np.float32),
         T_world_frame=T_world_frame.astype(np.float32),
-        scene_rgb=filled(view.rgb[row], np.uint8) if s.colours else None,
+        scene_rgb=filled(view.rgb[row], np.uint8) if s.colors else None,
         frame_from_world=np.concatenate([-t @ R, _quat_wxyz(R.T.tobytes())], dtype=np.float32),
     )
 

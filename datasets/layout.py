@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from datasets.schema import COLUMNS
+from sceneleapultra.datasets.schema import COLUMNS
 
 _COPIED_ROWS = 1 << 17
 _SOURCE = "source"  # of a conversion; no column, and not part of the content

@@ -5,8 +5,8 @@ import math
 import time
 from dataclasses import dataclass
 
-from datasets.item_dataset import Index, ItemDataset
-from utils.resources import workers_per_process
+from sceneleapultra.datasets.item_dataset import Index, ItemDataset
+from sceneleapultra.utils.resources import workers_per_process
 
 _BATCH_S = 0.01  # a batch should be ready this often: faster than any training step waits for
 _MEASURED = 3  # batches, of which the first also warms up

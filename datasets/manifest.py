@@ -10,7 +10,7 @@ from typing import Any
 
 import h5py
 
-from utils.files import write_atomically
+from sceneleapultra.utils.files import write_atomically
 
 _FORMAT = "grasp store manifest 1"
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets.schema import GENERATED, SCHEMA_VERSION
+from sceneleapultra.datasets.schema import GENERATED, SCHEMA_VERSION
 
 Attributes = dict[str, Any]
 

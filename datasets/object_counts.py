@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from hands import GraspPose, Hand
-from utils.records import JudgedGrasps, ObjectRecord, SceneRecord
+from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.utils.records import JudgedGrasps, ObjectRecord, SceneRecord
 
 LIMIT_TOLERANCE_RAD = 1e-3
-_CLEARANCE_M = -1e-3  # a hand deeper than this in table or neighbour collides
+_CLEARANCE_M = -1e-3  # a hand deeper than this in table or neighbor collides
 _PENETRATION_M = 0.005  # and deeper than this in its own object
 _SAMPLED = 8  # grasps of an object in a scene that are checked by geometry
 _POINTS = 256  # of each object's surface

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from utils.batch import GraspBatch
+from sceneleapultra.utils.batch import GraspBatch
 
 _ALIGNMENT = 64  # bytes; every type may begin there
 

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
-from utils.records import GRASP_COLUMNS as GRASP_COLUMNS
-from utils.records import VERDICT_COLUMNS as VERDICT_COLUMNS
+from sceneleapultra.utils.records import GRASP_COLUMNS as GRASP_COLUMNS
+from sceneleapultra.utils.records import VERDICT_COLUMNS as VERDICT_COLUMNS
 
 SCHEMA_VERSION = 2
 STORE_FRAME = "world"

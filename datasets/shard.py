@@ -8,10 +8,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from datasets.manifest import joined_hash
-from datasets.migration import migrated
-from datasets.schema import CONTENT_ATTRIBUTES, content_hash, layout_problems, parts_folder
-from hands import Hand
+from sceneleapultra.datasets.manifest import joined_hash
+from sceneleapultra.datasets.migration import migrated
+from sceneleapultra.datasets.schema import CONTENT_ATTRIBUTES, content_hash, layout_problems, parts_folder
+from sceneleapultra.hands import Hand
 
 
 class Shard:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import h5py
 
-from datasets.layout import repack
-from datasets.schema import content_hash
-from utils.files import flush
-from utils.locks import owned_lock
+from sceneleapultra.datasets.layout import repack
+from sceneleapultra.datasets.schema import content_hash
+from sceneleapultra.utils.files import flush
+from sceneleapultra.utils.locks import owned_lock
 
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "gpfs", "beegfs", "9p", "fuse.")
 _ROOM = 1.3  # free space wanted for a copy, in sizes of the original, which may be compressed

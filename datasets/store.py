@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.columns import Columns, ReadCounters
-from datasets.manifest import resolve
-from datasets.schema import COLUMNS, GRASP_COLUMNS, SPLITS, VERDICT_COLUMNS, Origin
-from datasets.shard import Shard, joined
-from datasets.staging import staged
-from hands import Hand
-from utils.names import unknown_name
-from utils.records import Grasps, JudgedGrasps, ObjectRecord, Scene, SceneRecord, View
+from sceneleapultra.datasets.columns import Columns, ReadCounters
+from sceneleapultra.datasets.manifest import resolve
+from sceneleapultra.datasets.schema import COLUMNS, GRASP_COLUMNS, SPLITS, VERDICT_COLUMNS, Origin
+from sceneleapultra.datasets.shard import Shard, joined
+from sceneleapultra.datasets.staging import staged
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.records import Grasps, JudgedGrasps, ObjectRecord, Scene, SceneRecord, View
 
 # Read from the file when asked for; everything else is kept in memory.
 _SMALL_GRASP_COLUMNS = VERDICT_COLUMNS
@@ -39,7 +39,7 @@ class GraspStore:
     """A finished store, or several of one hand as one data set.
 
     Args:
-        store: a file, a pattern, a list of those, or a manifest; see :func:`~datasets.manifest.resolve`.
+        store: a file, a pattern, a list of those, or a manifest; see :func:`~sceneleapultra.datasets.manifest.resolve`.
         hand: the hand it must belong to; None accepts any.
         staging: local folder to copy the files to and read them from; None reads them where they are.
 
@@ -239,7 +239,7 @@ class GraspStore:
     def items(self, split: str, *, min_points: int, require_success: bool) -> list[StoreItem]:
         """Return the items of a split whose target shows enough points (and has a successful grasp, if required).
 
-        In a converted store an object without grasps is a neighbour, never a target.
+        In a converted store an object without grasps is a neighbor, never a target.
 
         Raises:
             ValueError: no such split.

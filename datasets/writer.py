@@ -9,10 +9,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from datasets.assembly import Assembly
-from datasets.checks import record_problems
-from datasets.layout import repack, write_source
-from datasets.schema import (
+from sceneleapultra.datasets.assembly import Assembly
+from sceneleapultra.datasets.checks import record_problems
+from sceneleapultra.datasets.layout import repack, write_source
+from sceneleapultra.datasets.schema import (
     CONTENT_ATTRIBUTES,
     GENERATED,
     GRASP_COLUMNS,
@@ -25,11 +25,11 @@ from datasets.schema import (
     content_hash,
     parts_folder,
 )
-from hands import Hand
-from utils.compare import differences
-from utils.files import flush, write_atomically
-from utils.locks import owned_lock
-from utils.records import SceneRecord
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.compare import differences
+from sceneleapultra.utils.files import flush, write_atomically
+from sceneleapultra.utils.locks import owned_lock
+from sceneleapultra.utils.records import SceneRecord
 
 
 class StoreWriter:

@@ -8,12 +8,12 @@ import trimesh
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
-from evaluation.items import Item
-from simulation.camera import render_views
-from simulation.objects import load_objects
-from simulation.scene import drop_scene
-from utils.config import build, load_group
-from utils.frames import table_height
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.simulation.camera import render_views
+from sceneleapultra.simulation.objects import load_objects
+from sceneleapultra.simulation.scene import drop_scene
+from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.frames import table_height
 
 _ABOVE_M = 0.008  # points this far above the table belong to what stands on it
 
@@ -62,7 +62,7 @@ def question_from_cloud(
     Args:
         path: .npy of shape (n, 3) or .ply, metres.
         mask: ``above-table``, ``all``, or an .npy file of n booleans that marks the object.
-        viewpoint: camera centre in the frame of the cloud.
+        viewpoint: camera center in the frame of the cloud.
         up: direction against gravity in the frame of the cloud.
 
     Raises:

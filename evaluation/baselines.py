@@ -5,21 +5,21 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from evaluation.items import Item
-from evaluation.metrics import concatenate, subset
-from evaluation.pool import TrainingObject, TrainingPool, moved, turn_about_z
-from evaluation.samplers import Proposal, unscored
-from utils.records import ObjectRecord
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.metrics import concatenate, subset
+from sceneleapultra.evaluation.pool import TrainingObject, TrainingPool, moved, turn_about_z
+from sceneleapultra.evaluation.samplers import Proposal, unscored
+from sceneleapultra.utils.records import ObjectRecord
 
 
 class RandomTrainingGrasp:
-    """A successful training grasp, drawn blindly, at the true centre of the test object.
+    """A successful training grasp, drawn blindly, at the true center of the test object.
 
-    Its place relative to its own object's centre is kept upright and turned about the vertical at random.
+    Its place relative to its own object's center is kept upright and turned about the vertical at random.
     """
 
     name = "random training grasp"
-    given = "the true centre of the object"
+    given = "the true center of the object"
 
     def __init__(self, *, pool: TrainingPool, seed: int) -> None:
         self.pool, self.seed = pool, seed

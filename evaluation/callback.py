@@ -8,14 +8,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from datasets import GraspStore
-from evaluation.items import Item
-from evaluation.judge import judge
-from evaluation.result import MethodResult
-from evaluation.samplers import ModelSampler
-from evaluation.stored import chosen_items
-from models import GraspModel
-from simulation.protocols import get_protocol
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.judge import judge
+from sceneleapultra.evaluation.result import MethodResult
+from sceneleapultra.evaluation.samplers import ModelSampler
+from sceneleapultra.evaluation.stored import chosen_items
+from sceneleapultra.models import GraspModel
+from sceneleapultra.simulation.protocols import get_protocol
 
 _METRICS = ("success", "success_and_clear", "penetration_mm", "joint_spread_rad")
 
@@ -35,7 +35,7 @@ class SimulatedSuccess(Callback):
         sampler: name of the sampler.
         steps: function evaluations.
         temperature: scale of the initial noise.
-        min_clearance_m: distance to table and neighbours from which a grasp counts as clear.
+        min_clearance_m: distance to table and neighbors from which a grasp counts as clear.
         workers: processes of the simulation.
         seed: of the choice of items and of the noise.
     """

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-OUTCOME_COLOURS = {
+OUTCOME_COLORS = {
     "success": "#339e54",
     "pregrasp_penetration": "#c7292e",
     "self_penetration": "#8c1d40",
@@ -15,7 +15,7 @@ OUTCOME_COLOURS = {
     "not_run": "#333333",
     "claimed": "#4aa3c7",
 }
-SPLIT_COLOURS = ("#2a6fb5", "#b5532a", "#3c8f5a", "#7a5ea8")
+SPLIT_COLORS = ("#2a6fb5", "#b5532a", "#3c8f5a", "#7a5ea8")
 _LABEL = 230
 _PLOT = 520
 
@@ -35,18 +35,18 @@ def forest(rows: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], names: Seque
         for j, rate in enumerate(rates):
             if not rate or rate["value"] is None:
                 continue
-            y, colour = top + 14 * j + 9, SPLIT_COLOURS[j % len(SPLIT_COLOURS)]
+            y, color = top + 14 * j + 9, SPLIT_COLORS[j % len(SPLIT_COLORS)]
             low, high = (_x(v) for v in rate["wilson95"])
             wide_low, wide_high = (_x(v) for v in rate["by_object95"])
             tip = f"{label}, {names[j]}: {percent(rate)} of {rate['trials']} grasps"
             parts.append(
-                f'<g stroke="{colour}"><title>{escape(tip)}</title>'
+                f'<g stroke="{color}"><title>{escape(tip)}</title>'
                 f'<line x1="{wide_low:.1f}" x2="{wide_high:.1f}" y1="{y}" y2="{y}" stroke-width="1"/>'
                 f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}" stroke-width="5" stroke-opacity="0.45"/>'
-                f'<circle cx="{_x(rate["value"]):.1f}" cy="{y}" r="4" fill="{colour}"/></g>'
+                f'<circle cx="{_x(rate["value"]):.1f}" cy="{y}" r="4" fill="{color}"/></g>'
             )
     legend = " ".join(
-        f'<span class="key"><i style="background:{SPLIT_COLOURS[j % len(SPLIT_COLOURS)]}"></i>{escape(name)}</span>'
+        f'<span class="key"><i style="background:{SPLIT_COLORS[j % len(SPLIT_COLORS)]}"></i>{escape(name)}</span>'
         for j, name in enumerate(names)
     )
     return _svg(height, parts) + f'<p class="legend">{legend}</p>'
@@ -64,12 +64,12 @@ def outcome_bars(rows: Sequence[tuple[str, Mapping[str, int]]]) -> str:
             tip = f"{label}: {name.replace('_', ' ')} {count} of {total} ({100 * share:.1f} %)"
             parts.append(
                 f'<rect x="{_x(left):.1f}" y="{y}" width="{_PLOT * share:.2f}" height="18" '
-                f'fill="{OUTCOME_COLOURS[name]}"><title>{escape(tip)}</title></rect>'
+                f'fill="{OUTCOME_COLORS[name]}"><title>{escape(tip)}</title></rect>'
             )
             left += share
     legend = " ".join(
-        f'<span class="key"><i style="background:{colour}"></i>{name.replace("_", " ")}</span>'
-        for name, colour in OUTCOME_COLOURS.items()
+        f'<span class="key"><i style="background:{color}"></i>{name.replace("_", " ")}</span>'
+        for name, color in OUTCOME_COLORS.items()
     )
     return _svg(height, parts) + f'<p class="legend">{legend}</p>'
 

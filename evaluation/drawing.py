@@ -1,4 +1,4 @@
-"""What is drawn of a judged grasp: surfaces and points with colours, in the frame of the target's table spot."""
+"""What is drawn of a judged grasp: surfaces and points with colors, in the frame of the target's table spot."""
 
 from dataclasses import dataclass, replace
 
@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from evaluation.items import Item
-from hands import GraspPose, Hand
-from utils.records import Outcome
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.utils.records import Outcome
 
 Rgb = tuple[float, float, float]
 
@@ -17,7 +17,7 @@ NOT_CLEAR: Rgb = (0.55, 0.66, 0.20)
 FAILURE: Rgb = (0.88, 0.42, 0.13)
 PENETRATION: Rgb = (0.78, 0.16, 0.18)
 OBJECT: Rgb = (0.42, 0.58, 0.80)
-NEIGHBOUR: Rgb = (0.74, 0.75, 0.77)
+NEIGHBOR: Rgb = (0.74, 0.75, 0.77)
 CLOUD: Rgb = (0.10, 0.17, 0.33)
 REST: Rgb = (0.62, 0.62, 0.66)
 UNJUDGED: Rgb = (0.36, 0.44, 0.68)
@@ -26,7 +26,7 @@ _SHOWN_RADIUS = 0.25  # of the points that are not the target's (m)
 
 @dataclass(frozen=True)
 class Surface:
-    """A triangle mesh of one colour; ``role`` is object, neighbour, hand or table."""
+    """A triangle mesh of one color; ``role`` is object, neighbor, hand or table."""
 
     vertices: Float[np.ndarray, "v 3"]
     faces: Int[np.ndarray, "f 3"]
@@ -36,7 +36,7 @@ class Surface:
 
 @dataclass(frozen=True)
 class Dots:
-    """Points of one colour."""
+    """Points of one color."""
 
     points: Float[np.ndarray, "n 3"]
     rgb: Rgb
@@ -64,11 +64,11 @@ class Drawing:
     detail: str
     table: bool
     azimuth_deg: float  # from where it is best looked at
-    centre: tuple[float, float, float]  # what to look at
+    center: tuple[float, float, float]  # what to look at
     width_m: float  # how much to see
 
 
-def outcome_colour(outcome: int, clear: bool) -> Rgb:
+def outcome_color(outcome: int, clear: bool) -> Rgb:
     """Green where the grasp held, red where the hand was in the object or itself, orange where the object was lost."""
     if outcome == Outcome.SUCCESS:
         return SUCCESS if clear else NOT_CLEAR
@@ -79,7 +79,7 @@ def draw_item(
     item: Item,
     hand: Hand,
     hand_pose: Float[np.ndarray, "g p"],
-    colours: list[Rgb],
+    colors: list[Rgb],
     *,
     caption: str,
     detail: str,
@@ -91,25 +91,25 @@ def draw_item(
     for i, record in enumerate(item.scene.objects):
         T = item.scene.T_world_object[i]
         placed = record.vertices @ T[:3, :3].T + T[:3, 3]
-        look = (OBJECT, "object") if i == item.target else (NEIGHBOUR, "neighbour")
+        look = (OBJECT, "object") if i == item.target else (NEIGHBOR, "neighbor")
         surfaces.append(Surface(placed, record.faces, *look))
     cloud = Seen(item.view.points, item.target_mask, item.scene.table)
-    return _draw(surfaces, cloud, origin, hand, hand_pose, colours, caption, detail)
+    return _draw(surfaces, cloud, origin, hand, hand_pose, colors, caption, detail)
 
 
 def draw_cloud(
     cloud: Seen,
     hand: Hand,
     hand_pose: Float[np.ndarray, "g p"],
-    colours: list[Rgb],
+    colors: list[Rgb],
     *,
     caption: str,
     detail: str,
 ) -> Drawing:
     """Draw a cloud of which nothing else is known, and hands at their grasps, z up."""
-    centre = cloud.points[cloud.is_target].mean(0)
-    origin = centre * np.array([1.0, 1.0, 0.0 if cloud.table else 1.0])
-    return _draw([], cloud, origin, hand, hand_pose, colours, caption, detail)
+    center = cloud.points[cloud.is_target].mean(0)
+    origin = center * np.array([1.0, 1.0, 0.0 if cloud.table else 1.0])
+    return _draw([], cloud, origin, hand, hand_pose, colors, caption, detail)
 
 
 def _draw(
@@ -118,12 +118,12 @@ def _draw(
     origin: Float[np.ndarray, "3"],
     hand: Hand,
     hand_pose: Float[np.ndarray, "g p"],
-    colours: list[Rgb],
+    colors: list[Rgb],
     caption: str,
     detail: str,
 ) -> Drawing:
     """Move everything to the drawing's origin, and look at the hands and what they grasp."""
-    meshes = zip(hand_meshes(hand, hand_pose), colours, strict=True)
+    meshes = zip(hand_meshes(hand, hand_pose), colors, strict=True)
     everything = [*surfaces, *(Surface(vertices, faces, rgb, "hand") for (vertices, faces), rgb in meshes)]
     seen = cloud.points - origin
     near = np.linalg.norm(seen[:, :2], axis=-1) < _SHOWN_RADIUS
@@ -140,7 +140,7 @@ def _draw(
         detail=detail,
         table=cloud.table,
         azimuth_deg=_side_view(hand, hand_pose),
-        centre=(x, y, z),
+        center=(x, y, z),
         width_m=float(2.1 * np.linalg.norm(focus - middle, axis=-1).max()),
     )
 

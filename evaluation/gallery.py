@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from evaluation.drawing import Drawing, draw_item, outcome_colour
-from evaluation.items import Item
-from evaluation.result import MethodResult
-from hands import Hand
-from utils.records import Outcome
+from sceneleapultra.evaluation.drawing import Drawing, draw_item, outcome_color
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.result import MethodResult
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.records import Outcome
 
 
 def gallery(result: MethodResult, items: Sequence[Item], hand: Hand, count: int) -> dict[str, list[Drawing]]:
@@ -46,8 +46,8 @@ def draw_row(result: MethodResult, row: int, item: Item, hand: Hand) -> Drawing:
     if not clear:
         detail += f", {-1e3 * rows.clearance_m[row]:.1f} mm in its surroundings"
     pose = result.grasps.hand_pose[row : row + 1]
-    colour = outcome_colour(outcome, clear)
-    return draw_item(item, hand, pose, [colour], caption=f"{item.object.name}: {words}", detail=detail)
+    color = outcome_color(outcome, clear)
+    return draw_item(item, hand, pose, [color], caption=f"{item.object.name}: {words}", detail=detail)
 
 
 def _spread(

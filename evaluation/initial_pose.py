@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from evaluation.items import Item
-from evaluation.pool import TrainingPool
-from evaluation.samplers import Proposal, unscored
-from hands import GraspPose, Hand
-from simulation.synthesis import initial_palm_poses
-from utils.config import build, load_group
-from utils.records import Grasps
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.pool import TrainingPool
+from sceneleapultra.evaluation.samplers import Proposal, unscored
+from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.simulation.synthesis import initial_palm_poses
+from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.records import Grasps
 
 _MAX_ROUNDS = 10  # of drawing, for objects that are hard to reach
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from utils.points import farthest_point_order_numpy
-from utils.records import Grasps, ObjectRecord, Scene, View
+from sceneleapultra.utils.points import farthest_point_order_numpy
+from sceneleapultra.utils.records import Grasps, ObjectRecord, Scene, View
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def thinned(item: Item, share: float, seed: int) -> Item:
 
 
 def choose(labels: Sequence[tuple[str, str]], *, max_items: int, per_object: int, seed: int) -> list[int]:
-    """Choose among items labelled (family, object): families in turn, their objects in turn, then second items.
+    """Choose among items labeled (family, object): families in turn, their objects in turn, then second items.
 
     The choice depends on labels and seed alone, and a larger ``max_items`` extends a smaller one.
 

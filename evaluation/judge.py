@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from evaluation.items import Item
-from evaluation.metrics import concatenate, subset, top_scored
-from evaluation.result import MethodResult, Rows
-from evaluation.samplers import GraspSampler, Proposal
-from hands import Hand
-from simulation.collision import scene_clearance
-from simulation.protocols import Protocol, evaluate_many
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.metrics import concatenate, subset, top_scored
+from sceneleapultra.evaluation.result import MethodResult, Rows
+from sceneleapultra.evaluation.samplers import GraspSampler, Proposal
+from sceneleapultra.hands import Hand
+from sceneleapultra.simulation.collision import scene_clearance
+from sceneleapultra.simulation.protocols import Protocol, evaluate_many
 
 
 def judge(
@@ -36,7 +36,7 @@ def judge(
         hand: the hand that executes them.
         protocol: the physics test.
         workers: processes.
-        min_clearance_m: distance to table and neighbours from which a grasp counts as clear.
+        min_clearance_m: distance to table and neighbors from which a grasp counts as clear.
         keep: judge only this many of each item's samples, the best by score.
         progress: called with the number of grasps done since the last call.
 

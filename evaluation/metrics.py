@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from hands import GraspPose
-from utils.records import Grasps
-from utils.rotation import geodesic_distance
-from utils.stats import wilson_interval
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.utils.records import Grasps
+from sceneleapultra.utils.rotation import geodesic_distance
+from sceneleapultra.utils.stats import wilson_interval
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Gravity is known, so two clouds of tabletop objects differ by a turn about the vertical and a shift. Candidates pass
 three sieves: quantiles of height and radius (blind to the turn), symmetric chamfer distance over a grid of turns, and a
-few steps of alignment by nearest neighbours (Besl & McKay 1992, restricted to the vertical turn).
+few steps of alignment by nearest neighbors (Besl & McKay 1992, restricted to the vertical turn).
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from evaluation.items import Item
-from evaluation.metrics import concatenate, subset
-from evaluation.pool import TrainingPool, moved
-from evaluation.samplers import Proposal, unscored
-from hands import GraspPose, Hand
-from utils.records import Grasps
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.metrics import concatenate, subset
+from sceneleapultra.evaluation.pool import TrainingPool, moved
+from sceneleapultra.evaluation.samplers import Proposal, unscored
+from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.utils.records import Grasps
 
 _QUANTILES = torch.tensor([0.02, 0.25, 0.5, 0.75, 0.98])
 _CHUNK = 4_000_000  # distances held at once
@@ -83,8 +83,8 @@ class NearestView:
         self.shortlist, self.refined, self.alignment_steps = shortlist, refined, alignment_steps
         self.competing, self.depth_weight, self.tolerance_m = competing, depth_weight, tolerance_m
         self.seed = seed
-        self.centres = torch.stack([centre(view.points, view.on_table) for view in pool.views])
-        clouds = [self._cloud(view.points, c) for view, c in zip(pool.views, self.centres, strict=True)]
+        self.centers = torch.stack([center(view.points, view.on_table) for view in pool.views])
+        clouds = [self._cloud(view.points, c) for view, c in zip(pool.views, self.centers, strict=True)]
         self.clouds = torch.stack(clouds)
         self.descriptors = torch.stack([describe(cloud) for cloud in clouds])
         yaw = torch.arange(turns) * (2 * torch.pi / turns)
@@ -134,8 +134,8 @@ class NearestView:
     @torch.no_grad()
     def matches(self, points: Float[np.ndarray, "n 3"], on_table: bool) -> list[Match]:
         """Return the training views most like a cloud, best first."""
-        target_centre = centre(points, on_table)
-        query = self._cloud(points, target_centre)
+        target_center = center(points, on_table)
+        query = self._cloud(points, target_center)
         far = (self.descriptors - describe(query)).norm(dim=-1)
         candidates = far.topk(min(self.shortlist, len(far)), largest=False).indices
         table = self._turn_table(query[: self.num_coarse], candidates)
@@ -148,7 +148,7 @@ class NearestView:
         )
         T = torch.eye(4, dtype=torch.float64).repeat(len(views), 1, 1)
         T[:, :3, :3] = R
-        T[:, :3, 3] = target_centre + shift - (R @ self.centres[views][..., None]).squeeze(-1)
+        T[:, :3, 3] = target_center + shift - (R @ self.centers[views][..., None]).squeeze(-1)
         order = distance.argsort(stable=True)
         return [Match(int(views[i]), T[i].numpy(), float(distance[i])) for i in order]
 
@@ -166,12 +166,12 @@ class NearestView:
         return torch.cat(parts)
 
     def _cloud(self, points: Float[np.ndarray, "n 3"], origin: Float[Tensor, "3"]) -> Float[Tensor, "p 3"]:
-        """Return the first points of a cloud about its centre; a cloud with fewer repeats them."""
+        """Return the first points of a cloud about its center; a cloud with fewer repeats them."""
         chosen = torch.from_numpy(np.resize(np.arange(len(points)), self.num_points))
         return torch.from_numpy(np.asarray(points, dtype=np.float32))[chosen] - origin
 
 
-def centre(points: Float[np.ndarray, "n 3"], on_table: bool) -> Float[Tensor, "3"]:
+def center(points: Float[np.ndarray, "n 3"], on_table: bool) -> Float[Tensor, "3"]:
     """Return the mean of the visible points; on a table its height is kept, for the table is in view."""
     mean = torch.from_numpy(np.asarray(points, dtype=np.float32)).mean(0)
     return mean * torch.tensor([1.0, 1.0, 0.0 if on_table else 1.0])
@@ -189,7 +189,7 @@ def rotation_about_z(yaw: Float[Tensor, "*b"]) -> Float[Tensor, "*b 3 3"]:
 
 
 def chamfer(a: Float[Tensor, "*b n 3"], b: Float[Tensor, "*b m 3"]) -> Float[Tensor, "*b"]:
-    """Return the mean distance to the nearest neighbour, averaged over both directions."""
+    """Return the mean distance to the nearest neighbor, averaged over both directions."""
     distance = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
     return (distance.amin(-1).mean(-1) + distance.amin(-2).mean(-1)) / 2
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hands import Hand
-from models import GraspModel
-from simulation.collision import scene_clearance
-from simulation.protocols import Protocol, Verdicts, evaluate_many
-from utils.records import Grasps, JudgedGrasps, Outcome, SceneRecord
-from utils.seeding import keyed_seed
+from sceneleapultra.hands import Hand
+from sceneleapultra.models import GraspModel
+from sceneleapultra.simulation.collision import scene_clearance
+from sceneleapultra.simulation.protocols import Protocol, Verdicts, evaluate_many
+from sceneleapultra.utils.records import Grasps, JudgedGrasps, Outcome, SceneRecord
+from sceneleapultra.utils.seeding import keyed_seed
 
 _SCENES_AT_ONCE = 16  # judged by one pool of processes
 
@@ -28,7 +28,7 @@ class OwnGraspSettings:
     Args:
         per_object: grasps of each object that are judged.
         candidates: grasps of each object that are sampled; the best by ``rank`` are judged.
-        rank: see :meth:`~models.inference.GraspModel.sample`.
+        rank: see :meth:`~sceneleapultra.models.inference.GraspModel.sample`.
         temperatures: scales of the initial noise; each object gets one of them.
         squeeze_gains: factors on the predicted squeeze; each object gets one of them.
         sampler: name.
@@ -160,7 +160,7 @@ def _sampled(
         viewpoint=(x, y, z),
         up=(0.0, 0.0, 1.0),
         seed=keyed_seed(s.seed, record.index, target),
-        scene_rgb=view.rgb if model.sees_colour else None,
+        scene_rgb=view.rgb if model.sees_color else None,
         sampler=s.sampler,
         steps=s.steps,
         guidance=s.guidance,

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from evaluation.drawing import Drawing, Rgb, Surface
+from sceneleapultra.evaluation.drawing import Drawing, Rgb, Surface
 
 _LIGHT = np.array([0.35, -0.45, 0.82]) / np.linalg.norm([0.35, -0.45, 0.82])
 _BACKGROUND = np.array([1.0, 1.0, 1.0])
@@ -21,17 +21,17 @@ _LIFT = 5e-4  # of the shadow above the table (m), so that the table does not hi
 
 @dataclass(frozen=True)
 class Eye:
-    """From where a drawing is looked at: angles in degrees, about ``centre``, ``width`` metres across."""
+    """From where a drawing is looked at: angles in degrees, about ``center``, ``width`` metres across."""
 
     azimuth_deg: float
     elevation_deg: float
     width: float
-    centre: tuple[float, float, float]
+    center: tuple[float, float, float]
 
     @classmethod
     def of(cls, drawing: Drawing) -> "Eye":
         """Return the eye that a drawing asks for."""
-        return cls(drawing.azimuth_deg, 25.0, drawing.width_m, drawing.centre)
+        return cls(drawing.azimuth_deg, 25.0, drawing.width_m, drawing.center)
 
     def axes(self) -> Float[np.ndarray, "3 3"]:
         """Return right, up and towards-the-viewer as rows."""
@@ -48,14 +48,14 @@ class Raster:
 
     def __init__(self, size: int, eye: Eye) -> None:
         self.size = size * _SUPERSAMPLING
-        self.axes, self.centre = eye.axes(), np.array(eye.centre)
+        self.axes, self.center = eye.axes(), np.array(eye.center)
         self.scale = self.size / eye.width
-        self.colour = np.tile(_BACKGROUND, (self.size, self.size, 1))
+        self.color = np.tile(_BACKGROUND, (self.size, self.size, 1))
         self.depth = np.full((self.size, self.size), -np.inf)
 
     def project(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Return column, row and depth (towards the viewer) of points."""
-        seen = (points - self.centre) @ self.axes.T
+        seen = (points - self.center) @ self.axes.T
         half = self.size / 2
         return np.stack([half + self.scale * seen[:, 0], half - self.scale * seen[:, 1], seen[:, 2]], axis=-1)
 
@@ -71,8 +71,8 @@ class Raster:
             light = np.ones_like(light)
         rgb = np.clip(light[:, None] * np.array(surface.rgb), 0, 1)
         screen = self.project(surface.vertices)[surface.faces]
-        for triangle, colour in zip(screen, rgb, strict=True):
-            self._triangle(triangle, colour)
+        for triangle, color in zip(screen, rgb, strict=True):
+            self._triangle(triangle, color)
 
     def dots(self, points: Float[np.ndarray, "n 3"], rgb: Rgb, radius_px: float) -> None:
         """Draw points as discs that face the viewer, a hair in front of the surface they lie on."""
@@ -89,7 +89,7 @@ class Raster:
         """Return the picture at its final size."""
         s = _SUPERSAMPLING
         n = self.size // s
-        return self.colour.reshape(n, s, n, s, 3).mean(axis=(1, 3))
+        return self.color.reshape(n, s, n, s, 3).mean(axis=(1, 3))
 
     def _triangle(self, corners: Float[np.ndarray, "3 3"], rgb: Float[np.ndarray, "3"]) -> None:
         low = np.maximum(np.floor(corners[:, :2].min(0)).astype(int), 0)
@@ -113,7 +113,7 @@ class Raster:
     ) -> None:
         nearer = depth > self.depth[rows, columns]
         self.depth[rows[nearer], columns[nearer]] = depth[nearer]
-        self.colour[rows[nearer], columns[nearer]] = rgb
+        self.color[rows[nearer], columns[nearer]] = rgb
 
 
 def render(drawing: Drawing, size: int, eye: Eye) -> Float[np.ndarray, "size size 3"]:

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from evaluation.metrics import concatenate, subset
-from hands import GraspPose
-from utils.records import Grasps, ObjectRecord, SceneRecord
+from sceneleapultra.evaluation.metrics import concatenate, subset
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.utils.records import Grasps, ObjectRecord, SceneRecord
 
 
 @dataclass(frozen=True)

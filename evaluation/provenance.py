@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from simulation.protocols import Protocol
-from utils.run_folder import git_state, versions
+from sceneleapultra.simulation.protocols import Protocol
+from sceneleapultra.utils.run_folder import git_state, versions
 
 
 def provenance(

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.charts import curve, forest, outcome_bars, percent
-from evaluation.drawing import Drawing, Rgb, Surface
-from evaluation.pictures import table_top
+from sceneleapultra.evaluation.charts import curve, forest, outcome_bars, percent
+from sceneleapultra.evaluation.drawing import Drawing, Rgb, Surface
+from sceneleapultra.evaluation.pictures import table_top
 
 _HERE = Path(__file__).parent
 _DEFINITIONS = """
 <b>Success</b>: the grasp held its object in every direction of the protocol. <b>And clear</b>: it also kept the hand
-off the table and the neighbouring objects. Brackets and thick bars: 95 % Wilson interval, which takes grasps as
+off the table and the neighboring objects. Brackets and thick bars: 95 % Wilson interval, which takes grasps as
 independent; thin bars: 95 % interval over objects (whole objects drawn with replacement), wider because grasps of one
 object fail together. <b>Penetration</b>: hand in object at the grasp. <b>Diversity</b>: spread of an item's grasps in
 the frame of its object (standard deviation of the position, mean angle between pairs, standard deviation of the
@@ -108,12 +108,12 @@ def write_page(title: str, body: Sequence[str], drawings: Sequence[Drawing], pat
 _LAYERS = """
 <p class="legend">Drag to turn, shift-drag to zoom, double-click to come back. Hands:
 <span class="key"><i style="background:#339e54"></i>held</span>
-<span class="key"><i style="background:#8ca833"></i>held, but in table or neighbour</span>
+<span class="key"><i style="background:#8ca833"></i>held, but in table or neighbor</span>
 <span class="key"><i style="background:#e06b21"></i>lost the object</span>
 <span class="key"><i style="background:#c7292e"></i>rejected, too deep in object or itself</span></p>
 <p class="layers"><label><input type="checkbox" data-layer="hand" checked> hand</label>
 <label><input type="checkbox" data-layer="object" checked> object</label>
-<label><input type="checkbox" data-layer="neighbour" checked> neighbours</label>
+<label><input type="checkbox" data-layer="neighbor" checked> neighbors</label>
 <label><input type="checkbox" data-layer="cloud" checked> the cloud that was seen</label></p>
 """
 
@@ -226,7 +226,7 @@ def _payload(drawings: Sequence[Drawing]) -> dict[str, Any]:
             "dots": [{"points": points(d.points), "rgb": d.rgb} for d in drawing.dots],
             "table": drawing.table,
             "azimuth": drawing.azimuth_deg,
-            "centre": drawing.centre,
+            "center": drawing.center,
             "width": drawing.width_m,
         }
         for drawing in drawings

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from evaluation.metrics import Rate, mean_diversity, success_rate
-from utils.records import Grasps, Outcome
+from sceneleapultra.evaluation.metrics import Rate, mean_diversity, success_rate
+from sceneleapultra.utils.records import Grasps, Outcome
 
 _RESAMPLES = 2000
 
@@ -21,7 +21,7 @@ class Rows:
     family: tuple[str, ...]
     item: Int[np.ndarray, "n"]  # number of the item in its store
     success: Bool[np.ndarray, "n"]  # the protocol's verdict
-    clear: Bool[np.ndarray, "n"]  # hand clear of table and neighbours, at pre-grasp and grasp
+    clear: Bool[np.ndarray, "n"]  # hand clear of table and neighbors, at pre-grasp and grasp
     outcome: UInt8[np.ndarray, "n"]  # values of utils.records.Outcome
     direction_success: Bool[np.ndarray, "n d"]
     displacement_m: Float[np.ndarray, "n"]
@@ -83,7 +83,7 @@ class MethodResult:
         return self._rate(self.rows.success, seed)
 
     def clear_rate(self, *, seed: int = 0) -> Rate:
-        """Share which passed the protocol and kept clear of table and neighbours."""
+        """Share which passed the protocol and kept clear of table and neighbors."""
         return self._rate(self.rows.success & self.rows.clear, seed)
 
     def _rate(self, success: Bool[np.ndarray, "n"], seed: int) -> Rate:

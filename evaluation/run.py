@@ -12,26 +12,26 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from datasets import GraspStore
-from datasets.schema import SPLITS
-from evaluation.gallery import gallery
-from evaluation.items import Item, thinned
-from evaluation.judge import judge
-from evaluation.pictures import render_png
-from evaluation.pool import TrainingPool
-from evaluation.provenance import file_hash, provenance
-from evaluation.report import write_report
-from evaluation.result import MethodResult
-from evaluation.samplers import GraspSampler, ModelSampler
-from evaluation.stored import chosen_items, require_match, split_records
-from evaluation.tuning import read_tuning, tune_temperature, write_tuning
-from hands import Hand, load_hand
-from models import GraspModel, load_grasp_model
-from models.guidance.learned import CHANCES
-from models.guidance.physics import ENERGIES
-from simulation.protocols import Protocol, get_protocol
-from utils.config import build
-from utils.names import unknown_name
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.datasets.schema import SPLITS
+from sceneleapultra.evaluation.gallery import gallery
+from sceneleapultra.evaluation.items import Item, thinned
+from sceneleapultra.evaluation.judge import judge
+from sceneleapultra.evaluation.pictures import render_png
+from sceneleapultra.evaluation.pool import TrainingPool
+from sceneleapultra.evaluation.provenance import file_hash, provenance
+from sceneleapultra.evaluation.report import write_report
+from sceneleapultra.evaluation.result import MethodResult
+from sceneleapultra.evaluation.samplers import GraspSampler, ModelSampler
+from sceneleapultra.evaluation.stored import chosen_items, require_match, split_records
+from sceneleapultra.evaluation.tuning import read_tuning, tune_temperature, write_tuning
+from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.models import GraspModel, load_grasp_model
+from sceneleapultra.models.guidance.learned import CHANCES
+from sceneleapultra.models.guidance.physics import ENERGIES
+from sceneleapultra.simulation.protocols import Protocol, get_protocol
+from sceneleapultra.utils.config import build
+from sceneleapultra.utils.names import unknown_name
 
 PROMPTS = ("none", "category")
 Say = Callable[[str, int], Callable[[int], None]]  # (what begins, how many grasps) -> called with grasps done

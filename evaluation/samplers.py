@@ -7,13 +7,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from evaluation.items import Item
-from evaluation.pool import moved
-from models import GraspModel
-from models.guidance.guide import Guidance
-from utils.frames import CAMERA_MODES
-from utils.records import Grasps
-from utils.seeding import keyed_seed
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.pool import moved
+from sceneleapultra.models import GraspModel
+from sceneleapultra.models.guidance.guide import Guidance
+from sceneleapultra.utils.frames import CAMERA_MODES
+from sceneleapultra.utils.records import Grasps
+from sceneleapultra.utils.seeding import keyed_seed
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class ModelSampler:
             viewpoint=tuple(viewpoint.tolist()),
             up=tuple(up.tolist()),
             seed=keyed_seed(self.seed, item.index),
-            scene_rgb=item.view.rgb if self.model.sees_colour else None,
+            scene_rgb=item.view.rgb if self.model.sees_color else None,
             sampler=self.sampler,
             steps=self.steps,
             temperature=self.temperature,

@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from datasets import GraspStore
-from evaluation.items import Item, choose
-from models import GraspModel
-from utils.frames import MODES
-from utils.records import SceneRecord
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.evaluation.items import Item, choose
+from sceneleapultra.models import GraspModel
+from sceneleapultra.utils.frames import MODES
+from sceneleapultra.utils.records import SceneRecord
 
 
 def chosen_items(
     store: GraspStore, split: str, *, max_items: int, per_object: int, min_points: int, seed: int
 ) -> list[Item]:
-    """Choose items of a split and read them; see :func:`~evaluation.items.choose`.
+    """Choose items of a split and read them; see :func:`~sceneleapultra.evaluation.items.choose`.
 
     Args:
         store: where they are.

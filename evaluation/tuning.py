@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.result import MethodResult
+from sceneleapultra.evaluation.result import MethodResult
 
 TUNING_FILE = "tuning.json"
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from utils.names import unknown_name
+from sceneleapultra.utils.names import unknown_name
 
 Vector = tuple[float, ...]
 Shape = Literal["box", "capsule", "cylinder", "sphere", "convex"]
@@ -62,7 +62,7 @@ class Joint:
 
 @dataclass(frozen=True)
 class Inertial:
-    """Mass properties: principal moments in a frame at the centre of mass."""
+    """Mass properties: principal moments in a frame at the center of mass."""
 
     mass: float
     pos: Vector
@@ -201,9 +201,9 @@ class HandDescription:
         return tuple(body.name for body in self.bodies)
 
     def non_colliding(self) -> list[tuple[str, str]]:
-        """Pairs of bodies whose overlap is no collision, in body order: the excluded ones, and neighbours in the tree.
+        """Pairs of bodies whose overlap is no collision, in body order: the excluded ones, and neighbors in the tree.
 
-        Bodies joined without a hinge count as one link; a link, its own bodies and its parent link are neighbours.
+        Bodies joined without a hinge count as one link; a link, its own bodies and its parent link are neighbors.
         """
         link: dict[str, str] = {}
         parent_link: dict[str, str | None] = {}

@@ -34,7 +34,7 @@ def force_closure(
 ) -> Float[Tensor, "..."]:
     """Squared net wrench ``||G c||^2`` of one weighted force along each normal (Liu et al. 2021; DexGraspNet's E_fc).
 
-    ``origin`` is the object's centre of mass. Torques are divided by ``torque_length_m``: 1 is DexGraspNet's choice,
+    ``origin`` is the object's center of mass. Torques are divided by ``torque_length_m``: 1 is DexGraspNet's choice,
     the object's radius gives them the weight of forces.
     """
     force = weights[..., None] * object_normals
@@ -64,7 +64,7 @@ def penetration(signed_distance_m: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]
 
 
 def sphere_penetration(
-    centres: Float[Tensor, "*b s 3"],
+    centers: Float[Tensor, "*b s 3"],
     radii: Float[Tensor, "s"],
     object_sdf: Callable[[Float[Tensor, "*b s 3"]], Float[Tensor, "*b s"]],
 ) -> Float[Tensor, "*b"]:
@@ -72,16 +72,16 @@ def sphere_penetration(
 
     Unlike surface points, a sphere cannot straddle a wall thinner than itself unnoticed.
     """
-    return (radii - object_sdf(centres)).clamp_min(0).sum(-1)
+    return (radii - object_sdf(centers)).clamp_min(0).sum(-1)
 
 
 def self_penetration(
-    centres: Float[Tensor, "*b s 3"], radii: Float[Tensor, "s"] | Float[Tensor, ""], pairs: Int[Tensor, "2 m"]
+    centers: Float[Tensor, "*b s 3"], radii: Float[Tensor, "s"] | Float[Tensor, ""], pairs: Int[Tensor, "2 m"]
 ) -> Float[Tensor, "*b"]:
     """Summed overlap, in metres, of the given pairs of spheres; for keypoints or collision spheres."""
-    radius = radii.expand(centres.shape[-2])
+    radius = radii.expand(centers.shape[-2])
     first, second = pairs
-    offset = centres.index_select(-2, first) - centres.index_select(-2, second)
+    offset = centers.index_select(-2, first) - centers.index_select(-2, second)
     gap = offset.square().sum(-1).clamp_min(1e-12).sqrt()
     return (radius[first] + radius[second] - gap).clamp_min(0).sum(-1)
 
@@ -92,7 +92,7 @@ def joint_limits(qpos: Float[Tensor, "*b j"], limits: Float[Tensor, "j 2"]) -> F
 
 
 def table(
-    centres: Float[Tensor, "*b s 3"], radii: Float[Tensor, "s"], *, height_m: float = 0.0
+    centers: Float[Tensor, "*b s 3"], radii: Float[Tensor, "s"], *, height_m: float = 0.0
 ) -> Float[Tensor, "*b"]:
     """Summed depth, in metres, of spheres below the table top (world frame, z up)."""
-    return (height_m + radii - centres[..., 2]).clamp_min(0).sum(-1)
+    return (height_m + radii - centers[..., 2]).clamp_min(0).sum(-1)

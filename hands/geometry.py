@@ -11,8 +11,8 @@ from jaxtyping import Float
 from scipy.spatial import ConvexHull
 from torch import Tensor, nn
 
-from hands.description import SHAPES, Primitive, Shape
-from hands.kinematics import homogeneous
+from sceneleapultra.hands.description import SHAPES, Primitive, Shape
+from sceneleapultra.hands.kinematics import homogeneous
 
 
 class PrimitiveSet(nn.Module):

@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hands.body_points import BodyPoints
-from hands.description import HandDescription, Semantics
-from hands.geometry import PrimitiveSet
-from hands.kinematics import KinematicTree
-from hands.mjcf import to_mjcf
-from hands.pose import GraspPose
-from hands.sampling import contact_set, primitive_mesh, sphere_set, surface_set
+from sceneleapultra.hands.body_points import BodyPoints
+from sceneleapultra.hands.description import HandDescription, Semantics
+from sceneleapultra.hands.geometry import PrimitiveSet
+from sceneleapultra.hands.kinematics import KinematicTree
+from sceneleapultra.hands.mjcf import to_mjcf
+from sceneleapultra.hands.pose import GraspPose
+from sceneleapultra.hands.sampling import contact_set, primitive_mesh, sphere_set, surface_set
 
 SURFACE_POINTS = 1024  # stored; any prefix of them is evenly spread
 CONTACTS_PER_TIP = 16
@@ -28,7 +28,7 @@ SURFACE_SEED = 0
 class CollisionSpheres(NamedTuple):
     """Spheres that fill the hand, in body frames: a fast stand-in where exact distance is not needed."""
 
-    centres: Float[Tensor, "s 3"]
+    centers: Float[Tensor, "s 3"]
     bodies: Int[Tensor, "s"]
     radii: Float[Tensor, "s"]
 
@@ -87,7 +87,7 @@ class Hand(nn.Module):
         self._surface = self._fixed(surface.points, surface.body)
         self._surface_normals = self._fixed(surface.normals, surface.body, vectors=True)
         spheres = sphere_set(description)
-        self._spheres = self._fixed(spheres.centres, spheres.body)
+        self._spheres = self._fixed(spheres.centers, spheres.body)
         self._constant("sphere_radii", spheres.radii)
         self._constant("sphere_pairs", self._colliding_pairs(spheres.body), torch.int64)
         self._register_semantics(description.semantics)
@@ -147,7 +147,7 @@ class Hand(nn.Module):
         return self._keypoints(self.body_poses(pose))
 
     def spheres(self, pose: GraspPose) -> tuple[Float[Tensor, "*b s 3"], Float[Tensor, "s"]]:
-        """Return centres and radii of the collision spheres in the frame of ``pose``."""
+        """Return centers and radii of the collision spheres in the frame of ``pose``."""
         return self._spheres(self.body_poses(pose)), self.sphere_radii
 
     @property

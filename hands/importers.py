@@ -16,7 +16,7 @@ import trimesh
 from omegaconf import OmegaConf
 from scipy.spatial import ConvexHull
 
-from hands.description import (
+from sceneleapultra.hands.description import (
     IDENTITY_QUAT,
     Actuation,
     Body,
@@ -29,9 +29,9 @@ from hands.description import (
     Vector,
     tuples,
 )
-from hands.kinematics import homogeneous
-from hands.mjcf import to_mjcf
-from utils.config import load_group
+from sceneleapultra.hands.kinematics import homogeneous
+from sceneleapultra.hands.mjcf import to_mjcf
+from sceneleapultra.utils.config import load_group
 
 _SHAPE_OF_GEOM: dict[int, Shape] = {
     mujoco.mjtGeom.mjGEOM_BOX: "box",

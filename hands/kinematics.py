@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hands.description import Body, HandDescription, Vector
+from sceneleapultra.hands.description import Body, HandDescription, Vector
 
 
 class KinematicTree(nn.Module):
@@ -63,7 +63,7 @@ class KinematicTree(nn.Module):
 
 
 def rotation_matrix(quat_wxyz: Vector) -> Float[np.ndarray, "3 3"]:
-    """Turn one quaternion, normalised here, into a matrix, in double precision."""
+    """Turn one quaternion, normalized here, into a matrix, in double precision."""
     w, *xyz = np.asarray(quat_wxyz, dtype=np.float64) / np.linalg.norm(quat_wxyz)
     K = _skew(np.array(xyz))
     return np.eye(3) + 2 * w * K + 2 * K @ K

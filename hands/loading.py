@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from hands.description import (
+from sceneleapultra.hands.description import (
     Actuation,
     Body,
     ContactPatch,
@@ -22,10 +22,10 @@ from hands.description import (
     Vector,
     tuples,
 )
-from hands.hand import Hand
-from hands.importers import describe_mjcf, describe_urdf
-from utils.config import CONFIG_DIR, load_group
-from utils.names import unknown_name
+from sceneleapultra.hands.hand import Hand
+from sceneleapultra.hands.importers import describe_mjcf, describe_urdf
+from sceneleapultra.utils.config import CONFIG_DIR, load_group
+from sceneleapultra.utils.names import unknown_name
 
 _T = TypeVar("_T")
 PROJECT_DIR = CONFIG_DIR.parent

@@ -3,7 +3,7 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
-from hands.description import Actuation, Body, HandDescription, Primitive
+from sceneleapultra.hands.description import Actuation, Body, HandDescription, Primitive
 
 ARENA_MEMORY = "64M"  # the default 15 MB overflows with a few hundred contacts
 

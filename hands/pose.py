@@ -6,7 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.rotation import matrix_from_quat_wxyz, matrix_from_rot6d, quat_wxyz_from_matrix, rot6d_from_matrix
+from sceneleapultra.utils.rotation import (
+    matrix_from_quat_wxyz,
+    matrix_from_rot6d,
+    quat_wxyz_from_matrix,
+    rot6d_from_matrix,
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class GraspPose:
 
     @classmethod
     def unpack(cls, vector: Float[Tensor, "*b d"]) -> "GraspPose":
-        """Read the network form; the rotation is orthonormalised."""
+        """Read the network form; the rotation is orthonormalized."""
         j = _num_joints(vector, 9, "pose vector = [translation 3, joints j, rot6d 6]")
         translation, qpos, rot6d = vector.split((3, j, 6), dim=-1)
         return cls(translation, matrix_from_rot6d(rot6d), qpos)

@@ -7,10 +7,10 @@ import torch
 import trimesh
 from jaxtyping import Float, Int
 
-from hands.description import Body, ContactPatch, HandDescription, Primitive
-from hands.geometry import PrimitiveSet, hull_planes
-from hands.kinematics import homogeneous
-from utils.names import unknown_name
+from sceneleapultra.hands.description import Body, ContactPatch, HandDescription, Primitive
+from sceneleapultra.hands.geometry import PrimitiveSet, hull_planes
+from sceneleapultra.hands.kinematics import homogeneous
+from sceneleapultra.utils.names import unknown_name
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class SphereSet:
     """Spheres inside the hand, each in the frame of its body."""
 
     body: Int[np.ndarray, "s"]
-    centres: Float[np.ndarray, "s 3"]
+    centers: Float[np.ndarray, "s 3"]
     radii: Float[np.ndarray, "s"]
 
 
@@ -106,7 +106,7 @@ def sphere_set(description: HandDescription) -> SphereSet:
 
     Spheres inside another primitive of the same body are dropped. Box edges stay bare by (sqrt 3 - 1) radii.
     """
-    bodies, centres, radii = [], [], []
+    bodies, centers, radii = [], [], []
     for i, body in enumerate(description.bodies):
         for k, primitive in enumerate(body.primitives):
             local, radius = _fill(primitive)
@@ -114,9 +114,9 @@ def sphere_set(description: HandDescription) -> SphereSet:
             placed = local @ T[:3, :3].T + T[:3, 3]
             keep = _depth_in_others(body, k, placed) < radius
             bodies.append(np.full(keep.sum(), i))
-            centres.append(placed[keep])
+            centers.append(placed[keep])
             radii.append(radius[keep])
-    return SphereSet(np.concatenate(bodies), np.concatenate(centres), np.concatenate(radii))
+    return SphereSet(np.concatenate(bodies), np.concatenate(centers), np.concatenate(radii))
 
 
 def _fill(primitive: Primitive) -> tuple[Float[np.ndarray, "s 3"], Float[np.ndarray, "s"]]:

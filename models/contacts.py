@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hands import GraspPose, Hand
-from models.surface import Surface
-from utils.points import gather
+from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.models.surface import Surface
+from sceneleapultra.utils.points import gather
 
 _PER_POINT = (
     6  # signed distance along the normal, distance, whether it is the target, the normal in the hand's frame

@@ -13,18 +13,18 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from hands import load_hand
-from models.conditions.base import Condition
-from models.decoder.base import DecoderConfig
-from models.denoiser import Anchored, Denoiser, Representation
-from models.diffusion.likelihood import FlowRank
-from models.diffusion.path import Path
-from models.diffusion.samplers import Evaluate, Sampler, Samples
-from models.encoder.base import SceneEncoder
-from models.guidance.guide import Guide
-from models.learning import Draws, GraspLearning
-from models.losses import group_losses, masked_mean
-from models.scorer.base import ScorerConfig
+from sceneleapultra.hands import load_hand
+from sceneleapultra.models.conditions.base import Condition
+from sceneleapultra.models.decoder.base import DecoderConfig
+from sceneleapultra.models.denoiser import Anchored, Denoiser, Representation
+from sceneleapultra.models.diffusion.likelihood import FlowRank
+from sceneleapultra.models.diffusion.path import Path
+from sceneleapultra.models.diffusion.samplers import Evaluate, Sampler, Samples
+from sceneleapultra.models.encoder.base import SceneEncoder
+from sceneleapultra.models.guidance.guide import Guide
+from sceneleapultra.models.learning import Draws, GraspLearning
+from sceneleapultra.models.losses import group_losses, masked_mean
+from sceneleapultra.models.scorer.base import ScorerConfig
 
 _LOG_VARIANCE_BOUND = 8.0  # standard deviations of a code between 0.02 and 55
 
@@ -62,12 +62,12 @@ class GraspCVAE(GraspLearning):
         hand: name of the hand.
         encoder: scene encoder.
         sampler: the prior, with its temperature.
-        representation: frame of the pose vector, see :class:`~models.denoiser.Denoiser`.
+        representation: frame of the pose vector, see :class:`~sceneleapultra.models.denoiser.Denoiser`.
         reference_depth: distance of the pose's reference point in front of the palm (m).
-        contact_points: see :class:`~models.denoiser.Denoiser`.
+        contact_points: see :class:`~sceneleapultra.models.denoiser.Denoiser`.
         decoder: sizes of both halves, see ``config/model/decoder``.
         conditions: what the model is told beside the scene, see ``config/model/conditions``.
-        color_drop_prob: share of training scenes whose colours the encoder does without.
+        color_drop_prob: share of training scenes whose colors the encoder does without.
         compile: whether the decoder runs through torch.compile.
         latent_dim: length of a code.
         free_nats: information per dimension of the code that costs nothing (free bits, Kingma et al. 2016, eq. 15).
@@ -81,8 +81,8 @@ class GraspCVAE(GraspLearning):
         num_grasps: successful grasps per scene in a training batch.
         loss_weights: by pose group, and ``kl``, ``anchor`` and ``score``.
         seed: of all noise, together with the step and the item.
-        optimizer: partial of an optimiser over parameter groups; None for inference.
-        scheduler: partial of a learning-rate schedule over an optimiser; None for inference.
+        optimizer: partial of an optimizer over parameter groups; None for inference.
+        scheduler: partial of a learning-rate schedule over an optimizer; None for inference.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class GraspCVAE(GraspLearning):
     def encoded(
         self, x0: Float[Tensor, "b g d"], anchored: Anchored
     ) -> tuple[Float[Tensor, "b g z"], Float[Tensor, "b g z"]]:
-        """Return mean and log-variance of the codes of clean normalised states."""
+        """Return mean and log-variance of the codes of clean normalized states."""
         context = self.denoiser.context_for(self.posterior, anchored)
         t = torch.zeros(len(x0), device=x0.device)
         none = torch.zeros_like(x0[..., :1])

@@ -9,16 +9,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hands import GraspPose, Hand
-from models.conditions.base import Condition, PromptTokens
-from models.contacts import ContactFeatures
-from models.decoder.base import Decoder, DecoderConfig, GraspContext, KeysValues
-from models.encoder.base import SceneEncoder
-from models.representation import GraspCodec, StateNormalizer
-from models.surface import Surface, observed_surface
-from models.tokens import Cloud, SceneTokens
-from utils.names import unknown_name
-from utils.points import gather
+from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.models.conditions.base import Condition, PromptTokens
+from sceneleapultra.models.contacts import ContactFeatures
+from sceneleapultra.models.decoder.base import Decoder, DecoderConfig, GraspContext, KeysValues
+from sceneleapultra.models.encoder.base import SceneEncoder
+from sceneleapultra.models.representation import GraspCodec, StateNormalizer
+from sceneleapultra.models.surface import Surface, observed_surface
+from sceneleapultra.models.tokens import Cloud, SceneTokens
+from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.points import gather
 
 Representation = Literal["anchored", "plain"]
 _FREQUENCIES = 3
@@ -92,7 +92,7 @@ class PairGeometry(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """Encoder, decoder, pose codec and normaliser behind two calls, ``encode`` and ``denoise``.
+    """Encoder, decoder, pose codec and normalizer behind two calls, ``encode`` and ``denoise``.
 
     Args:
         hand: the hand whose grasps are generated.
@@ -107,7 +107,7 @@ class Denoiser(nn.Module):
         decoder: the decoder, its sizes and what it is shown.
         conditions: what the model is told beside the scene, by name.
         scene_drop_prob: share of training scenes that the decoder does without, by a learned stand-in for them.
-        color_drop_prob: share of training scenes whose colours the encoder does without, by a learned colour.
+        color_drop_prob: share of training scenes whose colors the encoder does without, by a learned color.
         latent_dim: length of what is turned into grasps, where that is a latent code; None for noised states.
         compiled: whether ``denoise`` runs through torch.compile; parameters and their names are the same.
     """
@@ -160,7 +160,7 @@ class Denoiser(nn.Module):
                 raise ValueError(f"model.{name}_drop_prob: expected at least 0 and less than 1, got {share}.")
         if color_drop_prob and not encoder.use_color:
             raise ValueError(
-                f"model.color_drop_prob={color_drop_prob:g} drops colours, but model.encoder sees none. Pass "
+                f"model.color_drop_prob={color_drop_prob:g} drops colors, but model.encoder sees none. Pass "
                 f"{encoder.color_settings[0]}, or model.color_drop_prob=0."
             )
         self.unseen = nn.Parameter(torch.randn(encoder.dim) * encoder.dim**-0.5) if scene_drop_prob else None
@@ -183,8 +183,8 @@ class Denoiser(nn.Module):
         """Encode a scene; everything that does not depend on the grasps is computed here, once.
 
         Args:
-            cloud: the clouds; without colours, where the model has learned to do without.
-            colorless: clouds whose colours are not shown.
+            cloud: the clouds; without colors, where the model has learned to do without.
+            colorless: clouds whose colors are not shown.
         """
         tokens = self.encoder(self._colored(cloud, colorless))
         logits = self.anchor_head(tokens.features).squeeze(-1).float()
@@ -199,7 +199,7 @@ class Denoiser(nn.Module):
         )
 
     def _colored(self, cloud: Cloud, colorless: Bool[Tensor, "b"] | None) -> Cloud:
-        """Return clouds with the learned colour where none is shown; the encoder refuses what still lacks one."""
+        """Return clouds with the learned color where none is shown; the encoder refuses what still lacks one."""
         if self.no_color is None:
             return cloud
         none = self.no_color.expand_as(cloud.points)
@@ -215,7 +215,7 @@ class Denoiser(nn.Module):
         """Return the surface that links may touch."""
         if self.contact_points is None:
             return Surface(tokens.xyz, tokens.frames[..., 2], tokens.target, tokens.valid)
-        return observed_surface(cloud, self.contact_points, neighbours=12, radius=0.02)
+        return observed_surface(cloud, self.contact_points, neighbors=12, radius=0.02)
 
     def tell(self, scene: SceneContext, said: Mapping[str, Sequence[str | None]]) -> SceneContext:
         """Add what is said of each scene, by condition; ``None`` says nothing."""
@@ -311,7 +311,7 @@ class Denoiser(nn.Module):
         alpha_t: Float[Tensor, "b"],
         anchored: Anchored,
     ) -> Float[Tensor, "b g o"]:
-        """Return the network's prediction (of the model's prediction type) for noised normalised states.
+        """Return the network's prediction (of the model's prediction type) for noised normalized states.
 
         The first three are what the path shows a network: the state, its noise level, the share of x0 in it.
         """

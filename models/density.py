@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from models.denoiser import Anchored, Denoiser, SceneContext
-from models.losses import masked_mean
-from models.tokens import Cloud, SceneTokens
-from utils.grid_sampling import cell_shares, cells, kept
-from utils.points import farthest_point_order, gather
-from utils.seeding import keyed_generator
+from sceneleapultra.models.denoiser import Anchored, Denoiser, SceneContext
+from sceneleapultra.models.losses import masked_mean
+from sceneleapultra.models.tokens import Cloud, SceneTokens
+from sceneleapultra.utils.grid_sampling import cell_shares, cells, kept
+from sceneleapultra.utils.points import farthest_point_order, gather
+from sceneleapultra.utils.seeding import keyed_generator
 
 _STREAM = 1  # tells the draws of thin clouds from those of the noise
 

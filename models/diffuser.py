@@ -10,21 +10,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from hands import load_hand
-from models.conditions.base import Condition
-from models.decoder.base import DecoderConfig
-from models.denoiser import Anchored, Denoiser, Representation
-from models.density import DensityConsistency
-from models.diffusion.likelihood import FlowRank, log_likelihood
-from models.diffusion.path import Path, Prediction
-from models.diffusion.samplers import Sampler, Samples
-from models.diffusion.weighting import LossWeighting
-from models.encoder.base import SceneEncoder
-from models.guidance.guide import Guide
-from models.learning import Draws, GraspLearning
-from models.losses import group_losses, masked_mean
-from models.scorer.base import ScorerConfig
-from utils.pose_statistics import Statistics
+from sceneleapultra.hands import load_hand
+from sceneleapultra.models.conditions.base import Condition
+from sceneleapultra.models.decoder.base import DecoderConfig
+from sceneleapultra.models.denoiser import Anchored, Denoiser, Representation
+from sceneleapultra.models.density import DensityConsistency
+from sceneleapultra.models.diffusion.likelihood import FlowRank, log_likelihood
+from sceneleapultra.models.diffusion.path import Path, Prediction
+from sceneleapultra.models.diffusion.samplers import Sampler, Samples
+from sceneleapultra.models.diffusion.weighting import LossWeighting
+from sceneleapultra.models.encoder.base import SceneEncoder
+from sceneleapultra.models.guidance.guide import Guide
+from sceneleapultra.models.learning import Draws, GraspLearning
+from sceneleapultra.models.losses import group_losses, masked_mean
+from sceneleapultra.models.scorer.base import ScorerConfig
+from sceneleapultra.utils.pose_statistics import Statistics
 
 
 class GraspDiffuser(GraspLearning):
@@ -37,14 +37,14 @@ class GraspDiffuser(GraspLearning):
         prediction: what the network outputs.
         weighting: how much each noise level counts.
         sampler: default sampler.
-        representation: frame of the pose vector, see :class:`~models.denoiser.Denoiser`.
+        representation: frame of the pose vector, see :class:`~sceneleapultra.models.denoiser.Denoiser`.
         reference_depth: distance of the pose's reference point in front of the palm (m).
-        contact_points: see :class:`~models.denoiser.Denoiser`.
+        contact_points: see :class:`~sceneleapultra.models.denoiser.Denoiser`.
         decoder: the decoder, see ``config/model/decoder``.
         conditions: what the model is told beside the scene, see ``config/model/conditions``.
         scene_drop_prob: share of training scenes that the decoder does without, for classifier-free guidance.
-        color_drop_prob: share of training scenes whose colours the encoder does without; above 0 the model takes clouds
-            without colours, too.
+        color_drop_prob: share of training scenes whose colors the encoder does without; above 0 the model takes clouds
+            without colors, too.
         compile: whether the denoiser runs through torch.compile.
         scorer: what ranks grasps, see ``config/model/scorer``.
         anchor_softness: standard deviation of the choice among anchors near a grasp (m).
@@ -57,8 +57,8 @@ class GraspDiffuser(GraspLearning):
         loss_weights: by pose group, and ``anchor`` and ``score``.
         density: how a model is taught to say the same of a thin cloud, see :mod:`models.density`; None: not taught.
         seed: of all noise, together with the step and the item.
-        optimizer: partial of an optimiser over parameter groups; None for inference.
-        scheduler: partial of a learning-rate schedule over an optimiser; None for inference.
+        optimizer: partial of an optimizer over parameter groups; None for inference.
+        scheduler: partial of a learning-rate schedule over an optimizer; None for inference.
     """
 
     distilled = False  # whether the network answers with the end of a trajectory instead of the mean
@@ -136,7 +136,7 @@ class GraspDiffuser(GraspLearning):
         valid: Bool[Tensor, "b g"],
         student: Anchored | None = None,
     ) -> dict[str, Tensor]:
-        """Return the denoising loss of clean normalised states, by pose group, and what a student says else."""
+        """Return the denoising loss of clean normalized states, by pose group, and what a student says else."""
         t = self.path.training_time(draws.t)
         eps = self.path.coupled(x0, draws.eps, anchored.index, valid)
         x_t = self.path.noised(x0, eps, t)
@@ -171,7 +171,7 @@ class GraspDiffuser(GraspLearning):
         *,
         trajectory: bool,
     ) -> Samples:
-        """Turn unit noise into clean normalised states by a sampler.
+        """Turn unit noise into clean normalized states by a sampler.
 
         Raises:
             ValueError: a sampler for another kind of path or model.

@@ -1,7 +1,7 @@
 """How a model learns to sample in one step: consistency distillation of a trained diffusion model.
 
 Song et al. 2023 (consistency models, algorithm 2) with the curriculum of Song & Dhariwal 2024: the student's answers at
-two neighbouring points of the teacher's trajectory must agree, and at t = 0 its answer is its input.
+two neighboring points of the teacher's trajectory must agree, and at t = 0 its answer is its input.
 """
 
 import math
@@ -13,16 +13,16 @@ from jaxtyping import Float
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from hands import GraspPose
-from models.denoiser import Anchored
-from models.diffuser import GraspDiffuser
-from models.diffusion.path import Path, like
-from models.diffusion.samplers import Denoise
-from models.inference import load_grasp_model
-from models.learning import Draws
-from models.losses import group_losses
-from utils.batch import GraspBatch
-from utils.config import build, load_group
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.models.denoiser import Anchored
+from sceneleapultra.models.diffuser import GraspDiffuser
+from sceneleapultra.models.diffusion.path import Path, like
+from sceneleapultra.models.diffusion.samplers import Denoise
+from sceneleapultra.models.inference import load_grasp_model
+from sceneleapultra.models.learning import Draws
+from sceneleapultra.models.losses import group_losses
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.config import build, load_group
 
 _BOUNDARY = 0.05  # noise level, in standard deviations, below which the answer becomes the input
 
@@ -52,8 +52,8 @@ class ConsistencyDistiller(ConsistencyModel):
         intervals: parts the trajectory is divided into at the beginning and at the end of training; doubled in between.
         total_steps: of the training.
         seed: of all noise.
-        optimizer: partial of an optimiser over parameter groups.
-        scheduler: partial of a learning-rate schedule over an optimiser.
+        optimizer: partial of an optimizer over parameter groups.
+        scheduler: partial of a learning-rate schedule over an optimizer.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ConsistencyDistiller(ConsistencyModel):
         taught = _checked_teacher(teacher, hand)
         student = {
             **taught.config["model"],
-            "_target_": "models.distill.ConsistencyModel",
+            "_target_": "sceneleapultra.models.distill.ConsistencyModel",
             "sampler": OmegaConf.to_container(load_group("model/sampler", "consistency")),
             "num_grasps": num_grasps,
             "density": None,
@@ -98,7 +98,7 @@ class ConsistencyDistiller(ConsistencyModel):
         self._frozen = (taught.requires_grad_(False).eval(), target.requires_grad_(False).eval())
 
     def losses(self, batch: GraspBatch, draws: Draws) -> dict[str, Tensor]:
-        """Return the disagreement between neighbouring points of trajectories, by pose group.
+        """Return the disagreement between neighboring points of trajectories, by pose group.
 
         Raises:
             ValueError: a batch without grasps.
@@ -121,7 +121,7 @@ class ConsistencyDistiller(ConsistencyModel):
 
         with torch.no_grad():
             x0 = self.denoiser.normalizer.normalize(states)
-            x_t, x_s, s = neighbours(
+            x_t, x_s, s = neighbors(
                 self.path, look(teacher), x0, draws.eps, t, self.intervals_at(self.global_step)
             )
             wanted = look(target)(x_s, s)
@@ -172,7 +172,7 @@ def with_boundary(path: Path, x_t: Tensor, x0: Tensor, t: Float[Tensor, "b"]) ->
     return (1.0 - weight) * x_t + weight * x0
 
 
-def neighbours(
+def neighbors(
     path: Path, teacher: Denoise, x0: Tensor, eps: Tensor, t: Float[Tensor, "b"], intervals: int
 ) -> tuple[Tensor, Tensor, Float[Tensor, "b"]]:
     """Return noised samples, the states ``1 / intervals`` earlier on the teacher's trajectories, and their times.

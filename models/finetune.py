@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.inference import load_grasp_model
-from models.learning import GraspLearning
-from models.migrate import SURELY_CLEAR
-from models.scorer.tokens import TokenScorer
-from models.weights import load_encoder, shape_of
+from sceneleapultra.models.inference import load_grasp_model
+from sceneleapultra.models.learning import GraspLearning
+from sceneleapultra.models.migrate import SURELY_CLEAR
+from sceneleapultra.models.scorer.tokens import TokenScorer
+from sceneleapultra.models.weights import load_encoder, shape_of
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def begin(module: nn.Module, init_from: str | None, encoder_weights: str | None,
 
 
 def start_from(module: GraspLearning, path: str | Path, *, frame: str) -> None:
-    """Take over the weights of a checkpoint; pose statistics, optimiser, schedule and averaging begin anew.
+    """Take over the weights of a checkpoint; pose statistics, optimizer, schedule and averaging begin anew.
 
     A scorer of another kind begins anew. One that never learned whether grasps are clear, but was made sure of it so
     that its order stays, begins at even odds: from certainty it would take long to learn.

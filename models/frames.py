@@ -33,9 +33,9 @@ def smallest_eigenvector(A: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
 
 
 def local_frames(
-    neighbours: Float[Tensor, "b s k 3"],
-    neighbour_valid: Bool[Tensor, "b s k"],
-    centres: Float[Tensor, "b s 3"],
+    neighbors: Float[Tensor, "b s k 3"],
+    neighbor_valid: Bool[Tensor, "b s k"],
+    centers: Float[Tensor, "b s 3"],
     viewpoint: Float[Tensor, "b 3"],
     up: Float[Tensor, "b 3"],
 ) -> Float[Tensor, "b s 3 3"]:
@@ -44,17 +44,17 @@ def local_frames(
     Where the normal is within about 6 degrees of the vertical, "up" fixes nothing and the tangent is the horizontal
     across the viewing direction instead.
     """
-    with torch.autocast(neighbours.device.type, enabled=False):
-        weight = neighbour_valid.to(neighbours.dtype)[..., None]
+    with torch.autocast(neighbors.device.type, enabled=False):
+        weight = neighbor_valid.to(neighbors.dtype)[..., None]
         count = weight.sum(-2).clamp(min=1.0)
-        # From the centre first, so that nothing depends on how far the cloud is from the origin.
-        offsets = neighbours - centres[..., None, :]
+        # From the center first, so that nothing depends on how far the cloud is from the origin.
+        offsets = neighbors - centers[..., None, :]
         mean = (offsets * weight).sum(-2) / count
-        centred = (offsets - mean[..., None, :]) * weight
-        normal = smallest_eigenvector(centred.transpose(-1, -2) @ centred)
-        to_camera = viewpoint[:, None] - centres
+        centered = (offsets - mean[..., None, :]) * weight
+        normal = smallest_eigenvector(centered.transpose(-1, -2) @ centered)
+        to_camera = viewpoint[:, None] - centers
         to_camera = to_camera / to_camera.norm(dim=-1, keepdim=True).clamp(min=1e-8)
-        lonely = normal.norm(dim=-1, keepdim=True) < 0.5  # a point without neighbours has no plane
+        lonely = normal.norm(dim=-1, keepdim=True) < 0.5  # a point without neighbors has no plane
         normal = torch.where(lonely, to_camera, normal)
         facing = (normal * to_camera).sum(-1, keepdim=True)
         normal = torch.where(facing < 0, -normal, normal)

@@ -10,19 +10,19 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from omegaconf import OmegaConf
 
-from hands import GraspPose
-from models.diffusion.likelihood import FlowRank
-from models.diffusion.samplers import Sampler
-from models.guidance.guide import Guidance
-from models.learning import GraspLearning
-from models.migrate import migrated
-from models.sampling import Rank
-from utils.batch import GraspBatch
-from utils.cloud import arrange_cloud
-from utils.config import CONFIG_DIR, build, load_group
-from utils.frames import cloud_frame
-from utils.names import unknown_name
-from utils.point_choice import PointChoice
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.models.diffusion.likelihood import FlowRank
+from sceneleapultra.models.diffusion.samplers import Sampler
+from sceneleapultra.models.guidance.guide import Guidance
+from sceneleapultra.models.learning import GraspLearning
+from sceneleapultra.models.migrate import migrated
+from sceneleapultra.models.sampling import Rank
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.cloud import arrange_cloud
+from sceneleapultra.utils.config import CONFIG_DIR, build, load_group
+from sceneleapultra.utils.frames import cloud_frame
+from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.point_choice import PointChoice
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class GraspModel:
     cloud_settings: dict[str, Any]
 
     @property
-    def sees_colour(self) -> bool:
+    def sees_color(self) -> bool:
         """Whether ``sample`` reads ``scene_rgb``."""
         return self.module.denoiser.encoder.use_color
 
@@ -82,11 +82,11 @@ class GraspModel:
             scene_pc: points (m).
             num_grasps: how many.
             object_mask: which points belong to the object to grasp.
-            viewpoint: camera centre in the frame of the cloud; (0, 0, 0) for a cloud in the camera's frame.
+            viewpoint: camera center in the frame of the cloud; (0, 0, 0) for a cloud in the camera's frame.
             up: direction against gravity in the frame of the cloud.
             seed: of the noise, and of points chosen at random.
             generator: of the noise instead, on the model's device; it moves on, so that every call makes other grasps.
-            scene_rgb: the points' colours, for models that were trained with colours; None for those that do without.
+            scene_rgb: the points' colors, for models that were trained with colors; None for those that do without.
             sampler: name, instead of the model's own.
             steps: of the sampler, instead of its own.
             temperature: scale of the initial noise, instead of the model's own.
@@ -101,7 +101,7 @@ class GraspModel:
 
         Raises:
             ValueError: the cloud is empty, not finite, too large to be in metres or has too few points on the object;
-                colours are missing or not wanted; no such sampler or guidance, or one that the model was not
+                colors are missing or not wanted; no such sampler or guidance, or one that the model was not
                 trained for.
         """
         if num_grasps < 1:
@@ -110,7 +110,7 @@ class GraspModel:
         if scene_rgb is not None and (np.shape(scene_rgb) != points.shape or scene_rgb.dtype != np.uint8):
             raise ValueError(
                 f"scene_rgb must be uint8 of shape {points.shape} like scene_pc, got {scene_rgb.dtype} of shape "
-                f"{np.shape(scene_rgb)}. Multiply colours of 0 to 1 by 255."
+                f"{np.shape(scene_rgb)}. Multiply colors of 0 to 1 by 255."
             )
         settings = self.cloud_settings
         chosen, is_target = arrange_cloud(
@@ -130,7 +130,7 @@ class GraspModel:
         R, t = T[:3, :3], T[:3, 3]
         shown = ((arranged - t) @ R).astype(np.float32)
         padded = np.concatenate([shown, np.zeros((missing, 3), np.float32)])
-        colours = None if scene_rgb is None else np.asarray(scene_rgb)[chosen]
+        colors = None if scene_rgb is None else np.asarray(scene_rgb)[chosen]
         batch = GraspBatch(
             scene_pc=torch.from_numpy(padded)[None],
             point_valid=torch.arange(len(padded))[None] < len(arranged),
@@ -139,8 +139,8 @@ class GraspModel:
             up=torch.from_numpy((direction @ R).astype(np.float32))[None],
             T_world_frame=torch.eye(4)[None],
             scene_rgb=None
-            if colours is None
-            else torch.from_numpy(np.pad(colours, ((0, missing), (0, 0))))[None],
+            if colors is None
+            else torch.from_numpy(np.pad(colors, ((0, missing), (0, 0))))[None],
             positive_prompt=() if prompt is None else (prompt,),
             negative_prompts=(tuple(negative_prompts),) if negative_prompts else (),
         ).to(self.module.device)
@@ -207,7 +207,7 @@ class GraspModel:
     ) -> Float[np.ndarray, "n 3"]:
         """Refuse what no grasp can be made of."""
         if points.ndim != 2 or points.shape[1] != 3:
-            raise ValueError(f"scene_pc must have shape (n, 3), got {points.shape}; pass colours separately.")
+            raise ValueError(f"scene_pc must have shape (n, 3), got {points.shape}; pass colors separately.")
         if mask.shape != points.shape[:1]:
             raise ValueError(f"object_mask must have shape ({len(points)},) like scene_pc, got {mask.shape}.")
         if not np.isfinite(points).all():
@@ -316,7 +316,7 @@ def _without_files(encoder: dict[str, Any]) -> dict[str, Any]:
 def _same_weights(path: Path, own: dict[str, Any], given: dict[str, Any]) -> None:
     """Refuse weights of another architecture, by the first that does not fit."""
     for key in (*own, *given):
-        # What is not a tensor, a normaliser's frame, has no shape to compare.
+        # What is not a tensor, a normalizer's frame, has no shape to compare.
         here, there = (tuple(getattr(w[key], "shape", ())) if key in w else "absent" for w in (own, given))
         if here != there:
             raise ValueError(

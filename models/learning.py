@@ -1,4 +1,4 @@
-"""How a generative model of grasps learns, whatever its own loss is: anchors, noise, scores, logging, optimising."""
+"""How a generative model of grasps learns, whatever its own loss is: anchors, noise, scores, logging, optimizing."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -10,18 +10,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hands import GraspPose
-from models.denoiser import Anchored, Denoiser, SceneContext
-from models.density import DensityConsistency, ThinDraw, same_grasps
-from models.encoder.base import SceneEncoder
-from models.losses import anchor_loss, score_loss
-from models.migrate import CHECKPOINT_VERSION
-from models.optim import build_param_groups
-from models.sampling import GraspSampling, cloud_of
-from models.scorer.base import FinishedGrasps, ScorerConfig
-from models.tokens import SceneTokens
-from utils.batch import GraspBatch
-from utils.pose_statistics import Statistics
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.models.denoiser import Anchored, Denoiser, SceneContext
+from sceneleapultra.models.density import DensityConsistency, ThinDraw, same_grasps
+from sceneleapultra.models.encoder.base import SceneEncoder
+from sceneleapultra.models.losses import anchor_loss, score_loss
+from sceneleapultra.models.migrate import CHECKPOINT_VERSION
+from sceneleapultra.models.optim import build_param_groups
+from sceneleapultra.models.sampling import GraspSampling, cloud_of
+from sceneleapultra.models.scorer.base import FinishedGrasps, ScorerConfig
+from sceneleapultra.models.tokens import SceneTokens
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.pose_statistics import Statistics
 
 # Settings of the model by which a grasp becomes a state: where anchors are, which one it takes, what it is relative to.
 _STATES_DEPEND_ON = (
@@ -47,7 +47,7 @@ class GraspLearning(GraspSampling):
     """The half of a model that learns: a subclass says what the loss of clean states is.
 
     Args:
-        denoiser: encoder, decoder, codec and normaliser.
+        denoiser: encoder, decoder, codec and normalizer.
         scorer: what ranks grasps, see ``config/model/scorer``.
         anchor_softness: standard deviation of the choice among anchors near a grasp (m).
         anchor_reach: grasps further than this from every visible target token are not trained on (m).
@@ -59,8 +59,8 @@ class GraspLearning(GraspSampling):
         own_terms: names of further loss terms.
         density: how a model is taught to say the same of a thin cloud, see :mod:`models.density`; None: not taught.
         seed: of all noise, together with the step and the item.
-        optimizer: partial of an optimiser over parameter groups; None for inference.
-        scheduler: partial of a learning-rate schedule over an optimiser; None for inference.
+        optimizer: partial of an optimizer over parameter groups; None for inference.
+        scheduler: partial of a learning-rate schedule over an optimizer; None for inference.
     """
 
     next_command = "python test_lightning.py checkpoint={}"
@@ -157,10 +157,10 @@ class GraspLearning(GraspSampling):
         valid: Bool[Tensor, "b g"],
         student: Anchored | None = None,
     ) -> dict[str, Tensor]:
-        """Return the loss of clean normalised states, by pose group and whatever else the model minimises."""
+        """Return the loss of clean normalized states, by pose group and whatever else the model minimizes."""
 
     def encoded_scene(self, batch: GraspBatch, colorless: Bool[Tensor, "b"] | None = None) -> SceneContext:
-        """Encode the clouds of a training batch, some without their colours, and what it says of them."""
+        """Encode the clouds of a training batch, some without their colors, and what it says of them."""
         scene = self.denoiser.encode(cloud_of(batch), colorless)
         return self.denoiser.tell(scene, self.said(batch)) if self.denoiser.conditions else scene
 
@@ -276,11 +276,11 @@ class GraspLearning(GraspSampling):
         return Statistics.of(np.concatenate(states), names, describes)
 
     def adopt(self, statistics: Statistics) -> None:
-        """Normalise by these statistics from now on."""
+        """Normalize by these statistics from now on."""
         self.denoiser.normalizer.adopt(statistics)
 
     def configure_optimizers(self) -> Any:
-        """Build the optimiser over decay and no-decay groups, and its schedule in steps."""
+        """Build the optimizer over decay and no-decay groups, and its schedule in steps."""
         if self.optimizer_factory is None or self.scheduler_factory is None:
             raise ValueError("This model was built for inference; training needs optimizer= and scheduler=.")
         optimizer = self.optimizer_factory(build_param_groups(self))

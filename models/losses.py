@@ -1,4 +1,4 @@
-"""What training minimises: masked, per pose group, averaged per scene so that batches split over processes
+"""What training minimizes: masked, per pose group, averaged per scene so that batches split over processes
 add up.
 """
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from models.representation import StateLayout
+from sceneleapultra.models.representation import StateLayout
 
 
 def masked_mean(values: Float[Tensor, "b g"], mask: Bool[Tensor, "b g"]) -> Float[Tensor, ""]:

@@ -134,6 +134,29 @@ def _colours_may_be_dropped(checkpoint: Checkpoint) -> None:
     checkpoint["model_config"]["model"]["color_drop_prob"] = 0.0
 
 
+_AMERICAN = {"neighbour": "neighbor", "centre": "center", "colour": "color"}
+
+
+def _american_names_in_one_package(checkpoint: Checkpoint) -> None:
+    """10: keys are spelled as the field spells them, and every class is imported through ``sceneleapultra``."""
+    checkpoint["model_config"] = _renamed(checkpoint["model_config"])
+
+
+def _renamed(node: Any) -> Any:
+    if isinstance(node, list | tuple):
+        return type(node)(_renamed(value) for value in node)
+    if not isinstance(node, dict):
+        return node
+    new = {}
+    for key, value in node.items():
+        for old, american in _AMERICAN.items():
+            key = key.replace(old, american) if isinstance(key, str) else key
+        if key == "_target_" and value.split(".")[0] in ("models", "utils", "datasets", "hands"):
+            value = f"sceneleapultra.{value}"
+        new[key] = _renamed(value)
+    return new
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
@@ -150,5 +173,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _conditions,
     _scorer_is_a_group,
     _colours_may_be_dropped,
+    _american_names_in_one_package,
 )
 CHECKPOINT_VERSION = len(STEPS)

@@ -1,6 +1,6 @@
 """How weights are updated: which of them decay, and how the learning rate moves with the step.
 
-The schedules are factories over an optimiser, for ``_partial_`` configs. Each wraps its rule in a plain function,
+The schedules are factories over an optimizer, for ``_partial_`` configs. Each wraps its rule in a plain function,
 because LambdaLR saves and restores the fields of callable objects: a run continued with more steps would keep its
 old end.
 """
@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 def build_param_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Split trainable parameters: matrices take the optimiser's weight decay; biases, gains and norms do not decay."""
+    """Split trainable parameters: matrices take the optimizer's weight decay; biases, gains and norms do not decay."""
     trainable = [p for p in module.parameters() if p.requires_grad]
     return [
         {"params": [p for p in trainable if p.ndim >= 2]},

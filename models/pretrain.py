@@ -15,15 +15,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from models.density import ThinDraw, reordered, stratified
-from models.encoder.base import SceneEncoder
-from models.optim import build_param_groups
-from models.sampling import cloud_of
-from models.tokens import Cloud, SceneTokens
-from utils.batch import GraspBatch
-from utils.grid_sampling import cell_shares, cells, kept
-from utils.points import gather
-from utils.seeding import keyed_generator
+from sceneleapultra.models.density import ThinDraw, reordered, stratified
+from sceneleapultra.models.encoder.base import SceneEncoder
+from sceneleapultra.models.optim import build_param_groups
+from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.models.tokens import Cloud, SceneTokens
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.grid_sampling import cell_shares, cells, kept
+from sceneleapultra.utils.points import gather
+from sceneleapultra.utils.seeding import keyed_generator
 
 _STREAM = 2  # tells these draws from those of other objectives
 _FREQUENCIES = 4
@@ -34,7 +34,7 @@ class Hidden:
     """The random numbers of one step: what is hidden of each cloud, and where it is asked for."""
 
     thin: ThinDraw
-    centre: Float[Tensor, "b m"]  # of hidden patches, as places among the valid points in [0, 1)
+    center: Float[Tensor, "b m"]  # of hidden patches, as places among the valid points in [0, 1)
     choice: Float[Tensor, "b s q"]  # of the points that queries lie about, likewise among those near a token
     noise: Float[Tensor, "b s q 3"]  # standard normal
 
@@ -77,17 +77,17 @@ class Masking:
                     torch.randn(num_tokens, self.num_queries, 3, generator=g),
                 )
             )
-        order, uniform, centre, choice, noise = (torch.stack(column) for column in zip(*rows, strict=True))
+        order, uniform, center, choice, noise = (torch.stack(column) for column in zip(*rows, strict=True))
         shares = torch.tensor([self.ratio]).expand(len(rows), 2)
-        return Hidden(ThinDraw(order, uniform, shares), centre, choice, noise)
+        return Hidden(ThinDraw(order, uniform, shares), center, choice, noise)
 
     def hide(self, cloud: Cloud, hidden: Hidden) -> Cloud:
         """Return the cloud without its hidden patches, thinned, in stratified farthest-point order."""
         thin = hidden.thin
         stays = kept(cells(cloud.points, self.cell_m), cloud.valid, thin.order, thin.uniform, thin.shares)
         counts = cloud.valid.sum(1, keepdim=True)
-        centres = gather(cloud.points, (hidden.centre * counts).long())  # valid points stand first
-        near = torch.cdist(cloud.points, centres) <= self.patch_radius_m
+        centers = gather(cloud.points, (hidden.center * counts).long())  # valid points stand first
+        near = torch.cdist(cloud.points, centers) <= self.patch_radius_m
         stays = stays & ~near.any(-1)
         return reordered(cloud, *stratified(cloud.points, stays, cloud.target, self.target_share))
 
@@ -136,8 +136,8 @@ class EncoderPretrainer(pl.LightningModule):
         masking: what is hidden and what is asked.
         dim: width of the network that answers.
         seed: of all draws, together with the step and the item.
-        optimizer: partial of an optimiser over parameter groups.
-        scheduler: partial of a learning-rate schedule over an optimiser.
+        optimizer: partial of an optimizer over parameter groups.
+        scheduler: partial of a learning-rate schedule over an optimizer.
     """
 
     next_command = "python train_lightning.py experiment=quickstart encoder_weights={}"
@@ -192,7 +192,7 @@ class EncoderPretrainer(pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        """Build the optimiser over decay and no-decay groups, and its schedule in steps."""
+        """Build the optimizer over decay and no-decay groups, and its schedule in steps."""
         if self.optimizer_factory is None or self.scheduler_factory is None:
             raise ValueError("Pretraining needs optimizer= and scheduler=; pass those of config/.")
         optimizer = self.optimizer_factory(build_param_groups(self))
@@ -202,5 +202,5 @@ class EncoderPretrainer(pl.LightningModule):
 
 def to_device(hidden: Hidden, device: torch.device) -> Hidden:
     """Move everything."""
-    moved = (x.to(device) for x in (hidden.centre, hidden.choice, hidden.noise))
+    moved = (x.to(device) for x in (hidden.center, hidden.choice, hidden.noise))
     return Hidden(hidden.thin.to(device), *moved)

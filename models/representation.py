@@ -1,4 +1,4 @@
-"""What the network denoises: a grasp as a flat normalised vector, packed and unpacked here and nowhere else.
+"""What the network denoises: a grasp as a flat normalized vector, packed and unpacked here and nowhere else.
 
 State = [translation 3, joints J, rot6d 6, squeeze J]. The translation is that of a reference point in front
 of the palm,
@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hands import GraspPose, Hand
-from utils.pose_statistics import Statistics
-from utils.rotation import matrix_from_rot6d, rot6d_from_matrix
+from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.utils.pose_statistics import Statistics
+from sceneleapultra.utils.rotation import matrix_from_rot6d, rot6d_from_matrix
 
 
 @dataclass(frozen=True)
@@ -140,11 +140,11 @@ class StateNormalizer(nn.Module):
         self.frame, self.data_hash = (statistics.describes[name] for name in ("frame", "data_hash"))
 
     def normalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        """Metric to normalised."""
+        """Metric to normalized."""
         return (state - self.mean) / self.std
 
     def denormalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        """Normalised to metric."""
+        """Normalized to metric."""
         return state * self.std + self.mean
 
     def get_extra_state(self) -> dict[str, str]:

@@ -11,15 +11,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hands import Hand
-from models.denoiser import Anchored, Denoiser, SceneContext
-from models.diffusion.likelihood import FlowRank
-from models.diffusion.samplers import Sampler, Samples
-from models.guidance.guide import Guidance, Guide, make_guide
-from models.guidance.learned import BoundScorer
-from models.scorer.base import GraspScorer, finished, success_log_odds
-from models.tokens import Cloud
-from utils.batch import GraspBatch
+from sceneleapultra.hands import Hand
+from sceneleapultra.models.denoiser import Anchored, Denoiser, SceneContext
+from sceneleapultra.models.diffusion.likelihood import FlowRank
+from sceneleapultra.models.diffusion.samplers import Sampler, Samples
+from sceneleapultra.models.guidance.guide import Guidance, Guide, make_guide
+from sceneleapultra.models.guidance.learned import BoundScorer
+from sceneleapultra.models.scorer.base import GraspScorer, finished, success_log_odds
+from sceneleapultra.models.tokens import Cloud
+from sceneleapultra.utils.batch import GraspBatch
 
 Rank = FlowRank | Literal["hold"] | None
 
@@ -123,7 +123,7 @@ class GraspSampling(pl.LightningModule):
         *,
         trajectory: bool,
     ) -> Samples:
-        """Turn unit noise into clean normalised states of grasps on their anchors."""
+        """Turn unit noise into clean normalized states of grasps on their anchors."""
 
     @abstractmethod
     def flow_score(

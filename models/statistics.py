@@ -1,11 +1,11 @@
-"""Where the statistics by which a model normalises poses come from: one file, measured by whoever needs it first."""
+"""Where the statistics by which a model normalizes poses come from: one file, measured by whoever needs it first."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.locks import owned_lock
-from utils.pose_statistics import Statistics, digest, read_statistics, write_statistics
+from sceneleapultra.utils.locks import owned_lock
+from sceneleapultra.utils.pose_statistics import Statistics, digest, read_statistics, write_statistics
 
 
 def statistics_file(data: Any, describes: Mapping[str, Any], path: str | None) -> Path:

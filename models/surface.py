@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from models.frames import local_frames
-from models.tokens import Cloud
-from utils.points import gather, knn
+from sceneleapultra.models.frames import local_frames
+from sceneleapultra.models.tokens import Cloud
+from sceneleapultra.utils.points import gather, knn
 
 _ROWS = 64  # points of each cloud looked at together: their distances stay in a CPU's cache
 
@@ -43,18 +43,18 @@ class Surface:
         return found.unflatten(1, points.shape[1:3])
 
 
-def observed_surface(cloud: Cloud, num_points: int, *, neighbours: int, radius: float) -> Surface:
-    """Return the first ``num_points`` points of a cloud, a farthest-point sample, with normals from their neighbours.
+def observed_surface(cloud: Cloud, num_points: int, *, neighbors: int, radius: float) -> Surface:
+    """Return the first ``num_points`` points of a cloud, a farthest-point sample, with normals from their neighbors.
 
     Args:
         cloud: in farthest-point order.
         num_points: how many; a cloud with fewer gives what it has.
-        neighbours: points that a normal is fitted to, at most.
-        radius: neighbours further away do not count (m).
+        neighbors: points that a normal is fitted to, at most.
+        radius: neighbors further away do not count (m).
     """
     points = cloud.points.float()
     xyz, valid = points[:, :num_points], cloud.valid[:, :num_points]
-    index, distance = knn(xyz, points, neighbours, cloud.valid)
+    index, distance = knn(xyz, points, neighbors, cloud.valid)
     near = gather(cloud.valid, index) & (distance <= radius)
     frames = local_frames(gather(points, index), near, xyz, cloud.viewpoint.float(), cloud.up.float())
     return Surface(xyz, frames[..., 2], cloud.target[:, :num_points] & valid, valid)

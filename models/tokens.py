@@ -13,9 +13,9 @@ class Cloud:
     points: Float[Tensor, "b n 3"]
     valid: Bool[Tensor, "b n"]
     target: Bool[Tensor, "b n"]  # point belongs to the object to grasp
-    viewpoint: Float[Tensor, "b 3"]  # camera centre
+    viewpoint: Float[Tensor, "b 3"]  # camera center
     up: Float[Tensor, "b 3"]  # unit vector against gravity
-    rgb: Float[Tensor, "b n 3"] | None = None  # 0 to 1; given exactly to encoders that use colour
+    rgb: Float[Tensor, "b n 3"] | None = None  # 0 to 1; given exactly to encoders that use color
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Measure the statistics that training normalises poses by: `compute_statistics.py experiment=x [key=value ...]`.
+"""Measure the statistics that training normalizes poses by: `compute_statistics.py experiment=x [key=value ...]`.
 
 The words are those of train_lightning.py, which does the same at its first run. A file that describes this data and
 model already is read instead; it lies in <store>.statistics, or where statistics=<file> says. With
@@ -16,13 +16,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from models.statistics import statistics_file, statistics_of
-from utils.config import CONFIG_DIR, build
-from utils.console import console, sentences
-from utils.frames import CAMERA_MODES, MODES
-from utils.names import unknown_name
-from utils.pose_statistics import Statistics
-from utils.validate import validate
+from sceneleapultra.models.statistics import statistics_file, statistics_of
+from sceneleapultra.utils.config import CONFIG_DIR, build
+from sceneleapultra.utils.console import console, sentences
+from sceneleapultra.utils.frames import CAMERA_MODES, MODES
+from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.pose_statistics import Statistics
+from sceneleapultra.utils.validate import validate
 
 
 def main(words: Sequence[str]) -> int:

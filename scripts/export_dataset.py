@@ -9,11 +9,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rich.progress import Progress
 
-from datasets import GraspStore
-from datasets.exporters import EXPORTERS
-from hands import load_hand
-from utils.console import console, sentences, setup_logging
-from utils.names import unknown_name
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.datasets.exporters import EXPORTERS
+from sceneleapultra.hands import load_hand
+from sceneleapultra.utils.console import console, sentences, setup_logging
+from sceneleapultra.utils.names import unknown_name
 
 
 def main(words: Sequence[str]) -> int:

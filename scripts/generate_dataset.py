@@ -13,13 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from datasets import StoreWriter
-from hands import load_hand
-from simulation.generate import GenerateSettings, SceneReport, generate_scenes
-from simulation.protocols import get_protocol
-from utils.config import build
-from utils.console import card, console, run_app, sentences, setup_logging
-from utils.resources import usable_cpus
+from sceneleapultra.datasets import StoreWriter
+from sceneleapultra.hands import load_hand
+from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes
+from sceneleapultra.simulation.protocols import get_protocol
+from sceneleapultra.utils.config import build
+from sceneleapultra.utils.console import card, console, run_app, sentences, setup_logging
+from sceneleapultra.utils.resources import usable_cpus
 
 CONTENT = ("seed", "splits", "table", "views", "objects", "scene", "camera", "grasps", "synthesis")
 
@@ -32,7 +32,9 @@ def generate(cfg: DictConfig) -> Path:
                 f"{missing[0]}: a value is required. Pass {missing[0]}=<value> or dataset=quick."
             )
         content: dict[str, Any] = {key: OmegaConf.to_container(cfg, resolve=True)[key] for key in CONTENT}  # type: ignore[index, call-overload]
-        settings: GenerateSettings = build({"_target_": "simulation.generate.GenerateSettings", **content})
+        settings: GenerateSettings = build(
+            {"_target_": "sceneleapultra.simulation.generate.GenerateSettings", **content}
+        )
         hand = load_hand(cfg.hand.name)
         writer = StoreWriter(
             cfg.path,

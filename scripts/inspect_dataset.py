@@ -17,15 +17,15 @@ import numpy as np
 from rich.progress import Progress
 from rich.table import Table
 
-from datasets import SPLITS, GraspStore, StoreItem
-from datasets.inspection import Count, Inspection, inspect
-from datasets.object_counts import ObjectCount, shared_shapes
-from evaluation.drawing import FAILURE, SUCCESS, Dots, Drawing, draw_item
-from evaluation.items import Item
-from evaluation.report import cards, write_page
-from hands import Hand, load_hand
-from utils.console import console, sentences
-from utils.stats import wilson_interval
+from sceneleapultra.datasets import SPLITS, GraspStore, StoreItem
+from sceneleapultra.datasets.inspection import Count, Inspection, inspect
+from sceneleapultra.datasets.object_counts import ObjectCount, shared_shapes
+from sceneleapultra.evaluation.drawing import FAILURE, SUCCESS, Dots, Drawing, draw_item
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.report import cards, write_page
+from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.utils.console import console, sentences
+from sceneleapultra.utils.stats import wilson_interval
 
 _LISTED = 20  # problems on the terminal and in the report
 _EXAMPLES = 4  # of each split

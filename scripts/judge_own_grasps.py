@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.console import console, sentences
+from sceneleapultra.utils.console import console, sentences
 
 ASKED = ("train", "val")
 
@@ -60,13 +60,13 @@ def judge_own(o: argparse.Namespace) -> Path:
     """Sample, judge and write; return the path of the store."""
     from rich.progress import Progress
 
-    from datasets import GraspStore, StoreWriter
-    from evaluation.own_grasps import OwnGraspSettings, with_own_grasps
-    from evaluation.provenance import file_hash
-    from hands import load_hand
-    from models import load_grasp_model
-    from models.inference import chosen_guidance, chosen_rank
-    from simulation.protocols import get_protocol
+    from sceneleapultra.datasets import GraspStore, StoreWriter
+    from sceneleapultra.evaluation.own_grasps import OwnGraspSettings, with_own_grasps
+    from sceneleapultra.evaluation.provenance import file_hash
+    from sceneleapultra.hands import load_hand
+    from sceneleapultra.models import load_grasp_model
+    from sceneleapultra.models.inference import chosen_guidance, chosen_rank
+    from sceneleapultra.simulation.protocols import get_protocol
 
     model = load_grasp_model(o.checkpoint, device=o.device)
     hand, protocol = load_hand(model.module.hand.name), get_protocol(o.protocol)

@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.console import console, sentences
+from sceneleapultra.utils.console import console, sentences
 
 
 def arguments() -> argparse.Namespace:
@@ -30,7 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--num-grasps", type=int, default=32)
     parser.add_argument("--mask", default="above-table", help="above-table, all, or an .npy file of booleans")
     parser.add_argument(
-        "--viewpoint", type=float, nargs=3, default=(0.0, 0.0, 0.0), help="camera centre (cloud)"
+        "--viewpoint", type=float, nargs=3, default=(0.0, 0.0, 0.0), help="camera center (cloud)"
     )
     parser.add_argument("--up", type=float, nargs=3, default=(0.0, -1.0, 0.0), help="against gravity (cloud)")
     parser.add_argument("--sampler", default="ddim", help="a file of config/model/sampler")
@@ -60,11 +60,11 @@ def main() -> None:
 
 def predict(options: argparse.Namespace) -> dict[str, Any]:
     """Sample, judge where the truth is known, write; return what grasps.npz holds."""
-    from evaluation.asked import is_mesh, question_from_cloud, question_from_mesh
-    from evaluation.run import run_folder
-    from evaluation.tuning import tuned_temperature
-    from hands import load_hand
-    from models import load_grasp_model
+    from sceneleapultra.evaluation.asked import is_mesh, question_from_cloud, question_from_mesh
+    from sceneleapultra.evaluation.run import run_folder
+    from sceneleapultra.evaluation.tuning import tuned_temperature
+    from sceneleapultra.hands import load_hand
+    from sceneleapultra.models import load_grasp_model
 
     model = load_grasp_model(options.checkpoint)
     hand = load_hand(model.module.hand.name)
@@ -111,10 +111,10 @@ def predict(options: argparse.Namespace) -> dict[str, Any]:
 
 def judged(question: Any, made: Any, hand: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Put the grasps into physics and say how many held."""
-    from simulation.collision import scene_clearance
-    from simulation.protocols import evaluate_grasps
-    from utils.records import Grasps
-    from utils.stats import wilson_interval
+    from sceneleapultra.simulation.collision import scene_clearance
+    from sceneleapultra.simulation.protocols import evaluate_grasps
+    from sceneleapultra.utils.records import Grasps
+    from sceneleapultra.utils.stats import wilson_interval
 
     grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
     scene = question.item.scene
@@ -137,12 +137,12 @@ def judged(question: Any, made: Any, hand: Any, options: argparse.Namespace) -> 
 
 def write_page(question: Any, grasps: dict[str, Any], hand: Any, options: argparse.Namespace) -> None:
     """Write the 3D view: every grasp by itself, best score first."""
-    from evaluation.asked import table_height, upright
-    from evaluation.drawing import UNJUDGED, Seen, draw_cloud, draw_item, outcome_colour
-    from evaluation.pool import moved
-    from evaluation.report import cards
-    from evaluation.report import write_page as write_html
-    from utils.records import Grasps, Outcome
+    from sceneleapultra.evaluation.asked import table_height, upright
+    from sceneleapultra.evaluation.drawing import UNJUDGED, Seen, draw_cloud, draw_item, outcome_color
+    from sceneleapultra.evaluation.pool import moved
+    from sceneleapultra.evaluation.report import cards
+    from sceneleapultra.evaluation.report import write_page as write_html
+    from sceneleapultra.utils.records import Grasps, Outcome
 
     drawings = []
     on_table = question.item is not None or options.mask == "above-table"
@@ -158,10 +158,10 @@ def write_page(question: Any, grasps: dict[str, Any], hand: Any, options: argpar
             )
             continue
         outcome = Outcome(int(grasps["outcome"][i]))
-        colour = outcome_colour(outcome, bool(grasps["clearance_m"][i] >= 0))
+        color = outcome_color(outcome, bool(grasps["clearance_m"][i] >= 0))
         caption += f": {outcome.name.lower().replace('_', ' ')}"
         pose = grasps["hand_pose"][i : i + 1]
-        drawings.append(draw_item(question.item, hand, pose, [colour], caption=caption, detail=detail))
+        drawings.append(draw_item(question.item, hand, pose, [color], caption=caption, detail=detail))
     title = f"Grasps for {options.input.name}"
     write_html(title, [f"<h1>{title}</h1>", cards(drawings)], drawings, options.output / "grasps.html")
 

@@ -1,5 +1,5 @@
 """The world of the project: objects, scenes, cameras, grasps and the protocols that judge them."""
 
-from simulation.protocols import evaluate_grasps, evaluate_many, get_protocol
+from sceneleapultra.simulation.protocols import evaluate_grasps, evaluate_many, get_protocol
 
 __all__ = ["evaluate_grasps", "evaluate_many", "get_protocol"]

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from simulation.depth_noise import DepthNoise
-from simulation.objects import object_color
-from simulation.raycast import NOTHING, RayCaster, pixel_rays
-from utils.points import farthest_point_order_numpy
-from utils.records import Scene, View
+from sceneleapultra.simulation.depth_noise import DepthNoise
+from sceneleapultra.simulation.objects import object_color
+from sceneleapultra.simulation.raycast import NOTHING, RayCaster, pixel_rays
+from sceneleapultra.utils.points import farthest_point_order_numpy
+from sceneleapultra.utils.records import Scene, View
 
 _TABLE_COLOR = np.array([148, 145, 140], dtype=np.uint8)
 _LIGHT = np.array([0.30, 0.20, 0.93], dtype=np.float32)  # direction to the light, world frame
@@ -34,7 +34,7 @@ class CameraSettings:
 
     @property
     def K(self) -> Float[np.ndarray, "3 3"]:
-        """Return the matrix of intrinsics; pixel centres have whole coordinates."""
+        """Return the matrix of intrinsics; pixel centers have whole coordinates."""
         focal = 0.5 * self.width / np.tan(0.5 * np.deg2rad(self.fov_deg))
         return np.array(
             [[focal, 0.0, 0.5 * (self.width - 1)], [0.0, focal, 0.5 * (self.height - 1)], [0.0, 0.0, 1.0]]
@@ -51,9 +51,9 @@ def render_views(
 
 
 def camera_poses(
-    centre: Float[np.ndarray, "3"], n: int, rng: np.random.Generator, settings: CameraSettings
+    center: Float[np.ndarray, "3"], n: int, rng: np.random.Generator, settings: CameraSettings
 ) -> Float[np.ndarray, "n 4 4"]:
-    """Draw poses on a spherical cap about ``centre``, looking at it up to the jitter; returns ``T_world_cam``."""
+    """Draw poses on a spherical cap about ``center``, looking at it up to the jitter; returns ``T_world_cam``."""
     azimuth = rng.uniform(0.0, 2 * np.pi, n)
     # Uniform in the sine of the elevation is uniform on the sphere.
     lowest, highest = np.sin(np.deg2rad(settings.elevation_deg))
@@ -61,8 +61,8 @@ def camera_poses(
     distance = rng.uniform(*settings.distance_m, n)
     cosine = np.sqrt(1.0 - sine**2)
     outward = np.stack([cosine * np.cos(azimuth), cosine * np.sin(azimuth), sine], 1)
-    position = centre + distance[:, None] * outward
-    target = centre + rng.normal(0.0, settings.look_at_jitter_m, (n, 3))
+    position = center + distance[:, None] * outward
+    target = center + rng.normal(0.0, settings.look_at_jitter_m, (n, 3))
     return look_at(position, target, rng.normal(0.0, np.deg2rad(settings.roll_jitter_deg), n))
 
 
@@ -128,7 +128,7 @@ def take_view(
 def _surface_of_depth(
     depth: Float[np.ndarray, "h w"], K: Float[np.ndarray, "3 3"]
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
-    """Return normals (camera frame), their cosine with the ray, and the depth step to a neighbour.
+    """Return normals (camera frame), their cosine with the ray, and the depth step to a neighbor.
 
     From z(u, v): the normal towards the camera is along (f z_u, f z_v, -z - (u - c_u) z_u - (v - c_v) z_v), and
     its product with the point is -z^2. A step is how much the slope changes in one pixel: a plane has none.
@@ -179,7 +179,7 @@ def _colors(
     points: Float[np.ndarray, "n 3"],
     rng: np.random.Generator,
 ) -> UInt8[np.ndarray, "n 3"]:
-    """Return lightly shaded colours; the table has faint waves and grain."""
+    """Return lightly shaded colors; the table has faint waves and grain."""
     palette = np.stack([_TABLE_COLOR, *(object_color(o.name) for o in scene.objects)]).astype(np.float32)
     light = 0.65 + 0.35 * np.maximum(normals_world @ _LIGHT, 0.0)
     waves = 0.03 * np.sin(60.0 * points[:, 0] + 4.0 * np.sin(25.0 * points[:, 1]))

@@ -1,6 +1,6 @@
-"""How far a hand is from what surrounds its target: the table and the neighbouring objects.
+"""How far a hand is from what surrounds its target: the table and the neighboring objects.
 
-The hand is its collision spheres plus the bare corners of its boxes: exact for the table; for neighbours, faces and
+The hand is its collision spheres plus the bare corners of its boxes: exact for the table; for neighbors, faces and
 corners of the hand are covered, edges up to the fullness of the spheres.
 """
 
@@ -11,22 +11,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hands import GraspPose, Hand
-from hands.body_points import BodyPoints
-from hands.kinematics import homogeneous
-from utils.records import Grasps, Scene
-from utils.sdf import ConvexSdf
+from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.hands.body_points import BodyPoints
+from sceneleapultra.hands.kinematics import homogeneous
+from sceneleapultra.utils.records import Grasps, Scene
+from sceneleapultra.utils.sdf import ConvexSdf
 
 # Reported where nothing is nearer; keeps the numbers finite for a lone object.
 FAR_M = 1.0
-# Balls of a hand, the nearest by a lower bound, whose distance to a neighbour is measured exactly.
+# Balls of a hand, the nearest by a lower bound, whose distance to a neighbor is measured exactly.
 _MEASURED = 24
 
 
 class Balls(NamedTuple):
     """Spheres in the world frame; a corner is a sphere of radius 0."""
 
-    centres: Float[Tensor, "*b s 3"]
+    centers: Float[Tensor, "*b s 3"]
     radii: Float[Tensor, "s"]
 
 
@@ -35,7 +35,7 @@ class HandBalls:
 
     def __init__(self, hand: Hand) -> None:
         spheres = hand.collision_spheres
-        points, bodies = [spheres.centres.numpy()], [spheres.bodies.numpy()]
+        points, bodies = [spheres.centers.numpy()], [spheres.bodies.numpy()]
         for i, body in enumerate(hand.description.bodies):
             for primitive in body.primitives:
                 if primitive.shape == "box":
@@ -59,7 +59,7 @@ class HandBalls:
         )
 
     def base(self, qpos: Float[Tensor, "*b j"]) -> Float[Tensor, "*b s 3"]:
-        """Return the centres in the hand's base frame."""
+        """Return the centers in the hand's base frame."""
         return self._points(self.hand.forward_kinematics(qpos))
 
     def world(self, pose: GraspPose) -> Balls:
@@ -80,7 +80,7 @@ class SceneDistance:
         self._T = torch.as_tensor(scene.T_world_object, dtype=torch.float32)
         self._reach = [float(np.linalg.norm(r.vertices, axis=1).max()) for r in scene.objects]
         self._target = target
-        self._neighbours = [i for i in range(len(scene.objects)) if i != target]
+        self._neighbors = [i for i in range(len(scene.objects)) if i != target]
 
     def target(self, points: Float[Tensor, "*b n 3"]) -> Float[Tensor, "*b n"]:
         """Distance to the target object."""
@@ -93,21 +93,21 @@ class SceneDistance:
         distance, normal = self._sdf[self._target].distance_and_normal(self._local(points, self._target))
         return distance, normal @ self._T[self._target, :3, :3].T
 
-    def neighbours(self, points: Float[Tensor, "*b n 3"]) -> Float[Tensor, "*b n"]:
+    def neighbors(self, points: Float[Tensor, "*b n 3"]) -> Float[Tensor, "*b n"]:
         """Distance to the nearest other object, at most ``FAR_M``; differentiable."""
         least = torch.full(points.shape[:-1], FAR_M)
-        for i in self._neighbours:
+        for i in self._neighbors:
             least = torch.minimum(least, self._sdf[i].distance(self._local(points, i)))
         return least
 
     def clearance(self, balls: Balls) -> Float[Tensor, "*b"]:
-        """Least distance of balls to table and neighbours, at most ``FAR_M``; negative inside."""
-        centres, radii = balls
-        least = torch.full(centres.shape[:-2], FAR_M)
+        """Least distance of balls to table and neighbors, at most ``FAR_M``; negative inside."""
+        centers, radii = balls
+        least = torch.full(centers.shape[:-2], FAR_M)
         if self.table:
-            least = torch.minimum(least, (centres[..., 2] - radii).amin(-1))
-        for i in self._neighbours:
-            local = self._local(centres, i)
+            least = torch.minimum(least, (centers[..., 2] - radii).amin(-1))
+        for i in self._neighbors:
+            local = self._local(centers, i)
             # The bounding sphere bounds the distance from below: most hands never come near.
             bound = (local.norm(dim=-1) - radii).amin(-1) - self._reach[i]
             near = (bound < least) & (bound < 0.1)
@@ -117,11 +117,11 @@ class SceneDistance:
         return least
 
     def _gap(
-        self, i: int, centres: Float[Tensor, "*b s 3"], radii: Float[Tensor, "s"]
+        self, i: int, centers: Float[Tensor, "*b s 3"], radii: Float[Tensor, "s"]
     ) -> Float[Tensor, "*b"]:
         """Least distance of balls to an object; the fast lower bound chooses which are measured exactly."""
-        bound = (self._sdf[i].distance(centres) - radii).topk(min(_MEASURED, len(radii)), largest=False)
-        chosen = centres.gather(-2, bound.indices[..., None].expand(*bound.indices.shape, 3))
+        bound = (self._sdf[i].distance(centers) - radii).topk(min(_MEASURED, len(radii)), largest=False)
+        chosen = centers.gather(-2, bound.indices[..., None].expand(*bound.indices.shape, 3))
         return (self._sdf[i].exact_distance(chosen) - radii[bound.indices]).amin(-1)
 
     def _local(self, points: Float[Tensor, "*b n 3"], i: int) -> Float[Tensor, "*b n 3"]:
@@ -130,7 +130,7 @@ class SceneDistance:
 
 
 def scene_clearance(hand: Hand, scene: Scene, target: int, grasps: Grasps) -> Float[np.ndarray, "g"]:
-    """Return the least distance of the hand to table and neighbours, over pre-grasp and grasp.
+    """Return the least distance of the hand to table and neighbors, over pre-grasp and grasp.
 
     Negative where the hand is inside; at most ``FAR_M``. Beyond 10 cm a lower bound.
     """

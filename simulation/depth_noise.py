@@ -29,7 +29,7 @@ class DepthNoise:
         Args:
             depth: True depth along the optical axis.
             cosine: Cosine between surface normal and ray.
-            step_m: How far the depth at a neighbouring pixel is off the continued slope.
+            step_m: How far the depth at a neighboring pixel is off the continued slope.
             rng: Source of all randomness.
         """
         noise = rng.standard_normal(len(depth), dtype=np.float32)

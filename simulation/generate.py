@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from hands import Hand
-from simulation.camera import CameraSettings, render_views
-from simulation.plan import ObjectSettings, ObjectSource, ScenePlan, plan_scenes
-from simulation.scene import SceneSettings, drop_scene
-from simulation.synthesis import GraspSettings, Synthesis, synthesise
-from utils.records import ObjectRecord, Scene, SceneRecord
+from sceneleapultra.hands import Hand
+from sceneleapultra.simulation.camera import CameraSettings, render_views
+from sceneleapultra.simulation.plan import ObjectSettings, ObjectSource, ScenePlan, plan_scenes
+from sceneleapultra.simulation.scene import SceneSettings, drop_scene
+from sceneleapultra.simulation.synthesis import GraspSettings, Synthesis, synthesise
+from sceneleapultra.utils.records import ObjectRecord, Scene, SceneRecord
 
 # Scenes in work ahead of the one that is written next, per process: one slow scene holds nobody up.
 _AHEAD = 6

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulation.objects import FAMILIES, load_objects, make_object
-from utils.names import unknown_name
-from utils.records import ObjectRecord
+from sceneleapultra.simulation.objects import FAMILIES, load_objects, make_object
+from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.records import ObjectRecord
 
 SPLITS = ("train", "val", "test", "test_family")
 # Procedural objects of a split have seeds from here on, so no object is in two splits.

@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 
-from utils.records import Scene
+from sceneleapultra.utils.records import Scene
 
 # Instance of a pixel that shows neither table nor object; its depth is infinite.
 NOTHING = -1

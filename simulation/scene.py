@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
-from utils.records import ObjectRecord, Scene
+from sceneleapultra.utils.records import ObjectRecord, Scene
 
 # Steps between two looks at whether everything rests.
 _STEPS_PER_LOOK = 25

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from simulation.camera import CameraSettings, render_views
-from simulation.objects import as_solid, load_solid
-from utils.records import ObjectRecord, Scene, View
+from sceneleapultra.simulation.camera import CameraSettings, render_views
+from sceneleapultra.simulation.objects import as_solid, load_solid
+from sceneleapultra.utils.records import ObjectRecord, Scene, View
 
 Surface = tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]
 
@@ -28,7 +28,7 @@ class Studio:
     def solid(
         self, mesh: Path | Surface, *, name: str, family: str, scale: float
     ) -> tuple[ObjectRecord, Float[np.ndarray, "3"]]:
-        """Return an object, and its centre of mass in the frame of its mesh (m)."""
+        """Return an object, and its center of mass in the frame of its mesh (m)."""
         if isinstance(mesh, Path):
             return load_solid(mesh, name=name, family=family, scale=scale)
         vertices, faces = mesh

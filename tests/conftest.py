@@ -15,7 +15,7 @@ from pathlib import Path
 import jaxtyping
 
 # Annotations of shapes and types are checked in every test. Before the packages are imported.
-PACKAGES = ["utils", "hands", "simulation", "datasets", "models", "evaluation"]
+PACKAGES = ["sceneleapultra"]
 CHECKED = os.environ.get("SCENELEAPULTRA_UNCHECKED") != "1"
 if CHECKED:
     sys.path.insert(0, str(Path(__file__).parent))
@@ -28,9 +28,9 @@ import torch
 from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
-from datasets import StoreWriter
-from hands import load_hand
-from utils.config import CONFIG_DIR
+from sceneleapultra.datasets import StoreWriter
+from sceneleapultra.hands import load_hand
+from sceneleapultra.utils.config import CONFIG_DIR
 
 sys.path.insert(0, str(Path(__file__).parent / "datasets"))
 

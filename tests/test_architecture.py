@@ -32,7 +32,7 @@ def tracked() -> list[Path]:
         found = [
             p for p in ROOT.rglob("*") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts)
         ]
-    return [p for p in found if p.is_file()]
+    return [p for p in found if p.is_file() and not p.is_symlink()]
 
 
 FILES = tracked()
@@ -71,11 +71,19 @@ def test_imports_go_one_way(path: Path) -> None:
     imported = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            imported |= {alias.name.split(".")[0] for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            imported.add(node.module.split(".")[0])
+            imported.add(node.module)
+    imported = {module.removeprefix("sceneleapultra.").split(".")[0] for module in imported}
     foreign = (imported & {*PACKAGES, "scripts", "tests", "benchmarks"}) - {package, *ALLOWED[package]}
     assert not foreign, f"{package} may import {ALLOWED[package]}, not {sorted(foreign)}"
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=name)
+def test_every_module_has_one_name(path: Path) -> None:
+    """A root folder imported by its bare name would be a second copy of each of its classes."""
+    bare = re.findall(rf"^\s*(?:from|import) ({'|'.join(PACKAGES)})\b.*", path.read_text(), re.MULTILINE)
+    assert not bare, f"imported without sceneleapultra: {bare}"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=name)

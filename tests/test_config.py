@@ -12,9 +12,9 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from utils.config import CONFIG_DIR, build, nearest_key, try_partial
-from utils.console import override_hints
-from utils.validate import validate
+from sceneleapultra.utils.config import CONFIG_DIR, build, nearest_key, try_partial
+from sceneleapultra.utils.console import override_hints
+from sceneleapultra.utils.validate import validate
 
 ROOT = CONFIG_DIR.parent
 OURS = ("utils.", "hands.", "simulation.", "datasets.", "models.", "evaluation.")
@@ -140,7 +140,7 @@ def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
         (["hardware=cpu", "trainer.precision=16-mixed"], "trainer.precision=16-mixed needs a GPU"),
         (
             ["hardware.precision=bf16-mixed", "optimizer.fused=true"],
-            "optimizer.fused=true: Lightning clips no gradients of a fused optimiser at trainer.precision=bf16-mixed.",
+            "optimizer.fused=true: Lightning clips no gradients of a fused optimizer at trainer.precision=bf16-mixed.",
         ),
         (["data.hand=allegro_right"], "model.hand=leap_right and data.hand=allegro_right differ"),
         (["model.num_grasps=3"], "Set data.num_grasps only."),
@@ -150,21 +150,21 @@ def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
         (["model/process@model.path=edm", "model.prediction=v"], "it grows with the noise without bound"),
         (["model/process@model.path=edm", "model/sampler=ddpm"], "needs a variance-preserving path"),
         (["model/process@model.path=ddpm", "model/sampler=heun"], "needs a continuous path"),
-        (["data.num_points=100"], "data.num_points=100 is fewer than the 256 centres"),
+        (["data.num_points=100"], "data.num_points=100 is fewer than the 256 centers"),
         (
-            ["data.num_points=256", "model.encoder.levels.fine.neighbours=[300]"],
-            "data.num_points=256 is fewer than the 300 neighbours that a patch",
+            ["data.num_points=256", "model.encoder.levels.fine.neighbors=[300]"],
+            "data.num_points=256 is fewer than the 300 neighbors that a patch",
         ),
-        (["data.min_points=8"], "data.min_points=8 lets in clouds of fewer points than the 16 neighbours"),
+        (["data.min_points=8"], "data.min_points=8 lets in clouds of fewer points than the 16 neighbors"),
         (["model/encoder=fpn", "data.min_points=15"], "Pass data.min_points=16"),
-        (["model/encoder=ptv3", "data.min_points=15"], "(ptv3: frame_neighbours)"),
+        (["model/encoder=ptv3", "data.min_points=15"], "(ptv3: frame_neighbors)"),
         (["model/conditions=category"], "data.prompt=none says nothing to model.conditions."),
         (["data.prompt=category"], "data.prompt=category, but the model does not listen."),
-        (["data.colours=true"], "data.colours=true, but model.encoder does not see colours."),
-        (["model.encoder.use_color=true"], "data.colours=false, but model.encoder sees colours."),
+        (["data.colors=true"], "data.colors=true, but model.encoder does not see colors."),
+        (["model.encoder.use_color=true"], "data.colors=false, but model.encoder sees colors."),
         (
             ["model/encoder=ptv3", "model.encoder.inputs=[xyz,color]"],
-            "data.colours=false, but model.encoder sees",
+            "data.colors=false, but model.encoder sees",
         ),
         (["model.seed=${nowhere}"], "model.seed: "),
         (["run_dir=???"], "run_dir: a value is required"),
@@ -197,10 +197,10 @@ def test_all_broken_rules_are_reported_at_once(compose) -> None:
         ),
         ("model.anchor_reach=far", "model.anchor_reach: Input should be a valid number"),
         (
-            "model.encoder.levels.fine.centres=many",
-            "model.encoder.levels.fine.centres: Input should be a valid",
+            "model.encoder.levels.fine.centers=many",
+            "model.encoder.levels.fine.centers: Input should be a valid",
         ),
-        ("+model.encoder.colour=red", "model.encoder.colour: unexpected keyword argument"),
+        ("+model.encoder.color=red", "model.encoder.color: unexpected keyword argument"),
     ],
 )
 def test_wrong_type_is_named_with_its_full_key(compose, override: str, sentence: str) -> None:
@@ -237,7 +237,7 @@ def test_misspelt_experiment_is_an_error(compose) -> None:
 
 
 def test_nearest_key_keeps_quiet_when_nothing_is_near() -> None:
-    assert nearest_key("colour", ["trainer.max_steps", "seed"]) is None
+    assert nearest_key("color", ["trainer.max_steps", "seed"]) is None
 
 
 def test_auto_precision_without_a_gpu_is_float32(compose) -> None:
@@ -248,7 +248,7 @@ def test_auto_precision_without_a_gpu_is_float32(compose) -> None:
     ("precision", "fused"),
     [("32-true", True), ("32", True), ("bf16-mixed", False), ("bf16", False), ("16", False)],
 )
-def test_an_optimiser_is_fused_but_in_mixed_precision(compose, precision: str, fused: bool) -> None:
+def test_an_optimizer_is_fused_but_in_mixed_precision(compose, precision: str, fused: bool) -> None:
     assert compose(f"hardware.precision={precision}").optimizer.fused is fused
 
 

@@ -18,9 +18,9 @@ from omegaconf import DictConfig
 
 import test_lightning
 import train_lightning
-from evaluation.callback import SimulatedSuccess
-from models import load_grasp_model
-from utils.config import CONFIG_DIR
+from sceneleapultra.evaluation.callback import SimulatedSuccess
+from sceneleapultra.models import load_grasp_model
+from sceneleapultra.utils.config import CONFIG_DIR
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = [
@@ -37,10 +37,10 @@ MODEL = [
     "model.encoder.dim=16",
     "model.encoder.levels.fine.widths=[16,16]",
     "model.encoder.levels.coarse.widths=[16,16]",
-    "model.encoder.levels.fine.centres=32",
-    "model.encoder.levels.coarse.centres=16",
-    "model.encoder.levels.fine.neighbours=[8]",
-    "model.encoder.levels.coarse.neighbours=[8]",
+    "model.encoder.levels.fine.centers=32",
+    "model.encoder.levels.coarse.centers=16",
+    "model.encoder.levels.fine.neighbors=[8]",
+    "model.encoder.levels.coarse.neighbors=[8]",
     "model.decoder.dim=16",
     "model.decoder.depth=1",
     "model.decoder.heads=2",

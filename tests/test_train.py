@@ -15,8 +15,8 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from sceneleapultra.utils.config import CONFIG_DIR
 from train_lightning import assemble, train
-from utils.config import CONFIG_DIR
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,10 +37,10 @@ TINY = [
     "model.encoder.dim=16",
     "model.encoder.levels.fine.widths=[16,16]",
     "model.encoder.levels.coarse.widths=[16,16]",
-    "model.encoder.levels.fine.centres=32",
-    "model.encoder.levels.coarse.centres=16",
-    "model.encoder.levels.fine.neighbours=[8]",
-    "model.encoder.levels.coarse.neighbours=[8]",
+    "model.encoder.levels.fine.centers=32",
+    "model.encoder.levels.coarse.centers=16",
+    "model.encoder.levels.fine.neighbors=[8]",
+    "model.encoder.levels.coarse.neighbors=[8]",
     "data.batch_size=4",
     "data.num_grasps=4",
     "trainer.val_check_interval=4",

@@ -19,7 +19,7 @@ class GraspBatch:
     scene_pc: Float[Tensor, "b n 3"]  # metres; stratified farthest-point order: every prefix is a fair sample
     point_valid: Bool[Tensor, "b n"]
     object_mask: Bool[Tensor, "b n"]  # point belongs to the target
-    viewpoint: Float[Tensor, "b 3"]  # camera centre in the frame of the cloud
+    viewpoint: Float[Tensor, "b 3"]  # camera center in the frame of the cloud
     up: Float[Tensor, "b 3"]  # unit vector against gravity in the frame of the cloud
     T_world_frame: Float[Tensor, "b 4 4"]
     scene_rgb: UInt8[Tensor, "b n 3"] | None = None
@@ -36,7 +36,7 @@ class GraspBatch:
     )
     grasp_hold: Float[Tensor, "b g"] | None = None  # 1 held in physics, 0 not; NaN where it was not tried
     grasp_clear: Float[Tensor, "b g"] | None = (
-        None  # 1 clear of table and neighbours, 0 not; NaN where not measured
+        None  # 1 clear of table and neighbors, 0 not; NaN where not measured
     )
     object_name: tuple[str, ...] = ()
     item_index: tuple[int, ...] = ()

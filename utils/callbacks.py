@@ -25,7 +25,7 @@ class WarmupEma(WeightAveraging):
         self._step = 0
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """Average after every optimiser step and remember which one it is."""
+        """Average after every optimizer step and remember which one it is."""
         if step_idx is None:
             return False
         self._step = step_idx
@@ -56,7 +56,7 @@ class LastCheckpoint(Checkpoint):
 
 
 class NonFiniteGuard(Callback):
-    """Stop before the optimiser steps when the loss is not finite, and keep the batch that did it."""
+    """Stop before the optimizer steps when the loss is not finite, and keep the batch that did it."""
 
     def __init__(self, *, folder: str) -> None:
         self.folder = Path(folder)
@@ -84,7 +84,7 @@ class NonFiniteGuard(Callback):
         )
         raise ValueError(
             f"train/loss is {loss.item()} at step {trainer.global_step} (rank {trainer.global_rank}). "
-            f"Batch saved to {path}; the optimiser was not stepped. Look for bad values in that batch, or lower "
+            f"Batch saved to {path}; the optimizer was not stepped. Look for bad values in that batch, or lower "
             "optimizer.lr."
         )
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from utils.point_choice import PointChoice
+from sceneleapultra.utils.point_choice import PointChoice
 
 
 def quotas(num_target: int, num_rest: int, num_points: int, target_share: float) -> tuple[int, int]:
@@ -62,11 +62,11 @@ def arrange_cloud(
     Raises:
         ValueError: no point of the target, or see :func:`quotas`.
     """
-    target, near, centre = _sides(points, object_mask, crop_radius)
+    target, near, center = _sides(points, object_mask, crop_radius)
     want_target, want_rest = quotas(len(target), len(near), num_points, target_share)
     order, is_target = stratified_order(want_target, want_rest, target_share)
     chosen = [
-        side[choice(points[side], k, centre, rng)] for side, k in ((target, want_target), (near, want_rest))
+        side[choice(points[side], k, center, rng)] for side, k in ((target, want_target), (near, want_rest))
     ]
     return np.concatenate(chosen)[order], is_target
 
@@ -129,10 +129,10 @@ def _no_target(points: Float[np.ndarray, "n 3"]) -> ValueError:
 
 
 def _within(
-    points: Float[np.ndarray, "n 3"], centre: Float[np.ndarray, "3"], radius: float
+    points: Float[np.ndarray, "n 3"], center: Float[np.ndarray, "3"], radius: float
 ) -> Bool[np.ndarray, "n"]:
     """Tell which points are so near; as ``numpy.linalg.norm`` has it to the last bit, without the roots."""
-    x, y, z = (np.square(points[:, axis] - centre[axis]) for axis in range(3))
+    x, y, z = (np.square(points[:, axis] - center[axis]) for axis in range(3))
     x += y
     x += z
     return x <= _largest_square(radius)
@@ -155,6 +155,6 @@ def _sides(
     """Return the target's points, the others near them, and the target's visible centroid."""
     if not on_target.any():
         raise _no_target(points)
-    centre = points[on_target].mean(0)
-    near = _within(points, centre, crop_radius)
-    return np.flatnonzero(on_target), np.flatnonzero(~on_target & near), centre
+    center = points[on_target].mean(0)
+    near = _within(points, center, crop_radius)
+    return np.flatnonzero(on_target), np.flatnonzero(~on_target & near), center

@@ -13,8 +13,8 @@ from hydra_zen.third_party.pydantic import pydantic_parser
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
-from utils.names import unknown_name
-from utils.run_folder import current_run_id
+from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.run_folder import current_run_id
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "config"
 
@@ -128,9 +128,9 @@ def _auto_precision(accelerator: str) -> str:
 
 
 def fused_step(precision: str | int) -> bool:
-    """Say whether an optimiser may be fused at a precision of Lightning's, by any of its names.
+    """Say whether an optimizer may be fused at a precision of Lightning's, by any of its names.
 
-    Not in a mixed one: there Lightning clips no gradients of a fused optimiser, which it takes to unscale them itself.
+    Not in a mixed one: there Lightning clips no gradients of a fused optimizer, which it takes to unscale them itself.
     """
     return str(precision) not in {"16-mixed", "bf16-mixed", "16", "bf16"}
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from utils.config import CONFIG_DIR, all_keys, nearest_key
+from sceneleapultra.utils.config import CONFIG_DIR, all_keys, nearest_key
 
 console = Console(markup=False)  # a path or an override in brackets is no markup
 

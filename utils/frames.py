@@ -8,7 +8,7 @@ object's own frame. ``camera_centric``: the camera's (x right, y down, z forward
 import numpy as np
 from jaxtyping import Bool, Float
 
-from utils.names import unknown_name
+from sceneleapultra.utils.names import unknown_name
 
 CAMERA_MODES = (
     "camera_centric",
@@ -87,8 +87,8 @@ def cloud_frame(
     x = x - (x @ up) * up
     x /= np.linalg.norm(x)
     T[:3, :3] = np.stack([x, np.cross(up, x), up], axis=1)
-    centre = points[is_target].mean(0)
-    T[:3, 3] = centre + (height - centre @ up) * up
+    center = points[is_target].mean(0)
+    T[:3, 3] = center + (height - center @ up) * up
     return T
 
 

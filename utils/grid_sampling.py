@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from utils.names import unknown_name
+from sceneleapultra.utils.names import unknown_name
 
 Scenario = Literal["full", "half", "single"]
 

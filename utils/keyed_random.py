@@ -1,4 +1,4 @@
-"""How a batch draws random numbers that depend on each item alone: not on its neighbours, the device or the process.
+"""How a batch draws random numbers that depend on each item alone: not on its neighbors, the device or the process.
 
 Every number is a hash of (key of the item, stream, position): splitmix64 (Steele, Lea, Flood 2014), whose integer
 arithmetic gives the same bits on every device.
@@ -56,7 +56,7 @@ class KeyedRandom:
 
 
 def draw_keys(seed: int, epoch: Int[Tensor, "b"], item: Int[Tensor, "b"]) -> Int[Tensor, "b"]:
-    """Return the keys of items in a pass: unrelated for neighbouring seeds, passes and items."""
+    """Return the keys of items in a pass: unrelated for neighboring seeds, passes and items."""
     start = torch.full_like(item, seed % 2**62)
     return _mix(_mix(_mix(start * _GOLDEN) + epoch * _GOLDEN) + item * _GOLDEN)
 

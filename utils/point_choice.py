@@ -10,9 +10,9 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int
 
-from utils.grid_sampling import cells_numpy, places_numpy
-from utils.names import unknown_name
-from utils.points import farthest_point_order_numpy
+from sceneleapultra.utils.grid_sampling import cells_numpy, places_numpy
+from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.points import farthest_point_order_numpy
 
 PointSampler = Literal["farthest", "voxel", "hybrid"]
 
@@ -42,10 +42,10 @@ class PointChoice:
         self,
         points: Float[np.ndarray, "n 3"],
         k: int,
-        centre: Float[np.ndarray, "3"],
+        center: Float[np.ndarray, "3"],
         rng: np.random.Generator,
     ) -> Int[np.ndarray, "k"]:
-        """Return the indices of ``k`` points in farthest-point order; the nearer to ``centre`` the more important.
+        """Return the indices of ``k`` points in farthest-point order; the nearer to ``center`` the more important.
 
         Raises:
             ValueError: fewer points than wanted.
@@ -61,7 +61,7 @@ class PointChoice:
         if self.sampler == "voxel":
             chosen = by_voxel(points, k, self.cell_m, rng)
         else:
-            distance = np.linalg.norm(points - centre, axis=-1)
+            distance = np.linalg.norm(points - center, axis=-1)
             chosen = mixture(points, k, self.shares, -distance / self.falloff_m, rng)
         return chosen[farthest_point_order_numpy(points[chosen], k)]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from utils.compare import differences
-from utils.files import write_atomically
+from sceneleapultra.utils.compare import differences
+from sceneleapultra.utils.files import write_atomically
 
 PERCENTILES = (0.5, 99.5)  # a stray value does not stretch the range
 _LEAST_SCALE = 1e-3  # of a number that hardly varies
@@ -48,17 +48,17 @@ class Statistics:
 
     @property
     def mean(self) -> Float[np.ndarray, "d"]:
-        """Where zero is in normalised numbers."""
+        """Where zero is in normalized numbers."""
         return np.array([entry["mean"] for entry in self.numbers.values()])
 
     @property
     def scale(self) -> Float[np.ndarray, "d"]:
-        """What one is in normalised numbers."""
+        """What one is in normalized numbers."""
         return np.maximum(self._std, _LEAST_SCALE)
 
     @property
     def spread(self) -> float:
-        """Root mean square of all normalised numbers: 1, but for those that hardly vary."""
+        """Root mean square of all normalized numbers: 1, but for those that hardly vary."""
         return float(np.sqrt(np.mean((self._std / self.scale) ** 2)))
 
     @property

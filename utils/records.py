@@ -22,7 +22,7 @@ class Outcome(IntEnum):
     MOVED_IN_SQUEEZE = 3  # object lost before any force was applied
     SLIPPED = 4  # object lost under the force (or during the lift)
     NO_CONTACT = 5  # fingers never reached the object
-    SCENE_COLLISION = 6  # hand in the table or in a neighbouring object
+    SCENE_COLLISION = 6  # hand in the table or in a neighboring object
     NOT_RUN = 7  # the simulation diverged: no verdict, counted apart
     CLAIMED = 8  # holds, says the data set it was converted from: no verdict of ours
 
@@ -31,7 +31,7 @@ class Outcome(IntEnum):
 class ObjectRecord:
     """A rigid object: a watertight surface, its convex pieces (for contact and distance) and its mass.
 
-    The object frame has its origin at the centre of mass of the uniform solid.
+    The object frame has its origin at the center of mass of the uniform solid.
     """
 
     name: str  # unique, for example "mug-000017"
@@ -95,14 +95,14 @@ class JudgedGrasps:
     """Grasps of one object of a scene with the verdict of a protocol; failures are kept."""
 
     grasps: Grasps
-    success: Bool[np.ndarray, "g"]  # passed in every direction, and clear of table and neighbours
+    success: Bool[np.ndarray, "g"]  # passed in every direction, and clear of table and neighbors
     direction_success: Bool[np.ndarray, "g 6"]  # -x +x -y +y -z +z, world frame; all false where only claimed
     outcome: UInt8[np.ndarray, "g"]  # values of Outcome
     penetration_m: Float[
         np.ndarray, "g"
     ]  # hand in object, at the grasp; this and the next two NaN where claimed
     self_penetration_m: Float[np.ndarray, "g"]
-    clearance_m: Float[np.ndarray, "g"]  # least distance of the hand to table and neighbours, negative inside
+    clearance_m: Float[np.ndarray, "g"]  # least distance of the hand to table and neighbors, negative inside
     robustness: Float[np.ndarray, "g"]  # share of perturbed repetitions that passed; NaN where not measured
 
     @classmethod
@@ -140,11 +140,11 @@ class JudgedGrasps:
 
     @property
     def clear(self) -> Float[np.ndarray, "g"]:
-        """1 where the hand touches neither table nor neighbours, 0 where it does, NaN where that was not measured."""
+        """1 where the hand touches neither table nor neighbors, 0 where it does, NaN where that was not measured."""
         return np.where(np.isnan(self.clearance_m), np.nan, (self.clearance_m >= 0.0).astype(float))
 
     def worth_learning(self, min_robustness: float, min_clearance_m: float) -> Bool[np.ndarray, "g"]:
-        """Return which grasps held, robustly and far enough from table and neighbours where that was measured."""
+        """Return which grasps held, robustly and far enough from table and neighbors where that was measured."""
         fragile, close = self.robustness < min_robustness, self.clearance_m < min_clearance_m
         return (self.hold == 1.0) & ~fragile & ~close
 

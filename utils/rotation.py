@@ -16,7 +16,7 @@ def rot6d_from_matrix(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 6"]:
 
 
 def matrix_from_rot6d(rot6d: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 3 3"]:
-    """Orthonormalise two row vectors by Gram-Schmidt and complete them to a rotation matrix."""
+    """Orthonormalize two row vectors by Gram-Schmidt and complete them to a rotation matrix."""
     row0 = F.normalize(rot6d[..., :3], dim=-1)
     second = rot6d[..., 3:]
     row1 = F.normalize(second - (row0 * second).sum(-1, keepdim=True) * row0, dim=-1)
@@ -24,7 +24,7 @@ def matrix_from_rot6d(rot6d: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 3 3"]:
 
 
 def matrix_from_quat_wxyz(quat_wxyz: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3 3"]:
-    """Turn quaternions, normalised here, into rotation matrices."""
+    """Turn quaternions, normalized here, into rotation matrices."""
     w, x, y, z = F.normalize(quat_wxyz, dim=-1).unbind(-1)
     rows = (
         *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import nn
 
-from utils.run_folder import git_state
+from sceneleapultra.utils.run_folder import git_state
 
 
 def opening(

@@ -59,7 +59,7 @@ def last_checkpoint(run_dir: Path) -> Path | None:
 
 
 def step_of(checkpoint: Path | None) -> int:
-    """Return the optimiser step at which a checkpoint was written; 0 without one."""
+    """Return the optimizer step at which a checkpoint was written; 0 without one."""
     if checkpoint is None:
         return 0
     import torch  # here: naming a folder must not cost the import of torch

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from utils.records import ObjectRecord
+from sceneleapultra.utils.records import ObjectRecord
 
 # Values (points x planes) held at once.
 _CHUNK = 1 << 19

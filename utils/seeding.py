@@ -8,7 +8,7 @@ import torch
 
 
 def keyed_seed(*keys: int) -> int:
-    """Mix non-negative integers into one 63-bit seed; neighbouring keys give unrelated streams.
+    """Mix non-negative integers into one 63-bit seed; neighboring keys give unrelated streams.
 
     Raises:
         ValueError: a key is negative.

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from utils.config import fused_step
+from sceneleapultra.utils.config import fused_step
 
 Rule = Callable[[DictConfig], Iterator[str]]
 
@@ -110,7 +110,7 @@ def _mixed_precision_is_not_fused(cfg: DictConfig) -> Iterator[str]:
     fused = OmegaConf.select(cfg, "optimizer.fused")
     if fused and cfg.trainer.gradient_clip_val and not fused_step(cfg.trainer.precision):
         yield (
-            "optimizer.fused=true: Lightning clips no gradients of a fused optimiser at trainer.precision="
+            "optimizer.fused=true: Lightning clips no gradients of a fused optimizer at trainer.precision="
             f"{cfg.trainer.precision}. Leave it out, or pass trainer.gradient_clip_val=0."
         )
 
@@ -135,39 +135,37 @@ def _grasps_of_the_batch(cfg: DictConfig) -> Iterator[str]:
 
 def _enough_points(cfg: DictConfig) -> Iterator[str]:
     encoder, points = _encoder(cfg), cfg.data.num_points
-    centres = max((*_values(encoder, "centres"), *_values(encoder, "num_tokens")), default=0)
-    if isinstance(points, int) and points < centres:
+    centers = max((*_values(encoder, "centers"), *_values(encoder, "num_tokens")), default=0)
+    if isinstance(points, int) and points < centers:
         yield (
-            f"data.num_points={points} is fewer than the {centres} centres that model.encoder takes from "
+            f"data.num_points={points} is fewer than the {centers} centers that model.encoder takes from "
             "a cloud. Raise the one or lower the other."
         )
-    # What an encoder calls its min_points: a patch of the cloud itself has no more neighbours than there are points.
-    first = next((v for v in _all(encoder, "neighbours") if isinstance(v, list)), [])
-    needed = max(
-        (v for v in (*first, *_values(encoder, "frame_neighbours")) if isinstance(v, int)), default=0
-    )
-    if isinstance(points, int) and centres <= points < needed:
+    # What an encoder calls its min_points: a patch of the cloud itself has no more neighbors than there are points.
+    first = next((v for v in _all(encoder, "neighbors") if isinstance(v, list)), [])
+    needed = max((v for v in (*first, *_values(encoder, "frame_neighbors")) if isinstance(v, int)), default=0)
+    if isinstance(points, int) and centers <= points < needed:
         yield (
-            f"data.num_points={points} is fewer than the {needed} neighbours that a patch of model.encoder takes. "
+            f"data.num_points={points} is fewer than the {needed} neighbors that a patch of model.encoder takes. "
             "Raise the one or lower the other."
         )
     if isinstance(cfg.data.min_points, int) and cfg.data.min_points < needed:
         yield (
-            f"data.min_points={cfg.data.min_points} lets in clouds of fewer points than the {needed} neighbours that a "
-            f"patch of model.encoder takes. Pass data.min_points={needed}, or lower its neighbours (ptv3: "
-            "frame_neighbours)."
+            f"data.min_points={cfg.data.min_points} lets in clouds of fewer points than the {needed} neighbors that a "
+            f"patch of model.encoder takes. Pass data.min_points={needed}, or lower its neighbors (ptv3: "
+            "frame_neighbors)."
         )
 
 
-def _colours_meet(cfg: DictConfig) -> Iterator[str]:
+def _colors_meet(cfg: DictConfig) -> Iterator[str]:
     encoder = _encoder(cfg)
     wanted = any(_values(encoder, "use_color")) or "color" in (
         OmegaConf.select(cfg, "model.encoder.inputs") or []
     )
-    if encoder and wanted != cfg.data.colours:
-        needs = "sees colours" if wanted else "does not see colours"
+    if encoder and wanted != cfg.data.colors:
+        needs = "sees colors" if wanted else "does not see colors"
         yield (
-            f"data.colours={str(cfg.data.colours).lower()}, but model.encoder {needs}. Pass data.colours="
+            f"data.colors={str(cfg.data.colors).lower()}, but model.encoder {needs}. Pass data.colors="
             f"{str(wanted).lower()}, or set the encoder's use_color (ptv3: color among its inputs) accordingly."
         )
 
@@ -252,6 +250,6 @@ RULES: tuple[Rule, ...] = (
     _enough_points,
     _prediction_fits_the_path,
     _sampler_fits_the_path,
-    _colours_meet,
+    _colors_meet,
     _prompts_meet,
 )

@@ -1,5 +1,5 @@
 """What may be changed of a training batch so that its grasps stay true."""
 
-from datasets.augmentation.pipeline import Augmentation
+from sceneleapultra.datasets.augmentation.pipeline import Augmentation
 
 __all__ = ["Augmentation"]

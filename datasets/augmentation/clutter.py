@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from datasets.augmentation.sensor import keep, rays
-from hands import GraspPose, Hand
-from utils.batch import GraspBatch
-from utils.keyed_random import KeyedRandom
-from utils.rotation import so3_exp
+from sceneleapultra.datasets.augmentation.sensor import keep, rays
+from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.keyed_random import KeyedRandom
+from sceneleapultra.utils.rotation import so3_exp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,26 +43,26 @@ class Clutter:
     def _newcomer(
         self, batch: GraspBatch, random: KeyedRandom
     ) -> tuple[Float[Tensor, "b m 3"], Bool[Tensor, "b m"], UInt8[Tensor, "b m 3"] | None]:
-        """Return the points of each item's newcomer where it is to stand, which of them there are, their colours."""
+        """Return the points of each item's newcomer where it is to stand, which of them there are, their colors."""
         m = min(self.max_points, batch.scene_pc.shape[1])
         target = batch.object_mask & batch.point_valid
         first = torch.sort((~target).to(torch.uint8), dim=1, stable=True)[1][:, :m]
         there = target.gather(1, first)
         own = batch.scene_pc.gather(1, first[..., None].expand(-1, -1, 3))
-        centre = _mean(own, there)
-        radius = _reach(own - centre[:, None], there)
+        center = _mean(own, there)
+        radius = _reach(own - center[:, None], there)
         lent, lent_there = own.roll(-1, 0), there.roll(-1, 0)
-        lent_centre, lent_radius = centre.roll(-1, 0), radius.roll(-1, 0)
-        angle = _azimuth(batch.viewpoint - centre) - _azimuth(batch.viewpoint.roll(-1, 0) - lent_centre)
-        turned = (lent - lent_centre[:, None]) @ so3_exp(batch.up * angle[:, None]).transpose(1, 2)
+        lent_center, lent_radius = center.roll(-1, 0), radius.roll(-1, 0)
+        angle = _azimuth(batch.viewpoint - center) - _azimuth(batch.viewpoint.roll(-1, 0) - lent_center)
+        turned = (lent - lent_center[:, None]) @ so3_exp(batch.up * angle[:, None]).transpose(1, 2)
         where = random.uniform(2)
         gap = self.gap_m[0] + where[:, 0] * (self.gap_m[1] - self.gap_m[0])
         away = radius + lent_radius + gap
         direction = 2.0 * math.pi * where[:, 1]
         zero = torch.zeros_like(away)
-        offset = torch.stack((away * direction.cos(), away * direction.sin(), zero), 1) + centre
+        offset = torch.stack((away * direction.cos(), away * direction.sin(), zero), 1) + center
         # On the table as it stood on its own: heights are kept.
-        height = torch.stack((zero, zero, (lent_centre - centre)[:, 2]), 1)
+        height = torch.stack((zero, zero, (lent_center - center)[:, 2]), 1)
         placed = turned + (offset + height)[:, None]
         rgb = batch.scene_rgb
         if rgb is not None:

@@ -1,12 +1,12 @@
-"""What is known of points besides where they are: which are the target's, their colour, how many there are."""
+"""What is known of points besides where they are: which are the target's, their color, how many there are."""
 
 from dataclasses import dataclass, replace
 
 import torch
 
-from datasets.augmentation.sensor import keep
-from utils.batch import GraspBatch
-from utils.keyed_random import KeyedRandom
+from sceneleapultra.datasets.augmentation.sensor import keep
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.keyed_random import KeyedRandom
 
 _LEAST_TARGET = 0.5  # share of the target that a worn mask still covers
 
@@ -36,7 +36,7 @@ class MaskNoise:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Colour:
+class Color:
     """Change the exposure of the whole image and the balance of its channels."""
 
     probability: float
@@ -44,7 +44,7 @@ class Colour:
     balance: float  # the same, for each channel
 
     def __call__(self, batch: GraspBatch, random: KeyedRandom) -> GraspBatch:
-        """Return the batch in other colours."""
+        """Return the batch in other colors."""
         assert batch.scene_rgb is not None
         draw = random.between(-1.0, 1.0, 4)
         gain = (1.0 + self.exposure) ** draw[:, :1] * (1.0 + self.balance) ** draw[:, 1:]

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.batch import GraspBatch
-from utils.keyed_random import KeyedRandom
-from utils.rotation import quat_wxyz_product
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.keyed_random import KeyedRandom
+from sceneleapultra.utils.rotation import quat_wxyz_product
 
 
 def move_hand_pose(

@@ -11,17 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datasets.augmentation.clutter import Clutter
-from datasets.augmentation.content import Background, Colour, Density, MaskNoise
-from datasets.augmentation.frame import Tilt, Translation, Yaw
-from datasets.augmentation.legality import NEVER, why_not
-from datasets.augmentation.sensor import DepthNoise, EdgePixels, Holes, Jitter, Occlusion, Quantisation
-from hands import Hand
-from utils.batch import GraspBatch
-from utils.config import build
-from utils.frames import MODES
-from utils.keyed_random import KeyedRandom
-from utils.names import unknown_name
+from sceneleapultra.datasets.augmentation.clutter import Clutter
+from sceneleapultra.datasets.augmentation.content import Background, Color, Density, MaskNoise
+from sceneleapultra.datasets.augmentation.frame import Tilt, Translation, Yaw
+from sceneleapultra.datasets.augmentation.legality import NEVER, why_not
+from sceneleapultra.datasets.augmentation.sensor import (
+    DepthNoise,
+    EdgePixels,
+    Holes,
+    Jitter,
+    Occlusion,
+    Quantization,
+)
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.config import build
+from sceneleapultra.utils.frames import MODES
+from sceneleapultra.utils.keyed_random import KeyedRandom
+from sceneleapultra.utils.names import unknown_name
 
 Transform = Callable[[GraspBatch, KeyedRandom], GraspBatch]
 
@@ -33,11 +40,11 @@ TRANSFORMS: Mapping[str, type] = {
     "holes": Holes,
     "edge_pixels": EdgePixels,
     "depth_noise": DepthNoise,
-    "quantisation": Quantisation,
+    "quantization": Quantization,
     "jitter": Jitter,
     "density": Density,
     "mask_noise": MaskNoise,
-    "colour": Colour,
+    "color": Color,
     "translation": Translation,
     "tilt": Tilt,
     "yaw": Yaw,
@@ -50,7 +57,7 @@ class Augmentation:
     Args:
         transforms: settings by name; see ``config/data/augment``. Those left out do nothing.
         mode: coordinate mode of the batches.
-        colours: whether batches have colours.
+        colors: whether batches have colors.
         hand: the hand, which ``clutter`` must not let collide.
 
     Raises:
@@ -58,7 +65,7 @@ class Augmentation:
     """
 
     def __init__(
-        self, transforms: Mapping[str, Mapping[str, Any]], *, mode: str, colours: bool, hand: Hand
+        self, transforms: Mapping[str, Mapping[str, Any]], *, mode: str, colors: bool, hand: Hand
     ) -> None:
         if mode not in MODES:
             raise unknown_name("data.frame", mode, MODES)
@@ -69,10 +76,10 @@ class Augmentation:
                 raise ValueError(
                     f"data.augment.{name} is not offered in frame {mode}: {reason}. Remove it with ~data.augment.{name}"
                 )
-        if "colour" in transforms and not colours:
+        if "color" in transforms and not colors:
             raise ValueError(
-                "data.augment.colour changes colours, and batches have none. Pass data.colours=true, or remove it with "
-                "~data.augment.colour"
+                "data.augment.color changes colors, and batches have none. Pass data.colors=true, or remove it with "
+                "~data.augment.color"
             )
         self.transforms: dict[str, Transform] = {
             name: _built(name, settings, {"hand": hand} if name == "clutter" else {})

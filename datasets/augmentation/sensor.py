@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from utils.batch import GraspBatch
-from utils.keyed_random import KeyedRandom
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.keyed_random import KeyedRandom
 
-_EDGE_CANDIDATES = 8  # angular neighbours in which an edge is looked for
+_EDGE_CANDIDATES = 8  # angular neighbors in which an edge is looked for
 
 
 def rays(batch: GraspBatch) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b n"]]:
@@ -84,7 +84,7 @@ class DepthNoise:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantisation:
+class Quantization:
     """Round ranges to the steps of a disparity sensor, which grow with the square of the range."""
 
     probability: float
@@ -134,8 +134,8 @@ class Holes:
     def __call__(self, batch: GraspBatch, random: KeyedRandom) -> GraspBatch:
         """Return the batch with holes."""
         direction, _ = rays(batch)
-        centre = random_point(batch.point_valid, random, self.count)
-        axis = direction.gather(1, centre[..., None].expand(-1, -1, 3))
+        center = random_point(batch.point_valid, random, self.count)
+        axis = direction.gather(1, center[..., None].expand(-1, -1, 3))
         inside = (direction @ axis.transpose(1, 2)) > math.cos(math.radians(self.radius_deg))
         kept = ~inside.any(-1)
         # A hole never takes the whole target.
@@ -158,8 +158,8 @@ class Occlusion:
         """Return the batch without what is hidden."""
         direction, _ = rays(batch)
         target = batch.object_mask & batch.point_valid
-        centre = random_point(target, random, 1)
-        axis = direction.gather(1, centre[..., None].expand(-1, -1, 3))
+        center = random_point(target, random, 1)
+        axis = direction.gather(1, center[..., None].expand(-1, -1, 3))
         angle = torch.acos((direction * axis).sum(-1).clamp(-1.0, 1.0))
         drawn = torch.deg2rad(random.stream("radius").between(0.0, self.max_radius_deg, 1))
         # The radius at which exactly the allowed number of target points is inside.

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from datasets.exporters.bodex import export_bodex
-from datasets.exporters.sceneleap import export_sceneleapplus
-from datasets.store import GraspStore
-from hands import Hand
+from sceneleapultra.datasets.exporters.bodex import export_bodex
+from sceneleapultra.datasets.exporters.sceneleap import export_sceneleapplus
+from sceneleapultra.datasets.store import GraspStore
+from sceneleapultra.hands import Hand
 
 Exporter = Callable[[GraspStore, Hand, Path, Callable[[int], None]], None]
 EXPORTERS: Mapping[str, Exporter] = {"sceneleapplus": export_sceneleapplus, "bodex": export_bodex}

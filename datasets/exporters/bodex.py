@@ -1,6 +1,6 @@
 """How a store is written as DexGraspBench reads grasps: one .npy per object of a scene, all its grasps in it.
 
-The format knows one object per record: neighbours and views stay behind, and so do objects that rest on others, which
+The format knows one object per record: neighbors and views stay behind, and so do objects that rest on others, which
 would hang in the air alone.
 """
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.exporters.common import as_vector, foreign_poses, new_folder, write_object
-from datasets.store import GraspStore
-from hands import Hand
+from sceneleapultra.datasets.exporters.common import as_vector, foreign_poses, new_folder, write_object
+from sceneleapultra.datasets.store import GraspStore
+from sceneleapultra.hands import Hand
 
 _LOG = logging.getLogger(__name__)
 _ON_TABLE_M = 0.015

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
-from datasets.readers.frames import DEXGRASPBENCH_BASES, inverse, joined, stored_base
-from hands import Hand
-from utils.records import Grasps, ObjectRecord
+from sceneleapultra.datasets.readers.frames import DEXGRASPBENCH_BASES, inverse, joined, stored_base
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.records import Grasps, ObjectRecord
 
 
 def new_folder(dest: Path) -> Path:

@@ -1,4 +1,4 @@
-"""How a store is written as the predecessor reads scenes: see :mod:`datasets.readers.sceneleap` for the folder.
+"""How a store is written in the layout of the predecessor: :mod:`sceneleapultra.datasets.readers.sceneleap` draws it.
 
 A stored view keeps some pixels of its depth image; the others are written as not measured. Grasps that collide in
 their scene are written and not listed as free; other failures the format cannot hold.
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from datasets.exporters.common import as_vector, foreign_poses, new_folder, write_object
-from datasets.readers.frames import inverse
-from datasets.store import GraspStore
-from hands import Hand
-from utils.records import Grasps, Outcome, SceneRecord, View
+from sceneleapultra.datasets.exporters.common import as_vector, foreign_poses, new_folder, write_object
+from sceneleapultra.datasets.readers.frames import inverse
+from sceneleapultra.datasets.store import GraspStore
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.records import Grasps, Outcome, SceneRecord, View
 
 DEPTH_SCALE = 10.0  # a unit of the depth image is 0.1 mm
 MESH_SCALE = 0.1  # metres per unit of the meshes, as the predecessor has them

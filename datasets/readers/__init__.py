@@ -1,6 +1,6 @@
 """Readers of foreign data sets, one file per format, and the converter that turns what they read into a store."""
 
-from datasets.readers.convert import Conversion, Report, Summary
-from datasets.readers.once import convert_once
+from sceneleapultra.datasets.readers.convert import Conversion, Report, Summary
+from sceneleapultra.datasets.readers.once import convert_once
 
 __all__ = ["Conversion", "Report", "Summary", "convert_once"]

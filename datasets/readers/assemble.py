@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
-from datasets.readers.base import Claims, Placed, RawScene, Workshop
-from datasets.readers.geometry import check_grasps, check_view, chosen
-from hands import Hand
-from utils.points import farthest_point_order_numpy
-from utils.records import Grasps, JudgedGrasps, ObjectRecord, Outcome, Scene, SceneRecord, View
+from sceneleapultra.datasets.readers.base import Claims, Placed, RawScene, Workshop
+from sceneleapultra.datasets.readers.geometry import check_grasps, check_view, chosen
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.points import farthest_point_order_numpy
+from sceneleapultra.utils.records import Grasps, JudgedGrasps, ObjectRecord, Outcome, Scene, SceneRecord, View
 
 _ON_TABLE_M = 0.015  # an object's lowest point may be this far from the table
 _OVERSAMPLING = 3

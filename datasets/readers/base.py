@@ -10,8 +10,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from hands import Hand
-from utils.records import ObjectRecord, Scene, View
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.records import ObjectRecord, Scene, View
 
 Surface = tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]
 
@@ -99,7 +99,7 @@ class Workshop(Protocol):
     def solid(
         self, mesh: Path | Surface, *, name: str, family: str, scale: float
     ) -> tuple[ObjectRecord, Float[np.ndarray, "3"]]:
-        """Return an object, and its centre of mass in the frame of its mesh (m)."""
+        """Return an object, and its center of mass in the frame of its mesh (m)."""
 
     def look(self, scene: Scene, rng: np.random.Generator) -> tuple[View, ...]:
         """Return views of a scene that came without."""

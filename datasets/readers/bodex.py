@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from datasets.readers.base import Claims, Entry, Placed, RawScene
-from datasets.readers.files import numbers, read_npy
-from datasets.readers.frames import (
+from sceneleapultra.datasets.readers.base import Claims, Entry, Placed, RawScene
+from sceneleapultra.datasets.readers.files import numbers, read_npy
+from sceneleapultra.datasets.readers.frames import (
     DEXGRASPBENCH_BASES,
     check_width,
     inverse,
@@ -29,8 +29,8 @@ from datasets.readers.frames import (
     stored_base,
     wrist_motion,
 )
-from hands import Hand
-from utils.records import Outcome
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.records import Outcome
 
 _TRIPLE = ("pregrasp_qpos", "grasp_qpos", "squeeze_qpos")
 

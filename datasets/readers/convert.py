@@ -13,14 +13,14 @@ from typing import Literal
 
 import torch
 
-from datasets.readers.assemble import Assembler, GraspCount
-from datasets.readers.base import Entry, Format, Workshop
-from datasets.readers.source import Source
-from datasets.readers.splits import Splits
-from datasets.schema import Origin
-from datasets.writer import StoreWriter
-from hands import load_hand
-from utils.resources import usable_cpus
+from sceneleapultra.datasets.readers.assemble import Assembler, GraspCount
+from sceneleapultra.datasets.readers.base import Entry, Format, Workshop
+from sceneleapultra.datasets.readers.source import Source
+from sceneleapultra.datasets.readers.splits import Splits
+from sceneleapultra.datasets.schema import Origin
+from sceneleapultra.datasets.writer import StoreWriter
+from sceneleapultra.hands import load_hand
+from sceneleapultra.utils.resources import usable_cpus
 
 _AHEAD = 4  # scenes in work per process
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from datasets.readers.base import Claims, Entry, Placed, RawScene
-from datasets.readers.bodex import category
-from datasets.readers.files import read_npy
-from datasets.readers.frames import joined, joint_order, stored_base
-from hands import Hand
-from utils.records import Outcome
+from sceneleapultra.datasets.readers.base import Claims, Entry, Placed, RawScene
+from sceneleapultra.datasets.readers.bodex import category
+from sceneleapultra.datasets.readers.files import read_npy
+from sceneleapultra.datasets.readers.frames import joined, joint_order, stored_base
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.records import Outcome
 
 _WRIST = ("WRJTx", "WRJTy", "WRJTz", "WRJRx", "WRJRy", "WRJRz")
 

@@ -15,14 +15,14 @@ from xml.etree import ElementTree
 import numpy as np
 from jaxtyping import Float
 
-from datasets.readers.base import Claims, Entry, Placed, RawScene
-from datasets.readers.files import numbers, read_npy, read_npz, read_png
-from datasets.readers.frames import inverse, joined, joint_order, rigid, stored_base
-from hands import Hand
-from utils.records import Outcome, View
+from sceneleapultra.datasets.readers.base import Claims, Entry, Placed, RawScene
+from sceneleapultra.datasets.readers.files import numbers, read_npy, read_npz, read_png
+from sceneleapultra.datasets.readers.frames import inverse, joined, joint_order, rigid, stored_base
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.records import Outcome, View
 
 _NOT_JOINTS = ("point", "translation", "rotation", "score", "index")
-_GREY = 128  # colour where there is no colour image
+_GRAY = 128  # color where there is no color image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ class DexGraspNet2:
         for i, number in enumerate(objects):
             instance[label.ravel()[pixels] == number + 1] = i + 1
         image = folder / f"rgb/{view:04d}.png"
-        rgb = np.full((len(pixels), 3), _GREY, np.uint8)
+        rgb = np.full((len(pixels), 3), _GRAY, np.uint8)
         if image.is_file():
             rgb = read_png(image).reshape(-1, 3)[pixels]
         return View(T_world_cam, K, points.astype(np.float32), rgb, instance)

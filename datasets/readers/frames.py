@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 
-from hands import Hand
+from sceneleapultra.hands import Hand
 
 # T_stored_base: the hand's own base (root body) in the base that DexGraspBench's records give, [m, quaternion wxyz].
 # Its MJCF hangs the palm 0.1 m above a mocap root and half a turn about x (LEAP) or turned by (0, 1, 0, 1) (Allegro).
@@ -36,7 +36,7 @@ def rigid(vector: Float[np.ndarray, "*b p"], where: str) -> Float[np.ndarray, "*
     """
     quat = vector[..., 3:7]
     length = np.linalg.norm(quat, axis=-1)
-    if (np.abs(length - 1.0) > 0.05).any():  # rounded ones, as object poses are given, are normalised
+    if (np.abs(length - 1.0) > 0.05).any():  # rounded ones, as object poses are given, are normalized
         raise ValueError(
             f"{where}: expected [translation, quaternion wxyz], got quaternions of length {length.min():.3g} to "
             f"{length.max():.3g}."
@@ -154,11 +154,11 @@ def table_plane(points: Float[np.ndarray, "n 3"], where: str) -> Float[np.ndarra
             "scene_camera.json with cam_R_w2c and cam_t_w2c (world z up, table at z = 0)."
         )
     for _ in range(3):
-        centre = some[best].mean(0)
-        normal = np.linalg.svd(some[best] - centre, full_matrices=False)[2][2]
-        best = np.abs((some - centre) @ normal) < 0.005
-    normal = normal if normal @ centre < 0 else -normal  # towards the camera, which is the origin
+        center = some[best].mean(0)
+        normal = np.linalg.svd(some[best] - center, full_matrices=False)[2][2]
+        best = np.abs((some - center) @ normal) < 0.005
+    normal = normal if normal @ center < 0 else -normal  # towards the camera, which is the origin
     x = np.array([1.0, 0.0, 0.0]) - normal[0] * normal
     x /= np.linalg.norm(x)
     R = np.stack([x, np.cross(normal, x), normal])
-    return joined(R, np.array([0.0, 0.0, -normal @ centre]))
+    return joined(R, np.array([0.0, 0.0, -normal @ center]))

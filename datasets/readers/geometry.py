@@ -12,9 +12,9 @@ import trimesh
 from jaxtyping import Bool, Float
 from scipy.spatial import ConvexHull, cKDTree
 
-from datasets.readers.base import Claims, Placed
-from hands import GraspPose, Hand
-from utils.records import ObjectRecord, View
+from sceneleapultra.datasets.readers.base import Claims, Placed
+from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.utils.records import ObjectRecord, View
 
 _MAX_GAP_M = 0.03  # of the hand's surface to the object's, median over grasps
 _MAX_DEPTH_M = 0.025  # of the hand's surface in the object
@@ -24,7 +24,7 @@ _SURFACE = 2048
 
 
 def check_grasps(hand: Hand, record: ObjectRecord, claims: Claims, where: str) -> None:
-    """Make sure that hands lie on the object (both in the frame of its centre of mass).
+    """Make sure that hands lie on the object (both in the frame of its center of mass).
 
     Raises:
         ValueError: they are centimetres away or deep inside; says which misreading would put them right.

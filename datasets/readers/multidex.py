@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from datasets.readers.base import Claims, Entry, Placed, RawScene
-from datasets.readers.files import read_pt
-from datasets.readers.frames import check_width, joined, joint_order, stored_base
-from hands import Hand
-from utils.records import Outcome
+from sceneleapultra.datasets.readers.base import Claims, Entry, Placed, RawScene
+from sceneleapultra.datasets.readers.files import read_pt
+from sceneleapultra.datasets.readers.frames import check_width, joined, joint_order, stored_base
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.records import Outcome
 
 _SUFFIXES = (".stl", ".obj", ".ply")
 

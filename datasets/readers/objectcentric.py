@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from datasets.readers.base import Claims, Entry, Placed, RawScene
-from datasets.readers.bodex import category, mesh_of
-from datasets.readers.files import numbers, read_npy
-from datasets.readers.frames import (
+from sceneleapultra.datasets.readers.base import Claims, Entry, Placed, RawScene
+from sceneleapultra.datasets.readers.bodex import category, mesh_of
+from sceneleapultra.datasets.readers.files import numbers, read_npy
+from sceneleapultra.datasets.readers.frames import (
     DEXGRASPBENCH_BASES,
     check_width,
     inverse,
@@ -24,8 +24,8 @@ from datasets.readers.frames import (
     stored_base,
     wrist_motion,
 )
-from hands import Hand
-from utils.records import Outcome
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.records import Outcome
 
 _MORE = ("pregrasp_qpos", "squeeze_qpos")
 

@@ -5,11 +5,11 @@ import json
 import logging
 from pathlib import Path
 
-from datasets.layout import read_source
-from datasets.readers.convert import Conversion, Report, claim_of
-from datasets.readers.source import Source
-from datasets.store import GraspStore
-from utils.compare import differences
+from sceneleapultra.datasets.layout import read_source
+from sceneleapultra.datasets.readers.convert import Conversion, Report, claim_of
+from sceneleapultra.datasets.readers.source import Source
+from sceneleapultra.datasets.store import GraspStore
+from sceneleapultra.utils.compare import differences
 
 _LOG = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from datasets.readers.base import Claims, Entry, Placed, RawScene
-from datasets.readers.files import numbers, read_json, read_npy, read_png
-from datasets.readers.frames import (
+from sceneleapultra.datasets.readers.base import Claims, Entry, Placed, RawScene
+from sceneleapultra.datasets.readers.files import numbers, read_json, read_npy, read_png
+from sceneleapultra.datasets.readers.frames import (
     DEXGRASPBENCH_BASES,
     check_width,
     inverse,
@@ -32,8 +32,8 @@ from datasets.readers.frames import (
     table_plane,
     wrist_motion,
 )
-from hands import Hand
-from utils.records import Outcome, View
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.records import Outcome, View
 
 _GT = Path("train_pbr/000000")
 _SAME_PLACE_M = 0.01  # views may disagree by this on where an object lies

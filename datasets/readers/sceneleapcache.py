@@ -18,11 +18,18 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from datasets.readers.base import Claims, Entry, Placed, RawScene, Surface
-from datasets.readers.bodex import category
-from datasets.readers.frames import check_width, inverse, joined, rigid, stored_base, table_plane
-from hands import Hand
-from utils.records import Outcome, View
+from sceneleapultra.datasets.readers.base import Claims, Entry, Placed, RawScene, Surface
+from sceneleapultra.datasets.readers.bodex import category
+from sceneleapultra.datasets.readers.frames import (
+    check_width,
+    inverse,
+    joined,
+    rigid,
+    stored_base,
+    table_plane,
+)
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.records import Outcome, View
 
 _NEEDED = ("scene_pc", "object_mask", "hand_model_pose", "obj_verts", "obj_faces")
 
@@ -48,7 +55,7 @@ class SceneLeapCache:
                     "the raw folder instead (--format sceneleapplus), or a cache of camera_centric."
                 )
             within = str(path.relative_to(root)) if root.is_dir() else ""
-            for groups, code in _catalogue(path).clouds.items():
+            for groups, code in _catalog(path).clouds.items():
                 entries.append(Entry(f"{within}#{groups}", ((code, category(code)),)))
         return sorted(entries, key=lambda e: e.key)
 
@@ -62,7 +69,7 @@ class SceneLeapCache:
         path = root / name if name else root
         with _opened(path) as file:
             items = [_item(file[group], path) for group in groups.split("+")]
-        first, code = items[0], _catalogue(path).clouds[groups]
+        first, code = items[0], _catalog(path).clouds[groups]
         measured = np.abs(first["scene_pc"][:, :3]).max(1) > 0
         cloud, on_object = first["scene_pc"][measured], first["object_mask"][measured].astype(bool)
         xyz = cloud[:, :3].astype(np.float64)
@@ -74,7 +81,7 @@ class SceneLeapCache:
         ]  # an object short of grasps repeats them
         check_width(rows[:, 3:-4], hand, path)
         poses = rigid(np.concatenate([rows[:, :3], rows[:, -4:]], axis=1), str(path))
-        shape = _catalogue(path).shapes[code]
+        shape = _catalog(path).shapes[code]
         T_cam_object = _moved_by(shape[0], first["obj_verts"].astype(np.float64), f"{path}, object '{code}'")
         claims = Claims(
             T_object_base=inverse(T_cam_object) @ poses @ stored_base(hand, self.base, {}),
@@ -136,7 +143,7 @@ def _groups(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
 
 
 @dataclass(frozen=True)
-class _Catalogue:
+class _Catalog:
     """What is in a cache: the items of each cloud (joined by +) with their object, and each object's first mesh."""
 
     clouds: dict[str, str]
@@ -144,7 +151,7 @@ class _Catalogue:
 
 
 @lru_cache(maxsize=8)
-def _catalogue(path: Path) -> _Catalogue:
+def _catalog(path: Path) -> _Catalog:
     found: dict[str, tuple[list[str], str]] = {}
     shapes: dict[str, Surface] = {}
     with _opened(path) as file:
@@ -156,4 +163,4 @@ def _catalogue(path: Path) -> _Catalogue:
             found.setdefault(digest, ([], code))[0].append(name)
             mesh = item["obj_verts"].astype(np.float64), item["obj_faces"].astype(np.int64)
             shapes.setdefault(code, mesh)
-    return _Catalogue({"+".join(names): code for names, code in found.values()}, shapes)
+    return _Catalog({"+".join(names): code for names, code in found.values()}, shapes)

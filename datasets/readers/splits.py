@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from datasets.readers.base import Entry
+from sceneleapultra.datasets.readers.base import Entry
 
 SplitBy = Literal["object", "category", "scene"]
 # A scene of several objects belongs to the first of these that one of its objects belongs to.
@@ -37,7 +37,7 @@ class Splits:
     def assign(self, entries: Sequence[Entry]) -> tuple[list[str], dict[str, str]]:
         """Return the split of each scene, and of each object (empty where split by scene).
 
-        A scene that holds an object of a held-out split is of that split; its other objects are neighbours there,
+        A scene that holds an object of a held-out split is of that split; its other objects are neighbors there,
         whose grasps must be dropped.
 
         Raises:

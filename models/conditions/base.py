@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from utils.batch import GraspBatch
-from utils.names import unknown_name
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.names import unknown_name
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.conditions.base import WordEncoder
+from sceneleapultra.models.conditions.base import WordEncoder
 
 
 class HashingEncoder(WordEncoder):

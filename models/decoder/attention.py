@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from utils.names import unknown_name
+from sceneleapultra.utils.names import unknown_name
 
 AttentionBackend = Literal["sdpa", "flash_attn"]
 _SAME_SET_LOGIT = (
-    200.0  # normalised queries and keys give logits of a few units: exp(-200) of them is nothing
+    200.0  # normalized queries and keys give logits of a few units: exp(-200) of them is nothing
 )
 _SET_CHANNELS = 8  # flash-attn wants head sizes in multiples of it
 
@@ -42,13 +42,13 @@ class HeadNorm(nn.RMSNorm):
     """Root-mean-square norm of queries or keys (Zhang & Sennrich 2019), in the precision these come in."""
 
     def forward(self, x: Float[Tensor, "... e"]) -> Float[Tensor, "... e"]:
-        """Normalise the last axis."""
+        """Normalize the last axis."""
         return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 class GeometricCrossAttention(nn.Module):
     """Cross-attention with cached scene keys and values and a relative-geometry term; query and key are
-    normalised.
+    normalized.
     """
 
     def __init__(self, *, dim: int, dim_scene: int, dim_geometry: int, heads: int) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from models.decoder.attention import (
+from sceneleapultra.models.decoder.attention import (
     AttentionBackend,
     GeometricCrossAttention,
     PromptAttention,

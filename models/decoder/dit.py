@@ -9,9 +9,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.decoder.attention import AttentionBackend, GeometricCrossAttention, PromptAttention, SetAttention
-from models.decoder.base import Decoder, DecoderConfig, GraspContext
-from models.decoder.time import fourier_time, time_layers
+from sceneleapultra.models.decoder.attention import (
+    AttentionBackend,
+    GeometricCrossAttention,
+    PromptAttention,
+    SetAttention,
+)
+from sceneleapultra.models.decoder.base import Decoder, DecoderConfig, GraspContext
+from sceneleapultra.models.decoder.time import fourier_time, time_layers
 
 _SUBLAYERS = 3  # set attention, cross-attention, feed-forward; a prompt adds a fourth
 

@@ -12,9 +12,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.decoder.attention import AttentionBackend, GeometricCrossAttention, PromptAttention, SetAttention
-from models.decoder.base import Decoder, DecoderConfig, GraspContext
-from models.decoder.time import fourier_time, time_layers
+from sceneleapultra.models.decoder.attention import (
+    AttentionBackend,
+    GeometricCrossAttention,
+    PromptAttention,
+    SetAttention,
+)
+from sceneleapultra.models.decoder.base import Decoder, DecoderConfig, GraspContext
+from sceneleapultra.models.decoder.time import fourier_time, time_layers
 
 _MOST_GROUPS = 32
 
@@ -41,7 +46,7 @@ class UNetConfig(DecoderConfig):
 
 
 class ChannelGroupNorm(nn.Module):
-    """Group normalisation over the channels of each grasp by itself."""
+    """Group normalization over the channels of each grasp by itself."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -49,12 +54,12 @@ class ChannelGroupNorm(nn.Module):
         self.norm = nn.GroupNorm(groups, dim)
 
     def forward(self, x: Float[Tensor, "b g c"]) -> Float[Tensor, "b g c"]:
-        """Normalise."""
+        """Normalize."""
         return self.norm(x.flatten(0, 1)).view_as(x)
 
 
 class ResidualBlock(nn.Module):
-    """Two normalised layers with a shift and scale by time between them; the second starts at zero."""
+    """Two normalized layers with a shift and scale by time between them; the second starts at zero."""
 
     def __init__(self, *, dim_in: int, dim: int) -> None:
         super().__init__()
@@ -140,7 +145,7 @@ class UNetBlock(nn.Module):
 class SetUNet(Decoder):
     """Denoises grasps by residual blocks with skips from the first half of the blocks to the second.
 
-    Arguments are those of :class:`~models.decoder.dit.SetDiT`.
+    Arguments are those of :class:`~sceneleapultra.models.decoder.dit.SetDiT`.
     """
 
     def __init__(

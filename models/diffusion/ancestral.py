@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.diffusion.path import Path
-from models.diffusion.samplers import Evaluate, Sampler, Spacing, time_grid
+from sceneleapultra.models.diffusion.path import Path
+from sceneleapultra.models.diffusion.samplers import Evaluate, Sampler, Spacing, time_grid
 
 
 def ddim_step(

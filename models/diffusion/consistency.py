@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.diffusion.path import Path
-from models.diffusion.samplers import Evaluate, Sampler, time_grid
+from sceneleapultra.models.diffusion.path import Path
+from sceneleapultra.models.diffusion.samplers import Evaluate, Sampler, time_grid
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.diffusion.path import Path
+from sceneleapultra.models.diffusion.path import Path
 
 
 class DiscretePath(Path):

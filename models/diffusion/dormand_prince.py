@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.diffusion.ode import FlowSampler, Tableau, combined, stage_slopes
-from models.diffusion.path import Path
-from models.diffusion.samplers import Evaluate
+from sceneleapultra.models.diffusion.ode import FlowSampler, Tableau, combined, stage_slopes
+from sceneleapultra.models.diffusion.path import Path
+from sceneleapultra.models.diffusion.samplers import Evaluate
 
 # Dormand & Prince 1980, as table II.5.2 of Hairer, Norsett & Wanner 1993.
 _STAGES = (

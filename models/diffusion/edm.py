@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.diffusion.path import Path, Prediction, like
+from sceneleapultra.models.diffusion.path import Path, Prediction, like
 
 _UNBOUNDED = (
     "grows with sigma without bound on model.path=edm. Use model.prediction=x0, which the preconditioning "

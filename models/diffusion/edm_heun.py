@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.diffusion.ancestral import ddim_step
-from models.diffusion.ode import FlowSampler
-from models.diffusion.path import Path
-from models.diffusion.samplers import Evaluate, Spacing, time_grid
+from sceneleapultra.models.diffusion.ancestral import ddim_step
+from sceneleapultra.models.diffusion.ode import FlowSampler
+from sceneleapultra.models.diffusion.path import Path
+from sceneleapultra.models.diffusion.samplers import Evaluate, Spacing, time_grid
 
 
 @dataclass(frozen=True, kw_only=True)

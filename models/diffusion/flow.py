@@ -9,8 +9,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import betaincinv
 from torch import Tensor
 
-from models.diffusion.path import Path
-from utils.names import unknown_name
+from sceneleapultra.models.diffusion.path import Path
+from sceneleapultra.utils.names import unknown_name
 
 Timing = Literal["uniform", "logit_normal", "beta"]
 Coupling = Literal["independent", "optimal"]

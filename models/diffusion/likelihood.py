@@ -13,14 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.diffusion.ode import RK4, combined, stage_slopes
-from models.diffusion.path import Path
-from models.diffusion.samplers import Denoise, time_grid
+from sceneleapultra.models.diffusion.ode import RK4, combined, stage_slopes
+from sceneleapultra.models.diffusion.path import Path
+from sceneleapultra.models.diffusion.samplers import Denoise, time_grid
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Log-densities, in nats of normalised states, and what they cost."""
+    """Log-densities, in nats of normalized states, and what they cost."""
 
     log_prob: Float[Tensor, "b g"]
     divergence: Float[Tensor, "b g"]  # the part that the flow adds to the density of the noise

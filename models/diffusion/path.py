@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from utils.names import unknown_name
+from sceneleapultra.utils.names import unknown_name
 
 Prediction = Literal["x0", "eps", "v", "u"]
 _NO_SIGNAL = (
@@ -87,7 +87,7 @@ class Path(nn.Module, ABC):
         return eps
 
     def fit(self, spread: float) -> None:
-        """Take in the standard deviation of clean normalised states, where the path needs it."""
+        """Take in the standard deviation of clean normalized states, where the path needs it."""
 
     def noised(self, x0: Float[Tensor, "b *d"], eps: Float[Tensor, "b *d"], t: Float[Tensor, "b"]) -> Tensor:
         """Move clean samples to noise level ``t`` (Ho et al. 2020, eq. 4)."""

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.diffusion.path import Path
-from utils.names import unknown_name
+from sceneleapultra.models.diffusion.path import Path
+from sceneleapultra.utils.names import unknown_name
 
 Denoise = Callable[[Float[Tensor, "b g d"], Float[Tensor, "b"]], Float[Tensor, "b g d"]]  # (x_t, t) -> x0
 Spacing = Literal["leading", "trailing", "linspace"]
@@ -49,7 +49,7 @@ class Sampler(ABC):
     Attributes:
         steps: parts the way is divided into.
         temperature: scale of the initial noise; below 1 trades diversity for precision.
-        clip_x0: bound on the predicted clean sample in normalised units; None for no bound.
+        clip_x0: bound on the predicted clean sample in normalized units; None for no bound.
     """
 
     name: ClassVar[str]  # of its file in config/model/sampler

@@ -6,15 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.tokens import Cloud, SceneTokens
+from sceneleapultra.models.tokens import Cloud, SceneTokens
 
 
 class SceneEncoder(nn.Module, ABC):
     """Turns a cloud into a bounded number of tokens that carry their position and a local frame.
 
     A cloud's tokens depend neither on its padding nor on the clouds beside it in the batch; moving a cloud moves
-    the tokens' positions and changes nothing else. Coordinates, neighbourhoods and frames are float32 under any
-    autocast. No encoder normalises over the batch unless asked to, so small batches train like large ones.
+    the tokens' positions and changes nothing else. Coordinates, neighborhoods and frames are float32 under any
+    autocast. No encoder normalizes over the batch unless asked to, so small batches train like large ones.
     """
 
     dim: int
@@ -27,7 +27,7 @@ class SceneEncoder(nn.Module, ABC):
     """Fewest valid points of a cloud that the encoder accepts."""
 
     use_color: bool
-    """Whether it reads the points' colours."""
+    """Whether it reads the points' colors."""
 
     color_settings = ("model.encoder.use_color=true", "model.encoder.use_color=false")
     """The settings that make it read them, and that make it not."""
@@ -37,7 +37,7 @@ class SceneEncoder(nn.Module, ABC):
         """Encode; tokens of clouds that are short of points are marked invalid, their features are zero."""
 
     def point_features(self, cloud: Cloud) -> Float[Tensor, "b n f"]:
-        """Return what is known of each point besides its place: whether it is the target's, and its colour, 0 to 1.
+        """Return what is known of each point besides its place: whether it is the target's, and its color, 0 to 1.
 
         Raises:
             ValueError: see ``check_color``.
@@ -47,21 +47,21 @@ class SceneEncoder(nn.Module, ABC):
         return target if cloud.rgb is None else torch.cat([target, cloud.rgb.float()], dim=-1)
 
     def check_color(self, cloud: Cloud) -> None:
-        """Refuse a cloud whose colours the encoder does not know what to do with, or lacks.
+        """Refuse a cloud whose colors the encoder does not know what to do with, or lacks.
 
         Raises:
-            ValueError: colours are missing, or given to an encoder that does not use them.
+            ValueError: colors are missing, or given to an encoder that does not use them.
         """
         if (cloud.rgb is not None) == self.use_color:
             return
         what, (reading, blind) = type(self).__name__, self.color_settings
         if self.use_color:
             raise ValueError(
-                f"{what} was built to see colours, but the cloud has none. Give scene_rgb (data.colours=true), or "
+                f"{what} was built to see colors, but the cloud has none. Give scene_rgb (data.colors=true), or "
                 f"train a model with {blind}, or one that does without now and then (model.color_drop_prob=0.1)."
             )
         raise ValueError(
-            f"{what} was built without colours, but the cloud has some. Leave scene_rgb out (data.colours=false), or "
+            f"{what} was built without colors, but the cloud has some. Leave scene_rgb out (data.colors=false), or "
             f"train a model with {reading}."
         )
 

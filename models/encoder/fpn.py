@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from models.encoder.base import PyramidEncoder, SceneEncoder
-from models.encoder.propagation import FeaturePropagation
-from models.tokens import Cloud, SceneTokens
-from utils.points import Backend, gather, require_backend
+from sceneleapultra.models.encoder.base import PyramidEncoder, SceneEncoder
+from sceneleapultra.models.encoder.propagation import FeaturePropagation
+from sceneleapultra.models.tokens import Cloud, SceneTokens
+from sceneleapultra.utils.points import Backend, gather, require_backend
 
 
 class FeaturePyramid(SceneEncoder):

@@ -1,8 +1,8 @@
-"""A network on every neighbour of a patch and the maximum over the patch, without ever holding all pairs.
+"""A network on every neighbor of a patch and the maximum over the patch, without ever holding all pairs.
 
-Pairs of centre and neighbour are many more than points: kept as a tensor, their features are what a PointNet++ spends
+Pairs of center and neighbor are many more than points: kept as a tensor, their features are what a PointNet++ spends
 its memory and its time on. Here patches go through the network a few at a time, so that what is made of them stays in a
-CPU's cache; kept are the maxima and which neighbour gave each. The backward pass makes the hidden layers' values again
+CPU's cache; kept are the maxima and which neighbor gave each. The backward pass makes the hidden layers' values again
 and, as only the winner of each channel has a gradient, needs no matrix product for the last layer, the widest one.
 """
 
@@ -26,16 +26,16 @@ def grouped_maximum(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
 ) -> Float[Tensor, "b s c"]:
-    """Return the maximum over the neighbours of ``W3 gelu(W2 gelu(W1 geometry + b1 + felt[index]) + b2) + b3``.
+    """Return the maximum over the neighbors of ``W3 gelu(W2 gelu(W1 geometry + b1 + felt[index]) + b2) + b3``.
 
     Args:
         geometry: what is known of each pair.
-        index: of the neighbour among ``n`` points; places at the end that repeat the first one repeat its geometry.
+        index: of the neighbor among ``n`` points; places at the end that repeat the first one repeat its geometry.
         felt: what the first layer adds for each point.
         weights: of at least two layers, (out, in) each, the first one reading ``geometry``.
         biases: of the same layers.
 
-    Equal neighbours give their gradient to the first of them. Differentiable once.
+    Equal neighbors give their gradient to the first of them. Differentiable once.
     """
     device = geometry.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weights[0].dtype
@@ -52,7 +52,7 @@ class _Network:
     """The layers, and the patches of a batch that go through them a few at a time."""
 
     geometry: Float[Tensor, "m k g"]
-    index: Int[Tensor, "m k"]  # of the neighbour among the points of the batch
+    index: Int[Tensor, "m k"]  # of the neighbor among the points of the batch
     felt: Float[Tensor, "n c1"] | None
     weights: Sequence[Tensor]
     biases: Sequence[Tensor]
@@ -65,7 +65,7 @@ class _Network:
             for each in torch.arange(m, device=self.index.device).split(max(1, _NUMBERS_GPU // (k * width))):
                 yield each, k
             return
-        # Patches with as many neighbours side by side: of places that repeat the first neighbour none is computed.
+        # Patches with as many neighbors side by side: of places that repeat the first neighbor none is computed.
         filled, order = ((self.index != self.index[:, :1]).sum(1) + 1).sort(stable=True)
         size = max(1, _NUMBERS_CPU // (k * width))
         for each, counts in zip(order.split(size), filled.split(size), strict=True):
@@ -76,14 +76,14 @@ class _Network:
         geometry = self.geometry[:, :k].index_select(0, patches).flatten(0, 1)
         before = [torch.addmm(self.biases[0], geometry, self.weights[0].T)]
         if self.felt is not None:
-            before[0] += self.felt.index_select(0, self.neighbours(patches, k))
+            before[0] += self.felt.index_select(0, self.neighbors(patches, k))
         after = [functional.gelu(before[0])]
         for weight, bias in zip(self.weights[1:-1], self.biases[1:-1], strict=True):
             before.append(torch.addmm(bias, after[-1], weight.T))
             after.append(functional.gelu(before[-1]))
         return geometry, before, after
 
-    def neighbours(self, patches: Tensor, k: int) -> Int[Tensor, "p"]:
+    def neighbors(self, patches: Tensor, k: int) -> Int[Tensor, "p"]:
         """Return the points of the patches' pairs."""
         return self.index[:, :k].index_select(0, patches).flatten()
 
@@ -100,12 +100,12 @@ def _network(geometry: Tensor, index: Tensor, given: Sequence[Tensor | None]) ->
 def _forward(
     geometry: Tensor, index: Tensor, given: Sequence[Tensor | None], *, winners: bool
 ) -> tuple[Float[Tensor, "b s c"], Int[Tensor, "m c"] | None]:
-    """Return the maxima, and the place of each among its neighbours if asked for."""
+    """Return the maxima, and the place of each among its neighbors if asked for."""
     network, k = _network(geometry, index, given), index.shape[2]
     weight = network.weights[-1]
     pooled = geometry.new_empty(len(network.index), len(weight))
     won = torch.empty_like(pooled, dtype=torch.int16) if winners else None
-    # The first of equal neighbours has the largest number here. Compared in place: several times faster than argmax.
+    # The first of equal neighbors has the largest number here. Compared in place: several times faster than argmax.
     countdown = torch.arange(k, 0, -1, device=geometry.device, dtype=torch.float32)[:, None]
     for patches, places in network.parts():
         last = (network.hidden(patches, places)[2][-1] @ weight.T).unflatten(0, (-1, places))
@@ -150,7 +150,7 @@ class _GroupedMaximum(torch.autograd.Function):
                 if i:
                     flow = flow @ network.weights[i]
             if to_felt is not None:
-                to_felt.index_add_(0, network.neighbours(patches, k), flow.float())
+                to_felt.index_add_(0, network.neighbors(patches, k), flow.float())
             if to_geometry is not None:
                 to_geometry[patches, :k] = (flow @ network.weights[0]).unflatten(0, (-1, k))
         shapes = [geometry, None, *given]
@@ -175,9 +175,9 @@ def _to_last_input(
 ) -> Float[Tensor, "p i"]:
     """Sum, for each pair, the rows of the weight whose channels it won, weighted by their gradients."""
     s, c = won.shape
-    of_neighbour, channel = won.sort(1)
-    neighbours = torch.arange(k, dtype=won.dtype, device=won.device).expand(s, k).contiguous()
-    begin = torch.searchsorted(of_neighbour, neighbours) + torch.arange(s, device=won.device)[:, None] * c
+    of_neighbor, channel = won.sort(1)
+    neighbors = torch.arange(k, dtype=won.dtype, device=won.device).expand(s, k).contiguous()
+    begin = torch.searchsorted(of_neighbor, neighbors) + torch.arange(s, device=won.device)[:, None] * c
     return functional.embedding_bag(
         channel.flatten(),
         weight,

@@ -1,7 +1,7 @@
 """Levels of patches over prefixes of a farthest-point order, seen from local frames: what PointNets share.
 
-Points arrive in farthest-point order, so the centres of each level are a prefix and farthest-point sampling costs
-nothing. Source: Qi et al. 2017, PointNet++, section 3; frames: see :mod:`models.frames`.
+Points arrive in farthest-point order, so the centers of each level are a prefix and farthest-point sampling costs
+nothing. Source: Qi et al. 2017, PointNet++, section 3; frames: see :mod:`sceneleapultra.models.frames`.
 """
 
 from abc import ABC, abstractmethod
@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.encoder.base import PyramidEncoder
-from models.encoder.propagation import FeaturePropagation
-from models.frames import local_frames
-from models.tokens import Cloud, SceneTokens
-from utils.points import Backend, gather, knn, require_backend
+from sceneleapultra.models.encoder.base import PyramidEncoder
+from sceneleapultra.models.encoder.propagation import FeaturePropagation
+from sceneleapultra.models.frames import local_frames
+from sceneleapultra.models.tokens import Cloud, SceneTokens
+from sceneleapultra.utils.points import Backend, gather, knn, require_backend
 
 Patch = tuple[Tensor, Tensor]  # geometry and index of one scale, see Stage
 
@@ -26,17 +26,17 @@ Patch = tuple[Tensor, Tensor]  # geometry and index of one scale, see Stage
 class Level:
     """One level of a hierarchy; ``config/model/encoder`` says what each number means."""
 
-    centres: int
+    centers: int
     radii: tuple[float, ...]
-    neighbours: tuple[int, ...]
+    neighbors: tuple[int, ...]
     widths: tuple[int, ...]
 
     def __post_init__(self) -> None:
         rules = {
-            "centres": (self.centres >= 1, "at least 1"),
+            "centers": (self.centers >= 1, "at least 1"),
             "radii": (len(self.radii) > 0 and min(self.radii) > 0, "lengths of more than 0 m"),
-            "neighbours": (
-                len(self.neighbours) == len(self.radii) and min(self.neighbours, default=0) >= 1,
+            "neighbors": (
+                len(self.neighbors) == len(self.radii) and min(self.neighbors, default=0) >= 1,
                 f"one number of at least 1 for each of the {len(self.radii)} radii",
             ),
             "widths": (len(self.widths) > 0 and min(self.widths) >= 1, "one width of at least 1 or several"),
@@ -54,7 +54,7 @@ class Level:
 
 
 class Stage(nn.Module, ABC):
-    """The network of a patch, one per scale of a level: how neighbours become one feature of their centre."""
+    """The network of a patch, one per scale of a level: how neighbors become one feature of their center."""
 
     @abstractmethod
     def __init__(self, dim_geometry: int, dim_in: int, widths: tuple[int, ...]) -> None:
@@ -67,11 +67,11 @@ class Stage(nn.Module, ABC):
         index: Int[Tensor, "b s k"],
         features: Float[Tensor, "b n c"] | None,
     ) -> Float[Tensor, "b s c2"]:
-        """Pool the neighbours of every centre.
+        """Pool the neighbors of every center.
 
         Args:
             geometry: offset over the radius, a direction, and on the first level what is known of the points.
-            index: of the neighbours among the points of the level before; places that no neighbour within the
+            index: of the neighbors among the points of the level before; places that no neighbor within the
                 radius fills repeat the nearest one, so that a maximum needs no mask.
             features: of the points of the level before; none on the first level.
         """
@@ -86,9 +86,9 @@ class PointHierarchy(PyramidEncoder):
         propagate: how many levels back, towards the fine ones, features are passed from the coarsest; the level
             reached gives the tokens.
         dim: width of the tokens.
-        use_color: read the points' colours.
+        use_color: read the points' colors.
         checkpointing: recompute each level in the backward pass instead of keeping its activations.
-        backend: of the search for neighbours.
+        backend: of the search for neighbors.
 
     Raises:
         ValueError: levels do not fit each other.
@@ -114,11 +114,11 @@ class PointHierarchy(PyramidEncoder):
         self.use_color, self.checkpointing = use_color, checkpointing
         self.backend = require_backend(backend)
         each = list(levels.values())
-        self.level_sizes = tuple(level.centres for level in each)
+        self.level_sizes = tuple(level.centers for level in each)
         self.level_dims = tuple(level.dim for level in each)
         self.num_tokens = self.level_sizes[-1 - propagate]
-        self.min_points = max(each[0].neighbours)
-        # Of a point itself the first level sees, beside its own kind, the centre's and whether they differ.
+        self.min_points = max(each[0].neighbors)
+        # Of a point itself the first level sees, beside its own kind, the center's and whether they differ.
         geometry = [6 + 3 + 3 * use_color] + [6] * (len(levels) - 1)
         inputs = [0, *self.level_dims[:-1]]
         self.stages = nn.ModuleDict(
@@ -152,12 +152,12 @@ class PointHierarchy(PyramidEncoder):
         """Encode; return every level, from fine to coarse.
 
         Raises:
-            ValueError: the cloud has fewer points than the first level has centres, or see ``point_features``.
+            ValueError: the cloud has fewer points than the first level has centers, or see ``point_features``.
         """
         if cloud.points.shape[1] < self.level_sizes[0]:
             raise ValueError(
-                f"Level '{next(iter(self.plan))}' of {type(self).__name__} takes {self.level_sizes[0]} centres from a "
-                f"cloud, got clouds of {cloud.points.shape[1]} points. Raise data.num_points, or lower centres."
+                f"Level '{next(iter(self.plan))}' of {type(self).__name__} takes {self.level_sizes[0]} centers from a "
+                f"cloud, got clouds of {cloud.points.shape[1]} points. Raise data.num_points, or lower centers."
             )
         patches, frames = self._patches(cloud)
         made: list[SceneTokens] = []
@@ -182,24 +182,24 @@ class PointHierarchy(PyramidEncoder):
         return pooled
 
     def _patches(self, cloud: Cloud) -> tuple[list[list[Patch]], Float[Tensor, "b s 3 3"]]:
-        """Return geometry and neighbours of every level and scale, and the frames of the first level's centres."""
+        """Return geometry and neighbors of every level and scale, and the frames of the first level's centers."""
         with torch.autocast(cloud.points.device.type, enabled=False):
             points, valid, known = cloud.points.float(), cloud.valid, self.point_features(cloud)
             up, frames = cloud.up.float(), points.new_zeros(())
             made: list[list[Patch]] = []
             for i, level in enumerate(self.plan.values()):
-                centres = points[:, : level.centres]
-                index, distance = knn(centres, points, max(level.neighbours), valid, self.backend)
+                centers = points[:, : level.centers]
+                index, distance = knn(centers, points, max(level.neighbors), valid, self.backend)
                 if i == 0:
-                    k = level.neighbours[0]
+                    k = level.neighbors[0]
                     near, patch = distance[..., :k] <= level.radii[0], gather(points, index[..., :k])
-                    frames = local_frames(patch, near, centres, cloud.viewpoint.float(), up)
-                own = frames[:, : level.centres]
+                    frames = local_frames(patch, near, centers, cloud.viewpoint.float(), up)
+                own = frames[:, : level.centers]
                 group = []
-                for radius, k in zip(level.radii, level.neighbours, strict=True):
+                for radius, k in zip(level.radii, level.neighbors, strict=True):
                     chosen = torch.where(distance[..., :k] <= radius, index[..., :k], index[..., :1])
-                    offsets = (gather(points, chosen) - centres[:, :, None]) @ own
-                    # Gravity and kind of each point, or the way its surface faces, seen from the centre's frame.
+                    offsets = (gather(points, chosen) - centers[:, :, None]) @ own
+                    # Gravity and kind of each point, or the way its surface faces, seen from the center's frame.
                     facts = (
                         [seen_from(own, up)[:, :, None].expand_as(offsets), *_kinds(known, chosen)]
                         if i == 0
@@ -207,7 +207,7 @@ class PointHierarchy(PyramidEncoder):
                     )
                     group.append((torch.cat([offsets / radius, *facts], dim=-1), chosen))
                 made.append(group)
-                points, valid = centres, valid[:, : level.centres]
+                points, valid = centers, valid[:, : level.centers]
             return made, frames
 
 
@@ -217,22 +217,22 @@ def seen_from(frames: Float[Tensor, "b s 3 3"], direction: Float[Tensor, "b 3"])
 
 
 def _kinds(known: Float[Tensor, "b n f"], index: Int[Tensor, "b s k"]) -> list[Tensor]:
-    """Whether a neighbour is the target's, whether its centre is, whether they differ; and its colour."""
-    of_neighbour = gather(known, index)
-    kind = of_neighbour[..., :1]
+    """Whether a neighbor is the target's, whether its center is, whether they differ; and its color."""
+    of_neighbor = gather(known, index)
+    kind = of_neighbor[..., :1]
     own = known[:, : index.shape[1], None, :1].expand_as(kind)
-    return [kind, own, (kind - own).abs(), of_neighbour[..., 1:]]
+    return [kind, own, (kind - own).abs(), of_neighbor[..., 1:]]
 
 
 def _check_levels(levels: dict[str, Level], propagate: int) -> None:
     if not levels:
         raise ValueError("model.encoder.levels: expected at least one level, got none.")
     for (fine, before), (coarse, level) in pairwise(levels.items()):
-        if level.centres > before.centres or max(level.neighbours) > before.centres:
+        if level.centers > before.centers or max(level.neighbors) > before.centers:
             raise ValueError(
-                f"model.encoder.levels.{coarse} takes centres={level.centres} and neighbours={level.neighbours} from "
-                f"the {before.centres} centres of level '{fine}', which are too few. Lower them, or raise "
-                f"model.encoder.levels.{fine}.centres."
+                f"model.encoder.levels.{coarse} takes centers={level.centers} and neighbors={level.neighbors} from "
+                f"the {before.centers} centers of level '{fine}', which are too few. Lower them, or raise "
+                f"model.encoder.levels.{fine}.centers."
             )
     if not 0 <= propagate < len(levels):
         raise ValueError(

@@ -4,14 +4,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from models.encoder.grouped import grouped_maximum
-from models.encoder.hierarchy import Level, PointHierarchy, Stage
-from models.encoder.pooling import max_over_neighbours
-from utils.points import Backend, gather
+from sceneleapultra.models.encoder.grouped import grouped_maximum
+from sceneleapultra.models.encoder.hierarchy import Level, PointHierarchy, Stage
+from sceneleapultra.models.encoder.pooling import max_over_neighbors
+from sceneleapultra.utils.points import Backend, gather
 
 
 class SetAbstraction(Stage):
-    """A shared network on every neighbour, in the centre's frame, then the maximum."""
+    """A shared network on every neighbor, in the center's frame, then the maximum."""
 
     def __init__(self, dim_geometry: int, dim_in: int, widths: tuple[int, ...]) -> None:
         super().__init__(dim_geometry, dim_in, widths)
@@ -26,11 +26,11 @@ class SetAbstraction(Stage):
         index: Int[Tensor, "b s k"],
         features: Float[Tensor, "b n c"] | None,
     ) -> Float[Tensor, "b s c2"]:
-        """Pool the neighbours of every centre."""
+        """Pool the neighbors of every center."""
         first, *rest = self.layers
         assert isinstance(first, nn.Linear)
         seen, felt = first.weight.split([self.dim_geometry, first.in_features - self.dim_geometry], dim=1)
-        # The layer is linear: what depends on the neighbour alone is computed once per point, not per pair.
+        # The layer is linear: what depends on the neighbor alone is computed once per point, not per pair.
         point = None if features is None else nn.functional.linear(features, felt)
         # A compiler makes its own passes of plain operations.
         if rest and not torch.compiler.is_compiling():
@@ -42,7 +42,7 @@ class SetAbstraction(Stage):
             h = h if point is None else h + gather(point, index)
             for layer in rest:
                 h = layer(nn.functional.gelu(h))
-            pooled = max_over_neighbours(h)
+            pooled = max_over_neighbors(h)
         normed: Tensor = self.norm(pooled)
         return normed
 

@@ -1,9 +1,9 @@
 """The light encoder: networks run on points before they are grouped, so that a pair costs a sum and not a network.
 
-PointNet++ runs its network on every pair of centre and neighbour: N k C^2. Here it runs on every point, N C^2, and a
-pair adds only a linear map of the neighbour's place; the maximum of these sums is followed by a layer per centre.
+PointNet++ runs its network on every pair of center and neighbor: N k C^2. Here it runs on every point, N C^2, and a
+pair adds only a linear map of the neighbor's place; the maximum of these sums is followed by a layer per center.
 The separation is that of ASSANet (Qian et al. 2021, section 3.2); places enter with their second moments, so that a
-linear map of one neighbour can tell bent from flat.
+linear map of one neighbor can tell bent from flat.
 """
 
 from itertools import pairwise
@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from models.encoder.hierarchy import Level, PointHierarchy, Stage
-from models.encoder.pooling import max_over_neighbours
-from utils.points import Backend, gather
+from sceneleapultra.models.encoder.hierarchy import Level, PointHierarchy, Stage
+from sceneleapultra.models.encoder.pooling import max_over_neighbors
+from sceneleapultra.utils.points import Backend, gather
 
 _MOMENTS = 6  # products of two of the offset's three coordinates
 
@@ -41,7 +41,7 @@ class SeparableAbstraction(Stage):
         index: Int[Tensor, "b s k"],
         features: Float[Tensor, "b n c"] | None,
     ) -> Float[Tensor, "b s c2"]:
-        """Pool the neighbours of every centre."""
+        """Pool the neighbors of every center."""
         x, y, z = geometry[..., :3].unbind(-1)
         moments = torch.stack([x * x, y * y, z * z, x * y, y * z, z * x], dim=-1)
         h = self.place(torch.cat([geometry, moments], dim=-1))
@@ -49,7 +49,7 @@ class SeparableAbstraction(Stage):
             for i, layer in enumerate(self.before):
                 features = layer(features if i == 0 else nn.functional.gelu(features))
             h = h + gather(features, index)
-        pooled: Tensor = self.norm(self.after(nn.functional.gelu(max_over_neighbours(h))))
+        pooled: Tensor = self.norm(self.after(nn.functional.gelu(max_over_neighbors(h))))
         return pooled
 
 

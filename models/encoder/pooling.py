@@ -1,4 +1,4 @@
-"""The maximum over the neighbours of a patch, with a backward pass that keeps and costs less than torch's."""
+"""The maximum over the neighbors of a patch, with a backward pass that keeps and costs less than torch's."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ class _Maximum(torch.autograd.Function):
         return share.mul_((grad / share.sum(-2))[..., None, :])
 
 
-def max_over_neighbours(values: Float[Tensor, "*b k c"]) -> Float[Tensor, "*b c"]:
-    """Return the largest of the neighbours in every channel; equal ones share the gradient, as with ``amax``."""
+def max_over_neighbors(values: Float[Tensor, "*b k c"]) -> Float[Tensor, "*b c"]:
+    """Return the largest of the neighbors in every channel; equal ones share the gradient, as with ``amax``."""
     # A compiler makes its own backward pass of amax.
     if torch.is_grad_enabled() and values.requires_grad and not torch.compiler.is_compiling():
         pooled: Tensor = _Maximum.apply(values)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from models.tokens import SceneTokens
-from utils.points import Backend, interpolate
+from sceneleapultra.models.tokens import SceneTokens
+from sceneleapultra.utils.points import Backend, interpolate
 
 
 class FeaturePropagation(nn.Module):

@@ -39,7 +39,7 @@ def descend(
     With rate 1 each goes to where a non-negative energy would vanish, were it linear.
 
     Args:
-        x0: normalised clean states.
+        x0: normalized clean states.
         energy: of each grasp, (b g d) -> (b g).
         iterations: steps.
         rate: share of a step.

@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.denoiser import Anchored, Denoiser, SceneContext
-from models.guidance.classifier_free import ClassifierFree
-from models.guidance.correction import Correction
-from models.guidance.learned import BoundScorer, ScorerGuidance
-from models.guidance.physics import BoundPhysics, PhysicsGuidance
-from models.scorer.base import GraspScorer
-from models.tokens import Cloud
+from sceneleapultra.models.denoiser import Anchored, Denoiser, SceneContext
+from sceneleapultra.models.guidance.classifier_free import ClassifierFree
+from sceneleapultra.models.guidance.correction import Correction
+from sceneleapultra.models.guidance.learned import BoundScorer, ScorerGuidance
+from sceneleapultra.models.guidance.physics import BoundPhysics, PhysicsGuidance
+from sceneleapultra.models.scorer.base import GraspScorer
+from sceneleapultra.models.tokens import Cloud
 
 PROMPT = "positive_prompt"  # the field of a batch that prompts are read from
 Predict = Callable[[Tensor, Tensor, Anchored], Tensor]

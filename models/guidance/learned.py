@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.denoiser import Anchored, Denoiser
-from models.guidance.correction import Correction, check_settings, descend
-from models.scorer.base import GraspScorer, finished
+from sceneleapultra.models.denoiser import Anchored, Denoiser
+from sceneleapultra.models.guidance.correction import Correction, check_settings, descend
+from sceneleapultra.models.scorer.base import GraspScorer, finished
 
 CHANCES = ("hold", "clear")  # weighted
 

@@ -15,15 +15,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from hands import GraspPose, Hand, energies
-from models.denoiser import Anchored, Denoiser
-from models.guidance.correction import Correction, check_settings, descend
-from models.tokens import Cloud
+from sceneleapultra.hands import GraspPose, Hand, energies
+from sceneleapultra.models.denoiser import Anchored, Denoiser
+from sceneleapultra.models.guidance.correction import Correction, check_settings, descend
+from sceneleapultra.models.tokens import Cloud
 
 ENERGIES = ("penetration", "obstacles", "table", "self_penetration", "joint_limits", "attraction")  # weighted
 _TABLE_QUANTILE = 0.1  # of the heights of points beside the target
 _FAR = 1.0e3
-_SPHERES_APART = 4  # of the hand's spheres, neighbours overlap: every so many rank points well enough
+_SPHERES_APART = 4  # of the hand's spheres, neighbors overlap: every so many rank points well enough
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,11 @@ class PhysicsGuidance:
 
     def nearest(self, hand: Hand, pose: GraspPose, around: Surroundings) -> Nearest:
         """Choose, for each grasp, the points deepest in the hand's spheres or nearest to them."""
-        centres, radii = hand.spheres(pose)
-        centres, radii = centres[..., ::_SPHERES_APART, :], radii[::_SPHERES_APART]
+        centers, radii = hand.spheres(pose)
+        centers, radii = centers[..., ::_SPHERES_APART, :], radii[::_SPHERES_APART]
         # |p - c|^2 - r^2 as one product with (p, 1), its |p|^2 added behind the minimum over the spheres.
-        power = centres.square().sum(-1) - radii.square()
-        sphere = torch.cat([-2.0 * centres, power[..., None]], dim=-1).transpose(-1, -2)
+        power = centers.square().sum(-1) - radii.square()
+        sphere = torch.cat([-2.0 * centers, power[..., None]], dim=-1).transpose(-1, -2)
         point = torch.nn.functional.pad(around.points, (0, 1), value=1.0)
         depth = (point @ sphere).amin(-1) + around.points.square().sum(-1)
         return Nearest(
@@ -139,12 +139,12 @@ class PhysicsGuidance:
         if self.obstacles > 0.0:
             total = total + self.obstacles * energies.penetration(distance[..., count:] - self.margin_m)
         for stage in (posed.grasp, posed.opened) if self.table > 0.0 else ():
-            centres, radii = hand.spheres(stage)
-            height = (centres * around.up[:, None, None]).sum(-1, keepdim=True) - around.table[
+            centers, radii = hand.spheres(stage)
+            height = (centers * around.up[:, None, None]).sum(-1, keepdim=True) - around.table[
                 :, None, None, None
             ]
             total = total + self.table * energies.table(
-                height.expand_as(centres), radii, height_m=self.margin_m
+                height.expand_as(centers), radii, height_m=self.margin_m
             )
         if self.self_penetration > 0.0:
             total = total + self.self_penetration * energies.self_penetration(

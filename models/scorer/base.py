@@ -1,7 +1,7 @@
 """What every scorer keeps to: finished grasps on an encoded scene in, two log-odds per grasp out.
 
 Success has two parts that fail for different reasons and are learned apart: the grasp holds the object, and the hand
-is clear of table and neighbours.
+is clear of table and neighbors.
 """
 
 from abc import ABC, abstractmethod
@@ -12,15 +12,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hands import GraspPose
-from models.denoiser import Anchored, Denoiser, SceneContext
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.models.denoiser import Anchored, Denoiser, SceneContext
 
 
 @dataclass(frozen=True)
 class FinishedGrasps:
     """Grasps that ask for a score, in the frame of the cloud."""
 
-    states: Float[Tensor, "b g d"]  # the same grasps as the network knows them, normalised
+    states: Float[Tensor, "b g d"]  # the same grasps as the network knows them, normalized
     pose: GraspPose
     squeeze_qpos: Float[Tensor, "b g j"]
     point: Float[Tensor, "b g 3"]  # reference point in front of each palm
@@ -71,7 +71,7 @@ class ScorerConfig(ABC):
 
 
 def finished(denoiser: Denoiser, states: Float[Tensor, "b g d"], anchored: Anchored) -> FinishedGrasps:
-    """Return what clean normalised states stand for."""
+    """Return what clean normalized states stand for."""
     pose, squeeze = denoiser.grasps(states, anchored)
     return FinishedGrasps(states, pose, squeeze, denoiser.codec.reference_point(pose), anchored.index)
 

@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hands import GraspPose
-from models.contacts import LinkContacts
-from models.denoiser import Denoiser, SceneContext
-from models.scorer.base import FinishedGrasps, GraspScorer, ScorerConfig
-from models.surface import Surface
-from utils.points import gather
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.models.contacts import LinkContacts
+from sceneleapultra.models.denoiser import Denoiser, SceneContext
+from sceneleapultra.models.scorer.base import FinishedGrasps, GraspScorer, ScorerConfig
+from sceneleapultra.models.surface import Surface
+from sceneleapultra.utils.points import gather
 
 _PER_POINT = 7  # position and normal in the hand's frame, whether it is the target's
 _NEAREST, _FURTHEST = -2.0, 5.0  # distances to links are cut off there, in units of contact_scale
@@ -47,7 +47,7 @@ class SurfaceScorer(GraspScorer):
     def forward(
         self, grasps: FinishedGrasps, scene: SceneContext, kept: Bool[Tensor, "b s"] | None = None
     ) -> Float[Tensor, "b g 2"]:
-        """See :class:`~models.scorer.base.GraspScorer`."""
+        """See :class:`~sceneleapultra.models.scorer.base.GraspScorer`."""
         pose, surface = grasps.pose, scene.surface
         squeezed = replace(pose, qpos=grasps.squeeze_qpos)
         with torch.autocast(pose.translation.device.type, enabled=False):  # millimetres
@@ -137,7 +137,7 @@ class SurfaceScorerConfig(ScorerConfig):
         widths: of the layers that see each point.
         dim: width of the head that tells whether a grasp holds; that for being clear has half of it.
         target_points: points of the target that are looked at.
-        other_points: points of table and neighbours.
+        other_points: points of table and neighbors.
         keep: share of them that a training step shows, drawn per scene.
         reach: length that positions are measured in (m).
         contact_scale: length that distances of links to the surface are measured in (m).

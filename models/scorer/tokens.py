@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from models.contacts import ContactFeatures
-from models.decoder.base import GraspContext
-from models.decoder.dit import SetDiT
-from models.denoiser import Denoiser, PairGeometry, SceneContext
-from models.scorer.base import FinishedGrasps, GraspScorer, ScorerConfig
-from utils.points import gather
+from sceneleapultra.models.contacts import ContactFeatures
+from sceneleapultra.models.decoder.base import GraspContext
+from sceneleapultra.models.decoder.dit import SetDiT
+from sceneleapultra.models.denoiser import Denoiser, PairGeometry, SceneContext
+from sceneleapultra.models.scorer.base import FinishedGrasps, GraspScorer, ScorerConfig
+from sceneleapultra.utils.points import gather
 
 
 class TokenScorer(GraspScorer):
@@ -43,7 +43,7 @@ class TokenScorer(GraspScorer):
     def forward(
         self, grasps: FinishedGrasps, scene: SceneContext, kept: Bool[Tensor, "b s"] | None = None
     ) -> Float[Tensor, "b g 2"]:
-        """See :class:`~models.scorer.base.GraspScorer`; tokens are all shown."""
+        """See :class:`~sceneleapultra.models.scorer.base.GraspScorer`; tokens are all shown."""
         tokens, states = scene.tokens, grasps.states
         features = tokens.features.detach()
         context = GraspContext(

@@ -1,7 +1,7 @@
 """Objects to grasp: procedural families, and meshes from a folder."""
 
-from simulation.objects.meshes import as_solid, load_objects, load_solid
-from simulation.objects.palette import object_color
-from simulation.objects.procedural import FAMILIES, OBJECT_MASS, make_object
+from sceneleapultra.simulation.objects.meshes import as_solid, load_objects, load_solid
+from sceneleapultra.simulation.objects.palette import object_color
+from sceneleapultra.simulation.objects.procedural import FAMILIES, OBJECT_MASS, make_object
 
 __all__ = ["FAMILIES", "OBJECT_MASS", "as_solid", "load_objects", "load_solid", "make_object", "object_color"]

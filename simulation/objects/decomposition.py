@@ -10,7 +10,7 @@ import coacd
 import numpy as np
 from jaxtyping import Float, Int
 
-from simulation.objects.solid import hull_vertices
+from sceneleapultra.simulation.objects.solid import hull_vertices
 
 _LOG = logging.getLogger(__name__)
 

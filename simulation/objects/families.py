@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from simulation.objects.solid import (
+from sceneleapultra.simulation.objects.solid import (
     Solid,
     box,
     circle,
@@ -111,8 +111,8 @@ def _mug(rng: np.random.Generator) -> Solid:
 
     # Half an ellipse in the xz plane; it starts and ends inside the wall.
     angles = np.linspace(-np.pi / 2, np.pi / 2, 6)
-    centre = (low + high) / 2
-    path = np.column_stack([reach * np.cos(angles), np.zeros(6), centre + (high - low) / 2 * np.sin(angles)])
+    center = (low + high) / 2
+    path = np.column_stack([reach * np.cos(angles), np.zeros(6), center + (high - low) / 2 * np.sin(angles)])
     wall_radius = foot + (rim - foot) * path[:, 2] / height
     path[:, 0] += np.interp(path[:, 2], [low, high], [wall_radius[0], wall_radius[-1]]) - 0.5 * wall
     tangents = np.gradient(path, axis=0)
@@ -161,8 +161,8 @@ def _dumbbell(rng: np.random.Generator) -> Solid:
         sides = 6 if kind == "hexagon" else _ROUND
         weight = frusta([(radius, -thickness / 2), (radius, thickness / 2)], sides=sides)
     bar = frusta([(bar_radius, -bar_length / 2), (bar_radius, bar_length / 2)], sides=_ROUND // 2)
-    centre = bar_length / 2 + 0.4 * thickness
-    return join([bar, weight.shift(z=-centre), weight.shift(z=centre)])
+    center = bar_length / 2 + 0.4 * thickness
+    return join([bar, weight.shift(z=-center), weight.shift(z=center)])
 
 
 def _ring(rng: np.random.Generator) -> Solid:
@@ -187,7 +187,7 @@ def _union(rng: np.random.Generator) -> Solid:
         T[:3, :3] = Rotation.from_quat(rng.normal(size=4)).as_matrix()
         part = part.transform(T)
         if parts:
-            # The centre of a new part lies within an earlier one, so that the union is one body.
+            # The center of a new part lies within an earlier one, so that the union is one body.
             earlier = parts[int(rng.integers(len(parts)))].pieces[0]
             weights = rng.dirichlet(np.ones(len(earlier)) * 0.05)
             part = part.shift(*(0.9 * weights @ earlier + 0.1 * earlier.mean(axis=0)))

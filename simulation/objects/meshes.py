@@ -1,4 +1,4 @@
-"""How meshes on disk become objects: found, checked, centred, and given convex pieces.
+"""How meshes on disk become objects: found, checked, centered, and given convex pieces.
 
 An object is one of
 - a folder with ``visual.obj`` and ``collision.obj`` (one convex piece per ``o`` group) or
@@ -19,10 +19,10 @@ import trimesh
 from jaxtyping import Float, Int
 from scipy.spatial import ConvexHull, QhullError
 
-from simulation.objects.decomposition import convex_pieces, default_cache
-from simulation.objects.procedural import OBJECT_MASS, volume_and_center
-from simulation.objects.solid import convex, hull_vertices
-from utils.records import ObjectRecord
+from sceneleapultra.simulation.objects.decomposition import convex_pieces, default_cache
+from sceneleapultra.simulation.objects.procedural import OBJECT_MASS, volume_and_center
+from sceneleapultra.simulation.objects.solid import convex, hull_vertices
+from sceneleapultra.utils.records import ObjectRecord
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class _Source:
 def load_objects(path: str | Path, cache: Path | None = None) -> list[ObjectRecord]:
     """Load every object below a folder, or the one of a single mesh file or object folder, sorted by name.
 
-    An object's family is the folder that holds it. Its frame moves to the centre of mass, keeping the axes of
-    the file. If a surface comes with convex pieces but is open, the pieces are the solid (volume, centre,
+    An object's family is the folder that holds it. Its frame moves to the center of mass, keeping the axes of
+    the file. If a surface comes with convex pieces but is open, the pieces are the solid (volume, center,
     contact) and the surface is only what a camera sees.
 
     Args:
@@ -86,7 +86,7 @@ def load_objects(path: str | Path, cache: Path | None = None) -> list[ObjectReco
 def load_solid(
     path: Path, *, name: str, family: str, scale: float, cache: Path | None = None
 ) -> tuple[ObjectRecord, Float[np.ndarray, "3"]]:
-    """Load one object under another name and size; also say where its centre of mass is in the file's (scaled) frame.
+    """Load one object under another name and size; also say where its center of mass is in the file's (scaled) frame.
 
     Args:
         path: a mesh file, or the folder of one object.
@@ -149,7 +149,7 @@ def _load(source: _Source, scale: float, cache: Path) -> tuple[ObjectRecord, Flo
 def _solid(
     source: _Source, surface: trimesh.Trimesh, pieces: list[Float[np.ndarray, "_ 3"]], cache: Path
 ) -> tuple[ObjectRecord, Float[np.ndarray, "3"]]:
-    """Return the object, and its centre of mass in the frame of the surface."""
+    """Return the object, and its center of mass in the frame of the surface."""
     closed = bool(surface.is_watertight and surface.is_winding_consistent)
     if not closed and not pieces:
         raise ValueError(

@@ -1,13 +1,13 @@
-"""How a (family, seed) becomes an object: built, moved to its centre of mass, given a name and a mass."""
+"""How a (family, seed) becomes an object: built, moved to its center of mass, given a name and a mass."""
 
 import zlib
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from simulation.objects.families import BUILDERS
-from utils.names import unknown_name
-from utils.records import ObjectRecord
+from sceneleapultra.simulation.objects.families import BUILDERS
+from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.records import ObjectRecord
 
 FAMILIES: tuple[str, ...] = tuple(BUILDERS)
 
@@ -42,7 +42,7 @@ def make_object(family: str, seed: int) -> ObjectRecord:
 def volume_and_center(
     vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
 ) -> tuple[float, Float[np.ndarray, "3"]]:
-    """Return volume and centre of mass of the uniform solid inside a closed surface (sum over tetrahedra)."""
+    """Return volume and center of mass of the uniform solid inside a closed surface (sum over tetrahedra)."""
     origin = vertices.mean(axis=0)  # near the solid, for the sake of rounding
     a, b, c = (vertices[faces[:, k]] - origin for k in range(3))
     volumes = np.einsum("fi,fi->f", a, np.cross(b, c)) / 6

@@ -106,7 +106,7 @@ def join(solids: Iterable[Solid]) -> Solid:
 
 
 def box(size_x: float, size_y: float, size_z: float) -> Solid:
-    """Return a box centred at the origin."""
+    """Return a box centered at the origin."""
     corners = np.array(np.meshgrid(*([-0.5, 0.5],) * 3, indexing="ij")).reshape(3, 8).T
     return convex(corners * np.array([size_x, size_y, size_z]))
 
@@ -174,7 +174,7 @@ def tube(path: Points, normals: Points, radii: tuple[float, float], sides: int) 
     """Return a bent rod along a plane polyline, one convex piece per straight part.
 
     Args:
-        path: corners of the centre line.
+        path: corners of the center line.
         normals: for each corner the in-plane direction across the rod; a bend has the bisector.
         radii: half widths in the plane and across it.
         sides: number of sides of the cross-section.

@@ -1,11 +1,11 @@
 """Physics tests of grasps: protocols, the engine that runs them, and their verdicts."""
 
-from simulation.protocols.contacts import ContactMetrics
-from simulation.protocols.evaluate import evaluate_grasps, evaluate_many
-from simulation.protocols.model import HandModel, ObjectModel
-from simulation.protocols.protocol import Protocol, get_protocol
-from simulation.protocols.simulator import GraspSimulator, GraspVerdict
-from simulation.protocols.verdicts import Verdicts
+from sceneleapultra.simulation.protocols.contacts import ContactMetrics
+from sceneleapultra.simulation.protocols.evaluate import evaluate_grasps, evaluate_many
+from sceneleapultra.simulation.protocols.model import HandModel, ObjectModel
+from sceneleapultra.simulation.protocols.protocol import Protocol, get_protocol
+from sceneleapultra.simulation.protocols.simulator import GraspSimulator, GraspVerdict
+from sceneleapultra.simulation.protocols.verdicts import Verdicts
 
 __all__ = [
     "ContactMetrics",

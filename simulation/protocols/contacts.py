@@ -8,8 +8,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from simulation.protocols.model import HAND_PREFIX, HandModel
-from simulation.protocols.protocol import Protocol
+from sceneleapultra.simulation.protocols.model import HAND_PREFIX, HandModel
+from sceneleapultra.simulation.protocols.protocol import Protocol
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from simulation.protocols.model import HandModel
-from simulation.protocols.motion import pose_from_matrix
-from simulation.protocols.protocol import Protocol, get_protocol
-from simulation.protocols.simulator import GraspSimulator
-from simulation.protocols.verdicts import Verdicts
-from utils.records import Grasps, ObjectRecord, Outcome, Scene
+from sceneleapultra.simulation.protocols.model import HandModel
+from sceneleapultra.simulation.protocols.motion import pose_from_matrix
+from sceneleapultra.simulation.protocols.protocol import Protocol, get_protocol
+from sceneleapultra.simulation.protocols.simulator import GraspSimulator
+from sceneleapultra.simulation.protocols.verdicts import Verdicts
+from sceneleapultra.utils.records import Grasps, ObjectRecord, Outcome, Scene
 
 if TYPE_CHECKING:
-    from hands import Hand
+    from sceneleapultra.hands import Hand
 
 Job = tuple[Scene, int, Grasps]  # a scene, the number of the target object, grasps in the world frame
 _GRASPS_PER_TASK = 16  # small enough to keep all workers busy to the end
@@ -50,7 +50,7 @@ def evaluate_many(
 ) -> list[Verdicts]:
     """Judge each job's grasps by a protocol; the same verdicts whatever the number of workers.
 
-    The protocol knows the target object and perhaps a floor: neighbours in the scene are left out.
+    The protocol knows the target object and perhaps a floor: neighbors in the scene are left out.
 
     Args:
         hand: The hand whose joints the grasps move.

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import ConvexHull
 
-from simulation.protocols.protocol import Protocol
-from utils.records import ObjectRecord
+from sceneleapultra.simulation.protocols.protocol import Protocol
+from sceneleapultra.utils.records import ObjectRecord
 
 if TYPE_CHECKING:
-    from hands import Hand
+    from sceneleapultra.hands import Hand
 
 HAND_PREFIX = "hand/"
 OBJECT_BODY = "object"

@@ -14,8 +14,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from simulation.protocols.contacts import ContactMetrics, ContactReader
-from simulation.protocols.model import (
+from sceneleapultra.simulation.protocols.contacts import ContactMetrics, ContactReader
+from sceneleapultra.simulation.protocols.model import (
     HandModel,
     ObjectModel,
     actuator_map,
@@ -23,12 +23,12 @@ from simulation.protocols.model import (
     compile_model,
     joint_addresses,
 )
-from simulation.protocols.motion import displacement, interpolate_pose, relocate, unit_pose
-from simulation.protocols.protocol import Protocol
-from utils.records import ObjectRecord, Outcome
+from sceneleapultra.simulation.protocols.motion import displacement, interpolate_pose, relocate, unit_pose
+from sceneleapultra.simulation.protocols.protocol import Protocol
+from sceneleapultra.utils.records import ObjectRecord, Outcome
 
 if TYPE_CHECKING:
-    from hands import Hand
+    from sceneleapultra.hands import Hand
 
 _log = logging.getLogger(__name__)
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION

@@ -1,14 +1,14 @@
 """Grasp synthesis: methods that propose grasps in a scene, and the judge that tests them."""
 
-from simulation.synthesis.base import Candidates, Proposer, Synthesis, Target, prepare
-from simulation.synthesis.closing import ClosingSettings
-from simulation.synthesis.forecast import ForecastSettings
-from simulation.synthesis.judging import Judge, QualitySettings, RobustnessSettings
-from simulation.synthesis.optimise import EnergySettings, Optimise
-from simulation.synthesis.placement import PlacementSettings, initial_palm_poses
-from simulation.synthesis.preshape import PreshapeSettings
-from simulation.synthesis.sim_close import SimClose
-from simulation.synthesis.synthesise import GraspSettings, Synthesised, synthesise
+from sceneleapultra.simulation.synthesis.base import Candidates, Proposer, Synthesis, Target, prepare
+from sceneleapultra.simulation.synthesis.closing import ClosingSettings
+from sceneleapultra.simulation.synthesis.forecast import ForecastSettings
+from sceneleapultra.simulation.synthesis.judging import Judge, QualitySettings, RobustnessSettings
+from sceneleapultra.simulation.synthesis.optimize import EnergySettings, Optimize
+from sceneleapultra.simulation.synthesis.placement import PlacementSettings, initial_palm_poses
+from sceneleapultra.simulation.synthesis.preshape import PreshapeSettings
+from sceneleapultra.simulation.synthesis.sim_close import SimClose
+from sceneleapultra.simulation.synthesis.synthesise import GraspSettings, Synthesised, synthesise
 
 __all__ = [
     "Candidates",
@@ -17,7 +17,7 @@ __all__ = [
     "ForecastSettings",
     "GraspSettings",
     "Judge",
-    "Optimise",
+    "Optimize",
     "PlacementSettings",
     "PreshapeSettings",
     "Proposer",

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from hands import Hand
-from simulation.collision import HandBalls, SceneDistance
-from simulation.protocols import HandModel
-from utils.records import Grasps, Scene
+from sceneleapultra.hands import Hand
+from sceneleapultra.simulation.collision import HandBalls, SceneDistance
+from sceneleapultra.simulation.protocols import HandModel
+from sceneleapultra.utils.records import Grasps, Scene
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from simulation.protocols import HandModel
-from simulation.synthesis.base import Target
-from utils.records import Scene
+from sceneleapultra.simulation.protocols import HandModel
+from sceneleapultra.simulation.synthesis.base import Target
+from sceneleapultra.utils.records import Scene
 
 _TARGET = "closing_target"
 
@@ -142,7 +142,7 @@ def _compile(hand: HandModel, scene: Scene, target: int, settings: ClosingSettin
             body.explicitinertial = True
             body.mass, body.inertia = record.mass, np.full(3, 1e-4)
         else:
-            body = spec.worldbody.add_body(name=f"neighbour_{i}")
+            body = spec.worldbody.add_body(name=f"neighbor_{i}")
         quat = np.empty(4)
         mujoco.mju_mat2Quat(quat, np.ascontiguousarray(T[:3, :3]).ravel())
         body.pos, body.quat = T[:3, 3], quat
@@ -161,7 +161,7 @@ def _compile(hand: HandModel, scene: Scene, target: int, settings: ClosingSettin
     dofs = model.joint(_TARGET).dofadr[0]
     model.dof_damping[dofs : dofs + 3] = settings.object_damping[0]
     model.dof_damping[dofs + 3 : dofs + 6] = settings.object_damping[1]
-    # The target rests on the table and on its neighbours: they must not push it about.
+    # The target rests on the table and on its neighbors: they must not push it about.
     model.geom_contype[:], model.geom_conaffinity[:] = 1, 0
     root = model.body(hand.base_body).id
     of_hand = np.array([_is_below(model, int(body), root) for body in model.geom_bodyid])

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hands.body_points import BodyPoints
-from hands.energies import contact_weights, force_closure
-from simulation.synthesis.base import Target
-from simulation.synthesis.grid import DistanceGrid
+from sceneleapultra.hands.body_points import BodyPoints
+from sceneleapultra.hands.energies import contact_weights, force_closure
+from sceneleapultra.simulation.synthesis.base import Target
+from sceneleapultra.simulation.synthesis.grid import DistanceGrid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Forecast:
         self.settings, self.hand, self.distance = settings, target.hand, target.distance
         self._near = near
         T_world_object = target.scene.T_world_object[target.index]
-        self._centre = torch.as_tensor(T_world_object[:3, 3], dtype=torch.float32)
+        self._center = torch.as_tensor(T_world_object[:3, 3], dtype=torch.float32)
         hand, spheres = target.hand, target.hand.collision_spheres
         self._num_fingers = len(hand.finger_names)
         self._thumb = hand.finger_names.index(hand.thumb)
@@ -50,7 +50,7 @@ class Forecast:
         self._of_finger = [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
         self._radii = spheres.radii[chosen]
         self._points = BodyPoints(
-            spheres.centres.numpy()[chosen],
+            spheres.centers.numpy()[chosen],
             spheres.bodies.numpy()[chosen],
             num_bodies=len(hand.body_names),
             vectors=False,
@@ -68,27 +68,27 @@ class Forecast:
         angle = torch.arange(s.steps) * s.step_rad
         closing = qpos[:, None] + angle[:, None] * rates[:, None]
         closing = closing.clamp(hand.joint_limits[:, 0], hand.joint_limits[:, 1])
-        centres = self._points(hand.forward_kinematics(closing)) @ T[:, None, :3, :3].mT
-        centres = centres + T[:, None, None, :3, 3]  # (m steps spheres 3)
-        gap = self._near(centres) - self._radii
+        centers = self._points(hand.forward_kinematics(closing)) @ T[:, None, :3, :3].mT
+        centers = centers + T[:, None, None, :3, 3]  # (m steps spheres 3)
+        gap = self._near(centers) - self._radii
         touching, points = [], []
         each = torch.arange(m)
         for own in self._of_finger:
             least, sphere = gap[..., own].min(-1)
             touches = least < s.touch_m
             if self.distance.table:
-                low = (centres[..., own, 2] - self._radii[own]).amin(-1) < s.table_clearance_m
+                low = (centers[..., own, 2] - self._radii[own]).amin(-1) < s.table_clearance_m
                 touches &= low.cumsum(1) == 0
             first = touches.float().argmax(1)
             touching.append(touches.any(1))
-            points.append(centres[each, first, own][each, sphere[each, first]])
+            points.append(centers[each, first, own][each, sphere[each, first]])
         touches, contacts = torch.stack(touching, 1), torch.stack(points, 1)
         _, normals = self.distance.target_with_normal(contacts)
         wrench = force_closure(
             contacts,
             normals,
             contact_weights(torch.arange(self._num_fingers), self._thumb, touches),
-            origin=self._centre,
+            origin=self._center,
             torque_length_m=s.torque_length_m,
         )
         missing = (~touches).sum(1)

@@ -6,12 +6,12 @@ import numpy as np
 from jaxtyping import Bool, Int
 from scipy.spatial.transform import Rotation
 
-from simulation.collision import clearance
-from simulation.protocols import GraspSimulator, Protocol
-from simulation.protocols.evaluate import stages
-from simulation.protocols.motion import pose_from_matrix
-from simulation.synthesis.base import Candidates, Target
-from utils.records import VERDICT_COLUMNS, Grasps, JudgedGrasps, Outcome
+from sceneleapultra.simulation.collision import clearance
+from sceneleapultra.simulation.protocols import GraspSimulator, Protocol
+from sceneleapultra.simulation.protocols.evaluate import stages
+from sceneleapultra.simulation.protocols.motion import pose_from_matrix
+from sceneleapultra.simulation.synthesis.base import Candidates, Target
+from sceneleapultra.utils.records import VERDICT_COLUMNS, Grasps, JudgedGrasps, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +103,13 @@ class Judge:
 def displaced(
     grasps: Grasps, target: Target, settings: RobustnessSettings, rng: np.random.Generator
 ) -> Grasps:
-    """Move and turn each hand about its palm's centre by normal noise."""
+    """Move and turn each hand about its palm's center by normal noise."""
     pose = grasps.hand_pose.copy()
     rotation = Rotation.from_quat(pose[:, -4:], scalar_first=True)
     palm = target.hand.palm_center.numpy().astype(float)
-    centre = pose[:, :3] + rotation.apply(palm)
+    center = pose[:, :3] + rotation.apply(palm)
     turned = Rotation.from_rotvec(settings.sigma_rotation_rad * rng.normal(size=(len(pose), 3))) * rotation
-    pose[:, :3] = centre - turned.apply(palm) + settings.sigma_translation_m * rng.normal(size=(len(pose), 3))
+    pose[:, :3] = center - turned.apply(palm) + settings.sigma_translation_m * rng.normal(size=(len(pose), 3))
     pose[:, -4:] = turned.as_quat(canonical=True, scalar_first=True)
     return Grasps(pose, grasps.pregrasp_qpos, grasps.squeeze_qpos)
 

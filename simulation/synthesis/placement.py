@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hands import Hand
-from simulation.collision import Balls
-from simulation.synthesis.base import Target, prepare
-from simulation.synthesis.forecast import Forecast, ForecastSettings
-from simulation.synthesis.grid import DistanceGrid
-from simulation.synthesis.preshape import Preshape, PreshapeSettings
-from utils.records import Scene
-from utils.sdf import sample_surface
+from sceneleapultra.hands import Hand
+from sceneleapultra.simulation.collision import Balls
+from sceneleapultra.simulation.synthesis.base import Target, prepare
+from sceneleapultra.simulation.synthesis.forecast import Forecast, ForecastSettings
+from sceneleapultra.simulation.synthesis.grid import DistanceGrid
+from sceneleapultra.simulation.synthesis.preshape import Preshape, PreshapeSettings
+from sceneleapultra.utils.records import Scene
+from sceneleapultra.utils.sdf import sample_surface
 
 # Backing off is repeated this often; the spheres nearest at first are the only ones looked at in between.
 _STEPS = 6
@@ -103,7 +103,7 @@ class Placer:
         return Placements(T[kept], qpos[kept], rates[kept], forecast[kept])
 
     def aim(self, m: int, rng: np.random.Generator) -> Float[Tensor, "m 4 4"]:
-        """Draw base poses whose palm centre is at the standoff from a surface point and looks at it."""
+        """Draw base poses whose palm center is at the standoff from a surface point and looks at it."""
         s, hand, drawn = self.settings, self.hand, _SPARE_POINTS * m
         points, normals = sample_surface(self._record, drawn, rng)
         points, normals = points @ self._T[:3, :3].T + self._T[:3, 3], normals @ self._T[:3, :3].T
@@ -143,16 +143,16 @@ class Placer:
     ) -> tuple[Float[Tensor, "m 4 4"], Float[Tensor, "m"]]:
         """Back hands off until their spheres are clear of the target; infinitely far where they never were."""
         num = self.balls.num_spheres
-        centres, radii = base[:, :num] @ T[:, :3, :3].mT, self.balls.radii[:num].expand(len(T), -1)
-        gap = self.near(centres + T[:, None, :3, 3]) - radii
+        centers, radii = base[:, :num] @ T[:, :3, :3].mT, self.balls.radii[:num].expand(len(T), -1)
+        gap = self.near(centers + T[:, None, :3, 3]) - radii
         nearest = gap.topk(min(_NEAREST, num), largest=False)
-        near = centres.gather(1, nearest.indices[..., None].expand(-1, -1, 3))
+        near = centers.gather(1, nearest.indices[..., None].expand(-1, -1, 3))
         near_radii, least = radii.gather(1, nearest.indices), nearest.values.amin(-1)
         for _ in range(_STEPS):
             step = 1.05 * (self.settings.clearance_m - least).clamp_min(0)
             T, moved = _shifted(T, back, step), moved + step
             least = (self.near(near + T[:, None, :3, 3]) - near_radii).amin(-1)
-        least = (self.near(centres + T[:, None, :3, 3]) - radii).amin(-1)
+        least = (self.near(centers + T[:, None, :3, 3]) - radii).amin(-1)
         return T, torch.where(least >= 0, moved, torch.inf)
 
 

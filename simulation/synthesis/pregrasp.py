@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from hands import GraspPose
-from simulation.synthesis.base import Target
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.simulation.synthesis.base import Target
 
 
 @torch.no_grad()
@@ -18,7 +18,7 @@ def opened(
 ) -> Float[np.ndarray, "g j"]:
     """Return the pre-grasp of each grasp: the first opening that leaves the hand clear, else the last.
 
-    Clear: nowhere nearer than ``clearance_m`` to the object, the table and the neighbours.
+    Clear: nowhere nearer than ``clearance_m`` to the object, the table and the neighbors.
     """
     hand = target.hand
     limits, sign = hand.joint_limits.numpy(), hand.flexion_sign.numpy()
@@ -31,7 +31,7 @@ def opened(
         candidate = np.clip(qpos[left] - opening * sign, limits[:, 0], limits[:, 1])
         joints = torch.as_tensor(candidate, dtype=torch.float32)
         balls = target.balls.world(GraspPose.from_matrix(pose[left], joints))
-        gap = (target.distance.target(balls.centres) - balls.radii).amin(-1)
+        gap = (target.distance.target(balls.centers) - balls.radii).amin(-1)
         gap = torch.minimum(gap, target.distance.clearance(balls))
         chosen[left] = candidate
         open_yet[left] = gap.numpy() >= clearance_m

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from hands import Hand
+from sceneleapultra.hands import Hand
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulation.protocols.motion import pose_from_matrix
-from simulation.synthesis.base import Candidates, Proposer, Synthesis, Target
-from simulation.synthesis.closing import Closer, ClosingSettings
-from simulation.synthesis.placement import PlacementSettings, Placer
-from simulation.synthesis.pregrasp import opened
-from utils.records import Grasps
+from sceneleapultra.simulation.protocols.motion import pose_from_matrix
+from sceneleapultra.simulation.synthesis.base import Candidates, Proposer, Synthesis, Target
+from sceneleapultra.simulation.synthesis.closing import Closer, ClosingSettings
+from sceneleapultra.simulation.synthesis.placement import PlacementSettings, Placer
+from sceneleapultra.simulation.synthesis.pregrasp import opened
+from sceneleapultra.utils.records import Grasps
 
 
 @dataclass(frozen=True, kw_only=True)

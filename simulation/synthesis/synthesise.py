@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hands import Hand
-from simulation.protocols import get_protocol
-from simulation.synthesis.base import Synthesis, prepare
-from simulation.synthesis.judging import Judge, QualitySettings, RobustnessSettings, select
-from utils.records import JudgedGrasps, Scene
+from sceneleapultra.hands import Hand
+from sceneleapultra.simulation.protocols import get_protocol
+from sceneleapultra.simulation.synthesis.base import Synthesis, prepare
+from sceneleapultra.simulation.synthesis.judging import Judge, QualitySettings, RobustnessSettings, select
+from sceneleapultra.utils.records import JudgedGrasps, Scene
 
 
 @dataclass(frozen=True, kw_only=True)

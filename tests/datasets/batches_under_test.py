@@ -9,24 +9,24 @@ from omegaconf import OmegaConf
 from records_under_test import SETTINGS, leap, scene_record
 from torch import Tensor
 
-from datasets.augmentation import Augmentation
-from datasets.items import collate, draw, gather, see
-from hands import GraspPose
-from utils.batch import GraspBatch
-from utils.config import CONFIG_DIR
-from utils.keyed_random import draw_keys
+from sceneleapultra.datasets.augmentation import Augmentation
+from sceneleapultra.datasets.items import collate, draw, gather, see
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.config import CONFIG_DIR
+from sceneleapultra.utils.keyed_random import draw_keys
 
 AUGMENT = CONFIG_DIR / "data" / "augment"
 ALL: dict[str, dict[str, Any]] = {
     **OmegaConf.to_container(OmegaConf.load(AUGMENT / "sensor.yaml")),  # type: ignore[dict-item]
     "tilt": {"probability": 1.0, "max_deg": 10.0},
-    "colour": {"probability": 1.0, "exposure": 0.3, "balance": 0.1},
+    "color": {"probability": 1.0, "exposure": 0.3, "balance": 0.1},
 }
 SURE = {name: {**settings, "probability": 1.0} for name, settings in ALL.items()}
 
 
 def batch(size: int = 4, epoch: int = 0, records: int = 4) -> GraspBatch:
-    settings = replace(SETTINGS, colours=True, num_points=200, num_grasps=5)
+    settings = replace(SETTINGS, colors=True, num_points=200, num_grasps=5)
     scenes = [scene_record(i % records) for i in range(size)]
     index = torch.arange(size)
     return collate(
@@ -40,7 +40,7 @@ def batch(size: int = 4, epoch: int = 0, records: int = 4) -> GraspBatch:
 
 def chain(*names: str, mode: str = "tabletop", **changes: Any) -> Augmentation:
     transforms = {name: {**SURE[name], **changes} for name in names}
-    return Augmentation(transforms, mode=mode, colours=True, hand=leap())
+    return Augmentation(transforms, mode=mode, colors=True, hand=leap())
 
 
 def hand_to_cloud(values: GraspBatch) -> Tensor:

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from records_under_test import SPLITS, scene_record, writer
 
-from utils.records import SceneRecord
+from sceneleapultra.utils.records import SceneRecord
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from datasets import StoreWriter
-from datasets.grasp_sampling import GraspChoice, GraspDistance
-from datasets.items import ItemSettings
-from hands import Hand, load_hand
-from utils.point_choice import PointChoice
-from utils.records import Grasps, JudgedGrasps, ObjectRecord, Scene, SceneRecord, View
+from sceneleapultra.datasets import StoreWriter
+from sceneleapultra.datasets.grasp_sampling import GraspChoice, GraspDistance
+from sceneleapultra.datasets.items import ItemSettings
+from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.utils.point_choice import PointChoice
+from sceneleapultra.utils.records import Grasps, JudgedGrasps, ObjectRecord, Scene, SceneRecord, View
 
 SPLITS = ["train"] * 6 + ["val"] * 2 + ["test"] * 2 + ["test_family"] * 2
 CHOICE = GraspChoice(
@@ -26,7 +26,7 @@ SETTINGS = ItemSettings(
     target_share=0.6,
     crop_radius=0.2,
     points=PointChoice(sampler="farthest", cell_m=0.005, shares=(0.5, 0.25, 0.25), falloff_m=0.05),
-    colours=False,
+    colors=False,
     num_grasps=4,
     num_failures=2,
     grasps=CHOICE,

@@ -12,12 +12,12 @@ from records_under_test import leap
 from torch import Tensor
 from torch.testing import assert_close
 
-from datasets.augmentation import Augmentation
-from datasets.augmentation.frame import express, move_hand_pose
-from datasets.augmentation.legality import CAMERA_MODES, MODES
-from datasets.augmentation.pipeline import TRANSFORMS
-from utils.batch import GraspBatch
-from utils.rotation import matrix_from_quat_wxyz, quat_wxyz_from_matrix
+from sceneleapultra.datasets.augmentation import Augmentation
+from sceneleapultra.datasets.augmentation.frame import express, move_hand_pose
+from sceneleapultra.datasets.augmentation.legality import CAMERA_MODES, MODES
+from sceneleapultra.datasets.augmentation.pipeline import TRANSFORMS
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.rotation import matrix_from_quat_wxyz, quat_wxyz_from_matrix
 
 JOINT = [
     ("yaw", "tabletop"),
@@ -93,14 +93,14 @@ def test_a_horizontal_shift_leaves_heights() -> None:
 
 @pytest.mark.parametrize("name", sorted(TRANSFORMS))
 def test_a_transform_depends_on_the_item_and_the_pass_alone(name: str) -> None:
-    """Alone or in a batch, again or in another pass; clutter alone asks the neighbour."""
+    """Alone or in a batch, again or in another pass; clutter alone asks the neighbor."""
     mode = "camera_centric" if name == "tilt" else "tabletop"
     wide = {"erode_m": 0.02, "dilate_m": 0.02} if name == "mask_noise" else {}
     augment, before = chain(name, mode=mode, **wide), batch(4)
     first, again, later = augment(before), augment(before), augment(batch(4, epoch=1))
     assert torch.equal(first.scene_pc, again.scene_pc) and torch.equal(first.point_valid, again.point_valid)
     drawn = (first.scene_pc, first.object_mask, first.scene_rgb)
-    if name not in ("background", "quantisation"):  # which leave nothing to chance
+    if name not in ("background", "quantization"):  # which leave nothing to chance
         then = (later.scene_pc, later.object_mask, later.scene_rgb)
         assert any(not torch.equal(a, b) for a, b in zip(drawn, then, strict=True))  # type: ignore[arg-type]
     if name != "clutter":
@@ -114,7 +114,7 @@ def test_a_transform_depends_on_the_item_and_the_pass_alone(name: str) -> None:
 
 def test_everything_at_once_is_still_a_batch() -> None:
     names = [n for n in ALL if n != "tilt"]
-    after = Augmentation({n: ALL[n] for n in names}, mode="tabletop", colours=True, hand=leap())(batch(16))
+    after = Augmentation({n: ALL[n] for n in names}, mode="tabletop", colors=True, hand=leap())(batch(16))
     assert torch.isfinite(after.scene_pc).all()
     assert not (after.object_mask & ~after.point_valid).any()
     assert (after.scene_pc[~after.point_valid] == 0).all()
@@ -155,7 +155,7 @@ def test_every_transform_is_legal_or_refused_with_its_reason(mode: str) -> None:
             chain(name, mode=mode)
             continue
         with pytest.raises(ValueError) as caught:
-            Augmentation({name: SURE.get(name, {})}, mode=mode, colours=True, hand=leap())
+            Augmentation({name: SURE.get(name, {})}, mode=mode, colors=True, hand=leap())
         assert str(caught.value).startswith(f"data.augment.{name} is not offered in frame {mode}: ")
         assert reason in str(caught.value)
 
@@ -194,12 +194,12 @@ def test_every_transform_is_legal_or_refused_with_its_reason(mode: str) -> None:
             {"probability": 1.0, "max_m": 0.1, "vertical": True},
             "data.augment.translation.vertical=true would lift the table",
         ),
-        ("colour", SURE["colour"], "data.augment.colour changes colours, and batches have none"),
+        ("color", SURE["color"], "data.augment.color changes colors, and batches have none"),
     ],
 )
 def test_settings_that_make_no_sense_are_answered(name: str, settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError) as caught:
-        Augmentation({name: settings}, mode="tabletop", colours=False, hand=leap())
+        Augmentation({name: settings}, mode="tabletop", colors=False, hand=leap())
     assert str(caught.value).startswith(sentence)
 
 
@@ -209,7 +209,7 @@ def test_yaml_keys_are_the_settings(path: Path) -> None:
     settings = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(settings, dict)
     mode = "camera_centric" if path.stem == "camera" else "tabletop"
-    Augmentation(settings, mode=mode, colours=True, hand=leap())  # type: ignore[arg-type]
+    Augmentation(settings, mode=mode, colors=True, hand=leap())  # type: ignore[arg-type]
     for name, given in settings.items():
         kind = TRANSFORMS[str(name)]
         assert set(given) == {f.name for f in fields(kind)} - {"hand"}

@@ -7,8 +7,8 @@ import torch
 from batches_under_test import SURE, batch, chain, hand_to_cloud
 from torch.testing import assert_close
 
-from datasets.augmentation.sensor import rays
-from utils.batch import GraspBatch
+from sceneleapultra.datasets.augmentation.sensor import rays
+from sceneleapultra.utils.batch import GraspBatch
 
 
 def test_jitter_moves_points_by_its_deviation_and_nothing_else() -> None:
@@ -22,7 +22,7 @@ def test_jitter_moves_points_by_its_deviation_and_nothing_else() -> None:
     assert changed == {"scene_pc"}
 
 
-@pytest.mark.parametrize("name", ["depth_noise", "quantisation", "edge_pixels"])
+@pytest.mark.parametrize("name", ["depth_noise", "quantization", "edge_pixels"])
 def test_a_depth_camera_moves_points_along_their_rays(name: str) -> None:
     before = batch()
     direction, distance = rays(before)
@@ -40,10 +40,10 @@ def test_depth_noise_grows_with_the_range() -> None:
     assert (moved - 1.4).std() == pytest.approx(0.0031, rel=0.06)  # 3200 numbers: 1.3 % standard error
 
 
-def test_quantised_ranges_are_steps_that_grow_with_their_square() -> None:
+def test_quantized_ranges_are_steps_that_grow_with_their_square() -> None:
     before = batch()
     _, ranges = rays(before)
-    _, moved = rays(chain("quantisation", step_m_at_1m=0.01)(before))
+    _, moved = rays(chain("quantization", step_m_at_1m=0.01)(before))
     steps = 1.0 / moved / 0.01
     assert_close(steps, steps.round(), rtol=0, atol=1e-3)
     # Half a step at range r is 0.005 r^2.
@@ -132,9 +132,9 @@ def test_masks_wear_and_grow_at_their_border(erode: float, dilate: float) -> Non
     assert (2 * after.object_mask.sum(1) >= before.object_mask.sum(1)).all()
 
 
-def test_colours_change_by_their_gain() -> None:
+def test_colors_change_by_their_gain() -> None:
     before = batch(8)
-    after = chain("colour")(before)
+    after = chain("color")(before)
     assert before.scene_rgb is not None and after.scene_rgb is not None
     dark = (before.scene_rgb < 100) & (before.scene_rgb > 20)
     ratio = after.scene_rgb[dark].float() / before.scene_rgb[dark].float()

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 from records_under_test import scene_record
 
-from datasets.cache import ByteCache, num_bytes
+from sceneleapultra.datasets.cache import ByteCache, num_bytes
 
 
 def test_least_recently_used_goes_first():
@@ -45,7 +45,7 @@ def test_errors_are_not_kept():
 
 
 def test_records_are_measured_by_their_arrays():
-    """550 points of 3 float32, 3 bytes of colour and one of instance; 16 and 9 float64 of the camera."""
+    """550 points of 3 float32, 3 bytes of color and one of instance; 16 and 9 float64 of the camera."""
     assert num_bytes(scene_record(0).views[0]) == 550 * (12 + 3 + 1) + 8 * (16 + 9)
 
 

@@ -10,8 +10,8 @@ import torch
 from records_under_test import CHOICE, SETTINGS, scene_record, writer
 from torch import Tensor
 
-from datasets import GraspDataModule
-from utils.batch import GraspBatch
+from sceneleapultra.datasets import GraspDataModule
+from sceneleapultra.utils.batch import GraspBatch
 
 
 def module(store: Path | str, **changes: Any) -> GraspDataModule:

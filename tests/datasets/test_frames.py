@@ -10,11 +10,11 @@ from numpy.testing import assert_allclose
 from records_under_test import SETTINGS, leap
 from test_data_module import module
 
-from datasets import GraspStore
-from datasets.items import see
-from hands import GraspPose
-from utils.batch import GraspBatch
-from utils.frames import CAMERA_MODES, MODES
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.datasets.items import see
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.frames import CAMERA_MODES, MODES
 
 YAW = {"yaw": {"probability": 1.0, "max_deg": 180.0}}
 TILT = {"tilt": {"probability": 1.0, "max_deg": 20.0}}
@@ -92,8 +92,8 @@ def test_where_each_frame_stands(finished_store: Path, mode: str) -> None:
     elif mode == "camera_centric":
         assert_allclose(sight.viewpoint, 0.0, atol=1e-6)
     else:
-        centre = points[mask].mean(0) if "obj" in mode else points.mean(0)
-        assert_allclose(centre, 0.0, atol=1e-6)
+        center = points[mask].mean(0) if "obj" in mode else points.mean(0)
+        assert_allclose(center, 0.0, atol=1e-6)
         assert_allclose(sight.T_world_frame[:3, :3], view.T_world_cam[:3, :3], atol=1e-6)
 
 

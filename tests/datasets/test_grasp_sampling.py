@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from datasets.grasp_sampling import GraspChoice, GraspDistance, Partition, Strategy
+from sceneleapultra.datasets.grasp_sampling import GraspChoice, GraspDistance, Partition, Strategy
 
 DISTANCE = GraspDistance(translation_m=0.05, rotation_rad=1.0, joints_rad=0.5)
 
@@ -65,9 +65,9 @@ def test_farthest_point_takes_the_farthest_each_time():
 
 
 def test_farthest_point_takes_one_of_each_cluster_before_a_second():
-    centres = poses(6)
-    centres[:, :3] = np.eye(6)[:, :3] + np.eye(6)[:, 3:] * 2  # far apart
-    crowd = np.repeat(centres, [30, 1, 1, 1, 1, 1], axis=0)
+    centers = poses(6)
+    centers[:, :3] = np.eye(6)[:, :3] + np.eye(6)[:, 3:] * 2  # far apart
+    crowd = np.repeat(centers, [30, 1, 1, 1, 1, 1], axis=0)
     crowd[:, :3] += 1e-4 * np.random.default_rng(1).normal(size=(35, 3))
     cluster = np.repeat(np.arange(6), [30, 1, 1, 1, 1, 1])
     assert sorted(cluster[choose(crowd, 6, "farthest_point")]) == list(range(6))
@@ -98,7 +98,7 @@ def test_first_n_and_repeat_take_what_comes_first():
     assert choose(poses(0), 12, "repeat") == []
 
 
-def test_nearest_point_takes_a_neighbourhood():
+def test_nearest_point_takes_a_neighborhood():
     pose = poses(30)
     rows = choose(pose, 6, "nearest_point")
     away = DISTANCE(pose[rows[0]], pose)
@@ -168,10 +168,10 @@ def test_nearest_chunks_hold_one_cluster(spelling):
 
 
 def clusters() -> tuple[np.ndarray, np.ndarray]:
-    centres = poses(8)
-    centres[:, :3] = 3.0 * np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    centers = poses(8)
+    centers[:, :3] = 3.0 * np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     cluster = np.random.default_rng(0).permutation(np.repeat(np.arange(8), 8))
-    pose = centres[cluster]
+    pose = centers[cluster]
     pose[:, :3] += 1e-3 * np.random.default_rng(1).normal(size=(64, 3))
     return pose, cluster
 

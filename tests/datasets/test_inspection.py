@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from records_under_test import leap, scene_record, writer
 
-from datasets import GraspStore
-from datasets.inspection import Inspection, inspect
-from datasets.schema import CONTENT_ATTRIBUTES, content_hash
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.datasets.inspection import Inspection, inspect
+from sceneleapultra.datasets.schema import CONTENT_ATTRIBUTES, content_hash
 
 
 def inspected(path: Path) -> Inspection:
@@ -94,7 +94,7 @@ def mixed(values: np.ndarray) -> None:
         ("grasps/hand_pose", nothing, "grasps of object 0: hand_pose has values that are not finite"),
         ("grasps/hand_pose", longer, "quaternions that are not of unit length"),
         ("grasps/hand_pose", away, "m from its object; are the poses in the world frame?"),
-        ("grasps/clearance_m", inside, "a success with the hand 10.0 mm in table or neighbour"),
+        ("grasps/clearance_m", inside, "a success with the hand 10.0 mm in table or neighbor"),
         ("grasps/success", turned_off, "success and outcome contradict each other"),
         ("views/points", shifted, "view 0: points 400 mm below the table"),
         ("views/points", shifted, "view 0: points of object 0 are not where it lies"),

@@ -8,8 +8,8 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from records_under_test import SETTINGS, scene_record
 
-from datasets.items import collate, draw, gather, see
-from utils.records import Grasps, JudgedGrasps
+from sceneleapultra.datasets.items import collate, draw, gather, see
+from sceneleapultra.utils.records import Grasps, JudgedGrasps
 
 
 def item(target: int = 0, seed: int = 0, record=None, **changes):
@@ -36,8 +36,8 @@ def test_the_cloud_is_the_target_and_its_surroundings_in_order(target):
     # 60 of 100 points, in the order of the block: a prefix of a farthest-point order.
     assert mask.sum() == 60 and values["point_valid"].all()
     assert_allclose(points[mask], block[:60], atol=1e-6)
-    centre = block.mean(0)
-    near = view.points[np.linalg.norm(view.points - centre, axis=1) <= 0.2]
+    center = block.mean(0)
+    near = view.points[np.linalg.norm(view.points - center, axis=1) <= 0.2]
     rest = points[~mask]
     distance = np.linalg.norm(rest[:, None] - near[None], axis=-1).min(1)
     assert distance.max() < 1e-6, "every other point is one of the scene within the radius"
@@ -50,14 +50,14 @@ def test_every_prefix_holds_its_share_of_the_target():
     assert np.abs(counts - 0.6 * n).max() <= 1.0
 
 
-@pytest.mark.parametrize("kind", ["table", "neighbour"])
+@pytest.mark.parametrize("kind", ["table", "neighbor"])
 def test_every_prefix_of_the_rest_is_a_prefix_of_each_block(kind):
     """What is kept of another instance is its first points that lie within the radius, in their order."""
     view, values = scene_record(0).views[0], item(num_points=200)
-    instance = {"table": 0, "neighbour": 2}[kind]
-    centre = view.points[view.instance == 1].mean(0)
+    instance = {"table": 0, "neighbor": 2}[kind]
+    center = view.points[view.instance == 1].mean(0)
     block = view.points[view.instance == instance]
-    block = block[np.linalg.norm(block - centre, axis=1) <= 0.2]
+    block = block[np.linalg.norm(block - center, axis=1) <= 0.2]
     points = in_world(values, values["scene_pc"])
     found = [
         int(d.argmin()) for d in np.linalg.norm(points[:, None] - block[None], axis=-1) if d.min() < 1e-6
@@ -148,8 +148,8 @@ def test_an_item_depends_on_its_generator_alone():
     assert not np.array_equal(first["squeeze_qpos"], other["squeeze_qpos"])
 
 
-def test_points_keep_their_colours():
-    view, values = scene_record(0).views[0], item(colours=True)
+def test_points_keep_their_colors():
+    view, values = scene_record(0).views[0], item(colors=True)
     points = in_world(values, values["scene_pc"])
     nearest = np.linalg.norm(points[:, None] - view.points[None], axis=-1).argmin(1)
     assert_array_equal(values["scene_rgb"], view.rgb[nearest])

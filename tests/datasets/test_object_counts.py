@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from records_under_test import box, leap, scene_record, writer
 
-from datasets import GraspStore
-from datasets.inspection import inspect
-from datasets.object_counts import ObjectCount, count_objects, distinct, shared_shapes
-from utils.records import Grasps, SceneRecord
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.datasets.inspection import inspect
+from sceneleapultra.datasets.object_counts import ObjectCount, count_objects, distinct, shared_shapes
+from sceneleapultra.utils.records import Grasps, SceneRecord
 
 
 def counted(*records: SceneRecord) -> dict[str, ObjectCount]:
@@ -54,13 +54,13 @@ def test_joints_beyond_their_limits_are_counted() -> None:
 def test_coverage_is_the_share_of_directions() -> None:
     """Hands on one side of the object cover one of 32 directions; spread over the sphere, nearly all."""
     record = scene_record(0, num_grasps=300)
-    centre = record.scene.T_world_object[0, :3, 3]
+    center = record.scene.T_world_object[0, :3, 3]
     pose = record.judged[0].grasps.hand_pose.copy()
-    pose[:, :3] = centre + np.array([0.0, 0.0, 0.2])
+    pose[:, :3] = center + np.array([0.0, 0.0, 0.2])
     alone = counted(with_poses(record, pose - record.judged[0].grasps.hand_pose))["train-0-0"]
     assert alone.coverage == 1 / 32
     around = np.random.default_rng(0).normal(size=(300, 3))
-    pose[:, :3] = centre + 0.2 * around / np.linalg.norm(around, axis=1, keepdims=True)
+    pose[:, :3] = center + 0.2 * around / np.linalg.norm(around, axis=1, keepdims=True)
     spread = counted(with_poses(record, pose - record.judged[0].grasps.hand_pose))["train-0-0"]
     assert spread.coverage > 0.95
 

@@ -9,8 +9,8 @@ import pytest
 from records_under_test import leap
 from test_data_module import module
 
-from datasets import GraspStore
-from datasets.quarantine import BadItem, Quarantine
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.datasets.quarantine import BadItem, Quarantine
 
 
 def damaged(path: Path, scene: int = 2) -> Path:

@@ -13,10 +13,10 @@ from numpy.testing import assert_array_equal
 from records_under_test import SPLITS, leap, scene_record, writer
 from test_data_module import assert_equal, epochs, module
 
-from datasets import GraspStore
-from datasets.manifest import resolve, write_manifest
-from datasets.schema import COLUMNS
-from datasets.staging import network_type
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.datasets.manifest import resolve, write_manifest
+from sceneleapultra.datasets.schema import COLUMNS
+from sceneleapultra.datasets.staging import network_type
 from scripts.store import main as store_command
 
 
@@ -177,7 +177,7 @@ def test_chunked_files_are_read_too_and_counted_apart(finished_store: Path, tmp_
 
 
 def test_reading_counts_what_it_read(finished_store: Path) -> None:
-    """A view of 550 points: 12 bytes of position, 3 of colour, 1 of instance each."""
+    """A view of 550 points: 12 bytes of position, 3 of color, 1 of instance each."""
     store = GraspStore(finished_store)
     before = store.counters.mapped
     store.view(0)
@@ -241,7 +241,7 @@ def test_a_damaged_store_is_not_staged(store_path: Path, tmp_path: Path) -> None
 
 
 def test_a_full_disk_is_named(finished_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.staging._ROOM", 1e12)
+    monkeypatch.setattr("sceneleapultra.datasets.staging._ROOM", 1e12)
     with pytest.raises(ValueError, match=r"data\.staging: .* GB free, .* needs .* GB\. Make room"):
         GraspStore(finished_store, staging=tmp_path / "local")
 
@@ -275,7 +275,7 @@ def test_the_command_verifies_lists_and_migrates(
     with h5py.File(old, "r+") as file:
         del file.attrs["origin"]
         file.attrs["schema_version"] = 1
-        from datasets.schema import content_hash
+        from sceneleapultra.datasets.schema import content_hash
 
         file.attrs["content_hash"] = content_hash(file, dict(file.attrs))
     assert store_command(["migrate", str(old), str(tmp_path / "new.h5")]) == 0

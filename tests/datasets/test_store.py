@@ -10,9 +10,16 @@ import pytest
 from numpy.testing import assert_array_equal
 from records_under_test import leap, scene_record, writer
 
-from datasets import GraspStore
-from datasets.schema import COLUMNS, CONTENT_ATTRIBUTES, GENERATED, GRASP_COLUMNS, VERDICT_COLUMNS, Origin
-from utils.records import Grasps, JudgedGrasps, Outcome
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.datasets.schema import (
+    COLUMNS,
+    CONTENT_ATTRIBUTES,
+    GENERATED,
+    GRASP_COLUMNS,
+    VERDICT_COLUMNS,
+    Origin,
+)
+from sceneleapultra.utils.records import Grasps, JudgedGrasps, Outcome
 
 
 def test_everything_comes_back(store_path, records):
@@ -178,7 +185,7 @@ def without_grasps(record, target):
     return replace(record, judged=tuple(judged))
 
 
-def test_a_training_object_may_be_a_neighbour_in_a_test_scene_but_not_a_target(tmp_path, records):
+def test_a_training_object_may_be_a_neighbor_in_a_test_scene_but_not_a_target(tmp_path, records):
     """Object 0 of the first scene is in both splits, without grasps in the second; object 1 is new there."""
     first, second = claimed(records[0]), claimed(records[6], split="test")
     objects = (first.scene.objects[0], second.scene.objects[1])

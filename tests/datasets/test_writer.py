@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from records_under_test import SPLITS, scene_record, writer
 
-from datasets import GraspStore
-from datasets.schema import COLUMNS
-from datasets.shard import Shard
-from utils.records import Grasps
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.datasets.schema import COLUMNS
+from sceneleapultra.datasets.shard import Shard
+from sceneleapultra.utils.records import Grasps
 
 
 def _write(path: Path, order: list[int], pause_s: float) -> None:

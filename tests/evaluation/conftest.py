@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from evaluation.metrics import concatenate
-from evaluation.result import MethodResult, Rows
-from utils.records import (
+from sceneleapultra.evaluation.metrics import concatenate
+from sceneleapultra.evaluation.result import MethodResult, Rows
+from sceneleapultra.utils.records import (
     Grasps,
     JudgedGrasps,
     ObjectRecord,

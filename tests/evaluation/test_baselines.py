@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.baselines import GeneratorClosings, NearestObject, RandomTrainingGrasp
-from evaluation.items import Item
-from evaluation.nearest_view import NearestView, chamfer
-from evaluation.pool import TrainingPool, moved, turn_about_z
-from hands import Hand, load_hand
-from utils.records import Grasps, Scene, SceneRecord, View
+from sceneleapultra.evaluation.baselines import GeneratorClosings, NearestObject, RandomTrainingGrasp
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.nearest_view import NearestView, chamfer
+from sceneleapultra.evaluation.pool import TrainingPool, moved, turn_about_z
+from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.utils.records import Grasps, Scene, SceneRecord, View
 
 SETTINGS = {
     "points": 96,
@@ -130,7 +130,7 @@ def test_nearest_object_transplants_in_the_objects_own_frame(pool, training_reco
     assert sorted(same_grasp(proposal.grasps, moved(record.judged[0].grasps, T), 1e-9)) == [0, 1, 2]
 
 
-def test_random_training_grasps_keep_their_height_over_the_centre(pool, training_records):
+def test_random_training_grasps_keep_their_height_over_the_center(pool, training_records):
     item = item_of(training_records[0], index=3)
     baseline = RandomTrainingGrasp(pool=pool, seed=0)
     (proposal,) = baseline.sample_items([item], 50)

@@ -3,8 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.metrics import cluster_interval, diversity, mean_diversity, success_rate, top_scored
-from utils.records import Grasps
+from sceneleapultra.evaluation.metrics import (
+    cluster_interval,
+    diversity,
+    mean_diversity,
+    success_rate,
+    top_scored,
+)
+from sceneleapultra.utils.records import Grasps
 
 JOINTS = 16
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluation.own_grasps import OwnGraspSettings, _views, with_own_grasps
-from hands import load_hand
-from models import load_grasp_model
-from simulation.protocols import evaluate_grasps, get_protocol
-from utils.config import CONFIG_DIR
-from utils.records import JudgedGrasps, Outcome, SceneRecord
-from utils.seeding import keyed_seed
+from sceneleapultra.evaluation.own_grasps import OwnGraspSettings, _views, with_own_grasps
+from sceneleapultra.hands import load_hand
+from sceneleapultra.models import load_grasp_model
+from sceneleapultra.simulation.protocols import evaluate_grasps, get_protocol
+from sceneleapultra.utils.config import CONFIG_DIR
+from sceneleapultra.utils.records import JudgedGrasps, Outcome, SceneRecord
+from sceneleapultra.utils.seeding import keyed_seed
 
 SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
 SETTINGS = OwnGraspSettings(

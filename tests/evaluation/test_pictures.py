@@ -2,11 +2,11 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.drawing import Drawing, Surface
-from evaluation.pictures import Eye, Raster, render, render_png
+from sceneleapultra.evaluation.drawing import Drawing, Surface
+from sceneleapultra.evaluation.pictures import Eye, Raster, render, render_png
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
-TOP = Eye(azimuth_deg=-90.0, elevation_deg=90.0, width=0.2, centre=(0.0, 0.0, 0.0))
+TOP = Eye(azimuth_deg=-90.0, elevation_deg=90.0, width=0.2, center=(0.0, 0.0, 0.0))
 
 
 def square(side: float, z: float, rgb: tuple[float, float, float]) -> Surface:

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.charts import forest, outcome_bars, percent
-from evaluation.gallery import gallery
-from evaluation.items import Item
-from evaluation.report import write_report
-from evaluation.result import MethodResult, Rows
-from hands import Hand, load_hand
-from utils.records import SceneRecord
+from sceneleapultra.evaluation.charts import forest, outcome_bars, percent
+from sceneleapultra.evaluation.gallery import gallery
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.report import write_report
+from sceneleapultra.evaluation.result import MethodResult, Rows
+from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.utils.records import SceneRecord
 
 METHODS = ("model", "random training grasp", "nearest training view", "generator (ceiling)")
 

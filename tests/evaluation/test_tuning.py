@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.result import MethodResult, Rows
-from evaluation.tuning import read_tuning, tune_temperature, tuned_temperature, write_tuning
+from sceneleapultra.evaluation.result import MethodResult, Rows
+from sceneleapultra.evaluation.tuning import read_tuning, tune_temperature, tuned_temperature, write_tuning
 
 
 def result(stored_result, share: float, split: str = "val") -> MethodResult:

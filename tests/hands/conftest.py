@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hands import Hand, load_hand
+from sceneleapultra.hands import Hand, load_hand
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 FOREIGN = {

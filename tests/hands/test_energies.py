@@ -1,6 +1,6 @@
 import torch
 
-from hands import GraspPose, energies
+from sceneleapultra.hands import GraspPose, energies
 
 POINTS = torch.tensor([[0.03, 0.0, 0.0], [-0.03, 0.0, 0.0]])
 NORMALS = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
@@ -48,16 +48,16 @@ def test_a_sphere_in_a_sphere_has_the_analytic_depth():
     def ball(points):  # radius 5 cm at the origin
         return points.norm(dim=-1) - 0.05
 
-    centres = torch.tensor([[[0.055, 0.0, 0.0], [0.0, 0.08, 0.0]]])
-    # Gap of centres to the surface 5 mm, radius 10 mm: depth 5 mm; the other is 2 cm clear.
-    depth = energies.sphere_penetration(centres, torch.tensor([0.01, 0.01]), ball)
+    centers = torch.tensor([[[0.055, 0.0, 0.0], [0.0, 0.08, 0.0]]])
+    # Gap of centers to the surface 5 mm, radius 10 mm: depth 5 mm; the other is 2 cm clear.
+    depth = energies.sphere_penetration(centers, torch.tensor([0.01, 0.01]), ball)
     torch.testing.assert_close(depth, torch.tensor([0.005]))
 
 
 def test_self_penetration_counts_the_given_pairs_only():
-    centres = torch.tensor([[0.0, 0.0, 0.0], [0.015, 0.0, 0.0], [0.015, 0.0, 0.0]])
+    centers = torch.tensor([[0.0, 0.0, 0.0], [0.015, 0.0, 0.0], [0.015, 0.0, 0.0]])
     pairs = torch.tensor([[0], [1]])
-    overlap = energies.self_penetration(centres, torch.tensor(0.01), pairs)
+    overlap = energies.self_penetration(centers, torch.tensor(0.01), pairs)
     torch.testing.assert_close(overlap, torch.tensor(0.005))  # 2 * 10 mm - 15 mm
 
 
@@ -65,8 +65,8 @@ def test_joint_limits_and_table():
     limits = torch.tensor([[-1.0, 1.0], [0.0, 2.0]])
     excess = energies.joint_limits(torch.tensor([[1.5, -0.25], [0.0, 1.0]]), limits)
     torch.testing.assert_close(excess, torch.tensor([0.75, 0.0]))
-    centres = torch.tensor([[0.0, 0.0, 0.004], [0.0, 0.0, 0.05]])
-    torch.testing.assert_close(energies.table(centres, torch.tensor([0.01, 0.01])), torch.tensor(0.006))
+    centers = torch.tensor([[0.0, 0.0, 0.004], [0.0, 0.0, 0.05]])
+    torch.testing.assert_close(energies.table(centers, torch.tensor([0.01, 0.01])), torch.tensor(0.006))
 
 
 def test_misalignment_is_zero_for_a_pad_on_its_surface():
@@ -77,13 +77,13 @@ def test_misalignment_is_zero_for_a_pad_on_its_surface():
 def test_gradients_are_finite_where_things_coincide(leap):
     qpos = leap.rest_qpos[None].clone().requires_grad_()
     pose = GraspPose(torch.zeros(1, 3), torch.eye(3)[None], qpos)
-    centres, radii = leap.spheres(pose)
+    centers, radii = leap.spheres(pose)
     total = (
-        energies.self_penetration(centres, radii, leap.sphere_pairs)
+        energies.self_penetration(centers, radii, leap.sphere_pairs)
         + energies.self_penetration(leap.keypoints(pose), leap.keypoint_radius, leap.keypoint_pairs)
-        + energies.sphere_penetration(centres, radii, lambda p: p.norm(dim=-1) - 0.05)
-        + energies.penetration(leap.signed_distance(centres.detach(), pose))
-        + energies.table(centres, radii)
+        + energies.sphere_penetration(centers, radii, lambda p: p.norm(dim=-1) - 0.05)
+        + energies.penetration(leap.signed_distance(centers.detach(), pose))
+        + energies.table(centers, radii)
         + energies.joint_limits(qpos, leap.joint_limits)
     )
     total.sum().backward()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from hands import GraspPose, energies
+from sceneleapultra.hands import GraspPose, energies
 
 
 def base_pose(qpos):
@@ -18,7 +18,7 @@ def base_pose(qpos):
 def test_surface_points_lie_on_the_surface_with_unit_normals(any_hand, draw):
     pose = base_pose(draw(any_hand, 2))
     points, normals = any_hand.surface_points(pose, 512)
-    # A point may lie inside a neighbouring link, never outside the hand.
+    # A point may lie inside a neighboring link, never outside the hand.
     distance = any_hand.signed_distance(points, pose)
     assert distance.max() < 1e-5
     assert (distance.abs() < 1e-5).float().mean() > 0.6
@@ -53,23 +53,23 @@ def test_contacts_are_16_per_tip_on_the_pad(leap, draw):
 
 def test_spheres_fill_the_hand(any_hand, draw):
     pose = base_pose(draw(any_hand, 2))
-    centres, radii = any_hand.spheres(pose)
+    centers, radii = any_hand.spheres(pose)
     assert (
-        any_hand.signed_distance(centres, pose) <= -0.9 * radii
+        any_hand.signed_distance(centers, pose) <= -0.9 * radii
     ).all()  # none sticks out by more than a tenth
     points, _ = any_hand.surface_points(pose, 512)
-    gap = (torch.cdist(points, centres) - radii).amin(-1)
+    gap = (torch.cdist(points, centers) - radii).amin(-1)
     assert gap.mean() < 0.004
     assert gap.max() < 0.016  # box corners stay bare
 
 
 def test_faster_placement_is_the_plain_one(leap64, draw):
     pose = base_pose(draw(leap64, 3))
-    centres, bodies, radii = leap64.collision_spheres
+    centers, bodies, radii = leap64.collision_spheres
     T = leap64.body_poses(pose)[:, bodies]
-    plain = (T[..., :3, :3] @ centres[:, :, None]).squeeze(-1) + T[..., :3, 3]
+    plain = (T[..., :3, :3] @ centers[:, :, None]).squeeze(-1) + T[..., :3, 3]
     torch.testing.assert_close(leap64.spheres(pose)[0], plain)
-    assert len(radii) == len(centres)
+    assert len(radii) == len(centers)
 
 
 def test_rest_pose_is_free_within_limits_and_closing_brings_pads_together(leap):
@@ -100,8 +100,8 @@ def test_self_penetration_of_spheres_follows_mujoco(leap, draw):
     model = mujoco.MjSpec.from_string(leap.to_mjcf()).compile()
     data = mujoco.MjData(model)
     qpos = draw(leap, 200, seed=2)
-    centres, radii = leap.spheres(base_pose(qpos))
-    energy = energies.self_penetration(centres, radii, leap.sphere_pairs)
+    centers, radii = leap.spheres(base_pose(qpos))
+    energy = energies.self_penetration(centers, radii, leap.sphere_pairs)
     depth = []
     for q in qpos.numpy():
         data.qpos[:] = q

@@ -6,7 +6,7 @@ import pytest
 import roma
 import torch
 
-from hands import GraspPose, load_hand
+from sceneleapultra.hands import GraspPose, load_hand
 
 REFERENCE = Path(__file__).parents[2].parent / "shared/data/dexgraspbench_reference/hand_leap/right_hand.xml"
 

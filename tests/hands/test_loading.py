@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from hands import GraspPose, load_hand
-from hands.loading import read_description
-from utils.config import CONFIG_DIR
+from sceneleapultra.hands import GraspPose, load_hand
+from sceneleapultra.hands.loading import read_description
+from sceneleapultra.utils.config import CONFIG_DIR
 
 LEAP_YAML = CONFIG_DIR.parent / "hands" / "descriptions" / "leap_right.yaml"
 SHARED = CONFIG_DIR.parent.parent / "shared" / "data"

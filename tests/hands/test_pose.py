@@ -2,7 +2,7 @@ import pytest
 import roma
 import torch
 
-from hands import GraspPose
+from sceneleapultra.hands import GraspPose
 
 
 def random_pose(*shape):

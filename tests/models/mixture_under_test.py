@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.diffusion.discrete import discrete_view
-from models.diffusion.edm import EDMPath
-from models.diffusion.flow import FlowPath
-from models.diffusion.path import CosinePath, LinearPath, Path
+from sceneleapultra.models.diffusion.discrete import discrete_view
+from sceneleapultra.models.diffusion.edm import EDMPath
+from sceneleapultra.models.diffusion.flow import FlowPath
+from sceneleapultra.models.diffusion.path import CosinePath, LinearPath, Path
 
 PATHS: dict[str, Path] = {
     "cosine": CosinePath(),
@@ -35,9 +35,9 @@ class Mixture:
 
     @property
     def covariance(self) -> Tensor:
-        centred = self.means - self.mean
+        centered = self.means - self.mean
         return torch.einsum("k,kij->ij", self.weights, self.covariances) + torch.einsum(
-            "k,ki,kj->ij", self.weights, centred, centred
+            "k,ki,kj->ij", self.weights, centered, centered
         )
 
     def noised(self, alpha: Tensor, sigma: Tensor) -> "Mixture":

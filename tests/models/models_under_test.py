@@ -2,20 +2,20 @@
 
 import torch
 
-from hands import load_hand
-from models.cvae import GraspCVAE, Prior
-from models.decoder.base import DecoderConfig
-from models.decoder.dit import DiTConfig
-from models.diffuser import GraspDiffuser
-from models.diffusion.ancestral import DDIM
-from models.diffusion.path import CosinePath
-from models.diffusion.weighting import LossWeighting
-from models.encoder.hierarchy import Level, PointHierarchy
-from models.encoder.pointnet2 import PointNet2
-from models.encoder.ptv3 import Architecture, PTv3
-from models.scorer.surface import SurfaceScorerConfig
-from models.scorer.tokens import TokenScorerConfig
-from utils.batch import GraspBatch
+from sceneleapultra.hands import load_hand
+from sceneleapultra.models.cvae import GraspCVAE, Prior
+from sceneleapultra.models.decoder.base import DecoderConfig
+from sceneleapultra.models.decoder.dit import DiTConfig
+from sceneleapultra.models.diffuser import GraspDiffuser
+from sceneleapultra.models.diffusion.ancestral import DDIM
+from sceneleapultra.models.diffusion.path import CosinePath
+from sceneleapultra.models.diffusion.weighting import LossWeighting
+from sceneleapultra.models.encoder.hierarchy import Level, PointHierarchy
+from sceneleapultra.models.encoder.pointnet2 import PointNet2
+from sceneleapultra.models.encoder.ptv3 import Architecture, PTv3
+from sceneleapultra.models.scorer.surface import SurfaceScorerConfig
+from sceneleapultra.models.scorer.tokens import TokenScorerConfig
+from sceneleapultra.utils.batch import GraspBatch
 
 
 def small_decoder(kind: type[DecoderConfig] = DiTConfig, **changes) -> DecoderConfig:
@@ -38,8 +38,8 @@ def small_encoder(kind: type[PointHierarchy] = PointNet2, **changes) -> PointHie
     """Two levels: 48 patches of 8 points, then 24 tokens."""
     settings = {
         "levels": {
-            "fine": Level(centres=48, radii=(0.04,), neighbours=(8,), widths=(32, 32)),
-            "coarse": Level(centres=24, radii=(0.1,), neighbours=(8,), widths=(32, 32)),
+            "fine": Level(centers=48, radii=(0.04,), neighbors=(8,), widths=(32, 32)),
+            "coarse": Level(centers=24, radii=(0.1,), neighbors=(8,), widths=(32, 32)),
         },
         "propagate": 0,
         "dim": 32,
@@ -85,7 +85,7 @@ def small_ptv3(*, use_color: bool = False, checkpointing: bool = False, **change
         grid_size=0.004,
         depth=10,
         position_scale=0.1,
-        frame_neighbours=8,
+        frame_neighbors=8,
         frame_radius=0.04,
         architecture=Architecture(**architecture),
         weights=None,
@@ -205,5 +205,5 @@ def scene_batch(num_scenes: int = 3, num_points: int = 96, num_grasps: int = 8, 
 
 
 def adopt_from(model, batch: GraspBatch) -> None:
-    """Let a model normalise by the statistics of one batch."""
+    """Let a model normalize by the statistics of one batch."""
     model.adopt(model.measure([batch], {"frame": "tabletop", "data_hash": "x"}))

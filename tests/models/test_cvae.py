@@ -7,10 +7,10 @@ from models_under_test import adopt_from, scene_batch, small_cvae, small_decoder
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 
-from models import GraspModel, load_grasp_model
-from models.cvae import Prior, gaussian_kl
-from models.sampling import cloud_of
-from utils.config import build
+from sceneleapultra.models import GraspModel, load_grasp_model
+from sceneleapultra.models.cvae import Prior, gaussian_kl
+from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.utils.config import build
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 CLOUD = {
@@ -43,7 +43,7 @@ def test_free_nats_and_warm_up_shape_the_divergence():
     assert warm.losses(batch, draws)["kl"] == 0.0, "weightless at step 0"
 
 
-def test_noise_of_the_code_is_reparametrised():
+def test_noise_of_the_code_is_reparametrized():
     """With a code without variance the reconstruction does not depend on the noise; with one it does."""
     model, batch = small_cvae(), scene_batch()
     one, two = (model.losses(batch, model.draw(batch, step, 24)) for step in (0, 1))

@@ -8,15 +8,15 @@ import torch
 from models_under_test import scene_batch, small_decoder, small_model
 from torch.testing import assert_close
 
-from models.decoder.attention import (
+from sceneleapultra.models.decoder.attention import (
     GeometricCrossAttention,
     PromptAttention,
     SetAttention,
     with_sets_in_channels,
 )
-from models.decoder.dit import DiTConfig
-from models.decoder.unet import UNetConfig
-from models.sampling import cloud_of
+from sceneleapultra.models.decoder.dit import DiTConfig
+from sceneleapultra.models.decoder.unet import UNetConfig
+from sceneleapultra.models.sampling import cloud_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 kinds = pytest.mark.parametrize("kind", [DiTConfig, UNetConfig], ids=["dit", "unet"])

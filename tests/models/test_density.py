@@ -8,12 +8,12 @@ import torch
 from models_under_test import scene_batch, small_model
 from torch.testing import assert_close
 
-from models.density import DensityConsistency, same_grasps, stratified
-from models.sampling import cloud_of
-from models.tokens import Cloud
-from utils.cloud import arrange_cloud
-from utils.point_choice import PointChoice
-from utils.points import gather
+from sceneleapultra.models.density import DensityConsistency, same_grasps, stratified
+from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.models.tokens import Cloud
+from sceneleapultra.utils.cloud import arrange_cloud
+from sceneleapultra.utils.point_choice import PointChoice
+from sceneleapultra.utils.points import gather
 
 SHARE = 0.6
 

@@ -11,9 +11,9 @@ import torch
 from models_under_test import adopt_from, scene_batch, small_model
 from torch.testing import assert_close
 
-from hands import GraspPose
-from models.sampling import cloud_of
-from utils.rotation import matrix_from_quat_wxyz
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.utils.rotation import matrix_from_quat_wxyz
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -1,4 +1,4 @@
-"""Distillation: the boundary is kept, neighbours lie on the teacher's trajectory, and a student answers in one step."""
+"""Distillation: the boundary is kept, neighbors lie on the teacher's trajectory, and a student answers in one step."""
 
 from dataclasses import replace
 
@@ -10,12 +10,12 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.testing import assert_close
 
-from models import load_grasp_model
-from models.diffusion.consistency import Consistency
-from models.diffusion.dormand_prince import DormandPrince
-from models.distill import ConsistencyDistiller, neighbours, with_boundary
-from models.migrate import migrated
-from utils.config import CONFIG_DIR, build
+from sceneleapultra.models import load_grasp_model
+from sceneleapultra.models.diffusion.consistency import Consistency
+from sceneleapultra.models.diffusion.dormand_prince import DormandPrince
+from sceneleapultra.models.distill import ConsistencyDistiller, neighbors, with_boundary
+from sceneleapultra.models.migrate import migrated
+from sceneleapultra.utils.config import CONFIG_DIR, build
 
 SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
 CONTINUOUS = [name for name, path in PATHS.items() if path.continuous]
@@ -31,24 +31,24 @@ def test_answer_at_data_is_the_input_and_in_noise_the_prediction(name):
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
-def test_neighbours_lie_on_one_trajectory(name):
-    """The shorter the interval, the nearer is the slope between neighbours to the velocity of the flow."""
+def test_neighbors_lie_on_one_trajectory(name):
+    """The shorter the interval, the nearer is the slope between neighbors to the velocity of the flow."""
     path, teacher = PATHS[name], MIXTURE.expected_x0_of(PATHS[name])
     x0, eps = torch.randn(1, 50, 2, dtype=torch.float64), torch.randn(1, 50, 2, dtype=torch.float64)
     t = torch.tensor([0.6], dtype=torch.float64)
     errors = []
     for intervals in (100, 200):
-        x_t, x_s, s = neighbours(path, teacher, x0, eps, t, intervals)
+        x_t, x_s, s = neighbors(path, teacher, x0, eps, t, intervals)
         u = path.velocity(x_t, teacher(x_t, t), t)
         errors.append(((x_t - x_s) / (t - s)[:, None, None] - u).abs().max())
     assert 1.8 < errors[0] / errors[1] < 2.2 or errors[0] < 1e-12  # exact where trajectories begin straight
-    _, x_end, s = neighbours(path, teacher, x0, eps, torch.tensor([path.t_min + 0.05]).double(), 2)
+    _, x_end, s = neighbors(path, teacher, x0, eps, torch.tensor([path.t_min + 0.05]).double(), 2)
     assert s == 0.0 and x_end.isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["flow", "cosine"])
 def test_student_answers_in_one_step_what_the_teachers_flow_ends_at(name):
-    """A small network learns the end of the trajectories of a mixture from neighbours alone."""
+    """A small network learns the end of the trajectories of a mixture from neighbors alone."""
     path, teacher = PATHS[name], MIXTURE.expected_x0_of(PATHS[name])
     net = nn.Sequential(nn.Linear(3, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 2)).double()
 
@@ -67,7 +67,7 @@ def test_student_answers_in_one_step_what_the_teachers_flow_ends_at(name):
         x0 = MIXTURE.means[which][:, None] + torch.einsum("nij,nkj->nki", spread, z)
         t = torch.rand((), generator=generator, dtype=torch.float64).clamp(min=path.t_min).expand(256)
         with torch.no_grad():
-            x_t, x_s, s = neighbours(path, teacher, x0, eps, t, 8 * 2 ** (4 * step // steps))
+            x_t, x_s, s = neighbors(path, teacher, x0, eps, t, 8 * 2 ** (4 * step // steps))
             wanted = answer(x_s, s)
         loss = (answer(x_t, t) - wanted).square().mean()
         optimizer.zero_grad()
@@ -142,7 +142,7 @@ def test_only_what_denoises_learns_and_the_target_follows():
 
 
 def test_every_parameter_that_is_trained_gets_a_gradient(tmp_path):
-    """Parallel training waits for all of them; a teacher that does without colours has one that no grasp needs."""
+    """Parallel training waits for all of them; a teacher that does without colors has one that no grasp needs."""
     saved = migrated(torch.load(SHIPPED, weights_only=True))
     settings = saved["model_config"]["model"]
     settings["encoder"]["use_color"], settings["color_drop_prob"] = True, 0.1

@@ -11,13 +11,13 @@ import torch
 from models_under_test import small_encoder, small_ptv3
 from torch.testing import assert_close
 
-from models.encoder.base import SceneEncoder
-from models.encoder.fpn import FeaturePyramid, nearest_to_target
-from models.encoder.hierarchy import Level
-from models.encoder.pointnet2 import PointNet2
-from models.encoder.pointnet_lite import PointNetLite
-from models.tokens import Cloud, SceneTokens
-from utils.config import build
+from sceneleapultra.models.encoder.base import SceneEncoder
+from sceneleapultra.models.encoder.fpn import FeaturePyramid, nearest_to_target
+from sceneleapultra.models.encoder.hierarchy import Level
+from sceneleapultra.models.encoder.pointnet2 import PointNet2
+from sceneleapultra.models.encoder.pointnet_lite import PointNetLite
+from sceneleapultra.models.tokens import Cloud, SceneTokens
+from sceneleapultra.utils.config import build
 
 
 def pyramid(**changes) -> FeaturePyramid:
@@ -27,9 +27,9 @@ def pyramid(**changes) -> FeaturePyramid:
 
 def two_scales(**changes) -> PointNet2:
     levels = {
-        "fine": Level(centres=48, radii=(0.03, 0.06), neighbours=(10, 16), widths=(16, 24)),
-        "middle": Level(centres=30, radii=(0.08,), neighbours=(8,), widths=(40,)),
-        "coarse": Level(centres=12, radii=(0.1, 0.2), neighbours=(4, 8), widths=(16, 24)),
+        "fine": Level(centers=48, radii=(0.03, 0.06), neighbors=(10, 16), widths=(16, 24)),
+        "middle": Level(centers=30, radii=(0.08,), neighbors=(8,), widths=(40,)),
+        "coarse": Level(centers=12, radii=(0.1, 0.2), neighbors=(4, 8), widths=(16, 24)),
     }
     return small_encoder(levels=levels, propagate=1, **changes)
 
@@ -137,8 +137,8 @@ def test_a_cloud_does_not_see_its_batch_mates(make) -> None:
         assert_same(alone, mate)
 
 
-def test_points_that_are_no_centres_are_a_set(make) -> None:
-    """The order of points decides which are centres (a prefix) and how ties fall, and nothing else."""
+def test_points_that_are_no_centers_are_a_set(make) -> None:
+    """The order of points decides which are centers (a prefix) and how ties fall, and nothing else."""
     encoder, cloud = make(), scenes()
     order = torch.cat([torch.arange(48), 48 + torch.randperm(48)])
     shuffled = replace(
@@ -216,29 +216,29 @@ def test_every_parameter_learns(make) -> None:
     assert not [name for name, p in trained if p.grad is None or p.grad.abs().sum() == 0]
 
 
-def test_colour_is_seen(make) -> None:
+def test_color_is_seen(make) -> None:
     encoder, cloud = make(use_color=True), scenes()
-    grey = replace(cloud, rgb=torch.full_like(cloud.points, 0.5))
+    gray = replace(cloud, rgb=torch.full_like(cloud.points, 0.5))
     tinted = replace(cloud, rgb=torch.rand(cloud.points.shape))
-    assert (encoder(grey).features - encoder(tinted).features).abs().max() > 1e-3
+    assert (encoder(gray).features - encoder(tinted).features).abs().max() > 1e-3
 
 
-def test_colour_that_is_missing_or_not_wanted_is_refused(make) -> None:
+def test_color_that_is_missing_or_not_wanted_is_refused(make) -> None:
     cloud = scenes()
     with pytest.raises(
         ValueError,
-        match=r"built to see colours, but the cloud has none. Give scene_rgb \(data.colours=true",
+        match=r"built to see colors, but the cloud has none. Give scene_rgb \(data.colors=true",
     ):
         make(use_color=True)(cloud)
     with pytest.raises(
-        ValueError, match=r"built without colours, but the cloud has some. Leave scene_rgb out"
+        ValueError, match=r"built without colors, but the cloud has some. Leave scene_rgb out"
     ):
         make()(replace(cloud, rgb=torch.rand(cloud.points.shape)))
 
 
 @pytest.mark.parametrize("name", HIERARCHIES)
 def test_clouds_smaller_than_the_first_level_are_refused(name) -> None:
-    with pytest.raises(ValueError, match=r"Level 'fine' of PointNet.* takes 48 centres .* got clouds of 40"):
+    with pytest.raises(ValueError, match=r"Level 'fine' of PointNet.* takes 48 centers .* got clouds of 40"):
         HIERARCHIES[name]()(scenes(n=40))
 
 
@@ -252,16 +252,16 @@ def test_encoding_traces_without_leaving_the_graph() -> None:
         assert_same(compiled(cloud), encoder(cloud))
 
 
-def test_neighbours_that_fill_places_twice_change_nothing() -> None:
-    """A patch of 3 points asked for 8 neighbours is the patch of 3."""
+def test_neighbors_that_fill_places_twice_change_nothing() -> None:
+    """A patch of 3 points asked for 8 neighbors is the patch of 3."""
     cloud = scenes(1, 96)
     far = torch.arange(93.0)[:, None] * torch.tensor([1.0, 0, 0]) + 10
     cloud = replace(cloud, points=torch.cat([cloud.points[:, :1] + torch.rand(3, 3) * 0.01, far[None]], 1))
-    levels = {"only": Level(centres=1, radii=(0.05,), neighbours=(8,), widths=(16, 16))}
+    levels = {"only": Level(centers=1, radii=(0.05,), neighbors=(8,), widths=(16, 16))}
     torch.manual_seed(0)
     many = small_encoder(levels=levels)
     torch.manual_seed(0)
-    few = small_encoder(levels={"only": replace(levels["only"], neighbours=(3,))})
+    few = small_encoder(levels={"only": replace(levels["only"], neighbors=(3,))})
     assert_same(many(cloud), few(cloud))
 
 
@@ -307,26 +307,26 @@ def test_a_pyramid_gives_the_targets_surroundings_finely() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"centres": 0}, r"centres of an encoder's level: expected at least 1, got 0"),
+        ({"centers": 0}, r"centers of an encoder's level: expected at least 1, got 0"),
         ({"radii": (0.0,)}, r"radii of an encoder's level: expected lengths of more than 0 m"),
         (
             {"radii": (0.1, 0.2)},
-            r"neighbours of an encoder's level: expected one number .* each of the 2 radii",
+            r"neighbors of an encoder's level: expected one number .* each of the 2 radii",
         ),
         ({"widths": ()}, r"widths of an encoder's level: expected one width of at least 1 or several"),
     ],
 )
 def test_levels_that_make_no_sense_are_refused(changes, sentence) -> None:
     with pytest.raises(ValueError, match=sentence):
-        Level(**{"centres": 8, "radii": (0.1,), "neighbours": (4,), "widths": (16,), **changes})
+        Level(**{"centers": 8, "radii": (0.1,), "neighbors": (4,), "widths": (16,), **changes})
 
 
 def test_hierarchies_that_do_not_fit_are_refused() -> None:
-    fine = Level(centres=8, radii=(0.1,), neighbours=(4,), widths=(16, 16))
-    with pytest.raises(ValueError, match=r"levels.coarse takes centres=9 .* 8 centres of level 'fine'"):
-        small_encoder(levels={"fine": fine, "coarse": replace(fine, centres=9)})
-    with pytest.raises(ValueError, match=r"neighbours=\(9,\) from the 8 centres"):
-        small_encoder(levels={"fine": fine, "coarse": replace(fine, neighbours=(9,))})
+    fine = Level(centers=8, radii=(0.1,), neighbors=(4,), widths=(16, 16))
+    with pytest.raises(ValueError, match=r"levels.coarse takes centers=9 .* 8 centers of level 'fine'"):
+        small_encoder(levels={"fine": fine, "coarse": replace(fine, centers=9)})
+    with pytest.raises(ValueError, match=r"neighbors=\(9,\) from the 8 centers"):
+        small_encoder(levels={"fine": fine, "coarse": replace(fine, neighbors=(9,))})
     with pytest.raises(ValueError, match=r"propagate: expected 0 to 1, .* got 2"):
         small_encoder(propagate=2)
     with pytest.raises(ValueError, match="expected at least one level"):

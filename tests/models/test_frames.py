@@ -1,9 +1,9 @@
-"""Local frames: the closed-form eigenvector against LAPACK, orientation, and behaviour under turns."""
+"""Local frames: the closed-form eigenvector against LAPACK, orientation, and behavior under turns."""
 
 import torch
 from torch.testing import assert_close
 
-from models.frames import local_frames, smallest_eigenvector
+from sceneleapultra.models.frames import local_frames, smallest_eigenvector
 
 
 def test_smallest_eigenvector_matches_lapack():

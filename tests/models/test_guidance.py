@@ -7,15 +7,15 @@ import torch
 from models_under_test import scene_batch, small_encoder, small_model
 from torch.testing import assert_close
 
-from models.conditions.base import Condition
-from models.conditions.words import HashingEncoder
-from models.diffusion.path import CosinePath, LinearPath
-from models.diffusion.samplers import Sampler
-from models.guidance.classifier_free import ClassifierFree
-from models.guidance.guide import Guidance, make_guide
-from models.inference import chosen_guidance
-from models.sampling import cloud_of
-from utils.config import CONFIG_DIR, build, load_group
+from sceneleapultra.models.conditions.base import Condition
+from sceneleapultra.models.conditions.words import HashingEncoder
+from sceneleapultra.models.diffusion.path import CosinePath, LinearPath
+from sceneleapultra.models.diffusion.samplers import Sampler
+from sceneleapultra.models.guidance.classifier_free import ClassifierFree
+from sceneleapultra.models.guidance.guide import Guidance, make_guide
+from sceneleapultra.models.inference import chosen_guidance
+from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.utils.config import CONFIG_DIR, build, load_group
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SAID = ("a mug", "bowl", "box")
@@ -220,7 +220,7 @@ def test_dropped_scenes_change_what_is_trained():
     assert model.denoiser.conditions["prompt"].null.grad.abs().sum() > 0
 
 
-def test_dropped_colours_leave_their_scenes_alone_without_them():
+def test_dropped_colors_leave_their_scenes_alone_without_them():
     model = small_model(encoder=small_encoder(use_color=True), color_drop_prob=0.4)
     batch = replace(
         scene_batch(), scene_rgb=torch.randint(0, 255, scene_batch().scene_pc.shape).to(torch.uint8)
@@ -246,9 +246,9 @@ def test_dropped_colours_leave_their_scenes_alone_without_them():
     assert not torch.allclose(part[1], seen[1])
 
 
-def test_colours_that_no_encoder_sees_cannot_be_dropped():
+def test_colors_that_no_encoder_sees_cannot_be_dropped():
     with pytest.raises(
-        ValueError, match=r"color_drop_prob=0.1 drops colours, but model.encoder sees none. Pass mod"
+        ValueError, match=r"color_drop_prob=0.1 drops colors, but model.encoder sees none. Pass mod"
     ):
         small_model(color_drop_prob=0.1)
     with pytest.raises(

@@ -7,9 +7,9 @@ from models_under_test import small_encoder, small_model
 from numpy.testing import assert_allclose
 from omegaconf import OmegaConf
 
-from models import GraspModel, load_grasp_model
-from models.migrate import migrated
-from utils.config import CONFIG_DIR
+from sceneleapultra.models import GraspModel, load_grasp_model
+from sceneleapultra.models.migrate import migrated
+from sceneleapultra.utils.config import CONFIG_DIR
 
 SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
 CLOUD = {
@@ -131,17 +131,17 @@ def test_bad_clouds_get_a_sentence(sampler, spoil, message):
         ask(sampler, *spoil(*cloud()))
 
 
-def test_colours_reach_the_encoder():
+def test_colors_reach_the_encoder():
     seeing = GraspModel(module=small_model(encoder=small_encoder(use_color=True)), cloud_settings=CLOUD)
     rgb = np.random.default_rng(0).integers(0, 255, (300, 3)).astype(np.uint8)
-    grey = ask(seeing, *cloud(), scene_rgb=np.full_like(rgb, 99))
-    assert seeing.sees_colour
-    assert not np.allclose(grey.hand_pose, ask(seeing, *cloud(), scene_rgb=rgb).hand_pose)
-    with pytest.raises(ValueError, match="built to see colours, but the cloud has none"):
+    gray = ask(seeing, *cloud(), scene_rgb=np.full_like(rgb, 99))
+    assert seeing.sees_color
+    assert not np.allclose(gray.hand_pose, ask(seeing, *cloud(), scene_rgb=rgb).hand_pose)
+    with pytest.raises(ValueError, match="built to see colors, but the cloud has none"):
         ask(seeing, *cloud())
 
 
-def test_colours_are_not_needed_where_a_model_learned_to_do_without():
+def test_colors_are_not_needed_where_a_model_learned_to_do_without():
     model = small_model(encoder=small_encoder(use_color=True), color_drop_prob=0.1)
     rgb = np.full((300, 3), 255, np.uint8)
     seen = ask(GraspModel(module=model, cloud_settings=CLOUD), *cloud(), scene_rgb=rgb)
@@ -161,9 +161,9 @@ def test_a_generator_moves_on(sampler):
 
 
 @pytest.mark.untyped
-def test_colours_nobody_wants_or_of_another_kind_are_refused(sampler):
+def test_colors_nobody_wants_or_of_another_kind_are_refused(sampler):
     rgb = np.zeros((300, 3), np.uint8)
-    with pytest.raises(ValueError, match="built without colours, but the cloud has some"):
+    with pytest.raises(ValueError, match="built without colors, but the cloud has some"):
         ask(sampler, *cloud(), scene_rgb=rgb)
     for wrong in (rgb / 255, rgb[:-1]):
         with pytest.raises(
@@ -191,9 +191,9 @@ def test_a_checkpoint_carries_all_that_sampling_needs(tmp_path):
     for name, file in parts.items():
         model_config[name] = OmegaConf.load(CONFIG_DIR / "model" / f"{file}.yaml")
     del model_config["defaults"]
-    model_config.encoder.levels.fine.centres, model_config.encoder.levels.coarse.centres = 48, 24
+    model_config.encoder.levels.fine.centers, model_config.encoder.levels.coarse.centers = 48, 24
     model_config.update({"hand": "leap_right", "num_grasps": 4, "density": None, "seed": 0})
-    from utils.config import build
+    from sceneleapultra.utils.config import build
 
     module = build(model_config)
     module.config = {"model": OmegaConf.to_container(model_config), "cloud": CLOUD}
@@ -285,7 +285,7 @@ def test_plain_poses_in_a_camera_need_its_frame(mode):
     seen = (points @ R.T + [0.0, 0.0, 0.5]).astype(np.float32)
     made = ask(model, seen, mask, viewpoint=(0.0, 0.0, 0.0), up=tuple(R @ [0.0, 0.0, 1.0]))
     assert np.isfinite(made.hand_pose).all()
-    # The origin is taken off and put back on: moved along the ray, only the normalised modes see the same cloud.
+    # The origin is taken off and put back on: moved along the ray, only the normalized modes see the same cloud.
     shift = np.array([0.0, 0.0, 0.2], np.float32)
     far = ask(model, seen + shift, mask, viewpoint=(0.0, 0.0, 0.0), up=tuple(R @ [0.0, 0.0, 1.0]))
     assert far.hand_pose.shape == made.hand_pose.shape

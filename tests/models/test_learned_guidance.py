@@ -10,14 +10,14 @@ from hydra import initialize_config_dir
 from models_under_test import scene_batch, small_cvae, small_model, small_token_scorer
 from torch.testing import assert_close
 
-from models.cvae import GraspCVAE
-from models.guidance.guide import Guidance, make_guide
-from models.guidance.learned import BoundScorer
-from models.guidance.physics import BoundPhysics
-from models.inference import chosen_guidance
-from models.sampling import cloud_of
-from models.scorer.base import finished
-from utils.config import CONFIG_DIR, load_group
+from sceneleapultra.models.cvae import GraspCVAE
+from sceneleapultra.models.guidance.guide import Guidance, make_guide
+from sceneleapultra.models.guidance.learned import BoundScorer
+from sceneleapultra.models.guidance.physics import BoundPhysics
+from sceneleapultra.models.inference import chosen_guidance
+from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.models.scorer.base import finished
+from sceneleapultra.utils.config import CONFIG_DIR, load_group
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.optim import adamw, build_param_groups, one_cycle, warmup_constant, warmup_cosine
+from sceneleapultra.models.optim import adamw, build_param_groups, one_cycle, warmup_constant, warmup_cosine
 
 
 def rates(schedule, steps: list[int], **settings: float) -> list[float]:

@@ -7,12 +7,12 @@ import torch
 from models_under_test import scene_batch, small_cvae, small_model
 from torch.testing import assert_close
 
-from hands import GraspPose, load_hand
-from models.guidance.physics import BoundPhysics, Surroundings
-from models.inference import chosen_guidance
-from models.sampling import cloud_of
-from models.tokens import Cloud
-from utils.config import build, load_group
+from sceneleapultra.hands import GraspPose, load_hand
+from sceneleapultra.models.guidance.physics import BoundPhysics, Surroundings
+from sceneleapultra.models.inference import chosen_guidance
+from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.models.tokens import Cloud
+from sceneleapultra.utils.config import build, load_group
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 GUIDANCE = chosen_guidance("physics")
@@ -68,7 +68,7 @@ def test_points_that_count_are_the_deepest():
     pose = GraspPose(torch.zeros(1, 1, 3), torch.eye(3)[None, None], hand.rest_qpos[None, None])
     cloud = table_cloud()
     spread = torch.rand(1, 100, 3, generator=torch.Generator().manual_seed(1)) - 0.5
-    spread[0, 17] = hand.collision_spheres.centres[0] + hand.body_poses(pose)[0, 0, 0, :3, 3]
+    spread[0, 17] = hand.collision_spheres.centers[0] + hand.body_poses(pose)[0, 0, 0, :3, 3]
     around = Surroundings.of(replace(cloud, points=spread), 100, ())
     near = replace(PHYSICS, num_points=5).nearest(hand, pose, around)
     inside = hand.signed_distance(near.target, pose) < 0
@@ -103,7 +103,7 @@ def test_steps_are_bounded_and_hands_without_conflict_stay():
     assert_close(calm(far), far, atol=0, rtol=0)
 
 
-def test_only_physics_clear_looks_at_table_and_neighbours():
+def test_only_physics_clear_looks_at_table_and_neighbors():
     model = small_model()
     told = {"physics": GUIDANCE.physics, "physics_clear": PHYSICS}
     for name, physics in told.items():

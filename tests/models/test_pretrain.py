@@ -6,11 +6,11 @@ import torch
 from models_under_test import scene_batch, small_model
 from torch.testing import assert_close
 
-from models.density import reordered, stratified
-from models.pretrain import EncoderPretrainer, Masking
-from models.sampling import cloud_of
-from models.tokens import Cloud
-from models.weights import load_encoder
+from sceneleapultra.models.density import reordered, stratified
+from sceneleapultra.models.pretrain import EncoderPretrainer, Masking
+from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.models.tokens import Cloud
+from sceneleapultra.models.weights import load_encoder
 
 
 def masking(**changes) -> Masking:
@@ -47,8 +47,8 @@ def test_hidden_patches_are_holes_and_the_rest_is_thinned():
     left = mask.hide(cloud, hidden)
     for b in range(3):
         full, seen = cloud.points[b, cloud.valid[b]], left.points[b, left.valid[b]]
-        centres = full[(hidden.centre[b] * len(full)).long()]
-        out = torch.cdist(full, centres).amin(1) > 0.02
+        centers = full[(hidden.center[b] * len(full)).long()]
+        out = torch.cdist(full, centers).amin(1) > 0.02
         # With every cell kept, what is missing is exactly the patches.
         assert {tuple(p) for p in seen.tolist()} == {tuple(p) for p in full[out].tolist()}
         assert 0 < len(seen) < len(full)
@@ -112,7 +112,7 @@ def test_a_model_starts_from_a_pretrained_encoder(tmp_path, caplog):
         torch.nn.init.normal_(parameter)
     torch.save({"state_dict": module.state_dict()}, tmp_path / "encoder.ckpt")
     model = small_model()
-    caplog.set_level("INFO", "models.weights")
+    caplog.set_level("INFO", "sceneleapultra.models.weights")
     load_encoder(model.denoiser.encoder, tmp_path / "encoder.ckpt")
     said = caplog.messages[-1]
     count = len(module.encoder.state_dict())

@@ -5,8 +5,8 @@ import torch
 from mixture_under_test import PATHS
 from models_under_test import adopt_from, scene_batch, small_model
 
-from models import GraspModel
-from models.diffusion.weighting import LossWeighting
+from sceneleapultra.models import GraspModel
+from sceneleapultra.models.diffusion.weighting import LossWeighting
 
 FITTING = [
     ("edm", "x0", "edm", ("ddim", "edm_heun")),
@@ -38,7 +38,7 @@ def test_every_process_trains_and_samples(path, prediction, kind, samplers):
 
 
 def test_a_default_sampler_that_does_not_fit_is_refused_when_the_model_is_built():
-    from models.diffusion.ancestral import DDPM
+    from sceneleapultra.models.diffusion.ancestral import DDPM
 
     sampler = DDPM(steps=4, spacing="trailing", temperature=1.0, clip_x0=4.0)
     with pytest.raises(ValueError, match=r"sampler=ddpm steps through.*model\.path=flow is none"):

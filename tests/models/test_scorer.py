@@ -8,13 +8,13 @@ from models_under_test import scene_batch, small_model, small_scorer, small_toke
 from torch import Tensor
 from torch.testing import assert_close
 
-from hands import GraspPose
-from models.denoiser import SceneContext
-from models.diffuser import GraspDiffuser
-from models.losses import score_loss
-from models.sampling import cloud_of
-from models.scorer.base import FinishedGrasps, ScorerConfig, success_log_odds
-from models.surface import Surface
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.models.denoiser import SceneContext
+from sceneleapultra.models.diffuser import GraspDiffuser
+from sceneleapultra.models.losses import score_loss
+from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.models.scorer.base import FinishedGrasps, ScorerConfig, success_log_odds
+from sceneleapultra.models.surface import Surface
 
 
 def test_log_odds_of_both_parts() -> None:

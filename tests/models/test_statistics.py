@@ -9,9 +9,9 @@ import pytest
 import torch
 from models_under_test import scene_batch, small_model
 
+from sceneleapultra.utils.pose_statistics import Statistics, read_statistics, write_statistics
 from scripts.compute_statistics import composed, main, measured
 from train_lightning import assemble
-from utils.pose_statistics import Statistics, read_statistics, write_statistics
 
 DESCRIBES = {"data_hash": "abc", "frame": "tabletop", "model": {"seed": 0}}
 
@@ -29,7 +29,7 @@ def test_a_stray_value_does_not_stretch_the_range() -> None:
     assert x["std"] == pytest.approx(np.sqrt(variance))
 
 
-def test_the_spread_of_normalised_numbers() -> None:
+def test_the_spread_of_normalized_numbers() -> None:
     """A number that hardly varies is divided by 0.001: of 1 and 0.5 the root mean square is sqrt(0.625)."""
     numbers = {"x": {"mean": 2.0, "std": 3.0}, "y": {"mean": 0.0, "std": 0.0005}}
     found = Statistics(DESCRIBES, 5, numbers)
@@ -47,7 +47,7 @@ def test_only_successes_within_reach_are_measured() -> None:
     assert 0 < fewer.count < described.count
 
 
-def test_a_model_normalises_by_what_it_adopts() -> None:
+def test_a_model_normalizes_by_what_it_adopts() -> None:
     """Nearly: a thirtieth of the values lies beyond the percentiles of 24 grasps."""
     model = small_model()
     found = model.measure([scene_batch()], DESCRIBES)
@@ -119,7 +119,7 @@ def test_they_are_measured_once_and_again_for_anything_else(words: list[str], mo
     assert found == path and again == first and written == (path.read_text(), path.stat().st_mtime_ns)
     for override in (
         *("data.augment.yaw.max_deg=90", "data.num_points=512", "seed=1", "model.anchor_reach=0.2"),
-        *("normalizer_scenes=20", "model.encoder.levels.coarse.centres=32"),
+        *("normalizer_scenes=20", "model.encoder.levels.coarse.centers=32"),
     ):
         other, place = measured(composed([*words, override], None))
         assert place != path and other.describes != first.describes, override

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import trimesh
 
-from simulation.camera import CameraSettings, camera_poses, look_at, render_views, take_view
-from simulation.depth_noise import DepthNoise
-from simulation.raycast import NOTHING, RayCaster, pixel_rays
-from utils.config import build, load_group
-from utils.points import farthest_point_order_numpy
-from utils.records import ObjectRecord, Scene, View
+from sceneleapultra.simulation.camera import CameraSettings, camera_poses, look_at, render_views, take_view
+from sceneleapultra.simulation.depth_noise import DepthNoise
+from sceneleapultra.simulation.raycast import NOTHING, RayCaster, pixel_rays
+from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.points import farthest_point_order_numpy
+from sceneleapultra.utils.records import ObjectRecord, Scene, View
 
 SETTINGS: CameraSettings = build(load_group("camera", "default"))
 NO_NOISE = DepthNoise(
@@ -50,18 +50,18 @@ def view_from(scene: Scene, position: tuple[float, float, float], settings: Came
 
 
 def test_poses_are_rigid_and_look_at_the_scene() -> None:
-    centre = np.array([0.1, -0.05, 0.04])
+    center = np.array([0.1, -0.05, 0.04])
     steady = dataclasses.replace(SETTINGS, look_at_jitter_m=0.0)
-    poses = camera_poses(centre, 200, np.random.default_rng(0), steady)
+    poses = camera_poses(center, 200, np.random.default_rng(0), steady)
     rotation, position = poses[:, :3, :3], poses[:, :3, 3]
     np.testing.assert_allclose(
         rotation.transpose(0, 2, 1) @ rotation, np.tile(np.eye(3), (200, 1, 1)), atol=1e-12
     )
     np.testing.assert_allclose(np.linalg.det(rotation), 1.0)
-    in_cam = np.einsum("nij,ni->nj", rotation, centre - position)
-    np.testing.assert_allclose(in_cam[:, :2], 0.0, atol=1e-12)  # the centre is on the optical axis
+    in_cam = np.einsum("nij,ni->nj", rotation, center - position)
+    np.testing.assert_allclose(in_cam[:, :2], 0.0, atol=1e-12)  # the center is on the optical axis
     assert in_cam[:, 2].min() >= 0.45 and in_cam[:, 2].max() <= 0.75
-    elevation = np.rad2deg(np.arcsin((position - centre)[:, 2] / in_cam[:, 2]))
+    elevation = np.rad2deg(np.arcsin((position - center)[:, 2] / in_cam[:, 2]))
     assert 25.0 <= elevation.min() < 30.0 and 65.0 < elevation.max() <= 70.0
     assert (rotation[:, 2, 1] < 0).all()  # the image's down is the world's down
 
@@ -103,14 +103,14 @@ def test_inside_of_a_cup_is_seen() -> None:
     inner = trimesh.creation.cylinder(0.035, 0.10, sections=32)
     inner.apply_translation([0, 0, 0.01])
     cup = outer.difference(inner)
-    lift = 0.05 + cup.center_mass[2]  # the frame is at the centre of mass; the bottom stands at z = 0
+    lift = 0.05 + cup.center_mass[2]  # the frame is at the center of mass; the bottom stands at z = 0
     T = np.eye(4)
     T[2, 3] = lift
     scene = Scene((record(cup, "cup-000000"),), T[None], table=True)
     depth, instance = RayCaster(scene).render(above(0.6), CLEAN.K, CLEAN.width, CLEAN.height)
-    centre = depth[CLEAN.height // 2, CLEAN.width // 2]
+    center = depth[CLEAN.height // 2, CLEAN.width // 2]
     assert instance[CLEAN.height // 2, CLEAN.width // 2] == 1
-    np.testing.assert_allclose(centre, 0.59, atol=1e-5)  # the floor of the cup is 1 cm thick
+    np.testing.assert_allclose(center, 0.59, atol=1e-5)  # the floor of the cup is 1 cm thick
     np.testing.assert_allclose(depth[instance == 1].min(), 0.50, atol=1e-5)  # its rim
 
 
@@ -222,10 +222,10 @@ def test_edges_and_grazing_faces_are_lost_but_not_the_slanted_table(azimuth: flo
     assert 10 < lost[0] < 0.1 * (full.instance == 0).sum()
 
 
-def test_colours_tell_objects_apart() -> None:
+def test_colors_tell_objects_apart() -> None:
     view = view_from(TWO, (0.3, -0.4, 0.3), SETTINGS)
     table = view.rgb[view.instance == 0].astype(float)
-    assert np.ptp(table.mean(0)) < 12  # grey
+    assert np.ptp(table.mean(0)) < 12  # gray
     assert 0.5 < table.std(0).mean() < 15  # with a little texture
     means = [view.rgb[view.instance == i].astype(float).mean(0) for i in range(3)]
     assert min(np.linalg.norm(means[i] - means[j]) for i, j in ((0, 1), (0, 2), (1, 2))) > 25

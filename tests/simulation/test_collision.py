@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 import torch
 
-from hands import GraspPose, Hand, load_hand
-from simulation.collision import FAR_M, HandBalls, SceneDistance, scene_clearance
-from simulation.objects import make_object
-from utils.records import Grasps, Scene
+from sceneleapultra.hands import GraspPose, Hand, load_hand
+from sceneleapultra.simulation.collision import FAR_M, HandBalls, SceneDistance, scene_clearance
+from sceneleapultra.simulation.objects import make_object
+from sceneleapultra.utils.records import Grasps, Scene
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,8 @@ def grasps(hand: Hand, n: int, height: float, seed: int = 0) -> Grasps:
     q = rng.uniform(limits[:, 0], limits[:, 1], (n, hand.num_joints))
     quat = rng.normal(size=(n, 4))
     quat /= np.linalg.norm(quat, axis=1, keepdims=True)
-    centre = np.tile([0.0, 0.0, height], (n, 1))
-    return Grasps(np.concatenate([centre, q, quat], 1), q.copy(), q.copy())
+    center = np.tile([0.0, 0.0, height], (n, 1))
+    return Grasps(np.concatenate([center, q, quat], 1), q.copy(), q.copy())
 
 
 def box_at(*positions: tuple[float, float, float], table: bool) -> Scene:
@@ -66,14 +66,14 @@ def test_pregrasp_counts_too(hand: Hand) -> None:
     np.testing.assert_allclose(scene_clearance(hand, scene, 0, mixed), both, atol=1e-6)
 
 
-def test_a_neighbour_in_the_hand_is_negative_and_the_target_does_not_count(hand: Hand) -> None:
+def test_a_neighbor_in_the_hand_is_negative_and_the_target_does_not_count(hand: Hand) -> None:
     made = grasps(hand, 6, 0.5)
     scene = box_at((0.0, 0.0, 0.5), (2.0, 0.0, 0.5), table=False)
     np.testing.assert_array_equal(scene_clearance(hand, scene, 0, made), FAR_M)
     assert (scene_clearance(hand, scene, 1, made) < 0).all()
 
 
-def test_neighbours_distance_follows_the_surface(hand: Hand) -> None:
+def test_neighbors_distance_follows_the_surface(hand: Hand) -> None:
     made = grasps(hand, 8, 0.5)
     pose = GraspPose.from_hand_pose(torch.as_tensor(made.hand_pose, dtype=torch.float32))
     for away in (0.12, 0.16, 0.2):
@@ -93,8 +93,8 @@ def test_neighbours_distance_follows_the_surface(hand: Hand) -> None:
 def test_balls_are_inside_the_hand(hand: Hand) -> None:
     balls = HandBalls(hand)
     pose = GraspPose(torch.zeros(3), torch.eye(3), hand.rest_qpos)
-    centres, radii = balls.world(pose)
-    depth = hand.signed_distance(centres, pose)
+    centers, radii = balls.world(pose)
+    depth = hand.signed_distance(centers, pose)
     assert (depth <= -radii + 1e-5).all()
 
 

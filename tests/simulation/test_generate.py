@@ -7,11 +7,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from hands import Hand, load_hand
-from simulation.generate import GenerateSettings, SceneReport, generate_scenes
-from simulation.plan import ObjectSource, plan_scenes
-from utils.config import CONFIG_DIR, build
-from utils.records import SceneRecord
+from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes
+from sceneleapultra.simulation.plan import ObjectSource, plan_scenes
+from sceneleapultra.utils.config import CONFIG_DIR, build
+from sceneleapultra.utils.records import SceneRecord
 
 CONTENT = ("seed", "splits", "table", "views", "objects", "scene", "camera", "grasps", "synthesis")
 
@@ -24,7 +24,7 @@ def settings(*overrides: str) -> GenerateSettings:
     values = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(values, dict)
     made: GenerateSettings = build(
-        {"_target_": "simulation.generate.GenerateSettings", **{k: values[k] for k in CONTENT}}
+        {"_target_": "sceneleapultra.simulation.generate.GenerateSettings", **{k: values[k] for k in CONTENT}}
     )
     return made
 

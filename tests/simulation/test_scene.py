@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from simulation.objects import make_object
-from simulation.scene import DropWorld, SceneSettings, drop_scene, solid_inertia
-from utils.config import build, load_group
-from utils.records import ObjectRecord, Scene
+from sceneleapultra.simulation.objects import make_object
+from sceneleapultra.simulation.scene import DropWorld, SceneSettings, drop_scene, solid_inertia
+from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.records import ObjectRecord, Scene
 
 SETTINGS: SceneSettings = build(load_group("scene", "default"))
 

@@ -1,4 +1,4 @@
-"""Averaged weights follow their formula, and a loss that is not finite stops the run before the optimiser steps."""
+"""Averaged weights follow their formula, and a loss that is not finite stops the run before the optimizer steps."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from utils.callbacks import LastCheckpoint, NonFiniteGuard, PlainProgress, WarmupEma
+from sceneleapultra.utils.callbacks import LastCheckpoint, NonFiniteGuard, PlainProgress, WarmupEma
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ def test_last_checkpoint_is_written_when_due_and_at_the_end(tmp_path: Path) -> N
     torch.testing.assert_close(saved["current_model_state"]["w"], torch.tensor([-3.0]))
 
 
-def test_non_finite_loss_stops_before_the_optimiser_and_keeps_the_batch(tmp_path: Path) -> None:
+def test_non_finite_loss_stops_before_the_optimizer_and_keeps_the_batch(tmp_path: Path) -> None:
     module = Line(bad_step=2)
     with pytest.raises(
-        ValueError, match=r"train/loss is nan at step 2 \(rank 0\).*optimiser was not stepped"
+        ValueError, match=r"train/loss is nan at step 2 \(rank 0\).*optimizer was not stepped"
     ):
         fit(module, tmp_path, NonFiniteGuard(folder=str(tmp_path)), steps=5)
     torch.testing.assert_close(module.w.detach(), torch.tensor([-2.0]))

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from utils.keyed_random import KeyedRandom, draw_keys
+from sceneleapultra.utils.keyed_random import KeyedRandom, draw_keys
 
 KEYS = draw_keys(0, torch.zeros(64, dtype=torch.long), torch.arange(64))
 
@@ -25,7 +25,7 @@ def test_numbers_are_uniform_and_normal() -> None:
     assert -2.0 <= between.min() < -1.99 and 2.99 < between.max() < 3.0
 
 
-def test_neighbouring_keys_streams_and_places_are_unrelated() -> None:
+def test_neighboring_keys_streams_and_places_are_unrelated() -> None:
     random = KeyedRandom(KEYS)
     other = random.stream("other").uniform(500)
     rows = torch.cat((random.uniform(500), other, KeyedRandom(KEYS + 1).uniform(500)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from utils.locks import owned_lock
+from sceneleapultra.utils.locks import owned_lock
 
 
 def _hold(path: Path, ready: Any) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from utils.point_choice import PointChoice, by_voxel, mixture
-from utils.points import farthest_point_order_numpy
+from sceneleapultra.utils.point_choice import PointChoice, by_voxel, mixture
+from sceneleapultra.utils.points import farthest_point_order_numpy
 
 SETTINGS = {"cell_m": 0.01, "shares": (0.5, 0.25, 0.25), "falloff_m": 0.02}
 SAMPLERS = ["farthest", "voxel", "hybrid"]
@@ -84,7 +84,7 @@ def test_a_mixture_of_one_kind_is_that_kind():
 
 
 def test_shares_of_a_mixture_are_kept_without_duplicates():
-    """60 of 200: 30 farthest, 15 nearest the centre of those left, 15 of what is left then."""
+    """60 of 200: 30 farthest, 15 nearest the center of those left, 15 of what is left then."""
     points = cloud(200)
     log_weight = -np.linalg.norm(points, axis=1) / 1e-5
     chosen = mixture(points, 60, (0.5, 0.25, 0.25), log_weight, generator(5))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.records import Grasps, JudgedGrasps, Outcome
+from sceneleapultra.utils.records import Grasps, JudgedGrasps, Outcome
 
 ALL, NONE = (True,) * 6, (False,) * 6
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.resources import cgroup_quota, usable_cpus, workers_per_process
+from sceneleapultra.utils.resources import cgroup_quota, usable_cpus, workers_per_process
 
 
 def write(folder: Path, **files: str) -> Path:

@@ -2,7 +2,7 @@ import pytest
 import roma
 import torch
 
-from utils.rotation import (
+from sceneleapultra.utils.rotation import (
     geodesic_distance,
     matrix_from_quat_wxyz,
     matrix_from_rot6d,
@@ -31,7 +31,7 @@ def test_rot6d_is_the_first_two_rows_and_round_trips():
 
 
 def test_rot6d_decoding_agrees_with_roma():
-    # roma orthonormalises columns: ours of rows is its transpose.
+    # roma orthonormalizes columns: ours of rows is its transpose.
     raw = torch.randn(100, 6, dtype=torch.float64)
     theirs = roma.special_gramschmidt(raw.unflatten(-1, (2, 3)).transpose(-1, -2)).transpose(-1, -2)
     torch.testing.assert_close(matrix_from_rot6d(raw), theirs)

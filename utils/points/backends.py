@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import torch
 
-from utils.names import unknown_name
+from sceneleapultra.utils.names import unknown_name
 
 Backend = Literal["torch", "pytorch3d", "triton"]
 

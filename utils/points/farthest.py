@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from utils.points.backends import Backend, require_backend
+from sceneleapultra.utils.points.backends import Backend, require_backend
 
 # Squared distances of points not to be chosen: masked ones come after all others, chosen ones never again.
 _MASKED, _CHOSEN = -1.0, -2.0
@@ -43,11 +43,11 @@ def farthest_point_order(
         rolled = torch.roll(valid, -start, 1)
         current = (rolled.to(torch.uint8).argmax(1, keepdim=True) + start) % n
     if require_backend(backend) == "pytorch3d":
-        from utils.points import pytorch3d_ops
+        from sceneleapultra.utils.points import pytorch3d_ops
 
         return pytorch3d_ops.farthest(points, k, current, nearest > _MASKED)
     if backend == "triton":
-        from utils.points import triton_ops
+        from sceneleapultra.utils.points import triton_ops
 
         return triton_ops.farthest(points, k, current, nearest)
     # Three contiguous arrays and in-place steps: ten times faster than one (b, n, 3) array at 40000 points.

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from pytorch3d.ops import knn_points, sample_farthest_points
 from torch import Tensor
 
-from utils.points.indexing import gather
+from sceneleapultra.utils.points.indexing import gather
 
 
 def farthest(

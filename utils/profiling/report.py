@@ -9,10 +9,10 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from rich.table import Table
 
-from utils.console import console, is_first_process
-from utils.profiling.rules import advice
-from utils.profiling.stages import StageProfiler
-from utils.profiling.tree import StageTree
+from sceneleapultra.utils.console import console, is_first_process
+from sceneleapultra.utils.profiling.rules import advice
+from sceneleapultra.utils.profiling.stages import StageProfiler
+from sceneleapultra.utils.profiling.tree import StageTree
 
 _METRICS = ("wait", "h2d", "fwd", "bwd", "opt")
 _LEAST_SHARE = 1e-3  # of the whole, from which the table shows a stage; the file holds all

@@ -16,7 +16,7 @@ class Rule:
 RULES: tuple[Rule, ...] = (
     Rule("h2d", 0.05, "data.num_points or data.num_grasps make smaller batches"),
     Rule("augment", 0.10, "data.augment_on=workers moves it to the loading processes"),
-    Rule("fwd.encode", 0.35, "model.encoder has fewer centres or channels to offer (levels, dim)"),
+    Rule("fwd.encode", 0.35, "model.encoder has fewer centers or channels to offer (levels, dim)"),
     Rule("fwd.denoise", 0.35, "model.decoder.set_attention=false, or fewer of model.decoder.depth and dim"),
     Rule("fwd.score", 0.20, "data.num_failures makes fewer grasps to score"),
     Rule("opt", 0.10, "trainer.accumulate_grad_batches makes updates rarer"),
@@ -39,7 +39,7 @@ def advice(shares: Mapping[str, float], loading: Mapping[str, float], read: Mapp
     """Return one sentence for each stage that takes more than its share, the worst first.
 
     Args:
-        shares: of the stages of training, see :meth:`~utils.profiling.tree.StageTree.shares`.
+        shares: of the stages of training, see :meth:`~sceneleapultra.utils.profiling.tree.StageTree.shares`.
         loading: the same of the loading processes, of their own total.
         read: what they read, in bytes, and how often their memory answered.
     """

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from pytorch_lightning.profilers import Profiler
 
-from utils.profiling.clock import DATA_STAGES, LoadRecord
-from utils.profiling.tree import Node, Path, StageTree
+from sceneleapultra.utils.profiling.clock import DATA_STAGES, LoadRecord
+from sceneleapultra.utils.profiling.tree import Node, Path, StageTree
 
 # Lightning's name of an action ends like this, and begins like that: the stage it is. The first that fits counts.
 _ACTIONS: tuple[tuple[str, str, str], ...] = (
@@ -31,7 +31,7 @@ _ACTIONS: tuple[tuple[str, str, str], ...] = (
     (".validation_step", "[Strategy]", "val.step"),
     ("", "[Callback]", "callbacks"),
 )
-# The optimiser's step calls forward and backward; they are stages beside it, not parts of it.
+# The optimizer's step calls forward and backward; they are stages beside it, not parts of it.
 _ENCLOSING = "opt"
 
 

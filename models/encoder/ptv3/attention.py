@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from models.encoder.ptv3.level import Level
+from sceneleapultra.models.encoder.ptv3.level import Level
 
 AttentionBackend = Literal["sdpa", "varlen"]
 PatchRule = Literal["cloud", "smallest_cloud"]

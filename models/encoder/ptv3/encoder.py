@@ -15,15 +15,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from models.encoder.base import PyramidEncoder
-from models.encoder.ptv3.level import Level, serialise
-from models.encoder.ptv3.network import Architecture, Encoded, PointTransformerV3
-from models.encoder.ptv3.rows import Rows
-from models.encoder.ptv3.voxels import Voxels, voxelise
-from models.encoder.ptv3.weights import load_weights
-from models.frames import local_frames, smallest_eigenvector
-from models.tokens import Cloud, SceneTokens
-from utils.points import gather, knn
+from sceneleapultra.models.encoder.base import PyramidEncoder
+from sceneleapultra.models.encoder.ptv3.level import Level, serialize
+from sceneleapultra.models.encoder.ptv3.network import Architecture, Encoded, PointTransformerV3
+from sceneleapultra.models.encoder.ptv3.rows import Rows
+from sceneleapultra.models.encoder.ptv3.voxels import Voxels, voxelise
+from sceneleapultra.models.encoder.ptv3.weights import load_weights
+from sceneleapultra.models.frames import local_frames, smallest_eigenvector
+from sceneleapultra.models.tokens import Cloud, SceneTokens
+from sceneleapultra.utils.points import gather, knn
 
 Input = Literal["xyz", "target", "normal", "color"]
 _WIDTHS = {"xyz": 3, "target": 1, "normal": 3, "color": 3}
@@ -37,7 +37,7 @@ class PTv3(PyramidEncoder):
     As a pyramid it gives the encoder's levels, each at half the tokens of the one before.
 
     Args:
-        num_tokens: centres, the first points of the cloud, which become the tokens.
+        num_tokens: centers, the first points of the cloud, which become the tokens.
         dim: width of the tokens.
         inputs: features of a voxel, in the order the network reads them: ``xyz`` relative to the target's mean,
             ``target`` (the share of its points on the target), ``normal``, ``color`` (their mean, from a cloud's
@@ -45,7 +45,7 @@ class PTv3(PyramidEncoder):
         grid_size: edge of a voxel (m).
         depth: bits per axis of the curves' codes: clouds may span ``2 ** depth`` voxels.
         position_scale: unit of ``xyz`` (m).
-        frame_neighbours: points that a token's local frame is fitted to.
+        frame_neighbors: points that a token's local frame is fitted to.
         frame_radius: largest distance of such a point (m).
         architecture: the network.
         weights: file to start from, of this project or official; None starts at random.
@@ -63,19 +63,19 @@ class PTv3(PyramidEncoder):
         grid_size: float,
         depth: int,
         position_scale: float,
-        frame_neighbours: int,
+        frame_neighbors: int,
         frame_radius: float,
         architecture: Architecture,
         weights: Path | None,
     ) -> None:
         super().__init__()
-        self.num_tokens, self.dim, self.min_points = num_tokens, dim, frame_neighbours
+        self.num_tokens, self.dim, self.min_points = num_tokens, dim, frame_neighbors
         self.inputs, self.position_scale = inputs, position_scale
         self.use_color = "color" in inputs
         self.level_sizes = tuple(max(1, num_tokens >> s) for s in range(len(architecture.enc_depths)))
         self.level_dims = architecture.enc_channels
         self.grid_size, self.depth = grid_size, depth
-        self.frame_neighbours, self.frame_radius = frame_neighbours, frame_radius
+        self.frame_neighbors, self.frame_radius = frame_neighbors, frame_radius
         self.network = PointTransformerV3(architecture, in_channels=sum(_WIDTHS[name] for name in inputs))
         width = architecture.dec_channels[0] if architecture.dec_depths else sum(architecture.enc_channels)
         self.norm = nn.LayerNorm(width)
@@ -89,7 +89,7 @@ class PTv3(PyramidEncoder):
 
         Raises:
             ValueError: the cloud has room for fewer points than there are tokens, or none that is valid; points are
-                not finite or span too many voxels; colours are missing or not asked for.
+                not finite or span too many voxels; colors are missing or not asked for.
         """
         tokens, voxels, encoded = self._encoded(cloud, decode=True)
         with torch.autocast(cloud.points.device.type, enabled=False):
@@ -120,7 +120,7 @@ class PTv3(PyramidEncoder):
         self._check(cloud)
         with torch.autocast(cloud.points.device.type, enabled=False):  # geometry needs float32
             voxels = voxelise(cloud, self.grid_size, self.depth)
-            level = serialise(
+            level = serialize(
                 voxels.coord,
                 voxels.grid,
                 voxels.batch,
@@ -160,7 +160,7 @@ class PTv3(PyramidEncoder):
         """Return the tokens without features."""
         points = cloud.points.float().masked_fill(~cloud.valid[..., None], 0.0)
         xyz, valid = points[:, : self.num_tokens], cloud.valid[:, : self.num_tokens]
-        index, distance = knn(xyz, points, self.frame_neighbours, cloud.valid)
+        index, distance = knn(xyz, points, self.frame_neighbors, cloud.valid)
         near = gather(cloud.valid, index) & (distance <= self.frame_radius)
         frames = local_frames(gather(points, index), near, xyz, cloud.viewpoint.float(), cloud.up.float())
         return SceneTokens(

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.encoder.ptv3.attention import AttentionBackend, PatchAttention, PatchRule
-from models.encoder.ptv3.draws import uniform
-from models.encoder.ptv3.level import Level
-from models.encoder.ptv3.sparse_conv import convolve
+from sceneleapultra.models.encoder.ptv3.attention import AttentionBackend, PatchAttention, PatchRule
+from sceneleapultra.models.encoder.ptv3.draws import uniform
+from sceneleapultra.models.encoder.ptv3.level import Level
+from sceneleapultra.models.encoder.ptv3.sparse_conv import convolve
 
 Norm = Literal["batch", "layer"]
 Stem = Literal["conv", "linear"]
@@ -39,7 +39,7 @@ def convolution(backend: ConvolutionBackend, dim_in: int, dim_out: int, kernel: 
             "convolution=spconv needs the package spconv, which is not installed. Install the one for your CUDA, for "
             "example with pip install spconv-cu126, or use convolution=gather."
         )
-    from models.encoder.ptv3.spconv_backend import SpconvSubMConv3d
+    from sceneleapultra.models.encoder.ptv3.spconv_backend import SpconvSubMConv3d
 
     return SpconvSubMConv3d(dim_in, dim_out, kernel, bias)
 
@@ -47,7 +47,7 @@ def convolution(backend: ConvolutionBackend, dim_in: int, dim_out: int, kernel: 
 class SubMConv3d(nn.Module):
     """Submanifold convolution by our own gather and matrix products.
 
-    Initialised as spconv does: uniform within 1 / sqrt(fan in).
+    Initialized as spconv does: uniform within 1 / sqrt(fan in).
     """
 
     def __init__(self, dim_in: int, dim_out: int, kernel: int, bias: bool) -> None:
@@ -58,7 +58,7 @@ class SubMConv3d(nn.Module):
         self.bias = nn.Parameter(torch.empty(dim_out).uniform_(-bound, bound)) if bias else None
 
     def forward(self, x: Float[Tensor, "n c"], level: Level) -> Float[Tensor, "n d"]:
-        """Convolve over the level's neighbours."""
+        """Convolve over the level's neighbors."""
         out = convolve(x, self.weight, level.pairs(self.weight.shape[1]))
         return out if self.bias is None else out + self.bias
 

@@ -1,4 +1,4 @@
-"""What a stage of the network knows of its points: voxels, their order along each curve, patches and neighbours.
+"""What a stage of the network knows of its points: voxels, their order along each curve, patches and neighbors.
 
 A level is made once and shared by the encoder and the decoder stage that work on it; features travel beside it.
 """
@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.encoder.ptv3.draws import cloud_keys, point_keys
-from models.encoder.ptv3.patches import Patches, lay_out
-from models.encoder.ptv3.rows import Rows
-from models.encoder.ptv3.serialization import MAX_DEPTH, encode
-from models.encoder.ptv3.sparse_conv import Pairs, find_pairs
+from sceneleapultra.models.encoder.ptv3.draws import cloud_keys, point_keys
+from sceneleapultra.models.encoder.ptv3.patches import Patches, lay_out
+from sceneleapultra.models.encoder.ptv3.rows import Rows
+from sceneleapultra.models.encoder.ptv3.serialization import MAX_DEPTH, encode
+from sceneleapultra.models.encoder.ptv3.sparse_conv import Pairs, find_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Level:
     _tables: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def pairs(self, kernel: int) -> Pairs:
-        """Return the neighbours under a cubic kernel."""
+        """Return the neighbors under a cubic kernel."""
         return self.once(("pairs", kernel), lambda: find_pairs(self.grid, self.batch, kernel))
 
     def patches(self, size: int) -> Patches:
@@ -90,7 +90,7 @@ class Level:
 
 
 @torch.no_grad()
-def serialise(
+def serialize(
     coord: Float[Tensor, "n 3"],
     grid: Int[Tensor, "n 3"],
     batch: Int[Tensor, "n"],
@@ -108,7 +108,7 @@ def serialise(
         num_clouds: clouds, of which some may be empty.
         depth: bits per axis; None takes what the largest index of the batch needs, as the official code does, by which
             a cloud's Hilbert order depends on its batch mates.
-        curves: see :mod:`models.encoder.ptv3.serialization`.
+        curves: see :mod:`sceneleapultra.models.encoder.ptv3.serialization`.
 
     Raises:
         ValueError: voxel indices do not fit into ``depth`` bits, or into 16 where it is None.
@@ -119,7 +119,7 @@ def serialise(
     limit = min(depth, MAX_DEPTH)
     if largest >= 1 << limit:
         raise ValueError(
-            f"A cloud spans {largest + 1} voxels, but serialisation of depth {limit} holds {1 << limit} per axis. "
+            f"A cloud spans {largest + 1} voxels, but serialization of depth {limit} holds {1 << limit} per axis. "
             "Are the coordinates in millimetres? They must be in metres; otherwise raise the voxel size or the depth "
             f"(at most {MAX_DEPTH})."
         )
@@ -148,7 +148,7 @@ def pool(fine: Level, stride: int) -> Level:
     """Merge the points of each cube of ``stride`` voxels, a power of two; new points follow the first curve.
 
     Nothing is encoded or sorted anew: by the prefix property a coarse code is a fine one without its last bits, and
-    points that merge are neighbours along every curve.
+    points that merge are neighbors along every curve.
     """
     bits = stride.bit_length() - 1
     bits = bits if bits <= fine.depth else 0

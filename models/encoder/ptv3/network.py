@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.encoder.ptv3.attention import AttentionBackend, PatchRule
-from models.encoder.ptv3.draws import permutations
-from models.encoder.ptv3.layers import (
+from sceneleapultra.models.encoder.ptv3.attention import AttentionBackend, PatchRule
+from sceneleapultra.models.encoder.ptv3.draws import permutations
+from sceneleapultra.models.encoder.ptv3.layers import (
     Block,
     ConvolutionBackend,
     ConvStem,
@@ -25,8 +25,8 @@ from models.encoder.ptv3.layers import (
     Stem,
     Unpooling,
 )
-from models.encoder.ptv3.level import Level, pool
-from models.encoder.ptv3.serialization import check_curves
+from sceneleapultra.models.encoder.ptv3.level import Level, pool
+from sceneleapultra.models.encoder.ptv3.serialization import check_curves
 
 UnpoolConvolution = Literal["sum", "skip"]
 Shuffle = Literal["never", "training", "always"]
@@ -54,7 +54,7 @@ class Architecture:
         relative_bias: attention also learns a bias by the offset of voxels.
         shuffle: when the curves change places at every level: ``never``, in ``training``, or ``always`` as the official
             code does, whose output of one input then varies.
-        patch_rule: see :class:`~models.encoder.ptv3.attention.PatchAttention`.
+        patch_rule: see :class:`~sceneleapultra.models.encoder.ptv3.attention.PatchAttention`.
         unpool_convolution: what the first convolution after an unpooling reads: the ``sum``, or the ``skip`` branch
             alone as in PT-v3m1, where that is a known oversight that its weights were trained with.
         checkpointing: recompute the blocks of every stage in the backward pass.
@@ -160,7 +160,7 @@ class Stage(nn.Module):
 
 
 class PointTransformerV3(nn.Module):
-    """The network on voxels; see :class:`~models.encoder.ptv3.encoder.PTv3` for clouds of points.
+    """The network on voxels; see :class:`~sceneleapultra.models.encoder.ptv3.encoder.PTv3` for clouds of points.
 
     ``state_dict`` has the keys, shapes and layouts of the official code.
     """
@@ -224,7 +224,7 @@ class PointTransformerV3(nn.Module):
         """Encode voxels.
 
         Args:
-            level: the voxels, serialised along the architecture's curves.
+            level: the voxels, serialized along the architecture's curves.
             features: input features.
             permutation: how the curves change places at each level, instead of a shuffle.
             decode: run the decoder, where there is one.

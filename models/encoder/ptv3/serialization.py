@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from utils.names import unknown_name
+from sceneleapultra.utils.names import unknown_name
 
 CURVES = ("z", "z-trans", "hilbert", "hilbert-trans")
 MAX_DEPTH = 16

@@ -1,5 +1,5 @@
-"""How a convolution runs on occupied voxels only (Graham et al. 2018, submanifold): neighbours by sorted keys, then one
-matrix product per tap of the kernel over the pairs of neighbours it joins.
+"""How a convolution runs on occupied voxels only (Graham et al. 2018, submanifold): neighbors by sorted keys, then one
+matrix product per tap of the kernel over the pairs of neighbors it joins.
 
     out[p] = bias + sum over taps t of W[:, t] @ in[p + t - k // 2]
 
@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.encoder.ptv3.rows import sum_bags
+from sceneleapultra.models.encoder.ptv3.rows import sum_bags
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Neighbours under a cubic kernel: pair i adds what ``source[i]`` holds to ``target[i]``.
+    """Neighbors under a cubic kernel: pair i adds what ``source[i]`` holds to ``target[i]``.
 
     Pairs are sorted by tap; ``splits`` counts them per tap, ``(x * k + y) * k + z`` in flat order.
     """
@@ -61,13 +61,13 @@ class Pairs:
 
 @torch.no_grad()
 def find_pairs(grid: Int[Tensor, "n 3"], batch: Int[Tensor, "n"], kernel: int) -> Pairs:
-    """Find the neighbours of every voxel within a cubic kernel of odd size; voxels of other clouds are none.
+    """Find the neighbors of every voxel within a cubic kernel of odd size; voxels of other clouds are none.
 
     A column of the kernel along z is a run of consecutive keys, so one binary search serves the whole column, and
     only half of the columns are searched: the other half are the same pairs the other way round.
     """
     n, r, device = len(grid), kernel // 2, grid.device
-    side = int(grid.max()) + 1 + 2 * r  # margins keep columns of neighbouring lines and clouds apart
+    side = int(grid.max()) + 1 + 2 * r  # margins keep columns of neighboring lines and clouds apart
     x, y, z = grid.unbind(1)
     keys, points = (((batch * side + x) * side + y) * side + z + r).sort()
     points = points.to(torch.int32)
@@ -80,16 +80,16 @@ def find_pairs(grid: Int[Tensor, "n 3"], batch: Int[Tensor, "n"], kernel: int) -
     for step in range(kernel):
         dz = padded[first + step] - lowest
         hit = dz < kernel
-        hit[0] &= dz[0] > r  # of the column through the centre, what lies above it
+        hit[0] &= dz[0] > r  # of the column through the center, what lies above it
         column, place = hit.nonzero(as_tuple=True)
         tap = (column * kernel + dz[column, place] - r - 1).to(torch.int16)
         found.append((tap, place, first[column, place] + step))
-    tap, place, neighbour = (torch.cat(parts) for parts in zip(*found, strict=True))
+    tap, place, neighbor = (torch.cat(parts) for parts in zip(*found, strict=True))
     tap, by_tap = tap.sort(stable=True)
-    target, source = points[place[by_tap]], points[neighbour[by_tap]]
-    after = torch.bincount(tap, minlength=kernel**3 // 2).tolist()  # pairs of each tap after the centre
+    target, source = points[place[by_tap]], points[neighbor[by_tap]]
+    after = torch.bincount(tap, minlength=kernel**3 // 2).tolist()  # pairs of each tap after the center
     everyone = torch.arange(n, dtype=torch.int32, device=device)
-    # The taps before the centre are those after it, seen from the other end.
+    # The taps before the center are those after it, seen from the other end.
     source, target = (
         torch.cat([there.flip(0), everyone, here]) for there, here in ((target, source), (source, target))
     )
@@ -117,7 +117,7 @@ class _Convolve(torch.autograd.Function):
         gradient = gradient.contiguous()
         to_x = to_weight = None
         if ctx.needs_input_grad[0]:
-            # Neighbourhood is mutual: tap t leads from p to q where tap T - 1 - t leads from q to p.
+            # Neighborhood is mutual: tap t leads from p to q where tap T - 1 - t leads from q to p.
             to_x = ctx.pairs.convolve(gradient, weight.flip(0).transpose(1, 2))
         if ctx.needs_input_grad[1]:
             to_weight = ctx.pairs.correlate(x, gradient)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from spconv.pytorch import SparseConvTensor, SubMConv3d
 from torch import Tensor
 
-from models.encoder.ptv3.level import Level
+from sceneleapultra.models.encoder.ptv3.level import Level
 
 
 class SpconvSubMConv3d(SubMConv3d):
@@ -15,7 +15,7 @@ class SpconvSubMConv3d(SubMConv3d):
         super().__init__(dim_in, dim_out, kernel, bias=bias, indice_key=f"kernel {kernel}")
 
     def forward(self, x: Float[Tensor, "n c"], level: Level) -> Float[Tensor, "n d"]:
-        """Convolve over the level's neighbours."""
+        """Convolve over the level's neighbors."""
 
         def make() -> SparseConvTensor:
             indices = torch.cat([level.batch[:, None], level.grid], 1).to(torch.int32).contiguous()

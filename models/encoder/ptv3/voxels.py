@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.encoder.ptv3.rows import Rows
-from models.tokens import Cloud
+from sceneleapultra.models.encoder.ptv3.rows import Rows
+from sceneleapultra.models.tokens import Cloud
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,11 @@ import pytest
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from datasets import GraspStore, StoreWriter
-from datasets.readers import Conversion
-from hands import load_hand
-from simulation.generate import generate_scenes
-from utils.config import CONFIG_DIR, build
+from sceneleapultra.datasets import GraspStore, StoreWriter
+from sceneleapultra.datasets.readers import Conversion
+from sceneleapultra.hands import load_hand
+from sceneleapultra.simulation.generate import generate_scenes
+from sceneleapultra.utils.config import CONFIG_DIR, build
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests of formats share what writes them
 
@@ -40,7 +40,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> GraspStore:
         cfg = hydra.compose("generate", overrides=overrides)
     keys = ("seed", "splits", "table", "views", "objects", "scene", "camera", "grasps", "synthesis")
     content = {key: OmegaConf.to_container(cfg, resolve=True)[key] for key in keys}
-    settings = build({"_target_": "simulation.generate.GenerateSettings", **content})
+    settings = build({"_target_": "sceneleapultra.simulation.generate.GenerateSettings", **content})
     hand = load_hand("leap_right")
     path = tmp_path_factory.mktemp("generated") / "store.h5"
     writer = StoreWriter(path, hand=hand, protocol="p", protocol_hash="p", generator=content, seed=0)

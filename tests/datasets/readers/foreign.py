@@ -9,8 +9,8 @@ import trimesh
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from datasets import GraspStore
-from utils.records import JudgedGrasps, ObjectRecord, SceneRecord
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.utils.records import JudgedGrasps, ObjectRecord, SceneRecord
 
 # LEAP's URDF names of our joints, in our order: the index finger's mcp is the URDF's joint 1, its rot joint 0.
 URDF_NAMES = [1, 0, 2, 3, 5, 4, 6, 7, 9, 8, 10, 11, 12, 13, 14, 15]

@@ -18,12 +18,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import foreign
 
-from datasets import GraspStore
-from datasets.exporters import EXPORTERS
-from datasets.readers import Conversion, convert_once
-from datasets.readers.base import Entry
-from datasets.readers.splits import Splits
-from hands import load_hand
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.datasets.exporters import EXPORTERS
+from sceneleapultra.datasets.readers import Conversion, convert_once
+from sceneleapultra.datasets.readers.base import Entry
+from sceneleapultra.datasets.readers.splits import Splits
+from sceneleapultra.hands import load_hand
 from scripts.convert_dataset import main
 
 HAND = load_hand("leap_right")

@@ -14,10 +14,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import foreign
 
-from datasets.readers.bodex import category
-from datasets.readers.frames import DEXGRASPBENCH_BASES, joint_order, rigid, stored_base, table_plane
-from hands import GraspPose, load_hand
-from utils.records import Outcome
+from sceneleapultra.datasets.readers.bodex import category
+from sceneleapultra.datasets.readers.frames import (
+    DEXGRASPBENCH_BASES,
+    joint_order,
+    rigid,
+    stored_base,
+    table_plane,
+)
+from sceneleapultra.hands import GraspPose, load_hand
+from sceneleapultra.utils.records import Outcome
 
 HAND = load_hand("leap_right")
 

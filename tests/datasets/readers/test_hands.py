@@ -12,9 +12,9 @@ from hydra import initialize_config_dir
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
-from datasets import GraspStore
-from hands import Hand, load_hand
-from utils.config import CONFIG_DIR, build
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.utils.config import CONFIG_DIR, build
 
 HANDS = Path(__file__).resolve().parents[4] / "shared/data/hands"
 NUM = 6

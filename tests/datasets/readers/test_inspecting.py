@@ -8,7 +8,7 @@ import pytest
 from test_formats import write_cache
 from test_training import FORMATS
 
-from datasets import GraspStore
+from sceneleapultra.datasets import GraspStore
 from scripts.inspect_dataset import main
 
 OVERRIDES = {"dexgraspnet2": ["reader.views=[0,1]"]}

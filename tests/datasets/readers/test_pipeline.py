@@ -10,9 +10,9 @@ from test_frames import LEGAL
 from test_inspecting import OVERRIDES, write_source
 from test_training import FORMATS
 
-from datasets import GraspStore
-from hands import GraspPose, load_hand
-from utils.frames import MODES
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.hands import GraspPose, load_hand
+from sceneleapultra.utils.frames import MODES
 
 HAND = load_hand("leap_right")
 

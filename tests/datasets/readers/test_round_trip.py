@@ -8,11 +8,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from datasets import GraspStore
-from datasets.exporters import EXPORTERS
-from datasets.exporters.sceneleap import DEPTH_SCALE
-from hands import load_hand
-from utils.records import JudgedGrasps, Outcome
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.datasets.exporters import EXPORTERS
+from sceneleapultra.datasets.exporters.sceneleap import DEPTH_SCALE
+from sceneleapultra.hands import load_hand
+from sceneleapultra.utils.records import JudgedGrasps, Outcome
 
 HAND = load_hand("leap_right")
 

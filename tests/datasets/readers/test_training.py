@@ -12,11 +12,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import foreign
 
-from datasets.exporters import EXPORTERS
-from hands import load_hand
+from sceneleapultra.datasets.exporters import EXPORTERS
+from sceneleapultra.hands import load_hand
+from sceneleapultra.utils.config import CONFIG_DIR, build
 from test_lightning import test as run_test
 from train_lightning import train
-from utils.config import CONFIG_DIR, build
 
 HAND = load_hand("leap_right")
 # Who writes the folder, what small folders need besides data.root, and the splits that are judged.

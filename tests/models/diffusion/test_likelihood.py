@@ -5,8 +5,8 @@ import torch
 from mixture_under_test import MIXTURE, PATHS
 from torch.testing import assert_close
 
-from models.diffusion.likelihood import FlowRank, log_likelihood
-from utils.config import build, load_group
+from sceneleapultra.models.diffusion.likelihood import FlowRank, log_likelihood
+from sceneleapultra.utils.config import build, load_group
 
 
 def points() -> torch.Tensor:

@@ -5,15 +5,15 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from models.diffusion.ancestral import DDIM, ddim_step
-from models.diffusion.discrete import path_from_betas
-from models.diffusion.dpm_solver import DPMSolver
-from models.diffusion.edm import EDMPath
-from models.diffusion.edm_heun import EDMHeun
-from models.diffusion.flow import FlowPath
-from models.diffusion.ode import Euler
-from models.diffusion.path import Path
-from models.diffusion.samplers import time_grid
+from sceneleapultra.models.diffusion.ancestral import DDIM, ddim_step
+from sceneleapultra.models.diffusion.discrete import path_from_betas
+from sceneleapultra.models.diffusion.dpm_solver import DPMSolver
+from sceneleapultra.models.diffusion.edm import EDMPath
+from sceneleapultra.models.diffusion.edm_heun import EDMHeun
+from sceneleapultra.models.diffusion.flow import FlowPath
+from sceneleapultra.models.diffusion.ode import Euler
+from sceneleapultra.models.diffusion.path import Path
+from sceneleapultra.models.diffusion.samplers import time_grid
 
 diffusers = pytest.importorskip("diffusers")
 pytestmark = pytest.mark.filterwarnings(

@@ -8,10 +8,10 @@ from mixture_under_test import PATHS
 from scipy import stats
 from torch.testing import assert_close
 
-from models.diffusion.discrete import DiscretePath, discrete_view, path_from_betas
-from models.diffusion.edm import EDMPath
-from models.diffusion.flow import FlowPath, optimal_pairing
-from models.diffusion.path import CosinePath, LinearPath
+from sceneleapultra.models.diffusion.discrete import DiscretePath, discrete_view, path_from_betas
+from sceneleapultra.models.diffusion.edm import EDMPath
+from sceneleapultra.models.diffusion.flow import FlowPath, optimal_pairing
+from sceneleapultra.models.diffusion.path import CosinePath, LinearPath
 
 CONTINUOUS = {name: path for name, path in PATHS.items() if path.continuous}
 PREDICTIONS = ("x0", "eps", "v", "u")

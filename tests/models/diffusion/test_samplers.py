@@ -8,15 +8,15 @@ from mixture_under_test import BLOBS, MIXTURE, PATHS
 from torch import Tensor
 from torch.testing import assert_close
 
-from models.diffusion.ancestral import DDIM, DDPM, ddim_step
-from models.diffusion.consistency import Consistency
-from models.diffusion.dormand_prince import DormandPrince
-from models.diffusion.dpm_solver import DPMSolver
-from models.diffusion.edm_heun import EDMHeun
-from models.diffusion.ode import RK4, Euler, Heun, Midpoint
-from models.diffusion.path import CosinePath
-from models.diffusion.samplers import Sampler, time_grid
-from utils.config import CONFIG_DIR, build, load_group
+from sceneleapultra.models.diffusion.ancestral import DDIM, DDPM, ddim_step
+from sceneleapultra.models.diffusion.consistency import Consistency
+from sceneleapultra.models.diffusion.dormand_prince import DormandPrince
+from sceneleapultra.models.diffusion.dpm_solver import DPMSolver
+from sceneleapultra.models.diffusion.edm_heun import EDMHeun
+from sceneleapultra.models.diffusion.ode import RK4, Euler, Heun, Midpoint
+from sceneleapultra.models.diffusion.path import CosinePath
+from sceneleapultra.models.diffusion.samplers import Sampler, time_grid
+from sceneleapultra.utils.config import CONFIG_DIR, build, load_group
 
 SHARED = {"temperature": 1.0, "clip_x0": None}
 EVEN = {"spacing": "linspace", **SHARED}

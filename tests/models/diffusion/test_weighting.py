@@ -5,8 +5,8 @@ import torch
 from mixture_under_test import PATHS
 from torch.testing import assert_close
 
-from models.diffusion.weighting import LossWeighting
-from utils.config import CONFIG_DIR, build, load_group
+from sceneleapultra.models.diffusion.weighting import LossWeighting
+from sceneleapultra.utils.config import CONFIG_DIR, build, load_group
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.encoder import grouped
-from models.encoder.grouped import grouped_maximum
-from utils.points import gather
+from sceneleapultra.models.encoder import grouped
+from sceneleapultra.models.encoder.grouped import grouped_maximum
+from sceneleapultra.utils.points import gather
 
 K = 7
 
@@ -34,7 +34,7 @@ class Inputs(NamedTuple):
 
 
 def inputs(*, depth: int, points: bool) -> Inputs:
-    """Patches of 1 to K neighbours among 20 points; the places that are left repeat the first one."""
+    """Patches of 1 to K neighbors among 20 points; the places that are left repeat the first one."""
     g = torch.Generator().manual_seed(0)
     index = torch.rand(2, 11, 20, generator=g).argsort(-1)[..., :K]
     count = torch.randint(1, K + 1, (2, 11, 1), generator=g)
@@ -65,7 +65,7 @@ def test_values_and_gradients_are_those_of_the_plain_expression(
     torch.testing.assert_close(ours, want)
     along = torch.randn_like(want)
     got, expected = (torch.autograd.grad(out, leaves, along) for out in (ours, want))
-    # A repeated neighbour shares its gradient with its copies there and gets all of it here.
+    # A repeated neighbor shares its gradient with its copies there and gets all of it here.
     first = index == index[..., :1]
     others = [grads[0].masked_fill(first[..., None], 0.0) for grads in (got, expected)]
     torch.testing.assert_close(others[0], others[1], rtol=1e-4, atol=1e-4)

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from simulation.objects import FAMILIES, OBJECT_MASS, make_object, object_color
-from simulation.objects.solid import box, join, shell
-from utils.records import ObjectRecord
-from utils.sdf import ConvexSdf, sample_surface
+from sceneleapultra.simulation.objects import FAMILIES, OBJECT_MASS, make_object, object_color
+from sceneleapultra.simulation.objects.solid import box, join, shell
+from sceneleapultra.utils.records import ObjectRecord
+from sceneleapultra.utils.sdf import ConvexSdf, sample_surface
 
 SEEDS = range(8)
 
@@ -20,7 +20,7 @@ def test_fourteen_families() -> None:
     assert len(FAMILIES) >= 14
 
 
-def test_surface_is_one_closed_body_around_its_centre(objects: list[ObjectRecord]) -> None:
+def test_surface_is_one_closed_body_around_its_center(objects: list[ObjectRecord]) -> None:
     for record in objects:
         mesh = trimesh.Trimesh(record.vertices, record.faces, process=False)
         assert mesh.is_watertight and mesh.is_winding_consistent and mesh.body_count == 1, record.name

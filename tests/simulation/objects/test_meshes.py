@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from simulation.objects import decomposition, load_objects, make_object
-from utils.sdf import ConvexSdf, sample_surface
+from sceneleapultra.simulation.objects import decomposition, load_objects, make_object
+from sceneleapultra.utils.sdf import ConvexSdf, sample_surface
 
 YCB = Path(__file__).parents[4] / "shared" / "data" / "objects" / "ycb"
 
@@ -40,7 +40,7 @@ def l_shape() -> tuple[list[trimesh.Trimesh], trimesh.Trimesh]:
 
 
 @pytest.mark.parametrize("suffix", [".obj", ".stl", ".ply"])
-def test_single_file_is_centred_and_named(tmp_path: Path, suffix: str) -> None:
+def test_single_file_is_centered_and_named(tmp_path: Path, suffix: str) -> None:
     file = write_box(tmp_path / "bricks" / f"red{suffix}", (0.04, 0.05, 0.06), at=(1.0, -0.3, 0.2))
     (record,) = load_objects(file, cache=tmp_path / "cache")
     assert (record.name, record.family) == ("red", "bricks")
@@ -90,7 +90,7 @@ def test_pieces_beside_the_surface_are_used(tmp_path: Path) -> None:
     (record,) = load_objects(tmp_path / "shapes", cache=tmp_path / "cache")
     assert (record.name, record.family, len(record.pieces)) == ("ell", "shapes", 2)
     assert not (tmp_path / "cache").exists()
-    # Centre of mass along x: the long box has 0.03 x 0.09 x 0.04 = 1.08e-4 m3 at x = 0,
+    # Center of mass along x: the long box has 0.03 x 0.09 x 0.04 = 1.08e-4 m3 at x = 0,
     # the short one beyond it, from 0.015 to 0.05, 0.035 x 0.03 x 0.04 = 4.2e-5 m3 at x = 0.0325.
     center_x = 4.2e-5 * 0.0325 / (1.08e-4 + 4.2e-5)
     np.testing.assert_allclose(record.vertices[:, 0].min(), -0.015 - center_x, atol=1e-6)

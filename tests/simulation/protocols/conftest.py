@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from hands import load_hand
-from simulation.protocols import GraspSimulator, HandModel, ObjectModel, Protocol, get_protocol
-from utils.records import Grasps, ObjectRecord, Scene
+from sceneleapultra.hands import load_hand
+from sceneleapultra.simulation.protocols import GraspSimulator, HandModel, ObjectModel, Protocol, get_protocol
+from sceneleapultra.utils.records import Grasps, ObjectRecord, Scene
 
 REFERENCE = Path(__file__).parents[4] / "shared/data/dexgraspbench_reference"
 LEAP_JOINTS = (

@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simulation.protocols import HandModel, Verdicts, evaluate_grasps, evaluate_many
-from utils.records import Grasps, ObjectRecord, Outcome, Scene
-from utils.stats import wilson_interval
+from sceneleapultra.simulation.protocols import HandModel, Verdicts, evaluate_grasps, evaluate_many
+from sceneleapultra.utils.records import Grasps, ObjectRecord, Outcome, Scene
+from sceneleapultra.utils.stats import wilson_interval
 
 
 def repeated(grasps: Grasps, times: int) -> Grasps:

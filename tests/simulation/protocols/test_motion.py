@@ -3,7 +3,12 @@ import math
 import numpy as np
 import pytest
 
-from simulation.protocols.motion import displacement, interpolate_pose, pose_from_matrix, unit_pose
+from sceneleapultra.simulation.protocols.motion import (
+    displacement,
+    interpolate_pose,
+    pose_from_matrix,
+    unit_pose,
+)
 
 
 def turned(angle: float) -> np.ndarray:

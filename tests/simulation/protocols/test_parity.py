@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hands import load_hand
-from simulation.protocols import GraspSimulator, HandModel
-from simulation.protocols.contacts import ContactReader
-from simulation.protocols.motion import displacement, relocate, unit_pose
-from utils.records import Outcome
+from sceneleapultra.hands import load_hand
+from sceneleapultra.simulation.protocols import GraspSimulator, HandModel
+from sceneleapultra.simulation.protocols.contacts import ContactReader
+from sceneleapultra.simulation.protocols.motion import displacement, relocate, unit_pose
+from sceneleapultra.utils.records import Outcome
 
 METRICS = {
     "penetration_m": "ho_pene",

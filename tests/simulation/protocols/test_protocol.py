@@ -4,8 +4,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from simulation.protocols import Protocol, get_protocol
-from utils.config import load_group
+from sceneleapultra.simulation.protocols import Protocol, get_protocol
+from sceneleapultra.utils.config import load_group
 
 NAMES = ("dgb-fc", "dgb-fc-quick", "dgb-tabletop")
 

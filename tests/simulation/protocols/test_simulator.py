@@ -4,10 +4,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from simulation.protocols import GraspSimulator, HandModel, ObjectModel, get_protocol
-from simulation.protocols.evaluate import stages
-from simulation.protocols.motion import pose_from_matrix
-from utils.records import Grasps, ObjectRecord, Outcome, Scene
+from sceneleapultra.simulation.protocols import GraspSimulator, HandModel, ObjectModel, get_protocol
+from sceneleapultra.simulation.protocols.evaluate import stages
+from sceneleapultra.simulation.protocols.motion import pose_from_matrix
+from sceneleapultra.utils.records import Grasps, ObjectRecord, Outcome, Scene
 
 FIRM, LIMP, OPEN, FAR, INSIDE = range(5)
 

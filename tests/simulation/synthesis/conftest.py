@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hands import Hand, load_hand
-from simulation.objects import make_object
-from simulation.scene import drop_scene
-from simulation.synthesis import (
+from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.simulation.objects import make_object
+from sceneleapultra.simulation.scene import drop_scene
+from sceneleapultra.simulation.synthesis import (
     GraspSettings,
     QualitySettings,
     RobustnessSettings,
@@ -16,8 +16,8 @@ from simulation.synthesis import (
     Synthesised,
     synthesise,
 )
-from utils.config import build, load_group
-from utils.records import Scene
+from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.records import Scene
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from hands import GraspPose, Hand
-from simulation.synthesis import SimClose, initial_palm_poses, prepare
-from simulation.synthesis.forecast import Forecast
-from simulation.synthesis.grid import DistanceGrid
-from simulation.synthesis.placement import Placer
-from simulation.synthesis.preshape import leading_joints
-from utils.records import Scene
+from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.simulation.synthesis import SimClose, initial_palm_poses, prepare
+from sceneleapultra.simulation.synthesis.forecast import Forecast
+from sceneleapultra.simulation.synthesis.grid import DistanceGrid
+from sceneleapultra.simulation.synthesis.placement import Placer
+from sceneleapultra.simulation.synthesis.preshape import leading_joints
+from sceneleapultra.utils.records import Scene
 
 
 def test_hands_start_clear_of_everything(hand: Hand, scene: Scene, sim_close: SimClose) -> None:
@@ -20,7 +20,7 @@ def test_hands_start_clear_of_everything(hand: Hand, scene: Scene, sim_close: Si
     balls = target.balls.world(pose)
     assert (target.distance.clearance(balls) >= sim_close.placement.clearance_m - 1e-6).all()
     # The grid that placing looks at errs by about a millimetre.
-    assert ((target.distance.target(balls.centres) - balls.radii).amin(-1) > -0.002).all()
+    assert ((target.distance.target(balls.centers) - balls.radii).amin(-1) > -0.002).all()
     assert (placed.forecast.diff() >= 0).all()
 
 
@@ -59,12 +59,12 @@ def test_forecast_prefers_fingers_around_the_object(hand: Hand, scene: Scene, si
 
 def test_grid_is_near_the_distance_it_stands_for(hand: Hand, scene: Scene) -> None:
     target = prepare(hand, scene, 1)
-    centre = torch.as_tensor(scene.T_world_object[1, :3, 3], dtype=torch.float32)
-    grid = DistanceGrid(target.distance.target, centre - 0.08, centre + 0.08)
-    points = centre + 0.1 * torch.rand(2000, 3) - 0.05
+    center = torch.as_tensor(scene.T_world_object[1, :3, 3], dtype=torch.float32)
+    grid = DistanceGrid(target.distance.target, center - 0.08, center + 0.08)
+    points = center + 0.1 * torch.rand(2000, 3) - 0.05
     error = grid(points) - target.distance.target(points)
     assert error.abs().max() < 0.002
-    far = centre + torch.tensor([[0.5, 0.0, 0.0]])
+    far = center + torch.tensor([[0.5, 0.0, 0.0]])
     assert 0 < grid(far) < 0.5
 
 

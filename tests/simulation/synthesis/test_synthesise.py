@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from hands import GraspPose, Hand
-from simulation.collision import scene_clearance
-from simulation.protocols import evaluate_grasps
-from simulation.synthesis import GraspSettings, RobustnessSettings, SimClose, Synthesised, synthesise
-from simulation.synthesis.judging import take
-from utils.config import load_group
-from utils.records import Outcome, Scene
+from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.simulation.collision import scene_clearance
+from sceneleapultra.simulation.protocols import evaluate_grasps
+from sceneleapultra.simulation.synthesis import (
+    GraspSettings,
+    RobustnessSettings,
+    SimClose,
+    Synthesised,
+    synthesise,
+)
+from sceneleapultra.simulation.synthesis.judging import take
+from sceneleapultra.utils.config import load_group
+from sceneleapultra.utils.records import Outcome, Scene
 
 
 def arrays(made: Synthesised) -> list[np.ndarray]:

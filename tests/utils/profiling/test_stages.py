@@ -11,11 +11,11 @@ import pytest
 import torch
 from hydra import initialize_config_dir
 
+from sceneleapultra.utils.config import CONFIG_DIR, build
+from sceneleapultra.utils.profiling import DATA_STAGES, LoadRecord, StageClock, StageProfiler
+from sceneleapultra.utils.profiling.rules import RULES, advice
+from sceneleapultra.utils.profiling.tree import StageTree
 from train_lightning import train
-from utils.config import CONFIG_DIR, build
-from utils.profiling import DATA_STAGES, LoadRecord, StageClock, StageProfiler
-from utils.profiling.rules import RULES, advice
-from utils.profiling.tree import StageTree
 
 
 def test_a_clock_adds_up_and_begins_again() -> None:
@@ -67,7 +67,7 @@ def test_a_stage_inside_itself_counts_once() -> None:
     assert tree.shares()["callbacks"] == 0.5
 
 
-def test_forward_and_backward_stand_beside_the_optimiser_that_calls_them() -> None:
+def test_forward_and_backward_stand_beside_the_optimizer_that_calls_them() -> None:
     profiler = StageProfiler(device_times=True, nvtx=False)
     profiler.begin()
     actions = ("run_training_batch", "[LightningModule]M.optimizer_step", "[Strategy]S.training_step")
@@ -193,7 +193,7 @@ TINY = [
     "hardware=cpu", "callbacks=no_simulation", "logger=csv", "scheduler.warmup_steps=1", "scheduler.total_steps=12",
     "model.decoder.dim=16", "model.decoder.depth=1", "model.decoder.heads=2", "model.scorer.dim=16",
     "model.scorer.widths=[8, 8]", "model.encoder.dim=16",
-    "model.encoder.levels.fine.centres=32", "model.encoder.levels.coarse.centres=16",
+    "model.encoder.levels.fine.centers=32", "model.encoder.levels.coarse.centers=16",
     "data.batch_size=4", "data.num_grasps=4",
     "trainer.val_check_interval=4", "trainer.log_every_n_steps=2", "normalizer_scenes=8", "trainer.max_steps=8",
 ]  # fmt: skip

@@ -9,8 +9,8 @@ import pytest
 import torch
 from models_under_test import SMALL_PTV3 as SMALL
 
-from models.encoder.ptv3.level import Level, serialise
-from models.encoder.ptv3.network import Architecture, Encoded, PointTransformerV3
+from sceneleapultra.models.encoder.ptv3.level import Level, serialize
+from sceneleapultra.models.encoder.ptv3.network import Architecture, Encoded, PointTransformerV3
 
 REFERENCE = Path(__file__).resolve().parents[5] / "shared" / "data" / "ptv3_reference"
 needs_reference = pytest.mark.skipif(
@@ -38,7 +38,7 @@ def surface(num_points: int, seed: int = 0, side: int = 64) -> torch.Tensor:
 def level_of(grids: list[torch.Tensor], curves=SMALL["order"], depth: int | None = 8) -> Level:
     grid = torch.cat(grids)
     batch = torch.arange(len(grids)).repeat_interleave(torch.tensor([len(g) for g in grids]))
-    return serialise(0.01 * grid.float(), grid, batch, num_clouds=len(grids), depth=depth, curves=curves)
+    return serialize(0.01 * grid.float(), grid, batch, num_clouds=len(grids), depth=depth, curves=curves)
 
 
 def arrays(name: str) -> dict[str, torch.Tensor]:
@@ -87,7 +87,7 @@ def official_input(name: str, cloud: int | None = None) -> tuple[Level, torch.Te
         grid = ((data["coord"] - data["coord"].amin(0)) / data["grid_size"]).trunc().long()
     chosen = torch.ones_like(batch, dtype=torch.bool) if cloud is None else batch == cloud
     batch, num_clouds = (batch, len(ends)) if cloud is None else (torch.zeros_like(batch), 1)
-    level = serialise(
+    level = serialize(
         data["coord"][chosen],
         grid[chosen],
         batch[chosen],

@@ -9,12 +9,12 @@ from networks_under_test import SMALL
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 
-from models import load_grasp_model
-from models.encoder.ptv3 import Architecture, PTv3
-from models.encoder.ptv3.voxels import voxelise
-from models.tokens import Cloud
-from utils.config import build
-from utils.rotation import matrix_from_quat_wxyz
+from sceneleapultra.models import load_grasp_model
+from sceneleapultra.models.encoder.ptv3 import Architecture, PTv3
+from sceneleapultra.models.encoder.ptv3.voxels import voxelise
+from sceneleapultra.models.tokens import Cloud
+from sceneleapultra.utils.config import build
+from sceneleapultra.utils.rotation import matrix_from_quat_wxyz
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 ALONE = {"dec_depths": (), "dec_channels": (), "dec_heads": ()}
@@ -30,7 +30,7 @@ def encoder(**changes) -> PTv3:
         "grid_size": 0.004,
         "depth": 10,
         "position_scale": 0.1,
-        "frame_neighbours": 8,
+        "frame_neighbors": 8,
         "frame_radius": 0.03,
         "weights": None,
     }
@@ -76,18 +76,18 @@ def test_tokens_fulfil_the_contract(architecture, inputs):
     assert_close(tokens.frames.mT @ tokens.frames, torch.eye(3).expand(3, 24, 3, 3), atol=1e-4, rtol=0)
 
 
-def test_colour_is_seen_where_it_is_asked_for_and_refused_elsewhere():
+def test_color_is_seen_where_it_is_asked_for_and_refused_elsewhere():
     seeing, cloud = encoder(inputs=("xyz", "color")), scenes()
-    grey = replace(cloud, rgb=torch.full(cloud.points.shape, 0.5))
+    gray = replace(cloud, rgb=torch.full(cloud.points.shape, 0.5))
     tinted = replace(cloud, rgb=torch.rand(cloud.points.shape))
-    assert (seeing(grey).features - seeing(tinted).features).abs().max() > 1e-3
-    with pytest.raises(ValueError, match="built to see colours, but the cloud has none"):
+    assert (seeing(gray).features - seeing(tinted).features).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="built to see colors, but the cloud has none"):
         seeing(cloud)
-    with pytest.raises(ValueError, match="built without colours, but the cloud has some"):
-        encoder()(grey)
+    with pytest.raises(ValueError, match="built without colors, but the cloud has some"):
+        encoder()(gray)
 
 
-def test_colours_are_from_0_to_1_outside_and_what_official_weights_know_inside():
+def test_colors_are_from_0_to_1_outside_and_what_official_weights_know_inside():
     seeing, cloud = encoder(inputs=("color", "xyz")), scenes()
     read = []
     seeing.network.register_forward_pre_hook(lambda _, given: read.append(given[1]))
@@ -219,11 +219,11 @@ def test_normals_of_a_plane_face_the_camera():
         target=torch.ones(1, 400, dtype=torch.bool),
         viewpoint=torch.tensor([[-1.0, -1.0, 2.0]]),
     )
-    from models.encoder.ptv3.encoder import voxel_normals
-    from models.encoder.ptv3.level import serialise
+    from sceneleapultra.models.encoder.ptv3.encoder import voxel_normals
+    from sceneleapultra.models.encoder.ptv3.level import serialize
 
     voxels = voxelise(cloud, 0.004, 10)
-    level = serialise(voxels.coord, voxels.grid, voxels.batch, num_clouds=1, depth=10, curves=("z",))
+    level = serialize(voxels.coord, voxels.grid, voxels.batch, num_clouds=1, depth=10, curves=("z",))
     viewpoint = ((cloud.viewpoint.double() - voxels.origin) @ voxels.rotation[0]).float()
     normals = voxel_normals(level, viewpoint) @ voxels.rotation[0].T.float()
     expected = torch.tensor([-1.0, -1.0, 1.0]) / 3**0.5

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from networks_under_test import SMALL, level_of, surface
 from torch.testing import assert_close
 
-from models.encoder.ptv3.attention import PatchAttention
-from models.encoder.ptv3.level import serialise
-from models.encoder.ptv3.patches import lay_out
+from sceneleapultra.models.encoder.ptv3.attention import PatchAttention
+from sceneleapultra.models.encoder.ptv3.level import serialize
+from sceneleapultra.models.encoder.ptv3.patches import lay_out
 
 CPU = torch.device("cpu")
 
@@ -20,7 +20,7 @@ def test_an_empty_cloud_takes_no_part(rule):
     x, grids = torch.randn(60, 8), [surface(40, 0), surface(20, 1)]
     alone = attention(x, level_of(grids), 0)
     batch = torch.tensor([0, 2]).repeat_interleave(torch.tensor([40, 20]))
-    level = serialise(
+    level = serialize(
         torch.cat(grids).float(), torch.cat(grids), batch, num_clouds=4, depth=8, curves=SMALL["order"]
     )
     assert level.counts == (40, 0, 20, 0)

@@ -1,11 +1,11 @@
-"""Are the curves curves: each voxel once, neighbours next to each other, coarse codes prefixes of fine ones?"""
+"""Are the curves curves: each voxel once, neighbors next to each other, coarse codes prefixes of fine ones?"""
 
 import pytest
 import torch
 from networks_under_test import level_of, surface
 
-from models.encoder.ptv3.level import pool, serialise
-from models.encoder.ptv3.serialization import CURVES, encode, spread_bits
+from sceneleapultra.models.encoder.ptv3.level import pool, serialize
+from sceneleapultra.models.encoder.ptv3.serialization import CURVES, encode, spread_bits
 
 
 def cube(depth: int) -> torch.Tensor:
@@ -61,12 +61,12 @@ def test_clouds_stay_together_and_in_order():
     assert torch.equal(level.order.gather(1, level.inverse), torch.arange(400).expand(4, -1))
 
 
-def test_pooling_equals_serialising_the_coarse_voxels_anew():
+def test_pooling_equals_serializing_the_coarse_voxels_anew():
     fine = level_of([surface(200, 0), surface(70, 1)], CURVES, depth=8)
     for stride in (2, 4):
         coarse = pool(fine, stride)
         bits = stride.bit_length() - 1
-        anew = serialise(coarse.coord, coarse.grid, coarse.batch, num_clouds=2, depth=8 - bits, curves=CURVES)
+        anew = serialize(coarse.coord, coarse.grid, coarse.batch, num_clouds=2, depth=8 - bits, curves=CURVES)
         for name in ("code", "order", "inverse", "counts"):
             assert str(getattr(coarse, name)) == str(getattr(anew, name))
         # Clusters are the cubes, their points' mean the new position.
@@ -84,9 +84,9 @@ def test_depth_of_the_official_rule_and_its_limits():
     # bit_length(max + 1): 7 for 63, not 6.
     grid = torch.tensor([[0, 0, 0], [63, 0, 0]])
     assert level_of([grid], depth=None).depth == 7
-    with pytest.raises(ValueError, match="spans 64 voxels, but serialisation of depth 5 holds 32 per axis"):
+    with pytest.raises(ValueError, match="spans 64 voxels, but serialization of depth 5 holds 32 per axis"):
         level_of([grid], depth=5)
-    with pytest.raises(ValueError, match="spans 70001 voxels, but serialisation of depth 16 holds 65536"):
+    with pytest.raises(ValueError, match="spans 70001 voxels, but serialization of depth 16 holds 65536"):
         level_of([torch.tensor([[0, 0, 0], [70_000, 0, 0]])], depth=None)
     with pytest.raises(ValueError, match="32768 clouds at depth 16 do not fit into a 64-bit code"):
-        serialise(torch.zeros(2, 3), grid, torch.zeros(2).long(), num_clouds=2**15, depth=16, curves=["z"])
+        serialize(torch.zeros(2, 3), grid, torch.zeros(2).long(), num_clouds=2**15, depth=16, curves=["z"])

@@ -5,8 +5,8 @@ import torch
 from networks_under_test import surface
 from torch.testing import assert_close
 
-from models.encoder.ptv3.rows import Rows
-from models.encoder.ptv3.sparse_conv import convolve, find_pairs
+from sceneleapultra.models.encoder.ptv3.rows import Rows
+from sceneleapultra.models.encoder.ptv3.sparse_conv import convolve, find_pairs
 
 
 def clouds(*sizes: int, side: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,7 +26,7 @@ def test_equals_the_dense_convolution(kernel):
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
-def test_pairs_are_all_neighbours_and_no_others(kernel):
+def test_pairs_are_all_neighbors_and_no_others(kernel):
     grid, batch = clouds(120, 90)
     pairs, r = find_pairs(grid, batch, kernel), kernel // 2
     offset = grid[None] - grid[:, None]  # [target, source]
@@ -40,7 +40,7 @@ def test_pairs_are_all_neighbours_and_no_others(kernel):
     assert (taps.diff() >= 0).all()
 
 
-def test_neighbours_at_the_border_do_not_wrap_into_the_next_line_or_cloud():
+def test_neighbors_at_the_border_do_not_wrap_into_the_next_line_or_cloud():
     # The far end of one line and the near end of the next, in one cloud and across two.
     grid = torch.tensor([[0, 0, 3], [0, 1, 0], [3, 3, 3], [0, 0, 0]])
     pairs = find_pairs(grid, torch.tensor([0, 0, 0, 1]), 5)

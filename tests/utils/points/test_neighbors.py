@@ -1,11 +1,11 @@
-"""Are neighbours, balls and interpolated values those of brute force, ties, masks and far clouds included?"""
+"""Are neighbors, balls and interpolated values those of brute force, ties, masks and far clouds included?"""
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from utils.points import ball_query, gather, interpolate, knn
-from utils.points import neighbours as module
+from sceneleapultra.utils.points import ball_query, gather, interpolate, knn
+from sceneleapultra.utils.points import neighbors as module
 
 
 def cloud(b: int, n: int, seed: int = 0) -> torch.Tensor:
@@ -23,7 +23,7 @@ def brute_force(query: torch.Tensor, points: torch.Tensor, k: int, valid: torch.
 
 @pytest.mark.parametrize("n", [5, 64, 301, 2000])  # 301 is no multiple of a block
 @pytest.mark.parametrize("k", [1, 5])
-def test_neighbours_are_brute_force(n: int, k: int) -> None:
+def test_neighbors_are_brute_force(n: int, k: int) -> None:
     points, query = cloud(3, n), cloud(3, 20, seed=1)
     index, distance = knn(query, points, k)
     expected, distances = brute_force(query, points, k)
@@ -31,7 +31,7 @@ def test_neighbours_are_brute_force(n: int, k: int) -> None:
     assert_close(distance, distances)
 
 
-def test_neighbours_are_exact_far_from_the_origin() -> None:
+def test_neighbors_are_exact_far_from_the_origin() -> None:
     points = cloud(2, 300) + 1000.0
     indices, distances = knn(points, points, 4)
     assert torch.equal(indices[..., 0], torch.arange(300).repeat(2, 1))
@@ -55,7 +55,7 @@ def test_the_origin_is_a_place_like_any_other() -> None:
     assert inside.all() and set(index.flatten().tolist()) == set(range(41))
 
 
-def test_masked_points_are_no_neighbours() -> None:
+def test_masked_points_are_no_neighbors() -> None:
     points = cloud(2, 500)
     valid = torch.rand(2, 500, generator=torch.Generator().manual_seed(2)) < 0.3
     assert torch.equal(knn(points, points, 9, valid)[0], brute_force(points, points, 9, valid)[0])

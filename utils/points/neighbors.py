@@ -1,7 +1,7 @@
-"""Which points are near: nearest neighbours, balls, and values interpolated from the three nearest.
+"""Which points are near: nearest neighbors, balls, and values interpolated from the three nearest.
 
 Distances are sums of squared differences in float32, so they are exact far from the origin and in any unit.
-Neighbours are ranked by (distance, index): equal distances go to the lowest index, on every backend.
+Neighbors are ranked by (distance, index): equal distances go to the lowest index, on every backend.
 """
 
 import torch
@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from utils.points.backends import Backend, require_backend
-from utils.points.indexing import gather
+from sceneleapultra.utils.points.backends import Backend, require_backend
+from sceneleapultra.utils.points.indexing import gather
 
 # Pairs looked at together: their distances stay in a CPU's cache, and on a GPU bound the memory.
 _PAIRS_CPU, _PAIRS_GPU = 1 << 19, 1 << 26
@@ -32,20 +32,20 @@ def knn(
     Where fewer than ``k`` points are ``valid``, the surplus has infinite distance and its indices mean nothing.
 
     Raises:
-        ValueError: more neighbours asked for than there are points.
+        ValueError: more neighbors asked for than there are points.
         ImportError: the backend cannot run here.
     """
     if not 1 <= k <= points.shape[1]:
         raise ValueError(
-            f"Expected 1 to {points.shape[1]} neighbours (the number of points), got k={k}. Lower k."
+            f"Expected 1 to {points.shape[1]} neighbors (the number of points), got k={k}. Lower k."
         )
     query, points = query.float(), points.float()
     if require_backend(backend) == "pytorch3d":
-        from utils.points.pytorch3d_ops import nearest
+        from sceneleapultra.utils.points.pytorch3d_ops import nearest
 
         return nearest(query, points, k, valid)
     if backend == "triton":
-        from utils.points.triton_ops import nearest_keys
+        from sceneleapultra.utils.points.triton_ops import nearest_keys
 
         keys = nearest_keys(query, points, k, valid)
     else:
@@ -68,7 +68,7 @@ def ball_query(
     maximum over the group needs no mask.
 
     Raises:
-        ValueError: more neighbours asked for than there are points.
+        ValueError: more neighbors asked for than there are points.
         ImportError: the backend cannot run here.
     """
     indices, distances = knn(query, points, k, valid, backend)

@@ -3,17 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hands import GraspPose, Hand
-from simulation.protocols import get_protocol
-from simulation.synthesis import Candidates, GraspSettings, Judge, Optimise, prepare
-from simulation.synthesis.optimise import Descent
-from utils.config import build, load_group
-from utils.records import Scene
+from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.simulation.protocols import get_protocol
+from sceneleapultra.simulation.synthesis import Candidates, GraspSettings, Judge, Optimize, prepare
+from sceneleapultra.simulation.synthesis.optimize import Descent
+from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.records import Scene
 
 
 @pytest.fixture(scope="module")
-def method() -> Optimise:
-    made: Optimise = build(load_group("synthesis", "optimise"))
+def method() -> Optimize:
+    made: Optimize = build(load_group("synthesis", "optimize"))
     return replace(made, placement=replace(made.placement, oversampling=32), steps=120)
 
 
@@ -23,7 +23,7 @@ def lone(scene: Scene) -> Scene:
 
 
 @pytest.fixture(scope="module")
-def candidates(hand: Hand, lone: Scene, method: Optimise) -> Candidates:
+def candidates(hand: Hand, lone: Scene, method: Optimize) -> Candidates:
     return method.proposer(prepare(hand, lone, 0)).propose(12, np.random.default_rng(0))
 
 
@@ -35,7 +35,7 @@ def test_descended_grasps_hold(
     assert judged.success.sum() >= 0.15 * len(candidates.grasps)
 
 
-def test_same_seed_same_grasps(hand: Hand, lone: Scene, method: Optimise, candidates: Candidates) -> None:
+def test_same_seed_same_grasps(hand: Hand, lone: Scene, method: Optimize, candidates: Candidates) -> None:
     few = replace(method, steps=3)
     one, other = (
         few.proposer(prepare(hand, lone, 0)).propose(4, np.random.default_rng(1)).grasps for _ in range(2)
@@ -44,7 +44,7 @@ def test_same_seed_same_grasps(hand: Hand, lone: Scene, method: Optimise, candid
     np.testing.assert_array_equal(one.squeeze_qpos, other.squeeze_qpos)
 
 
-def test_descent_lowers_the_energy(hand: Hand, lone: Scene, method: Optimise) -> None:
+def test_descent_lowers_the_energy(hand: Hand, lone: Scene, method: Optimize) -> None:
     def energy(steps: int) -> float:
         proposer = replace(method, steps=steps).proposer(prepare(hand, lone, 0))
         assert isinstance(proposer, Descent)

@@ -1,6 +1,6 @@
-"""Grasps by optimisation: hand poses descend an energy of contact, balance and collision; forces give the squeeze.
+"""Grasps by optimization: hand poses descend an energy of contact, balance and collision; forces give the squeeze.
 
-Minimises w_fc E_fc + w_dis E_dis + w_align E_align + r(k) (w_pen E_pen + w_self E_self + w_scene E_scene), with the
+Minimizes w_fc E_fc + w_dis E_dis + w_align E_align + r(k) (w_pen E_pen + w_self E_self + w_scene E_scene), with the
 terms of ``hands.energies`` and a ramp r of the penalties over the steps k. One contact per finger of a random set
 that always has the thumb; which of a pad's candidates it is, is chosen anew every few steps.
 """
@@ -13,19 +13,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hands import GraspPose, energies
-from simulation.synthesis.base import Candidates, Proposer, Synthesis, Target
-from simulation.synthesis.closing import actuator_of_joint
-from simulation.synthesis.grid import DistanceGrid
-from simulation.synthesis.placement import PlacementSettings, Placer
-from simulation.synthesis.pregrasp import opened
-from utils.records import Grasps
-from utils.rotation import matrix_from_rot6d, rot6d_from_matrix
+from sceneleapultra.hands import GraspPose, energies
+from sceneleapultra.simulation.synthesis.base import Candidates, Proposer, Synthesis, Target
+from sceneleapultra.simulation.synthesis.closing import actuator_of_joint
+from sceneleapultra.simulation.synthesis.grid import DistanceGrid
+from sceneleapultra.simulation.synthesis.placement import PlacementSettings, Placer
+from sceneleapultra.simulation.synthesis.pregrasp import opened
+from sceneleapultra.utils.records import Grasps
+from sceneleapultra.utils.rotation import matrix_from_rot6d, rot6d_from_matrix
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnergySettings:
-    """Weights of the energy; ``config/synthesis/optimise.yaml`` explains each."""
+    """Weights of the energy; ``config/synthesis/optimize.yaml`` explains each."""
 
     force_closure: float
     distance: float
@@ -38,8 +38,8 @@ class EnergySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimise(Synthesis):
-    """Settings of the method; ``config/synthesis/optimise.yaml`` explains each."""
+class Optimize(Synthesis):
+    """Settings of the method; ``config/synthesis/optimize.yaml`` explains each."""
 
     placement: PlacementSettings
     energy: EnergySettings
@@ -62,7 +62,7 @@ class Optimise(Synthesis):
 class Descent(Proposer):
     """Descends the energy of one target."""
 
-    def __init__(self, settings: Optimise, target: Target) -> None:
+    def __init__(self, settings: Optimize, target: Target) -> None:
         self.settings, self.target = settings, target
         self.placer = Placer(target, settings.placement)
         self.near: DistanceGrid = self.placer.near
@@ -70,7 +70,7 @@ class Descent(Proposer):
         self.thumb = hand.finger_names.index(hand.thumb)
         self.num_fingers = len(hand.finger_names)
         T = target.scene.T_world_object[target.index]
-        self.centre = torch.as_tensor(T[:3, 3], dtype=torch.float32)
+        self.center = torch.as_tensor(T[:3, 3], dtype=torch.float32)
         servo = mujoco.MjModel.from_xml_string(hand.to_mjcf(), dict(hand.mesh_assets))
         stiffness = servo.actuator_gainprm[actuator_of_joint(servo, target.model.joint_names), 0]
         self.stiffness = torch.as_tensor(stiffness, dtype=torch.float32)
@@ -104,7 +104,7 @@ class Descent(Proposer):
         return torch.as_tensor(np.insert(chosen.astype(bool), self.thumb, True, axis=1))
 
     def descend(self, pose: GraspPose, fingers: Bool[Tensor, "b f"]) -> tuple[GraspPose, Float[Tensor, "b"]]:
-        """Minimise the energy; return the final poses and their energies."""
+        """Minimize the energy; return the final poses and their energies."""
         s, hand = self.settings, self.target.hand
         if not len(fingers):
             return pose, torch.zeros(0)
@@ -162,15 +162,15 @@ class Descent(Proposer):
         points, normals, distance, towards = self._contacts(pose, selected)
         weights = energies.contact_weights(torch.arange(self.num_fingers), self.thumb, fingers)
         wrench = energies.force_closure(
-            points, towards, weights, origin=self.centre, torque_length_m=w.torque_length_m
+            points, towards, weights, origin=self.center, torque_length_m=w.torque_length_m
         )
-        centres, radii = hand.spheres(pose)
-        scene = energies.sphere_penetration(centres, radii, self.target.distance.neighbours)
+        centers, radii = hand.spheres(pose)
+        scene = energies.sphere_penetration(centers, radii, self.target.distance.neighbors)
         if self.target.distance.table:
-            scene = scene + energies.table(centres, radii)
+            scene = scene + energies.table(centers, radii)
         keypoints = hand.keypoints(pose)
         penalties = (
-            w.penetration * energies.sphere_penetration(centres, radii, self.near)
+            w.penetration * energies.sphere_penetration(centers, radii, self.near)
             + w.self_penetration
             * energies.self_penetration(keypoints, hand.keypoint_radius, hand.keypoint_pairs)
             + w.scene * scene
