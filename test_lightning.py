@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sceneleapultra.utils.console import console, run_app, sentences, setup_logging
+from sceneleapultra.utils.core.console import console, run_app, sentences, setup_logging
 
 
 def test(cfg: DictConfig) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sceneleapultra.utils.config import build, try_partial
-from sceneleapultra.utils.console import (
+from sceneleapultra.utils.core.config import build, try_partial
+from sceneleapultra.utils.core.console import (
     card,
     is_first_process,
     quiet_lightning,
@@ -18,10 +18,10 @@ from sceneleapultra.utils.console import (
     sentences,
     setup_logging,
 )
-from sceneleapultra.utils.resources import require_accelerator
-from sceneleapultra.utils.run_card import closing, opening
-from sceneleapultra.utils.run_folder import last_checkpoint, same_data, step_of, write_run_folder
-from sceneleapultra.utils.validate import validate
+from sceneleapultra.utils.core.resources import require_accelerator
+from sceneleapultra.utils.training.run_card import closing, opening
+from sceneleapultra.utils.training.run_folder import last_checkpoint, same_data, step_of, write_run_folder
+from sceneleapultra.utils.training.validate import validate
 
 
 def train(cfg: DictConfig, overrides: list[str]) -> Any:
@@ -38,7 +38,9 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
         if not cfg.dry_run:
             same_data(run_dir, data.frame, data.data_hash, write=is_first_process())
         if resume is None:
-            from sceneleapultra.models.finetune import begin  # here for the same reason as torch below
+            from sceneleapultra.models.checkpoints.init import (
+                begin,  # here for the same reason as torch below
+            )
             from sceneleapultra.models.statistics import statistics_of
 
             begin(model, cfg.init_from, cfg.encoder_weights, frame=data.frame)

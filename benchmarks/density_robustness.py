@@ -29,8 +29,8 @@ from sceneleapultra.models.density import reordered, stratified
 from sceneleapultra.models.diffuser import GraspDiffuser
 from sceneleapultra.models.sampling import cloud_of
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.config import CONFIG_DIR, build
-from sceneleapultra.utils.console import quiet_lightning
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.console import quiet_lightning
 
 SHARES = (1.0, 0.5, 0.25, 0.1)
 DRAWS = 6  # of noise, per validation item
@@ -141,8 +141,8 @@ def main() -> None:
         for share, loss in zip(SHARES, noise, strict=True):
             asked = [f"max_items={arguments.items}", "min_points=200", f"points_share={share}"]
             asked += ["samples_per_item=4"]
-            judged = test(run_dir, run_dir / f"test_{share:g}", [*asked, f"store={arguments.store}"])
-            rows.append({"points_share": share, "denoising_loss": round(loss, 4), **judged})
+            labeled = test(run_dir, run_dir / f"test_{share:g}", [*asked, f"store={arguments.store}"])
+            rows.append({"points_share": share, "denoising_loss": round(loss, 4), **labeled})
         document[name] = {"overrides": overrides, "cpu_s": round(cpu_s, 1), "shares": rows}
         successes.append([f"{name} the term", *map(rate, rows), f"{cpu_s:.0f}"])
         losses.append([f"{name} the term", *(f"{loss:.3f}" for loss in noise)])

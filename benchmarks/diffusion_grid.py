@@ -95,15 +95,15 @@ class Grid:
             counts = {(n - 1) // SWEEP[name] + 1 for n in o.evaluations if n <= 4 or name != "consistency"}
             for steps in sorted(counts):
                 # One evaluation is the same jump from noise to data, whatever the method.
-                judged = "ddim" if steps == 1 and name != "consistency" else name
-                row = self.judged(f"{o.swept}, {judged} {steps}", model, judged, steps)
+                labeled = "ddim" if steps == 1 and name != "consistency" else name
+                row = self.labeled(f"{o.swept}, {judged} {steps}", model, labeled, steps)
                 rows.append(row and row | {"sampler": name})
         return rows
 
     def cell(self, name: str, overrides: list[str], sampler: str, steps: int) -> dict[str, Any] | None:
         """Train a model and judge it."""
         checkpoint = self.trained(name, overrides)
-        return self.judged(name, checkpoint, sampler, steps) if checkpoint else None
+        return self.labeled(name, checkpoint, sampler, steps) if checkpoint else None
 
     def trained(self, name: str, overrides: list[str]) -> Path | None:
         """Return the checkpoint of a model that was trained for the budget."""
@@ -129,10 +129,10 @@ class Grid:
             return None
         return self.trained("student", ["experiment=distill", f"model.teacher={teacher}"])
 
-    def judged(self, name: str, checkpoint: Path, sampler: str, steps: int) -> dict[str, Any] | None:
+    def labeled(self, name: str, checkpoint: Path, sampler: str, steps: int) -> dict[str, Any] | None:
         """Return what test_lightning.py says of a model, and how long its grasps take."""
         o = self.options
-        output = o.runs / "judged" / name.replace(", ", "_").replace(" ", "_")
+        output = o.runs / "labeled" / name.replace(", ", "_").replace(" ", "_")
         if not (output / "row.json").is_file():
             if not self.has_time(f"judge {name}"):
                 return None
@@ -182,7 +182,7 @@ def coverage(path: Path, output: Path) -> float:
 
     from sceneleapultra.datasets import GraspStore
     from sceneleapultra.hands import GraspPose, load_hand
-    from sceneleapultra.utils.rotation import geodesic_distance
+    from sceneleapultra.utils.geometry.rotation import geodesic_distance
 
     store = GraspStore(path, load_hand("leap_right"))
     asked = {item.index: item for item in store.items("test", min_points=1, require_success=True)}
@@ -190,7 +190,7 @@ def coverage(path: Path, output: Path) -> float:
         items, poses = file["test/item"], file["test/hand_pose"]
     shares = []
     for number in sorted(set(items.tolist()) & set(asked)):
-        known = store.judged(asked[number].scene, asked[number].target)
+        known = store.labeled(asked[number].scene, asked[number].target)
         stored, made = (
             GraspPose.from_hand_pose(torch.from_numpy(np.asarray(x, dtype=np.float64)))
             for x in (known.grasps.hand_pose[known.success], poses[items == number])

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from benchmarks.encoders import machine
 from benchmarks.trials import RECIPE, steps, table, test, train, validation_loss, write
 from sceneleapultra.models import load_grasp_model
-from sceneleapultra.models.tokens import Cloud
+from sceneleapultra.models.network.tokens import Cloud
 
 LEVELS = (
     "model.encoder.levels.fine.centers=160",
@@ -89,9 +89,9 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         asked = [f"max_items={arguments.items}", f"samples_per_item={arguments.samples}"]
         asked += [f"device={arguments.device}", f"workers={arguments.workers}"]
         asked += [f"store={arguments.test_store}"] if arguments.test_store else []
-        judged = test(run_dir, run_dir / "test", asked)
+        labeled = test(run_dir, run_dir / "test", asked)
         by_object.append(of_objects(run_dir / "test" / "grasps.npz"))
-        runs.append({"seed": seed, **judged, "val_loss": round(validation_loss(run_dir), 4), **cost})
+        runs.append({"seed": seed, **labeled, "val_loss": round(validation_loss(run_dir), 4), **cost})
     ms, parameters = milliseconds(run_dir / "checkpoints" / "last.ckpt", num_points=768)
     return {
         "encoder": name,

@@ -23,9 +23,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from benchmarks.reference_pointnet2 import ReferencePointNet2
-from sceneleapultra.models.tokens import Cloud
-from sceneleapultra.utils.config import CONFIG_DIR, build
-from sceneleapultra.utils.points import farthest_point_order, gather
+from sceneleapultra.models.network.tokens import Cloud
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
+from sceneleapultra.utils.geometry.points import farthest_point_order, gather
 
 ROOT = CONFIG_DIR.parent
 REFERENCE = "reference"

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from sceneleapultra.hands import load_hand
 from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes
 from sceneleapultra.simulation.objects import FAMILIES
-from sceneleapultra.utils.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
 
 CONTENT = ("seed", "splits", "table", "views", "objects", "scene", "camera", "grasps", "synthesis")
 

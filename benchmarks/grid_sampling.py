@@ -21,7 +21,13 @@ import numpy as np
 import torch
 
 from benchmarks.encoders import machine
-from sceneleapultra.utils.grid_sampling import cell_shares, cells, cells_numpy, grid_subsample_numpy, kept
+from sceneleapultra.utils.geometry.grid_sampling import (
+    cell_shares,
+    cells,
+    cells_numpy,
+    grid_subsample_numpy,
+    kept,
+)
 
 CELL_M = 0.005
 RATIO = (0.3, 0.7)

@@ -24,17 +24,17 @@ from omegaconf import OmegaConf
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.judge import judge
+from sceneleapultra.evaluation.methods.samplers import Proposal
 from sceneleapultra.evaluation.provenance import file_hash
-from sceneleapultra.evaluation.samplers import Proposal
 from sceneleapultra.evaluation.stored import chosen_items
 from sceneleapultra.hands import load_hand
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.guidance.guide import Guidance
 from sceneleapultra.simulation.protocols import get_protocol
-from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.core.config import build, load_group
+from sceneleapultra.utils.core.seeding import keyed_seed
+from sceneleapultra.utils.core.stats import wilson_interval
 from sceneleapultra.utils.records import Grasps, Outcome
-from sceneleapultra.utils.seeding import keyed_seed
-from sceneleapultra.utils.stats import wilson_interval
 
 
 @dataclass

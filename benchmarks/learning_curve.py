@@ -41,12 +41,12 @@ def measure(scenes: int, number: int, runs: Path, items: int) -> dict[str, Any]:
     """Train and judge one model."""
     run_dir, store = runs / f"{scenes}_{number}", store_of(runs, scenes)
     cost = train(run_dir, [*RECIPE, *steps(number), f"data.store={store}"])
-    judged = test(run_dir, run_dir / "test", [f"store={store_of(runs, SCENES[-1])}", f"max_items={items}"])
+    labeled = test(run_dir, run_dir / "test", [f"store={store_of(runs, SCENES[-1])}", f"max_items={items}"])
     return {
         "scenes": scenes,
         "steps": number,
         **learned_from(store),
-        **judged,
+        **labeled,
         "val_loss": round(validation_loss(run_dir), 4),
         "train_cpu_s": cost["cpu_s"],
     }

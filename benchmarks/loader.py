@@ -29,13 +29,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from sceneleapultra.datasets.data_module import GraspDataModule
-from sceneleapultra.datasets.item_dataset import GraspLoader
-from sceneleapultra.datasets.layout import repack
-from sceneleapultra.datasets.quarantine import Quarantine
-from sceneleapultra.datasets.store import GraspStore
-from sceneleapultra.utils.config import build, load_group
-from sceneleapultra.utils.run_folder import git_state
+from sceneleapultra.datasets.grasp_data import GraspDataModule
+from sceneleapultra.datasets.items.item_dataset import GraspLoader
+from sceneleapultra.datasets.items.quarantine import Quarantine
+from sceneleapultra.datasets.store.layout import repack
+from sceneleapultra.datasets.store.store import GraspStore
+from sceneleapultra.utils.core.config import build, load_group
+from sceneleapultra.utils.training.run_folder import git_state
 
 torch.set_num_threads(1)
 BATCH = 16

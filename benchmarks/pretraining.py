@@ -79,8 +79,10 @@ def main() -> None:
     for name, (label, overrides) in models.items():
         run_dir = arguments.runs / name
         cost = train(run_dir, [*common, *overrides])
-        judged = test(run_dir, run_dir / "test", [f"max_items={arguments.items}", f"store={arguments.store}"])
-        rows.append({"model": label, "val_loss": round(validation_loss(run_dir), 4), **cost, **judged})
+        labeled = test(
+            run_dir, run_dir / "test", [f"max_items={arguments.items}", f"store={arguments.store}"]
+        )
+        rows.append({"model": label, "val_loss": round(validation_loss(run_dir), 4), **cost, **labeled})
     document = {
         "what": f"{arguments.steps} steps on {100 * arguments.share:g} % of the training scenes",
         "pretraining": spent | {"val_loss": round(validation_loss(pretrained), 4)},

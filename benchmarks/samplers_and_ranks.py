@@ -39,7 +39,7 @@ def measure(options: argparse.Namespace) -> None:
     """Judge every way of sampling on the same views."""
     from sceneleapultra.datasets import GraspStore
     from sceneleapultra.evaluation.judge import judge
-    from sceneleapultra.evaluation.samplers import ModelSampler
+    from sceneleapultra.evaluation.methods.samplers import ModelSampler
     from sceneleapultra.evaluation.stored import chosen_items
     from sceneleapultra.hands import load_hand
     from sceneleapultra.models import load_grasp_model

@@ -29,7 +29,7 @@ from sceneleapultra.models.guidance.guide import Guide
 from sceneleapultra.models.inference import chosen_guidance
 from sceneleapultra.models.sampling import cloud_of
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.core.config import build, load_group
 
 
 def scene(num_points: int, seed: int) -> GraspBatch:
@@ -124,15 +124,15 @@ def main() -> None:
         "torch": torch.__version__,
         "threads": 1,
     }
-    success = {} if options.store is None else judged(options)
+    success = {} if options.store is None else labeled(options)
     print(json.dumps({**facts, "cost": measured, **success}, indent=1))
 
 
-def judged(options: argparse.Namespace) -> dict[str, Any]:
+def labeled(options: argparse.Namespace) -> dict[str, Any]:
     """Put the grasps of each way into simulation: the same views, no ranking."""
     from sceneleapultra.datasets import GraspStore
     from sceneleapultra.evaluation.judge import judge
-    from sceneleapultra.evaluation.samplers import ModelSampler
+    from sceneleapultra.evaluation.methods.samplers import ModelSampler
     from sceneleapultra.evaluation.stored import chosen_items
     from sceneleapultra.simulation.protocols import get_protocol
 
@@ -147,7 +147,7 @@ def judged(options: argparse.Namespace) -> dict[str, Any]:
         found = judge(method, items, options.samples, min_clearance_m=0.0, **settings).summary()
         rows[f"{sampler} {steps}"] = {k: found[k] for k in ("success", "num_grasps", "num_objects")}
         print(f"{sampler} {steps}: {json.dumps(rows[f'{sampler} {steps}'])}", file=sys.stderr, flush=True)
-    return {"data_hash": store.content_hash, "temperature": options.temperature, "judged": rows}
+    return {"data_hash": store.content_hash, "temperature": options.temperature, "labeled": rows}
 
 
 if __name__ == "__main__":

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from sceneleapultra.datasets.checks import record_problems
-from sceneleapultra.datasets.object_counts import (
+from sceneleapultra.datasets.store.checks import record_problems
+from sceneleapultra.datasets.store.object_counts import (
     LIMIT_TOLERANCE_RAD,
     ObjectCount,
     count_objects,
     shared_shapes,
 )
-from sceneleapultra.datasets.schema import SPLITS
-from sceneleapultra.datasets.store import GraspStore
+from sceneleapultra.datasets.store.schema import SPLITS
+from sceneleapultra.datasets.store.store import GraspStore
 from sceneleapultra.hands import Hand
-from sceneleapultra.utils.records import JudgedGrasps, Outcome, SceneRecord
+from sceneleapultra.utils.records import LabeledGrasps, Outcome, SceneRecord
 
 _CLEARANCE_TOLERANCE_M = 1e-3
 _REACH_M = 0.3  # a hand base further than this from the surface of its object holds nothing
@@ -77,12 +77,12 @@ def inspect(store: GraspStore, hand: Hand, progress: Callable[[int], None]) -> I
         if record.split in SPLITS:
             _count(found, record)
             count_objects(found.objects, record, hand)
-        for i, judged in enumerate(record.judged):
-            ok = judged.success
-            columns["qpos"].append(judged.grasps.hand_pose[ok, 3:-4])
-            measured = ok & np.isfinite(judged.penetration_m)
-            columns["penetration_mm"].append(1e3 * judged.penetration_m[measured])
-            columns["robustness"].append(judged.robustness[np.isfinite(judged.robustness)])
+        for i, labeled in enumerate(record.labeled):
+            ok = labeled.success
+            columns["qpos"].append(labeled.grasps.hand_pose[ok, 3:-4])
+            measured = ok & np.isfinite(labeled.penetration_m)
+            columns["penetration_mm"].append(1e3 * labeled.penetration_m[measured])
+            columns["robustness"].append(labeled.robustness[np.isfinite(labeled.robustness)])
             columns["visible"].append(np.array([(v.instance == i + 1).sum() for v in record.views], float))
         progress(row + 1)
     found.problems += [
@@ -117,20 +117,20 @@ def _store_problems(store: GraspStore) -> list[str]:
 
 
 def _hand_problems(record: SceneRecord, limits: Float[np.ndarray, "j 2"]) -> Iterator[str]:
-    for i, (judged, entry) in enumerate(zip(record.judged, record.scene.objects, strict=False)):
+    for i, (labeled, entry) in enumerate(zip(record.labeled, record.scene.objects, strict=False)):
         name = f"grasps of object {i} ({entry.name})"
         for what, qpos in (
-            ("grasp", judged.grasps.hand_pose[:, 3:-4]),
-            ("pre-grasp", judged.grasps.pregrasp_qpos),
+            ("grasp", labeled.grasps.hand_pose[:, 3:-4]),
+            ("pre-grasp", labeled.grasps.pregrasp_qpos),
         ):
             beyond = np.maximum(limits[:, 0] - qpos, qpos - limits[:, 1]).max(initial=0.0)
             if beyond > LIMIT_TOLERANCE_RAD:
                 yield f"{name}: {what} {beyond:.3f} rad beyond a joint limit"
-        if (judged.success & (judged.clearance_m < -_CLEARANCE_TOLERANCE_M)).any():
-            depth = -1e3 * judged.clearance_m[judged.success].min()
+        if (labeled.success & (labeled.clearance_m < -_CLEARANCE_TOLERANCE_M)).any():
+            depth = -1e3 * labeled.clearance_m[labeled.success].min()
             yield f"{name}: a success with the hand {depth:.1f} mm in table or neighbor"
         reach = np.linalg.norm(entry.vertices, axis=1).max(initial=0.0) + _REACH_M
-        away = np.linalg.norm(judged.grasps.hand_pose[:, :3] - record.scene.T_world_object[i, :3, 3], axis=1)
+        away = np.linalg.norm(labeled.grasps.hand_pose[:, :3] - record.scene.T_world_object[i, :3, 3], axis=1)
         if (away > reach).any():
             yield f"{name}: a hand {away.max():.2f} m from its object; are the poses in the world frame?"
     for i, view in enumerate(record.views):
@@ -148,16 +148,16 @@ def _hand_problems(record: SceneRecord, limits: Float[np.ndarray, "j 2"]) -> Ite
 def _count(found: Inspection, record: SceneRecord) -> None:
     found.scenes[record.split] += 1
     found.views[record.split] += len(record.views)
-    for entry, judged in zip(record.scene.objects, record.judged, strict=False):
+    for entry, labeled in zip(record.scene.objects, record.labeled, strict=False):
         count = found.counts.setdefault((record.split, entry.family), Count())
         count.objects.add(entry.name)
         count.placed += 1
-        _add(count, judged)
-        for outcome, number in zip(*np.unique(judged.outcome, return_counts=True), strict=True):
+        _add(count, labeled)
+        for outcome, number in zip(*np.unique(labeled.outcome, return_counts=True), strict=True):
             found.outcomes[Outcome(int(outcome)).name.lower()] += int(number)
 
 
-def _add(count: Count, judged: JudgedGrasps) -> None:
-    count.solved += bool(judged.success.any())
-    count.grasps += len(judged.grasps)
-    count.successes += int(judged.success.sum())
+def _add(count: Count, labeled: LabeledGrasps) -> None:
+    count.solved += bool(labeled.success.any())
+    count.grasps += len(labeled.grasps)
+    count.successes += int(labeled.success.sum())

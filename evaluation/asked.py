@@ -12,8 +12,8 @@ from sceneleapultra.evaluation.items import Item
 from sceneleapultra.simulation.camera import render_views
 from sceneleapultra.simulation.objects import load_objects
 from sceneleapultra.simulation.scene import drop_scene
-from sceneleapultra.utils.config import build, load_group
-from sceneleapultra.utils.frames import table_height
+from sceneleapultra.utils.core.config import build, load_group
+from sceneleapultra.utils.geometry.frames import table_height
 
 _ABOVE_M = 0.008  # points this far above the table belong to what stands on it
 

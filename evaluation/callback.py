@@ -11,8 +11,8 @@ from pytorch_lightning.callbacks import Callback
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.judge import judge
+from sceneleapultra.evaluation.methods.samplers import ModelSampler
 from sceneleapultra.evaluation.result import MethodResult
-from sceneleapultra.evaluation.samplers import ModelSampler
 from sceneleapultra.evaluation.stored import chosen_items
 from sceneleapultra.models import GraspModel
 from sceneleapultra.simulation.protocols import get_protocol

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sceneleapultra.utils.points import farthest_point_order_numpy
+from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
 from sceneleapultra.utils.records import Grasps, ObjectRecord, Scene, View
 
 

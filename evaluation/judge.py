@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.methods.samplers import GraspSampler, Proposal
 from sceneleapultra.evaluation.metrics import concatenate, subset, top_scored
 from sceneleapultra.evaluation.result import MethodResult, Rows
-from sceneleapultra.evaluation.samplers import GraspSampler, Proposal
 from sceneleapultra.hands import Hand
 from sceneleapultra.simulation.collision import scene_clearance
 from sceneleapultra.simulation.protocols import Protocol, evaluate_many

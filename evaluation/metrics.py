@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from sceneleapultra.hands import GraspPose
+from sceneleapultra.utils.core.stats import wilson_interval
+from sceneleapultra.utils.geometry.rotation import geodesic_distance
 from sceneleapultra.utils.records import Grasps
-from sceneleapultra.utils.rotation import geodesic_distance
-from sceneleapultra.utils.stats import wilson_interval
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel
 from sceneleapultra.simulation.collision import scene_clearance
 from sceneleapultra.simulation.protocols import Protocol, Verdicts, evaluate_many
-from sceneleapultra.utils.records import Grasps, JudgedGrasps, Outcome, SceneRecord
-from sceneleapultra.utils.seeding import keyed_seed
+from sceneleapultra.utils.core.seeding import keyed_seed
+from sceneleapultra.utils.records import Grasps, LabeledGrasps, Outcome, SceneRecord
 
 _SCENES_AT_ONCE = 16  # judged by one pool of processes
 
@@ -101,17 +101,17 @@ def with_own_grasps(
         verdicts = evaluate_many(hand, jobs, protocol, workers, progress, stop_at_failure=True)
         for job, (i, target, _), verdict in zip(jobs, asked, verdicts, strict=True):
             own = as_judged(job[2], verdict, scene_clearance(hand, *job))
-            judged = list(group[i].judged)
-            judged[target] = JudgedGrasps.concatenate([judged[target], own])
-            group[i] = replace(group[i], judged=tuple(judged))
+            labeled = list(group[i].labeled)
+            labeled[target] = LabeledGrasps.concatenate([labeled[target], own])
+            group[i] = replace(group[i], labeled=tuple(labeled))
         yield from group
 
 
-def as_judged(grasps: Grasps, verdicts: Verdicts, clearance_m: np.ndarray) -> JudgedGrasps:
+def as_judged(grasps: Grasps, verdicts: Verdicts, clearance_m: np.ndarray) -> LabeledGrasps:
     """Put a verdict of physics and the distance to the scene together: success is both."""
     held, clear = verdicts.success, clearance_m >= 0.0
     outcome = np.where(held & ~clear, Outcome.SCENE_COLLISION, verdicts.outcome).astype(np.uint8)
-    return JudgedGrasps(
+    return LabeledGrasps(
         grasps=grasps,
         success=held & clear,
         direction_success=verdicts.direction_success,

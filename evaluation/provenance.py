@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sceneleapultra.simulation.protocols import Protocol
-from sceneleapultra.utils.run_folder import git_state, versions
+from sceneleapultra.utils.training.run_folder import git_state, versions
 
 
 def provenance(

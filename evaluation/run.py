@@ -13,16 +13,16 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.datasets.schema import SPLITS
+from sceneleapultra.datasets.store.schema import SPLITS
 from sceneleapultra.evaluation.gallery import gallery
 from sceneleapultra.evaluation.items import Item, thinned
 from sceneleapultra.evaluation.judge import judge
+from sceneleapultra.evaluation.methods.pool import TrainingPool
+from sceneleapultra.evaluation.methods.samplers import GraspSampler, ModelSampler
 from sceneleapultra.evaluation.pictures import render_png
-from sceneleapultra.evaluation.pool import TrainingPool
 from sceneleapultra.evaluation.provenance import file_hash, provenance
 from sceneleapultra.evaluation.report import write_report
 from sceneleapultra.evaluation.result import MethodResult
-from sceneleapultra.evaluation.samplers import GraspSampler, ModelSampler
 from sceneleapultra.evaluation.stored import chosen_items, require_match, split_records
 from sceneleapultra.evaluation.tuning import read_tuning, tune_temperature, write_tuning
 from sceneleapultra.hands import Hand, load_hand
@@ -30,8 +30,8 @@ from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.guidance.learned import CHANCES
 from sceneleapultra.models.guidance.physics import ENERGIES
 from sceneleapultra.simulation.protocols import Protocol, get_protocol
-from sceneleapultra.utils.config import build
-from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.core.config import build
+from sceneleapultra.utils.core.names import unknown_name
 
 PROMPTS = ("none", "category")
 Say = Callable[[str, int], Callable[[int], None]]  # (what begins, how many grasps) -> called with grasps done
@@ -83,7 +83,7 @@ class ModelTest:
         self, sampler: GraspSampler, items: Sequence[Item], k: int, say: Say, **options: Any
     ) -> MethodResult:
         """Judge one method, by the configured protocol unless told otherwise."""
-        judged = len(items) * options.get("keep", k)
+        labeled = len(items) * options.get("keep", k)
         what = f"{sampler.name}, {items[0].split}"
         settings = {"protocol": self.protocol, "min_clearance_m": self.cfg.min_clearance_m} | options
         return judge(
@@ -92,7 +92,7 @@ class ModelTest:
             k,
             hand=self.hand,
             workers=self.cfg.workers,
-            progress=say(what, judged),
+            progress=say(what, labeled),
             **settings,
         )
 
@@ -176,9 +176,9 @@ class ModelTest:
         sections: dict[str, Any] = {}
         for split in cfg.splits:
             items = self.seen(self.items(split, self.store, cfg.max_items))
-            judged = self.judge(model, items, cfg.samples_per_item, say)
-            results.append(judged)
-            sections |= gallery(judged, items, self.hand, cfg.pictures)
+            labeled = self.judge(model, items, cfg.samples_per_item, say)
+            results.append(labeled)
+            sections |= gallery(labeled, items, self.hand, cfg.pictures)
             if cfg.top is not None:
                 few = items[: cfg.top.max_items]
                 for rank in cfg.top.ranks:

@@ -6,7 +6,7 @@ from pathlib import Path
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.evaluation.items import Item, choose
 from sceneleapultra.models import GraspModel
-from sceneleapultra.utils.frames import MODES
+from sceneleapultra.utils.geometry.frames import MODES
 from sceneleapultra.utils.records import SceneRecord
 
 
@@ -44,7 +44,7 @@ def chosen_items(
             scene=store.scene(found[i].scene),
             target=found[i].target,
             view=store.view(found[i].view),
-            closings=store.judged(found[i].scene, found[i].target).grasps,
+            closings=store.labeled(found[i].scene, found[i].target).grasps,
         )
         for i in picked
     ]

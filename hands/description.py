@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.core.names import unknown_name
 
 Vector = tuple[float, ...]
 Shape = Literal["box", "capsule", "cylinder", "sphere", "convex"]

@@ -31,7 +31,7 @@ from sceneleapultra.hands.description import (
 )
 from sceneleapultra.hands.kinematics import homogeneous
 from sceneleapultra.hands.mjcf import to_mjcf
-from sceneleapultra.utils.config import load_group
+from sceneleapultra.utils.core.config import load_group
 
 _SHAPE_OF_GEOM: dict[int, Shape] = {
     mujoco.mjtGeom.mjGEOM_BOX: "box",

@@ -24,8 +24,8 @@ from sceneleapultra.hands.description import (
 )
 from sceneleapultra.hands.hand import Hand
 from sceneleapultra.hands.importers import describe_mjcf, describe_urdf
-from sceneleapultra.utils.config import CONFIG_DIR, load_group
-from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.core.config import CONFIG_DIR, load_group
+from sceneleapultra.utils.core.names import unknown_name
 
 _T = TypeVar("_T")
 PROJECT_DIR = CONFIG_DIR.parent

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sceneleapultra.utils.rotation import (
+from sceneleapultra.utils.geometry.rotation import (
     matrix_from_quat_wxyz,
     matrix_from_rot6d,
     quat_wxyz_from_matrix,

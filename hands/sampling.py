@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from sceneleapultra.hands.description import Body, ContactPatch, HandDescription, Primitive
 from sceneleapultra.hands.geometry import PrimitiveSet, hull_planes
 from sceneleapultra.hands.kinematics import homogeneous
-from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.core.names import unknown_name
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sceneleapultra.hands import load_hand
-from sceneleapultra.models.conditions.base import Condition
-from sceneleapultra.models.decoder.base import DecoderConfig
 from sceneleapultra.models.denoiser import Anchored, Denoiser, Representation
 from sceneleapultra.models.diffusion.likelihood import FlowRank
 from sceneleapultra.models.diffusion.path import Path
 from sceneleapultra.models.diffusion.samplers import Evaluate, Sampler, Samples
-from sceneleapultra.models.encoder.base import SceneEncoder
 from sceneleapultra.models.guidance.guide import Guide
 from sceneleapultra.models.learning import Draws, GraspLearning
 from sceneleapultra.models.losses import group_losses, masked_mean
-from sceneleapultra.models.scorer.base import ScorerConfig
+from sceneleapultra.models.network.conditions.base import Condition
+from sceneleapultra.models.network.decoder.base import DecoderConfig
+from sceneleapultra.models.network.encoder.base import SceneEncoder
+from sceneleapultra.models.network.scorer.base import ScorerConfig
 
 _LOG_VARIANCE_BOUND = 8.0  # standard deviations of a code between 0.02 and 55
 

@@ -10,15 +10,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sceneleapultra.hands import GraspPose, Hand
-from sceneleapultra.models.conditions.base import Condition, PromptTokens
-from sceneleapultra.models.contacts import ContactFeatures
-from sceneleapultra.models.decoder.base import Decoder, DecoderConfig, GraspContext, KeysValues
-from sceneleapultra.models.encoder.base import SceneEncoder
+from sceneleapultra.models.network.conditions.base import Condition, PromptTokens
+from sceneleapultra.models.network.contacts import ContactFeatures
+from sceneleapultra.models.network.decoder.base import Decoder, DecoderConfig, GraspContext, KeysValues
+from sceneleapultra.models.network.encoder.base import SceneEncoder
+from sceneleapultra.models.network.surface import Surface, observed_surface
+from sceneleapultra.models.network.tokens import Cloud, SceneTokens
 from sceneleapultra.models.representation import GraspCodec, StateNormalizer
-from sceneleapultra.models.surface import Surface, observed_surface
-from sceneleapultra.models.tokens import Cloud, SceneTokens
-from sceneleapultra.utils.names import unknown_name
-from sceneleapultra.utils.points import gather
+from sceneleapultra.utils.core.names import unknown_name
+from sceneleapultra.utils.geometry.points import gather
 
 Representation = Literal["anchored", "plain"]
 _FREQUENCIES = 3

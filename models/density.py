@@ -14,10 +14,10 @@ from torch import Tensor
 
 from sceneleapultra.models.denoiser import Anchored, Denoiser, SceneContext
 from sceneleapultra.models.losses import masked_mean
-from sceneleapultra.models.tokens import Cloud, SceneTokens
-from sceneleapultra.utils.grid_sampling import cell_shares, cells, kept
-from sceneleapultra.utils.points import farthest_point_order, gather
-from sceneleapultra.utils.seeding import keyed_generator
+from sceneleapultra.models.network.tokens import Cloud, SceneTokens
+from sceneleapultra.utils.core.seeding import keyed_generator
+from sceneleapultra.utils.geometry.grid_sampling import cell_shares, cells, kept
+from sceneleapultra.utils.geometry.points import farthest_point_order, gather
 
 _STREAM = 1  # tells the draws of thin clouds from those of the noise
 

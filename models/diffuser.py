@@ -11,20 +11,20 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sceneleapultra.hands import load_hand
-from sceneleapultra.models.conditions.base import Condition
-from sceneleapultra.models.decoder.base import DecoderConfig
 from sceneleapultra.models.denoiser import Anchored, Denoiser, Representation
 from sceneleapultra.models.density import DensityConsistency
 from sceneleapultra.models.diffusion.likelihood import FlowRank, log_likelihood
 from sceneleapultra.models.diffusion.path import Path, Prediction
 from sceneleapultra.models.diffusion.samplers import Sampler, Samples
 from sceneleapultra.models.diffusion.weighting import LossWeighting
-from sceneleapultra.models.encoder.base import SceneEncoder
 from sceneleapultra.models.guidance.guide import Guide
 from sceneleapultra.models.learning import Draws, GraspLearning
 from sceneleapultra.models.losses import group_losses, masked_mean
-from sceneleapultra.models.scorer.base import ScorerConfig
-from sceneleapultra.utils.pose_statistics import Statistics
+from sceneleapultra.models.network.conditions.base import Condition
+from sceneleapultra.models.network.decoder.base import DecoderConfig
+from sceneleapultra.models.network.encoder.base import SceneEncoder
+from sceneleapultra.models.network.scorer.base import ScorerConfig
+from sceneleapultra.utils.training.pose_statistics import Statistics
 
 
 class GraspDiffuser(GraspLearning):

@@ -22,7 +22,7 @@ from sceneleapultra.models.inference import load_grasp_model
 from sceneleapultra.models.learning import Draws
 from sceneleapultra.models.losses import group_losses
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.core.config import build, load_group
 
 _BOUNDARY = 0.05  # noise level, in standard deviations, below which the answer becomes the input
 

@@ -11,18 +11,18 @@ from jaxtyping import Bool, Float, UInt8
 from omegaconf import OmegaConf
 
 from sceneleapultra.hands import GraspPose
+from sceneleapultra.models.checkpoints.migrate import migrated
 from sceneleapultra.models.diffusion.likelihood import FlowRank
 from sceneleapultra.models.diffusion.samplers import Sampler
 from sceneleapultra.models.guidance.guide import Guidance
 from sceneleapultra.models.learning import GraspLearning
-from sceneleapultra.models.migrate import migrated
 from sceneleapultra.models.sampling import Rank
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.cloud import arrange_cloud
-from sceneleapultra.utils.config import CONFIG_DIR, build, load_group
-from sceneleapultra.utils.frames import cloud_frame
-from sceneleapultra.utils.names import unknown_name
-from sceneleapultra.utils.point_choice import PointChoice
+from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
+from sceneleapultra.utils.core.names import unknown_name
+from sceneleapultra.utils.geometry.cloud import arrange_cloud
+from sceneleapultra.utils.geometry.frames import cloud_frame
+from sceneleapultra.utils.geometry.point_choice import PointChoice
 
 
 @dataclass(frozen=True)

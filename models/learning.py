@@ -11,17 +11,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sceneleapultra.hands import GraspPose
+from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION
 from sceneleapultra.models.denoiser import Anchored, Denoiser, SceneContext
 from sceneleapultra.models.density import DensityConsistency, ThinDraw, same_grasps
-from sceneleapultra.models.encoder.base import SceneEncoder
 from sceneleapultra.models.losses import anchor_loss, score_loss
-from sceneleapultra.models.migrate import CHECKPOINT_VERSION
+from sceneleapultra.models.network.encoder.base import SceneEncoder
+from sceneleapultra.models.network.scorer.base import FinishedGrasps, ScorerConfig
+from sceneleapultra.models.network.tokens import SceneTokens
 from sceneleapultra.models.optim import build_param_groups
 from sceneleapultra.models.sampling import GraspSampling, cloud_of
-from sceneleapultra.models.scorer.base import FinishedGrasps, ScorerConfig
-from sceneleapultra.models.tokens import SceneTokens
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.pose_statistics import Statistics
+from sceneleapultra.utils.training.pose_statistics import Statistics
 
 # Settings of the model by which a grasp becomes a state: where anchors are, which one it takes, what it is relative to.
 _STATES_DEPEND_ON = (
@@ -113,7 +113,7 @@ class GraspLearning(GraspSampling):
             batch.grasp_valid,
             batch.grasp_success,
         )
-        hold, clear = batch.grasp_hold, batch.grasp_clear
+        hold, clear = batch.grasp_stable, batch.grasp_collision_free
         if hand_pose is None or squeeze is None or valid is None or success is None:
             raise ValueError(
                 "Training needs batches with grasps; this one has none. Is it an inference batch?"

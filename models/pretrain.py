@@ -16,14 +16,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sceneleapultra.models.density import ThinDraw, reordered, stratified
-from sceneleapultra.models.encoder.base import SceneEncoder
+from sceneleapultra.models.network.encoder.base import SceneEncoder
+from sceneleapultra.models.network.tokens import Cloud, SceneTokens
 from sceneleapultra.models.optim import build_param_groups
 from sceneleapultra.models.sampling import cloud_of
-from sceneleapultra.models.tokens import Cloud, SceneTokens
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.grid_sampling import cell_shares, cells, kept
-from sceneleapultra.utils.points import gather
-from sceneleapultra.utils.seeding import keyed_generator
+from sceneleapultra.utils.core.seeding import keyed_generator
+from sceneleapultra.utils.geometry.grid_sampling import cell_shares, cells, kept
+from sceneleapultra.utils.geometry.points import gather
 
 _STREAM = 2  # tells these draws from those of other objectives
 _FREQUENCIES = 4

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sceneleapultra.hands import GraspPose, Hand
-from sceneleapultra.utils.pose_statistics import Statistics
-from sceneleapultra.utils.rotation import matrix_from_rot6d, rot6d_from_matrix
+from sceneleapultra.utils.geometry.rotation import matrix_from_rot6d, rot6d_from_matrix
+from sceneleapultra.utils.training.pose_statistics import Statistics
 
 
 @dataclass(frozen=True)

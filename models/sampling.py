@@ -17,8 +17,8 @@ from sceneleapultra.models.diffusion.likelihood import FlowRank
 from sceneleapultra.models.diffusion.samplers import Sampler, Samples
 from sceneleapultra.models.guidance.guide import Guidance, Guide, make_guide
 from sceneleapultra.models.guidance.learned import BoundScorer
-from sceneleapultra.models.scorer.base import GraspScorer, finished, success_log_odds
-from sceneleapultra.models.tokens import Cloud
+from sceneleapultra.models.network.scorer.base import GraspScorer, finished, success_log_odds
+from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.utils.batch import GraspBatch
 
 Rank = FlowRank | Literal["hold"] | None

@@ -4,8 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sceneleapultra.utils.locks import owned_lock
-from sceneleapultra.utils.pose_statistics import Statistics, digest, read_statistics, write_statistics
+from sceneleapultra.utils.core.locks import owned_lock
+from sceneleapultra.utils.training.pose_statistics import (
+    Statistics,
+    digest,
+    read_statistics,
+    write_statistics,
+)
 
 
 def statistics_file(data: Any, describes: Mapping[str, Any], path: str | None) -> Path:

@@ -17,12 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from sceneleapultra.models.statistics import statistics_file, statistics_of
-from sceneleapultra.utils.config import CONFIG_DIR, build
-from sceneleapultra.utils.console import console, sentences
-from sceneleapultra.utils.frames import CAMERA_MODES, MODES
-from sceneleapultra.utils.names import unknown_name
-from sceneleapultra.utils.pose_statistics import Statistics
-from sceneleapultra.utils.validate import validate
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.console import console, sentences
+from sceneleapultra.utils.core.names import unknown_name
+from sceneleapultra.utils.geometry.frames import CAMERA_MODES, MODES
+from sceneleapultra.utils.training.pose_statistics import Statistics
+from sceneleapultra.utils.training.validate import validate
 
 
 def main(words: Sequence[str]) -> int:

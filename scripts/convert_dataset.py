@@ -18,11 +18,11 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sceneleapultra.datasets.readers import Conversion, Report, Summary
-from sceneleapultra.datasets.schema import parts_folder
-from sceneleapultra.utils.config import CONFIG_DIR, build
-from sceneleapultra.utils.console import card, console, sentences, setup_logging
-from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.datasets.foreign.readers import Conversion, Report, Summary
+from sceneleapultra.datasets.store.schema import parts_folder
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.console import card, console, sentences, setup_logging
+from sceneleapultra.utils.core.names import unknown_name
 
 FORMATS = sorted(p.stem for p in (CONFIG_DIR / "conversion").glob("*.yaml") if p.stem != "common")
 _LISTED = 10

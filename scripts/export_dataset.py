@@ -10,10 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from rich.progress import Progress
 
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.datasets.exporters import EXPORTERS
+from sceneleapultra.datasets.foreign.exporters import EXPORTERS
 from sceneleapultra.hands import load_hand
-from sceneleapultra.utils.console import console, sentences, setup_logging
-from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.core.console import console, sentences, setup_logging
+from sceneleapultra.utils.core.names import unknown_name
 
 
 def main(words: Sequence[str]) -> int:

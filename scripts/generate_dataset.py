@@ -17,9 +17,9 @@ from sceneleapultra.datasets import StoreWriter
 from sceneleapultra.hands import load_hand
 from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes
 from sceneleapultra.simulation.protocols import get_protocol
-from sceneleapultra.utils.config import build
-from sceneleapultra.utils.console import card, console, run_app, sentences, setup_logging
-from sceneleapultra.utils.resources import usable_cpus
+from sceneleapultra.utils.core.config import build
+from sceneleapultra.utils.core.console import card, console, run_app, sentences, setup_logging
+from sceneleapultra.utils.core.resources import usable_cpus
 
 CONTENT = ("seed", "splits", "table", "views", "objects", "scene", "camera", "grasps", "synthesis")
 

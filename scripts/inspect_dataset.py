@@ -19,13 +19,13 @@ from rich.table import Table
 
 from sceneleapultra.datasets import SPLITS, GraspStore, StoreItem
 from sceneleapultra.datasets.inspection import Count, Inspection, inspect
-from sceneleapultra.datasets.object_counts import ObjectCount, shared_shapes
+from sceneleapultra.datasets.store.object_counts import ObjectCount, shared_shapes
 from sceneleapultra.evaluation.drawing import FAILURE, SUCCESS, Dots, Drawing, draw_item
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.report import cards, write_page
 from sceneleapultra.hands import Hand, load_hand
-from sceneleapultra.utils.console import console, sentences
-from sceneleapultra.utils.stats import wilson_interval
+from sceneleapultra.utils.core.console import console, sentences
+from sceneleapultra.utils.core.stats import wilson_interval
 
 _LISTED = 20  # problems on the terminal and in the report
 _EXAMPLES = 4  # of each split
@@ -214,19 +214,19 @@ def examples(store: GraspStore, hand: Hand) -> list[Drawing]:
 
 
 def _example(store: GraspStore, item: StoreItem, hand: Hand) -> Drawing:
-    scene, judged = store.scene(item.scene), store.judged(item.scene, item.target)
-    shown = np.flatnonzero(judged.success)[:1]
+    scene, labeled = store.scene(item.scene), store.labeled(item.scene, item.target)
+    shown = np.flatnonzero(labeled.success)[:1]
     drawing = draw_item(
         Item(item.index, store.split_of(item.scene), scene, item.target, store.view(item.view)),
         hand,
-        judged.grasps.hand_pose[shown],
+        labeled.grasps.hand_pose[shown],
         [SUCCESS],
         caption=f"{store.split_of(item.scene)}: {scene.objects[item.target].name}",
         detail=f"scene {item.scene}, {judged.success.sum()} of {len(judged.success)} grasps held; dots: hand bases",
     )
     origin = scene.T_world_object[item.target][:3, 3] * [1.0, 1.0, 0.0 if scene.table else 1.0]
-    bases = judged.grasps.hand_pose[:, :3] - origin
-    dots = (Dots(bases[~judged.success], FAILURE), Dots(bases[judged.success], SUCCESS))
+    bases = labeled.grasps.hand_pose[:, :3] - origin
+    dots = (Dots(bases[~labeled.success], FAILURE), Dots(bases[labeled.success], SUCCESS))
     return replace(drawing, dots=(*drawing.dots, *dots))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sceneleapultra.utils.console import console, sentences
+from sceneleapultra.utils.core.console import console, sentences
 
 ASKED = ("train", "val")
 

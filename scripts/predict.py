@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sceneleapultra.utils.console import console, sentences
+from sceneleapultra.utils.core.console import console, sentences
 
 
 def arguments() -> argparse.Namespace:
@@ -99,7 +99,7 @@ def predict(options: argparse.Namespace) -> dict[str, Any]:
         "joint_names": np.array(hand.joint_names),
     }
     console.print(f"{len(made.score)} grasps from {int(question.object_mask.sum())} points of the object")
-    verdict = judged(question, made, hand, options) if question.item is not None else {}
+    verdict = labeled(question, made, hand, options) if question.item is not None else {}
     options.output.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(options.output / "grasps.npz", **grasps, **verdict)
     write_page(question, grasps | verdict, hand, options)
@@ -109,12 +109,12 @@ def predict(options: argparse.Namespace) -> dict[str, Any]:
     return grasps | verdict
 
 
-def judged(question: Any, made: Any, hand: Any, options: argparse.Namespace) -> dict[str, Any]:
+def labeled(question: Any, made: Any, hand: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Put the grasps into physics and say how many held."""
     from sceneleapultra.simulation.collision import scene_clearance
     from sceneleapultra.simulation.protocols import evaluate_grasps
+    from sceneleapultra.utils.core.stats import wilson_interval
     from sceneleapultra.utils.records import Grasps
-    from sceneleapultra.utils.stats import wilson_interval
 
     grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
     scene = question.item.scene
@@ -139,7 +139,7 @@ def write_page(question: Any, grasps: dict[str, Any], hand: Any, options: argpar
     """Write the 3D view: every grasp by itself, best score first."""
     from sceneleapultra.evaluation.asked import table_height, upright
     from sceneleapultra.evaluation.drawing import UNJUDGED, Seen, draw_cloud, draw_item, outcome_color
-    from sceneleapultra.evaluation.pool import moved
+    from sceneleapultra.evaluation.methods.pool import moved
     from sceneleapultra.evaluation.report import cards
     from sceneleapultra.evaluation.report import write_page as write_html
     from sceneleapultra.utils.records import Grasps, Outcome

@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import h5py
 
-from sceneleapultra.datasets.layout import repack
-from sceneleapultra.datasets.manifest import resolve, write_manifest
-from sceneleapultra.datasets.schema import SCHEMA_VERSION, content_hash
-from sceneleapultra.datasets.shard import Shard, joined
-from sceneleapultra.utils.console import console, sentences
-from sceneleapultra.utils.files import write_atomically
+from sceneleapultra.datasets.store.layout import repack
+from sceneleapultra.datasets.store.manifest import resolve, write_manifest
+from sceneleapultra.datasets.store.schema import SCHEMA_VERSION, content_hash
+from sceneleapultra.datasets.store.shard import Shard, joined
+from sceneleapultra.utils.core.console import console, sentences
+from sceneleapultra.utils.core.files import write_atomically
 
 
 def main(words: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from sceneleapultra.simulation.depth_noise import DepthNoise
 from sceneleapultra.simulation.objects import object_color
 from sceneleapultra.simulation.raycast import NOTHING, RayCaster, pixel_rays
-from sceneleapultra.utils.points import farthest_point_order_numpy
+from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
 from sceneleapultra.utils.records import Scene, View
 
 _TABLE_COLOR = np.array([148, 145, 140], dtype=np.uint8)

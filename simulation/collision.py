@@ -14,8 +14,8 @@ from torch import Tensor
 from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.hands.body_points import BodyPoints
 from sceneleapultra.hands.kinematics import homogeneous
+from sceneleapultra.utils.geometry.sdf import ConvexSdf
 from sceneleapultra.utils.records import Grasps, Scene
-from sceneleapultra.utils.sdf import ConvexSdf
 
 # Reported where nothing is nearer; keeps the numbers finite for a lone object.
 FAR_M = 1.0

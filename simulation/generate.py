@@ -17,7 +17,7 @@ from sceneleapultra.hands import Hand
 from sceneleapultra.simulation.camera import CameraSettings, render_views
 from sceneleapultra.simulation.plan import ObjectSettings, ObjectSource, ScenePlan, plan_scenes
 from sceneleapultra.simulation.scene import SceneSettings, drop_scene
-from sceneleapultra.simulation.synthesis import GraspSettings, Synthesis, synthesise
+from sceneleapultra.simulation.synthesis import GraspSettings, Synthesis, synthesize
 from sceneleapultra.utils.records import ObjectRecord, Scene, SceneRecord
 
 # Scenes in work ahead of the one that is written next, per process: one slow scene holds nobody up.
@@ -97,7 +97,7 @@ def make_scene(
     views = render_views(scene, settings.views, np.random.default_rng([plan.seed, 2]), settings.camera)
     rendered = time.process_time()
     made = [
-        synthesise(
+        synthesize(
             hand, scene, i, settings.synthesis, settings.grasps, np.random.default_rng([plan.seed, 3, i])
         )
         for i in range(len(scene.objects))
@@ -108,7 +108,7 @@ def make_scene(
         seed=plan.seed,
         scene=scene,
         views=views,
-        judged=tuple(m.judged for m in made),
+        labeled=tuple(m.labeled for m in made),
     )
     report = SceneReport(
         index=plan.index,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sceneleapultra.simulation.objects import FAMILIES, load_objects, make_object
-from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.records import ObjectRecord
 
 SPLITS = ("train", "val", "test", "test_family")

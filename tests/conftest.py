@@ -30,7 +30,7 @@ from omegaconf import DictConfig
 
 from sceneleapultra.datasets import StoreWriter
 from sceneleapultra.hands import load_hand
-from sceneleapultra.utils.config import CONFIG_DIR
+from sceneleapultra.utils.core.config import CONFIG_DIR
 
 sys.path.insert(0, str(Path(__file__).parent / "datasets"))
 

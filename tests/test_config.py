@@ -12,9 +12,9 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from sceneleapultra.utils.config import CONFIG_DIR, build, nearest_key, try_partial
-from sceneleapultra.utils.console import override_hints
-from sceneleapultra.utils.validate import validate
+from sceneleapultra.utils.core.config import CONFIG_DIR, build, nearest_key, try_partial
+from sceneleapultra.utils.core.console import override_hints
+from sceneleapultra.utils.training.validate import validate
 
 ROOT = CONFIG_DIR.parent
 OURS = ("utils.", "hands.", "simulation.", "datasets.", "models.", "evaluation.")

@@ -17,7 +17,7 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.errors import HydraException
 
-from sceneleapultra.utils.config import CONFIG_DIR
+from sceneleapultra.utils.core.config import CONFIG_DIR
 
 ROOT = CONFIG_DIR.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

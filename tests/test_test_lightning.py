@@ -20,7 +20,7 @@ import test_lightning
 import train_lightning
 from sceneleapultra.evaluation.callback import SimulatedSuccess
 from sceneleapultra.models import load_grasp_model
-from sceneleapultra.utils.config import CONFIG_DIR
+from sceneleapultra.utils.core.config import CONFIG_DIR
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = [

@@ -34,8 +34,8 @@ class GraspBatch:
     draw_key: Int[Tensor, "b"] | None = (
         None  # of what augmentation leaves to chance; None: it changes nothing
     )
-    grasp_hold: Float[Tensor, "b g"] | None = None  # 1 held in physics, 0 not; NaN where it was not tried
-    grasp_clear: Float[Tensor, "b g"] | None = (
+    grasp_stable: Float[Tensor, "b g"] | None = None  # 1 held in physics, 0 not; NaN where it was not tried
+    grasp_collision_free: Float[Tensor, "b g"] | None = (
         None  # 1 clear of table and neighbors, 0 not; NaN where not measured
     )
     object_name: tuple[str, ...] = ()

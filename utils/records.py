@@ -91,7 +91,7 @@ VERDICT_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class JudgedGrasps:
+class LabeledGrasps:
     """Grasps of one object of a scene with the verdict of a protocol; failures are kept."""
 
     grasps: Grasps
@@ -106,14 +106,14 @@ class JudgedGrasps:
     robustness: Float[np.ndarray, "g"]  # share of perturbed repetitions that passed; NaN where not measured
 
     @classmethod
-    def concatenate(cls, parts: Sequence["JudgedGrasps"]) -> "JudgedGrasps":
+    def concatenate(cls, parts: Sequence["LabeledGrasps"]) -> "LabeledGrasps":
         """Join judged grasps of one object."""
         grasps = {name: np.concatenate([getattr(p.grasps, name) for p in parts]) for name in GRASP_COLUMNS}
         verdicts = {name: np.concatenate([getattr(p, name) for p in parts]) for name in VERDICT_COLUMNS}
         return cls(Grasps(**grasps), **verdicts)
 
     @classmethod
-    def none(cls, num_joints: int, num_directions: int) -> "JudgedGrasps":
+    def none(cls, num_joints: int, num_directions: int) -> "LabeledGrasps":
         """Return no grasps at all, in columns of the right widths."""
         qpos = np.zeros((0, num_joints))
         return cls(
@@ -158,4 +158,4 @@ class SceneRecord:
     seed: int
     scene: Scene
     views: tuple[View, ...]
-    judged: tuple[JudgedGrasps, ...]  # one per object of the scene
+    labeled: tuple[LabeledGrasps, ...]  # one per object of the scene

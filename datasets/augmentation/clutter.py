@@ -10,8 +10,8 @@ from torch import Tensor
 from sceneleapultra.datasets.augmentation.sensor import keep, rays
 from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.keyed_random import KeyedRandom
-from sceneleapultra.utils.rotation import so3_exp
+from sceneleapultra.utils.core.keyed_random import KeyedRandom
+from sceneleapultra.utils.geometry.rotation import so3_exp
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import torch
 
 from sceneleapultra.datasets.augmentation.sensor import keep
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.keyed_random import KeyedRandom
+from sceneleapultra.utils.core.keyed_random import KeyedRandom
 
 _LEAST_TARGET = 0.5  # share of the target that a worn mask still covers
 

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.keyed_random import KeyedRandom
-from sceneleapultra.utils.rotation import quat_wxyz_product
+from sceneleapultra.utils.core.keyed_random import KeyedRandom
+from sceneleapultra.utils.geometry.rotation import quat_wxyz_product
 
 
 def move_hand_pose(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sceneleapultra.utils.frames import CAMERA_MODES, MODES
+from sceneleapultra.utils.geometry.frames import CAMERA_MODES, MODES
 
 # What no mode allows. Names that people try count as known, so that the answer is the reason.
 _SCALE = "the hand does not grow with the object, so the grasps would no longer touch it"

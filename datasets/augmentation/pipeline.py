@@ -25,10 +25,10 @@ from sceneleapultra.datasets.augmentation.sensor import (
 )
 from sceneleapultra.hands import Hand
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.config import build
-from sceneleapultra.utils.frames import MODES
-from sceneleapultra.utils.keyed_random import KeyedRandom
-from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.core.config import build
+from sceneleapultra.utils.core.keyed_random import KeyedRandom
+from sceneleapultra.utils.core.names import unknown_name
+from sceneleapultra.utils.geometry.frames import MODES
 
 Transform = Callable[[GraspBatch, KeyedRandom], GraspBatch]
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.keyed_random import KeyedRandom
+from sceneleapultra.utils.core.keyed_random import KeyedRandom
 
 _EDGE_CANDIDATES = 8  # angular neighbors in which an edge is looked for
 

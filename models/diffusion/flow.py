@@ -10,7 +10,7 @@ from scipy.special import betaincinv
 from torch import Tensor
 
 from sceneleapultra.models.diffusion.path import Path
-from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.core.names import unknown_name
 
 Timing = Literal["uniform", "logit_normal", "beta"]
 Coupling = Literal["independent", "optimal"]

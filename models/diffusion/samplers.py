@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sceneleapultra.models.diffusion.path import Path
-from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.core.names import unknown_name
 
 Denoise = Callable[[Float[Tensor, "b g d"], Float[Tensor, "b"]], Float[Tensor, "b g d"]]  # (x_t, t) -> x0
 Spacing = Literal["leading", "trailing", "linspace"]

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sceneleapultra.models.diffusion.path import Path
-from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.core.names import unknown_name
 
 Weight = Literal["uniform", "snr", "edm", "velocity"]
 _SIGMA_MIN = 1e-4  # noise below this counts as this much, so that t = 0 has a weight

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from jaxtyping import Float
 from torch import Tensor
 
-from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.core.names import unknown_name
 
 Drops = Literal["all", "scene", "prompt"]
 

@@ -16,8 +16,8 @@ from sceneleapultra.models.guidance.classifier_free import ClassifierFree
 from sceneleapultra.models.guidance.correction import Correction
 from sceneleapultra.models.guidance.learned import BoundScorer, ScorerGuidance
 from sceneleapultra.models.guidance.physics import BoundPhysics, PhysicsGuidance
-from sceneleapultra.models.scorer.base import GraspScorer
-from sceneleapultra.models.tokens import Cloud
+from sceneleapultra.models.network.scorer.base import GraspScorer
+from sceneleapultra.models.network.tokens import Cloud
 
 PROMPT = "positive_prompt"  # the field of a batch that prompts are read from
 Predict = Callable[[Tensor, Tensor, Anchored], Tensor]

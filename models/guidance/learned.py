@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sceneleapultra.models.denoiser import Anchored, Denoiser
 from sceneleapultra.models.guidance.correction import Correction, check_settings, descend
-from sceneleapultra.models.scorer.base import GraspScorer, finished
+from sceneleapultra.models.network.scorer.base import GraspScorer, finished
 
 CHANCES = ("hold", "clear")  # weighted
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from sceneleapultra.hands import GraspPose, Hand, energies
 from sceneleapultra.models.denoiser import Anchored, Denoiser
 from sceneleapultra.models.guidance.correction import Correction, check_settings, descend
-from sceneleapultra.models.tokens import Cloud
+from sceneleapultra.models.network.tokens import Cloud
 
 ENERGIES = ("penetration", "obstacles", "table", "self_penetration", "joint_limits", "attraction")  # weighted
 _TABLE_QUANTILE = 0.1  # of the heights of points beside the target

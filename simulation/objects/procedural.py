@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sceneleapultra.simulation.objects.families import BUILDERS
-from sceneleapultra.utils.names import unknown_name
+from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.records import ObjectRecord
 
 FAMILIES: tuple[str, ...] = tuple(BUILDERS)

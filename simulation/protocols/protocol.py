@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
-from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.core.config import build, load_group
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from sceneleapultra.utils.core.stats import wilson_interval
 from sceneleapultra.utils.records import Outcome
-from sceneleapultra.utils.stats import wilson_interval
 
 
 @dataclass(frozen=True)

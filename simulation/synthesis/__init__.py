@@ -8,7 +8,7 @@ from sceneleapultra.simulation.synthesis.optimize import EnergySettings, Optimiz
 from sceneleapultra.simulation.synthesis.placement import PlacementSettings, initial_palm_poses
 from sceneleapultra.simulation.synthesis.preshape import PreshapeSettings
 from sceneleapultra.simulation.synthesis.sim_close import SimClose
-from sceneleapultra.simulation.synthesis.synthesise import GraspSettings, Synthesised, synthesise
+from sceneleapultra.simulation.synthesis.synthesize import GraspSettings, Synthesised, synthesize
 
 __all__ = [
     "Candidates",
@@ -29,5 +29,5 @@ __all__ = [
     "Target",
     "initial_palm_poses",
     "prepare",
-    "synthesise",
+    "synthesize",
 ]

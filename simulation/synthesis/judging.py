@@ -11,7 +11,7 @@ from sceneleapultra.simulation.protocols import GraspSimulator, Protocol
 from sceneleapultra.simulation.protocols.evaluate import stages
 from sceneleapultra.simulation.protocols.motion import pose_from_matrix
 from sceneleapultra.simulation.synthesis.base import Candidates, Target
-from sceneleapultra.utils.records import VERDICT_COLUMNS, Grasps, JudgedGrasps, Outcome
+from sceneleapultra.utils.records import VERDICT_COLUMNS, Grasps, LabeledGrasps, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Judge:
         fit &= (candidates.fingers >= q.min_fingers) | (candidates.fingers == 0)
         return Candidates(take(candidates.grasps, fit), candidates.fingers[fit])
 
-    def judge(self, grasps: Grasps) -> JudgedGrasps:
+    def judge(self, grasps: Grasps) -> LabeledGrasps:
         """Test every grasp; one that is not clear of the scene fails untested, directions not run count as failed."""
         n = len(grasps)
         clear_m = clearance(self.target.balls, self.target.distance, grasps)
@@ -75,7 +75,7 @@ class Judge:
                     pregrasp, grasp, squeeze, self._object_pose, stop_at_failure=True
                 )
                 outcome[i], directions[i] = verdict.outcome, verdict.direction_success
-        return JudgedGrasps(
+        return LabeledGrasps(
             grasps=grasps,
             success=outcome == Outcome.SUCCESS,
             direction_success=directions,
@@ -87,17 +87,17 @@ class Judge:
         )
 
     def with_robustness(
-        self, judged: JudgedGrasps, settings: RobustnessSettings, rng: np.random.Generator
-    ) -> JudgedGrasps:
+        self, labeled: LabeledGrasps, settings: RobustnessSettings, rng: np.random.Generator
+    ) -> LabeledGrasps:
         """Repeat each success with the hand displaced; the repetitions are appended as grasps of their own."""
-        chosen = np.flatnonzero(judged.success)
+        chosen = np.flatnonzero(labeled.success)
         if not settings.trials or not len(chosen):
-            return judged
-        repeated = take(judged.grasps, np.repeat(chosen, settings.trials))
+            return labeled
+        repeated = take(labeled.grasps, np.repeat(chosen, settings.trials))
         again = self.judge(displaced(repeated, self.target, settings, rng))
-        robustness = judged.robustness.copy()
+        robustness = labeled.robustness.copy()
         robustness[chosen] = again.success.reshape(-1, settings.trials).mean(axis=1)
-        return JudgedGrasps.concatenate([replace(judged, robustness=robustness), again])
+        return LabeledGrasps.concatenate([replace(labeled, robustness=robustness), again])
 
 
 def displaced(
@@ -119,8 +119,8 @@ def take(grasps: Grasps, chosen: Bool[np.ndarray, "g"] | Int[np.ndarray, "m"]) -
     return Grasps(grasps.hand_pose[chosen], grasps.pregrasp_qpos[chosen], grasps.squeeze_qpos[chosen])
 
 
-def select(judged: JudgedGrasps, chosen: Int[np.ndarray, "m"]) -> JudgedGrasps:
+def select(labeled: LabeledGrasps, chosen: Int[np.ndarray, "m"]) -> LabeledGrasps:
     """Return some of the judged grasps."""
-    return JudgedGrasps(
-        take(judged.grasps, chosen), **{name: getattr(judged, name)[chosen] for name in VERDICT_COLUMNS}
+    return LabeledGrasps(
+        take(labeled.grasps, chosen), **{name: getattr(labeled, name)[chosen] for name in VERDICT_COLUMNS}
     )

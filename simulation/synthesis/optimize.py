@@ -19,8 +19,8 @@ from sceneleapultra.simulation.synthesis.closing import actuator_of_joint
 from sceneleapultra.simulation.synthesis.grid import DistanceGrid
 from sceneleapultra.simulation.synthesis.placement import PlacementSettings, Placer
 from sceneleapultra.simulation.synthesis.pregrasp import opened
+from sceneleapultra.utils.geometry.rotation import matrix_from_rot6d, rot6d_from_matrix
 from sceneleapultra.utils.records import Grasps
-from sceneleapultra.utils.rotation import matrix_from_rot6d, rot6d_from_matrix
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ from sceneleapultra.simulation.synthesis.base import Target, prepare
 from sceneleapultra.simulation.synthesis.forecast import Forecast, ForecastSettings
 from sceneleapultra.simulation.synthesis.grid import DistanceGrid
 from sceneleapultra.simulation.synthesis.preshape import Preshape, PreshapeSettings
+from sceneleapultra.utils.geometry.sdf import sample_surface
 from sceneleapultra.utils.records import Scene
-from sceneleapultra.utils.sdf import sample_surface
 
 # Backing off is repeated this often; the spheres nearest at first are the only ones looked at in between.
 _STEPS = 6

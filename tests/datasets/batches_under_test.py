@@ -10,11 +10,11 @@ from records_under_test import SETTINGS, leap, scene_record
 from torch import Tensor
 
 from sceneleapultra.datasets.augmentation import Augmentation
-from sceneleapultra.datasets.items import collate, draw, gather, see
+from sceneleapultra.datasets.items.items import collate, draw, gather, see
 from sceneleapultra.hands import GraspPose
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.config import CONFIG_DIR
-from sceneleapultra.utils.keyed_random import draw_keys
+from sceneleapultra.utils.core.config import CONFIG_DIR
+from sceneleapultra.utils.core.keyed_random import draw_keys
 
 AUGMENT = CONFIG_DIR / "data" / "augment"
 ALL: dict[str, dict[str, Any]] = {
@@ -31,7 +31,7 @@ def batch(size: int = 4, epoch: int = 0, records: int = 4) -> GraspBatch:
     index = torch.arange(size)
     return collate(
         [see(r.views[0], 0, settings, np.random.default_rng(0)) for r in scenes],
-        [draw(gather(r.judged[0], settings), settings, None, np.random.default_rng(i)) for i, r in enumerate(scenes)],
+        [draw(gather(r.labeled[0], settings), settings, None, np.random.default_rng(i)) for i, r in enumerate(scenes)],
         settings.num_grasps,
         draw_key=draw_keys(0, torch.full_like(index, epoch), index),
         item_index=tuple(index.tolist()),

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from sceneleapultra.datasets import StoreWriter
-from sceneleapultra.datasets.grasp_sampling import GraspChoice, GraspDistance
-from sceneleapultra.datasets.items import ItemSettings
+from sceneleapultra.datasets.items.grasp_sampling import GraspChoice, GraspDistance
+from sceneleapultra.datasets.items.items import ItemSettings
 from sceneleapultra.hands import Hand, load_hand
-from sceneleapultra.utils.point_choice import PointChoice
-from sceneleapultra.utils.records import Grasps, JudgedGrasps, ObjectRecord, Scene, SceneRecord, View
+from sceneleapultra.utils.geometry.point_choice import PointChoice
+from sceneleapultra.utils.records import Grasps, LabeledGrasps, ObjectRecord, Scene, SceneRecord, View
 
 SPLITS = ["train"] * 6 + ["val"] * 2 + ["test"] * 2 + ["test_family"] * 2
 CHOICE = GraspChoice(
@@ -65,8 +65,8 @@ def scene_record(index: int, split: str = "train", num_objects: int = 2, num_gra
     T = np.tile(np.eye(4), (num_objects, 1, 1))
     T[:, 0, 3], T[:, 2, 3] = 0.12 * np.arange(num_objects), halves[:, 2]
     views = tuple(_view(T, halves, rng) for _ in range(2))
-    judged = tuple(_judged(T[i], num_grasps, rng) for i in range(num_objects))
-    return SceneRecord(index, split, 100 + index, Scene(objects, T, True), views, judged)
+    labeled = tuple(_judged(T[i], num_grasps, rng) for i in range(num_objects))
+    return SceneRecord(index, split, 100 + index, Scene(objects, T, True), views, labeled)
 
 
 def _view(T: np.ndarray, halves: np.ndarray, rng: np.random.Generator) -> View:
@@ -81,7 +81,7 @@ def _view(T: np.ndarray, halves: np.ndarray, rng: np.random.Generator) -> View:
     return View(T_world_cam, np.eye(3), points, rgb, instance)
 
 
-def _judged(T: np.ndarray, count: int, rng: np.random.Generator) -> JudgedGrasps:
+def _judged(T: np.ndarray, count: int, rng: np.random.Generator) -> LabeledGrasps:
     quat = rng.normal(size=(count, 4))
     quat /= np.linalg.norm(quat, axis=1, keepdims=True)
     qpos = rng.uniform(0.0, 1.0, size=(count, 16))
@@ -89,7 +89,7 @@ def _judged(T: np.ndarray, count: int, rng: np.random.Generator) -> JudgedGrasps
         [T[:3, 3] + 0.1 * rng.normal(size=(count, 3)).clip(-1.5, 1.5), qpos, quat], axis=1
     ).astype(np.float32)
     success = np.arange(count) % 3 != 0
-    return JudgedGrasps(
+    return LabeledGrasps(
         Grasps(pose, (qpos - 0.1).astype(np.float32), (qpos + 0.1).astype(np.float32)),
         success=success,
         direction_success=np.tile(success[:, None], (1, 6)),

@@ -17,7 +17,7 @@ from sceneleapultra.datasets.augmentation.frame import express, move_hand_pose
 from sceneleapultra.datasets.augmentation.legality import CAMERA_MODES, MODES
 from sceneleapultra.datasets.augmentation.pipeline import TRANSFORMS
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.rotation import matrix_from_quat_wxyz, quat_wxyz_from_matrix
+from sceneleapultra.utils.geometry.rotation import matrix_from_quat_wxyz, quat_wxyz_from_matrix
 
 JOINT = [
     ("yaw", "tabletop"),

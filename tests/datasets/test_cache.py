@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 from records_under_test import scene_record
 
-from sceneleapultra.datasets.cache import ByteCache, num_bytes
+from sceneleapultra.datasets.items.cache import ByteCache, num_bytes
 
 
 def test_least_recently_used_goes_first():

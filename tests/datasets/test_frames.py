@@ -11,10 +11,10 @@ from records_under_test import SETTINGS, leap
 from test_data_module import module
 
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.datasets.items import see
+from sceneleapultra.datasets.items.items import see
 from sceneleapultra.hands import GraspPose
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.frames import CAMERA_MODES, MODES
+from sceneleapultra.utils.geometry.frames import CAMERA_MODES, MODES
 
 YAW = {"yaw": {"probability": 1.0, "max_deg": 180.0}}
 TILT = {"tilt": {"probability": 1.0, "max_deg": 20.0}}
@@ -57,7 +57,7 @@ def test_distances_of_hand_and_object_are_those_of_the_world(
             item = store.items("train", min_points=20, require_success=True)[
                 [s.index for s in store.items("train", min_points=20, require_success=True)].index(index)
             ]
-            view, stored = store.view(item.view), store.judged(item.scene, item.target).grasps.hand_pose
+            view, stored = store.view(item.view), store.labeled(item.scene, item.target).grasps.hand_pose
             # Points and grasps are those of the store.
             kept = world.scene_pc[i][batch.point_valid[i]].numpy()
             assert np.linalg.norm(kept[:, None] - view.points[None], axis=-1).min(1).max() < 1e-5

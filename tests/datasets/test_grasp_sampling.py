@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from sceneleapultra.datasets.grasp_sampling import GraspChoice, GraspDistance, Partition, Strategy
+from sceneleapultra.datasets.items.grasp_sampling import GraspChoice, GraspDistance, Partition, Strategy
 
 DISTANCE = GraspDistance(translation_m=0.05, rotation_rad=1.0, joints_rad=0.5)
 

@@ -12,7 +12,7 @@ from records_under_test import leap, scene_record, writer
 
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.inspection import Inspection, inspect
-from sceneleapultra.datasets.schema import CONTENT_ATTRIBUTES, content_hash
+from sceneleapultra.datasets.store.schema import CONTENT_ATTRIBUTES, content_hash
 
 
 def inspected(path: Path) -> Inspection:

@@ -8,14 +8,14 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from records_under_test import SETTINGS, scene_record
 
-from sceneleapultra.datasets.items import collate, draw, gather, see
-from sceneleapultra.utils.records import Grasps, JudgedGrasps
+from sceneleapultra.datasets.items.items import collate, draw, gather, see
+from sceneleapultra.utils.records import Grasps, LabeledGrasps
 
 
 def item(target: int = 0, seed: int = 0, record=None, **changes):
     record = scene_record(0) if record is None else record
     settings = replace(SETTINGS, **changes)
-    drawn = draw(gather(record.judged[target], settings), settings, None, np.random.default_rng([0, seed]))
+    drawn = draw(gather(record.labeled[target], settings), settings, None, np.random.default_rng([0, seed]))
     batch = collate(
         [see(record.views[0], target, settings, np.random.default_rng(seed))], [drawn], settings.num_grasps
     )
@@ -87,11 +87,11 @@ def test_a_short_cloud_is_masked_not_repeated():
 
 
 def test_successes_come_first_then_failures():
-    judged = scene_record(0).judged[0]
+    labeled = scene_record(0).labeled[0]
     values = item()
     assert_array_equal(values["grasp_success"], [True] * 4 + [False] * 2)
     assert values["grasp_valid"].all()
-    stored = judged.grasps.hand_pose.astype(np.float64)
+    stored = labeled.grasps.hand_pose.astype(np.float64)
     moved = values["hand_pose"].copy()
     moved[:, :3] = in_world(values, moved[:, :3])
     moved[:, -4:] *= np.sign(moved[:, -1:])
@@ -99,11 +99,11 @@ def test_successes_come_first_then_failures():
     distance = np.abs(moved[:, None] - stored[None]).max(-1)
     rows = distance.argmin(1)
     assert distance.min(1).max() < 1e-6
-    assert judged.success[rows].tolist() == [True] * 4 + [False] * 2
+    assert labeled.success[rows].tolist() == [True] * 4 + [False] * 2
     assert len(set(rows.tolist())) == 6
-    assert_array_equal(values["pregrasp_qpos"], judged.grasps.pregrasp_qpos[rows])
-    assert_array_equal(values["squeeze_qpos"], judged.grasps.squeeze_qpos[rows])
-    assert_array_equal(values["grasp_robustness"], judged.robustness[rows])
+    assert_array_equal(values["pregrasp_qpos"], labeled.grasps.pregrasp_qpos[rows])
+    assert_array_equal(values["squeeze_qpos"], labeled.grasps.squeeze_qpos[rows])
+    assert_array_equal(values["grasp_robustness"], labeled.robustness[rows])
 
 
 def test_too_few_grasps_are_masked():
@@ -117,24 +117,24 @@ def test_too_few_grasps_are_masked():
 
 def test_an_object_without_grasps_has_every_slot_masked():
     record = scene_record(0)
-    judged = record.judged[0]
-    g = judged.grasps
-    none = JudgedGrasps(
+    labeled = record.labeled[0]
+    g = labeled.grasps
+    none = LabeledGrasps(
         Grasps(g.hand_pose[:0], g.pregrasp_qpos[:0], g.squeeze_qpos[:0]),
-        **{n: getattr(judged, n)[:0] for n in judged.__dataclass_fields__ if n != "grasps"},
+        **{n: getattr(labeled, n)[:0] for n in labeled.__dataclass_fields__ if n != "grasps"},
     )
-    values = item(record=replace(record, judged=(none, record.judged[1])))
+    values = item(record=replace(record, labeled=(none, record.labeled[1])))
     assert values["hand_pose"].shape == (6, 23)
     assert not values["grasp_valid"].any() and not values["grasp_success"].any()
 
 
 def test_fragile_successes_are_left_out_and_unmeasured_ones_kept():
     record = scene_record(0)
-    judged = record.judged[0]
+    labeled = record.labeled[0]
     robustness = np.full(9, np.nan, np.float32)
-    good = np.flatnonzero(judged.success)
+    good = np.flatnonzero(labeled.success)
     robustness[good[:3]] = [0.2, 0.5, 0.9]
-    record = replace(record, judged=(replace(judged, robustness=robustness), record.judged[1]))
+    record = replace(record, labeled=(replace(labeled, robustness=robustness), record.labeled[1]))
     values = item(record=record, num_grasps=6, min_robustness=0.5)
     assert values["grasp_valid"][:6].sum() == 5
     kept = values["grasp_robustness"][:5]
@@ -159,14 +159,14 @@ def test_points_keep_their_colors():
 @pytest.mark.parametrize("column", [0, 5, -1])
 def test_a_grasp_that_is_no_number_is_refused(column):
     record = scene_record(0)
-    record.judged[0].grasps.hand_pose[3, column] = np.nan
+    record.labeled[0].grasps.hand_pose[3, column] = np.nan
     with pytest.raises(ValueError, match="Grasps hold values that are not finite numbers"):
         item(record=record)
 
 
 def test_a_quaternion_that_is_no_rotation_is_refused():
     record = scene_record(0)
-    record.judged[0].grasps.hand_pose[3, -4:] *= 1.1
+    record.labeled[0].grasps.hand_pose[3, -4:] *= 1.1
     with pytest.raises(ValueError, match="quaternions that are not of unit length"):
         item(record=record)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from test_data_module import module
 
-from sceneleapultra.datasets.loading import Loading, choose, suited
+from sceneleapultra.datasets.items.loading import Loading, choose, suited
 
 
 def chosen(store: Path, **changes: Any) -> Loading:
@@ -34,7 +34,7 @@ def test_what_is_asked_for_is_done(finished_store: Path) -> None:
 def test_auto_measures_and_says_what_it_chose(
     finished_store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("sceneleapultra.utils.resources.usable_cpus", lambda: 4)
+    monkeypatch.setattr("sceneleapultra.utils.core.resources.usable_cpus", lambda: 4)
     with caplog.at_level(logging.INFO):
         loading = chosen(finished_store)
     assert 1 <= loading.workers <= 3 and 2 <= (loading.prefetch or 0) <= 8
@@ -44,7 +44,7 @@ def test_auto_measures_and_says_what_it_chose(
 def test_one_core_loads_in_the_training_process(
     finished_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sceneleapultra.utils.resources.usable_cpus", lambda: 1)
+    monkeypatch.setattr("sceneleapultra.utils.core.resources.usable_cpus", lambda: 1)
     assert chosen(finished_store) == Loading(0, None)
 
 

@@ -8,7 +8,7 @@ from records_under_test import box, leap, scene_record, writer
 
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.inspection import inspect
-from sceneleapultra.datasets.object_counts import ObjectCount, count_objects, distinct, shared_shapes
+from sceneleapultra.datasets.store.object_counts import ObjectCount, count_objects, distinct, shared_shapes
 from sceneleapultra.utils.records import Grasps, SceneRecord
 
 
@@ -21,9 +21,9 @@ def counted(*records: SceneRecord) -> dict[str, ObjectCount]:
 
 def with_poses(record: SceneRecord, change: np.ndarray, **changes: object) -> SceneRecord:
     """Add numbers to the hand poses of object 0."""
-    judged = record.judged[0]
-    grasps = replace(judged.grasps, hand_pose=(judged.grasps.hand_pose + change).astype(np.float32))
-    return replace(record, judged=(replace(judged, grasps=grasps, **changes), record.judged[1]))
+    labeled = record.labeled[0]
+    grasps = replace(labeled.grasps, hand_pose=(labeled.grasps.hand_pose + change).astype(np.float32))
+    return replace(record, labeled=(replace(labeled, grasps=grasps, **changes), record.labeled[1]))
 
 
 def test_grasps_and_successes_of_an_object_add_up_over_scenes() -> None:
@@ -35,7 +35,7 @@ def test_grasps_and_successes_of_an_object_add_up_over_scenes() -> None:
 
 
 def test_repeated_grasps_are_counted_once_more() -> None:
-    pose = scene_record(0).judged[0].grasps.hand_pose
+    pose = scene_record(0).labeled[0].grasps.hand_pose
     again = np.concatenate([pose, pose[2:4]])
     again[-1, -4:] *= -1.0  # the same rotation
     again[-1, 0] += 0.0005
@@ -55,24 +55,25 @@ def test_coverage_is_the_share_of_directions() -> None:
     """Hands on one side of the object cover one of 32 directions; spread over the sphere, nearly all."""
     record = scene_record(0, num_grasps=300)
     center = record.scene.T_world_object[0, :3, 3]
-    pose = record.judged[0].grasps.hand_pose.copy()
+    pose = record.labeled[0].grasps.hand_pose.copy()
     pose[:, :3] = center + np.array([0.0, 0.0, 0.2])
-    alone = counted(with_poses(record, pose - record.judged[0].grasps.hand_pose))["train-0-0"]
+    alone = counted(with_poses(record, pose - record.labeled[0].grasps.hand_pose))["train-0-0"]
     assert alone.coverage == 1 / 32
     around = np.random.default_rng(0).normal(size=(300, 3))
     pose[:, :3] = center + 0.2 * around / np.linalg.norm(around, axis=1, keepdims=True)
-    spread = counted(with_poses(record, pose - record.judged[0].grasps.hand_pose))["train-0-0"]
+    spread = counted(with_poses(record, pose - record.labeled[0].grasps.hand_pose))["train-0-0"]
     assert spread.coverage > 0.95
 
 
 def test_measured_collisions_are_read() -> None:
     """Of the successes (rows 1, 2, 4, 5, 7, 8) one is deep in its object, one in the table; row 0 failed anyway."""
     record = scene_record(0)
-    judged = record.judged[0]
-    penetration, clearance = judged.penetration_m.copy(), judged.clearance_m.copy()
+    labeled = record.labeled[0]
+    penetration, clearance = labeled.penetration_m.copy(), labeled.clearance_m.copy()
     penetration[[0, 1]], clearance[4] = 0.02, -0.01
     deep = replace(
-        record, judged=(replace(judged, penetration_m=penetration, clearance_m=clearance), record.judged[1])
+        record,
+        labeled=(replace(labeled, penetration_m=penetration, clearance_m=clearance), record.labeled[1]),
     )
     count = counted(deep)["train-0-0"]
     assert (count.colliding, count.checked) == (2, 6)
@@ -82,13 +83,13 @@ def test_claimed_grasps_are_checked_by_geometry() -> None:
     """A hand whose palm is put into the object collides; one half a metre above does not."""
     record = scene_record(0)
     unknown = np.full(9, np.nan, np.float32)
-    pose = record.judged[0].grasps.hand_pose.copy()
+    pose = record.labeled[0].grasps.hand_pose.copy()
     pose[:, :3] = record.scene.T_world_object[0, :3, 3] + [0.0, 0.0, 0.5]
     verdicts = {"penetration_m": unknown, "clearance_m": unknown}
-    far = counted(with_poses(record, pose - record.judged[0].grasps.hand_pose, **verdicts))["train-0-0"]
+    far = counted(with_poses(record, pose - record.labeled[0].grasps.hand_pose, **verdicts))["train-0-0"]
     assert (far.colliding, far.checked) == (0, 6)
     pose[:, :3] -= [0.0, 0.0, 0.5]
-    inside = counted(with_poses(record, pose - record.judged[0].grasps.hand_pose, **verdicts))["train-0-0"]
+    inside = counted(with_poses(record, pose - record.labeled[0].grasps.hand_pose, **verdicts))["train-0-0"]
     assert inside.colliding == inside.checked == 6
 
 
@@ -106,12 +107,12 @@ def test_one_surface_under_two_names_is_found_and_is_a_leak_across_splits(tmp_pa
 
 def test_an_object_without_grasps_is_counted() -> None:
     record = scene_record(0)
-    judged = record.judged[0]
-    g = judged.grasps
+    labeled = record.labeled[0]
+    g = labeled.grasps
     none = replace(
-        judged,
+        labeled,
         grasps=Grasps(g.hand_pose[:0], g.pregrasp_qpos[:0], g.squeeze_qpos[:0]),
-        **{n: getattr(judged, n)[:0] for n in judged.__dataclass_fields__ if n != "grasps"},
+        **{n: getattr(labeled, n)[:0] for n in labeled.__dataclass_fields__ if n != "grasps"},
     )
-    count = counted(replace(record, judged=(none, record.judged[1])))["train-0-0"]
+    count = counted(replace(record, labeled=(none, record.labeled[1])))["train-0-0"]
     assert (count.grasps, count.checked, count.coverage) == (0, 0, 0.0)

@@ -7,7 +7,7 @@ import torch
 from batches_under_test import batch
 from torch import Tensor
 
-from sceneleapultra.datasets.packing import pack
+from sceneleapultra.datasets.items.packing import pack
 
 
 def test_a_packed_batch_is_the_batch() -> None:

@@ -10,7 +10,7 @@ from records_under_test import leap
 from test_data_module import module
 
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.datasets.quarantine import BadItem, Quarantine
+from sceneleapultra.datasets.items.quarantine import BadItem, Quarantine
 
 
 def damaged(path: Path, scene: int = 2) -> Path:

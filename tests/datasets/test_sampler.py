@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from sceneleapultra.datasets.sampler import EpochBatchSampler
+from sceneleapultra.datasets.items.sampler import EpochBatchSampler
 
 
 def sampler(

@@ -14,9 +14,9 @@ from records_under_test import SPLITS, leap, scene_record, writer
 from test_data_module import assert_equal, epochs, module
 
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.datasets.manifest import resolve, write_manifest
-from sceneleapultra.datasets.schema import COLUMNS
-from sceneleapultra.datasets.staging import network_type
+from sceneleapultra.datasets.store.manifest import resolve, write_manifest
+from sceneleapultra.datasets.store.schema import COLUMNS
+from sceneleapultra.datasets.store.staging import network_type
 from scripts.store import main as store_command
 
 
@@ -54,7 +54,7 @@ def assert_same_content(one: GraspStore, other: GraspStore) -> None:
         for a, b in zip(first.views, second.views, strict=True):
             assert_array_equal(a.points, b.points)
             assert_array_equal(a.instance, b.instance)
-        for a, b in zip(first.judged, second.judged, strict=True):
+        for a, b in zip(first.labeled, second.labeled, strict=True):
             assert_array_equal(a.grasps.hand_pose, b.grasps.hand_pose)
             assert_array_equal(a.success, b.success)
 
@@ -241,7 +241,7 @@ def test_a_damaged_store_is_not_staged(store_path: Path, tmp_path: Path) -> None
 
 
 def test_a_full_disk_is_named(finished_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sceneleapultra.datasets.staging._ROOM", 1e12)
+    monkeypatch.setattr("sceneleapultra.datasets.store.staging._ROOM", 1e12)
     with pytest.raises(ValueError, match=r"data\.staging: .* GB free, .* needs .* GB\. Make room"):
         GraspStore(finished_store, staging=tmp_path / "local")
 
@@ -275,7 +275,7 @@ def test_the_command_verifies_lists_and_migrates(
     with h5py.File(old, "r+") as file:
         del file.attrs["origin"]
         file.attrs["schema_version"] = 1
-        from sceneleapultra.datasets.schema import content_hash
+        from sceneleapultra.datasets.store.schema import content_hash
 
         file.attrs["content_hash"] = content_hash(file, dict(file.attrs))
     assert store_command(["migrate", str(old), str(tmp_path / "new.h5")]) == 0

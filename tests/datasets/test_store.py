@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 from records_under_test import leap, scene_record, writer
 
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.datasets.schema import (
+from sceneleapultra.datasets.store.schema import (
     COLUMNS,
     CONTENT_ATTRIBUTES,
     GENERATED,
@@ -19,7 +19,7 @@ from sceneleapultra.datasets.schema import (
     VERDICT_COLUMNS,
     Origin,
 )
-from sceneleapultra.utils.records import Grasps, JudgedGrasps, Outcome
+from sceneleapultra.utils.records import Grasps, LabeledGrasps, Outcome
 
 
 def test_everything_comes_back(store_path, records):
@@ -38,8 +38,8 @@ def test_everything_comes_back(store_path, records):
             found = store.view(view)
             for name in ("T_world_cam", "K", "points", "rgb", "instance"):
                 assert_array_equal(getattr(found, name), getattr(made, name))
-        for target, made in enumerate(record.judged):
-            found = store.judged(row, target)
+        for target, made in enumerate(record.labeled):
+            found = store.labeled(row, target)
             for name in GRASP_COLUMNS:
                 assert_array_equal(getattr(found.grasps, name), getattr(made.grasps, name))
             for name in VERDICT_COLUMNS:
@@ -135,7 +135,7 @@ def test_a_store_of_version_1_is_read_and_keeps_its_hash(store_path):
 def claimed(record, **changes):
     """The record as a foreign set would hold it: no verdicts measured, no squeeze."""
 
-    def judged(old):
+    def labeled(old):
         nan, outcome = (
             np.full(len(old.grasps), np.nan, np.float32),
             np.where(old.success, Outcome.CLAIMED, Outcome.SCENE_COLLISION),
@@ -151,7 +151,7 @@ def claimed(record, **changes):
             robustness=nan,
         )
 
-    return replace(record, judged=tuple(judged(old) for old in record.judged), **changes)
+    return replace(record, labeled=tuple(labeled(old) for old in record.labeled), **changes)
 
 
 CLAIMED = Origin(pregrasp_qpos="source", squeeze_qpos="absent", verdicts="claimed", split_by="object")
@@ -161,10 +161,10 @@ def test_a_claimed_store_says_so(tmp_path, records):
     w = writer(tmp_path / "s.h5", origin=CLAIMED)
     w.write(claimed(records[0]))
     store = GraspStore(w.finish())
-    judged = store.judged(0, 0)
+    labeled = store.labeled(0, 0)
     assert store.origin == CLAIMED
-    assert np.isnan(judged.grasps.squeeze_qpos).all() and np.isfinite(judged.grasps.pregrasp_qpos).all()
-    assert judged.success.sum() == 6 and not judged.direction_success.any()
+    assert np.isnan(labeled.grasps.squeeze_qpos).all() and np.isfinite(labeled.grasps.pregrasp_qpos).all()
+    assert labeled.success.sum() == 6 and not labeled.direction_success.any()
     assert len(store.items("train", min_points=1, require_success=True)) == 4
 
 
@@ -178,11 +178,13 @@ def test_a_store_cannot_say_what_is_not_so(tmp_path, records, origin, make, prob
 
 
 def without_grasps(record, target):
-    judged = list(record.judged)
-    fields = {n: getattr(judged[target], n)[:0] for n in judged[target].__dataclass_fields__ if n != "grasps"}
-    grasps = Grasps(**{n: getattr(judged[target].grasps, n)[:0] for n in GRASP_COLUMNS})
-    judged[target] = JudgedGrasps(grasps=grasps, **fields)
-    return replace(record, judged=tuple(judged))
+    labeled = list(record.labeled)
+    fields = {
+        n: getattr(labeled[target], n)[:0] for n in labeled[target].__dataclass_fields__ if n != "grasps"
+    }
+    grasps = Grasps(**{n: getattr(labeled[target].grasps, n)[:0] for n in GRASP_COLUMNS})
+    labeled[target] = LabeledGrasps(grasps=grasps, **fields)
+    return replace(record, labeled=tuple(labeled))
 
 
 def test_a_training_object_may_be_a_neighbor_in_a_test_scene_but_not_a_target(tmp_path, records):
@@ -232,7 +234,7 @@ def test_a_leak_is_named(tmp_path, records):
 def test_items_are_targets_in_view_with_a_success(tmp_path):
     """Two objects, two views; object 0 has no success, and object 1 is hidden from view 0 but for 3 points."""
     record = scene_record(0)
-    failed = record.judged[0]
+    failed = record.labeled[0]
     failed = replace(
         failed, success=failed.success & False, outcome=np.full(len(failed.success), 4, np.uint8)
     )
@@ -240,7 +242,7 @@ def test_items_are_targets_in_view_with_a_success(tmp_path):
     kept = (view.instance < 2) | (np.arange(len(view.points)) >= len(view.points) - 3)
     hidden = replace(view, points=view.points[kept], rgb=view.rgb[kept], instance=view.instance[kept])
     w = writer(tmp_path / "s.h5")
-    w.write(replace(record, judged=(failed, record.judged[1]), views=(hidden, record.views[1])))
+    w.write(replace(record, labeled=(failed, record.labeled[1]), views=(hidden, record.views[1])))
     store = GraspStore(w.finish())
 
     def found(min_points, require_success):
@@ -254,11 +256,11 @@ def test_items_are_targets_in_view_with_a_success(tmp_path):
 
 
 def test_successes_are_counted(store_path, records):
-    assert GraspStore(store_path).num_success(0, 0) == records[0].judged[0].success.sum() == 6
+    assert GraspStore(store_path).num_success(0, 0) == records[0].labeled[0].success.sum() == 6
 
 
 def _first_pose(store: GraspStore) -> float:
-    return float(store.judged(0, 0).grasps.hand_pose[0, 0])
+    return float(store.labeled(0, 0).grasps.hand_pose[0, 0])
 
 
 def test_handles_are_per_process(store_path):

@@ -13,8 +13,8 @@ import pytest
 from records_under_test import SPLITS, scene_record, writer
 
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.datasets.schema import COLUMNS
-from sceneleapultra.datasets.shard import Shard
+from sceneleapultra.datasets.store.schema import COLUMNS
+from sceneleapultra.datasets.store.shard import Shard
 from sceneleapultra.utils.records import Grasps
 
 
@@ -208,13 +208,13 @@ def test_an_object_in_two_scenes_is_stored_once(tmp_path, records):
 
 
 def _judged(record, **changes):
-    return replace(record, judged=(replace(record.judged[0], **changes), record.judged[1]))
+    return replace(record, labeled=(replace(record.labeled[0], **changes), record.labeled[1]))
 
 
 def _posed(record, column, value):
-    pose = record.judged[0].grasps.hand_pose.copy()
+    pose = record.labeled[0].grasps.hand_pose.copy()
     pose[2, column] = value
-    return _judged(record, grasps=replace(record.judged[0].grasps, hand_pose=pose))
+    return _judged(record, grasps=replace(record.labeled[0].grasps, hand_pose=pose))
 
 
 def _seen(record, **changes):
@@ -227,12 +227,12 @@ def _seen(record, **changes):
         (lambda r: replace(r, split="trian"), "split 'trian' is none of train, val, test, test_family"),
         (lambda r: _posed(r, 0, np.nan), "grasps of object 0: hand_pose has values that are not finite"),
         (lambda r: _posed(r, slice(-4, None), 1.0), "grasps of object 0: quaternions that are not of unit length"),
-        (lambda r: _judged(r, success=~r.judged[0].success), "success and outcome contradict each other"),
+        (lambda r: _judged(r, success=~r.labeled[0].success), "success and outcome contradict each other"),
         (
-            lambda r: _judged(r, direction_success=~r.judged[0].direction_success),
+            lambda r: _judged(r, direction_success=~r.labeled[0].direction_success),
             "grasps of object 0: successes that failed in a direction",
         ),
-        (lambda r: replace(r, judged=r.judged[:1]), "1 sets of grasps for 2 objects"),
+        (lambda r: replace(r, labeled=r.labeled[:1]), "1 sets of grasps for 2 objects"),
         (lambda r: _seen(r, instance=r.views[0].instance[::-1].copy()), "view 0: points not in blocks by instance"),
         (lambda r: _seen(r, instance=r.views[0].instance * 2), "view 0: instance 4 with 2 objects"),
         (lambda r: _seen(r, T_world_cam=2 * np.eye(4)), "view 0: T_world_cam is no rigid motion"),
@@ -252,7 +252,7 @@ def test_a_record_that_cannot_be_right_is_not_stored(tmp_path, records, change, 
 
 
 def test_a_hand_with_other_joints_is_not_stored(tmp_path, records):
-    grasps = records[0].judged[0].grasps
+    grasps = records[0].labeled[0].grasps
     short = Grasps(grasps.hand_pose[:, 1:], grasps.pregrasp_qpos[:, 1:], grasps.squeeze_qpos[:, 1:])
     with pytest.raises(ValueError, match=r"hand_pose has shape \(9, 22\), expected \(9, 23\)"):
         writer(tmp_path / "s.h5").write(_judged(records[0], grasps=short))
@@ -265,11 +265,11 @@ def test_a_scene_without_grasps_or_views_is_stored(tmp_path, records, emptied):
         record = replace(record, views=())
     else:
         none = {
-            n: getattr(record.judged[0], n)[:0]
-            for n in record.judged[0].__dataclass_fields__
+            n: getattr(record.labeled[0], n)[:0]
+            for n in record.labeled[0].__dataclass_fields__
             if n != "grasps"
         }
-        g = record.judged[0].grasps
+        g = record.labeled[0].grasps
         grasps = Grasps(g.hand_pose[:0], g.pregrasp_qpos[:0], g.squeeze_qpos[:0])
         record = _judged(record, grasps=grasps, **none)
     w = writer(tmp_path / "s.h5")

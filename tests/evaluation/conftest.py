@@ -10,7 +10,7 @@ from sceneleapultra.evaluation.metrics import concatenate
 from sceneleapultra.evaluation.result import MethodResult, Rows
 from sceneleapultra.utils.records import (
     Grasps,
-    JudgedGrasps,
+    LabeledGrasps,
     ObjectRecord,
     Outcome,
     Scene,
@@ -63,7 +63,7 @@ def make_record(
     position = T[:3, 3] + rng.uniform(-0.1, 0.1, size=(grasps, 3))
     qpos = rng.uniform(0.1, 0.5, size=(grasps, JOINTS))
     success = np.arange(grasps) < grasps - 1
-    judged = JudgedGrasps(
+    labeled = LabeledGrasps(
         grasps=Grasps(np.concatenate([position, qpos, quaternion], axis=1), qpos - 0.1, qpos + 0.1),
         success=success,
         direction_success=np.repeat(success[:, None], 6, axis=1),
@@ -73,7 +73,7 @@ def make_record(
         clearance_m=np.full(grasps, 0.01),
         robustness=np.full(grasps, np.nan),
     )
-    return SceneRecord(index, split, 0, Scene((box,), T[None], True), (view,), (judged,))
+    return SceneRecord(index, split, 0, Scene((box,), T[None], True), (view,), (labeled,))
 
 
 @pytest.fixture(scope="session")
@@ -98,27 +98,27 @@ def stored_result(training_records: list[SceneRecord]) -> Callable[..., MethodRe
     """Return what a method would get that proposes the stored grasps: 5 objects, 3 of 4 grasps held."""
 
     def result(split: str, method: str = "model") -> MethodResult:
-        judged = [record.judged[0] for record in training_records]
-        n = [len(j.success) for j in judged]
+        labeled = [record.labeled[0] for record in training_records]
+        n = [len(j.success) for j in labeled]
         names = [record.scene.objects[0].name for record in training_records]
         total = sum(n)
         rows = Rows(
             object_name=tuple(name for name, count in zip(names, n, strict=True) for _ in range(count)),
             family=("box",) * total,
             item=np.repeat(np.arange(len(n)), n),
-            success=np.concatenate([j.success for j in judged]),
+            success=np.concatenate([j.success for j in labeled]),
             clear=np.ones(total, dtype=bool),
-            outcome=np.concatenate([j.outcome for j in judged]),
-            direction_success=np.concatenate([j.direction_success for j in judged]),
+            outcome=np.concatenate([j.outcome for j in labeled]),
+            direction_success=np.concatenate([j.direction_success for j in labeled]),
             displacement_m=np.full(total, np.nan),
-            penetration_m=np.concatenate([j.penetration_m for j in judged]),
+            penetration_m=np.concatenate([j.penetration_m for j in labeled]),
             self_penetration_m=np.zeros(total),
             contact_links=np.full(total, np.nan),
             clearance_m=np.full(total, 0.01),
             score=np.full(total, np.nan),
         )
         return MethodResult(
-            method, f"what {method} gets", split, rows, concatenate([j.grasps for j in judged])
+            method, f"what {method} gets", split, rows, concatenate([j.grasps for j in labeled])
         )
 
     return result

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from sceneleapultra.evaluation.baselines import GeneratorClosings, NearestObject, RandomTrainingGrasp
 from sceneleapultra.evaluation.items import Item
-from sceneleapultra.evaluation.nearest_view import NearestView, chamfer
-from sceneleapultra.evaluation.pool import TrainingPool, moved, turn_about_z
+from sceneleapultra.evaluation.methods.baselines import GeneratorClosings, NearestObject, RandomTrainingGrasp
+from sceneleapultra.evaluation.methods.nearest_view import NearestView, chamfer
+from sceneleapultra.evaluation.methods.pool import TrainingPool, moved, turn_about_z
 from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.utils.records import Grasps, Scene, SceneRecord, View
 
@@ -72,7 +72,7 @@ def test_a_training_view_returns_its_own_grasps_in_place(hand, pool, training_re
     baseline = NearestView(hand=hand, pool=pool, seed=0, **SETTINGS)
     item = item_of(record)
     (proposal,) = baseline.sample_items([item], 3)
-    own = same_grasp(proposal.grasps, record.judged[0].grasps, 1e-4)
+    own = same_grasp(proposal.grasps, record.labeled[0].grasps, 1e-4)
     assert sorted(own) == [0, 1, 2]
     assert np.isnan(proposal.score).all()
 
@@ -84,7 +84,7 @@ def test_a_moved_view_moves_its_grasps_along(hand, pool, training_records, yaw):
     (proposal,) = NearestView(hand=hand, pool=pool, seed=0, **SETTINGS).sample_items(
         [moved_item(record, T)], 3
     )
-    expected = moved(record.judged[0].grasps, T)
+    expected = moved(record.labeled[0].grasps, T)
     assert sorted(same_grasp(proposal.grasps, expected, 2e-3)) == [0, 1, 2]
 
 
@@ -93,7 +93,7 @@ def test_more_grasps_come_from_the_next_nearest(hand, pool, training_records):
         [item_of(training_records[2])], 5
     )
     assert len(proposal.grasps) == 5
-    assert (same_grasp(proposal.grasps, training_records[2].judged[0].grasps, 1e-4) >= 0).sum() == 3
+    assert (same_grasp(proposal.grasps, training_records[2].labeled[0].grasps, 1e-4) >= 0).sum() == 3
 
 
 def test_kept_height_is_kept(hand, pool, training_records):
@@ -127,7 +127,7 @@ def test_nearest_object_transplants_in_the_objects_own_frame(pool, training_reco
     record = training_records[3]
     T = turn_about_z(1.1, np.zeros(3), np.array([0.3, -0.1, 0.2]))
     (proposal,) = NearestObject(pool=pool, seed=0).sample_items([moved_item(record, T)], 3)
-    assert sorted(same_grasp(proposal.grasps, moved(record.judged[0].grasps, T), 1e-9)) == [0, 1, 2]
+    assert sorted(same_grasp(proposal.grasps, moved(record.labeled[0].grasps, T), 1e-9)) == [0, 1, 2]
 
 
 def test_random_training_grasps_keep_their_height_over_the_center(pool, training_records):
@@ -143,9 +143,9 @@ def test_random_training_grasps_keep_their_height_over_the_center(pool, training
 
 def test_the_generator_offers_failures_too(training_records):
     record = training_records[0]
-    item = replace(item_of(record), closings=record.judged[0].grasps)
+    item = replace(item_of(record), closings=record.labeled[0].grasps)
     (some,) = GeneratorClosings(seed=0).sample_items([item], 3)
-    assert len(set(same_grasp(some.grasps, record.judged[0].grasps, 1e-9))) == 3
+    assert len(set(same_grasp(some.grasps, record.labeled[0].grasps, 1e-9))) == 3
     (every,) = GeneratorClosings(seed=0).sample_items([item], 9)
     assert len(every.grasps) == 4  # no more than were tested
     with pytest.raises(ValueError, match="comes from no store"):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sceneleapultra.evaluation.items import Item, choose, thinned
-from sceneleapultra.utils.points import farthest_point_order_numpy
+from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
 from sceneleapultra.utils.records import SceneRecord
 
 LABELS = [("box", f"box-{i // 3}") for i in range(9)] + [("mug", "mug-0")] * 3

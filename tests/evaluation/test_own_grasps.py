@@ -10,9 +10,9 @@ from sceneleapultra.evaluation.own_grasps import OwnGraspSettings, _views, with_
 from sceneleapultra.hands import load_hand
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.simulation.protocols import evaluate_grasps, get_protocol
-from sceneleapultra.utils.config import CONFIG_DIR
-from sceneleapultra.utils.records import JudgedGrasps, Outcome, SceneRecord
-from sceneleapultra.utils.seeding import keyed_seed
+from sceneleapultra.utils.core.config import CONFIG_DIR
+from sceneleapultra.utils.core.seeding import keyed_seed
+from sceneleapultra.utils.records import LabeledGrasps, Outcome, SceneRecord
 
 SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
 SETTINGS = OwnGraspSettings(
@@ -45,13 +45,13 @@ def added(
     )
 
 
-def columns(judged: JudgedGrasps) -> list[np.ndarray]:
+def columns(labeled: LabeledGrasps) -> list[np.ndarray]:
     return [
-        judged.grasps.hand_pose,
-        judged.success,
-        judged.direction_success,
-        judged.outcome,
-        judged.clearance_m,
+        labeled.grasps.hand_pose,
+        labeled.success,
+        labeled.direction_success,
+        labeled.outcome,
+        labeled.clearance_m,
     ]
 
 
@@ -64,7 +64,7 @@ def test_grasps_are_added_behind_those_that_were_there(
     training_records: list[SceneRecord], made: list[SceneRecord]
 ) -> None:
     for before, after in zip(training_records[:2], made, strict=True):
-        old, new = before.judged[0], after.judged[0]
+        old, new = before.labeled[0], after.labeled[0]
         assert len(new.grasps) == len(old.grasps) + 3
         for a, b in zip(columns(old), columns(new), strict=True):
             np.testing.assert_array_equal(b[: len(a)], a)
@@ -73,16 +73,16 @@ def test_grasps_are_added_behind_those_that_were_there(
 
 def test_the_verdict_is_that_of_physics_and_of_the_scene(made: list[SceneRecord]) -> None:
     for record in made:
-        own = record.judged[0].grasps
+        own = record.labeled[0].grasps
         held = evaluate_grasps(
             load_hand("leap_right"), record.scene, own, protocol="dgb-fc-quick", workers=1
         ).success
-        judged = record.judged[0]
+        labeled = record.labeled[0]
         new = slice(len(own) - 3, None)
-        np.testing.assert_array_equal(judged.hold[new] == 1.0, held[new])
-        np.testing.assert_array_equal(judged.success[new], held[new] & (judged.clearance_m[new] >= 0.0))
-        collided = judged.outcome[new] == Outcome.SCENE_COLLISION
-        np.testing.assert_array_equal(collided, held[new] & (judged.clearance_m[new] < 0.0))
+        np.testing.assert_array_equal(labeled.hold[new] == 1.0, held[new])
+        np.testing.assert_array_equal(labeled.success[new], held[new] & (labeled.clearance_m[new] >= 0.0))
+        collided = labeled.outcome[new] == Outcome.SCENE_COLLISION
+        np.testing.assert_array_equal(collided, held[new] & (labeled.clearance_m[new] < 0.0))
 
 
 def test_scenes_of_other_splits_stay_as_they_are(training_records: list[SceneRecord]) -> None:
@@ -111,7 +111,7 @@ def test_the_best_of_the_guided_candidates_are_judged(training_records: list[Sce
         rank="hold",
     )
     assert (np.diff(ranked.score) <= 0.0).all()
-    np.testing.assert_array_equal(after.judged[target].grasps.hand_pose[-3:], ranked.hand_pose[:3])
+    np.testing.assert_array_equal(after.labeled[target].grasps.hand_pose[-3:], ranked.hand_pose[:3])
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_the_number_of_processes_changes_nothing(
     training_records: list[SceneRecord], made: list[SceneRecord]
 ) -> None:
     for one, two in zip(made, added(training_records[:2], 2), strict=True):
-        for a, b in zip(columns(one.judged[0]), columns(two.judged[0]), strict=True):
+        for a, b in zip(columns(one.labeled[0]), columns(two.labeled[0]), strict=True):
             np.testing.assert_array_equal(a, b)
 
 

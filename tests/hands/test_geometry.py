@@ -8,7 +8,7 @@ from sceneleapultra.hands import GraspPose
 from sceneleapultra.hands.description import Primitive
 from sceneleapultra.hands.geometry import PrimitiveSet
 from sceneleapultra.hands.sampling import primitives_distance
-from sceneleapultra.utils.rotation import so3_exp
+from sceneleapultra.utils.geometry.rotation import so3_exp
 
 TILT = (0.8, 0.4, -0.3, 0.33)
 BOX = Primitive("box", (0.02, 0.03, 0.01), (0.01, 0.0, 0.02), TILT)

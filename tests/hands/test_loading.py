@@ -7,7 +7,7 @@ import torch
 
 from sceneleapultra.hands import GraspPose, load_hand
 from sceneleapultra.hands.loading import read_description
-from sceneleapultra.utils.config import CONFIG_DIR
+from sceneleapultra.utils.core.config import CONFIG_DIR
 
 LEAP_YAML = CONFIG_DIR.parent / "hands" / "descriptions" / "leap_right.yaml"
 SHARED = CONFIG_DIR.parent.parent / "shared" / "data"

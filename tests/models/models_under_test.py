@@ -4,17 +4,17 @@ import torch
 
 from sceneleapultra.hands import load_hand
 from sceneleapultra.models.cvae import GraspCVAE, Prior
-from sceneleapultra.models.decoder.base import DecoderConfig
-from sceneleapultra.models.decoder.dit import DiTConfig
 from sceneleapultra.models.diffuser import GraspDiffuser
 from sceneleapultra.models.diffusion.ancestral import DDIM
 from sceneleapultra.models.diffusion.path import CosinePath
 from sceneleapultra.models.diffusion.weighting import LossWeighting
-from sceneleapultra.models.encoder.hierarchy import Level, PointHierarchy
-from sceneleapultra.models.encoder.pointnet2 import PointNet2
-from sceneleapultra.models.encoder.ptv3 import Architecture, PTv3
-from sceneleapultra.models.scorer.surface import SurfaceScorerConfig
-from sceneleapultra.models.scorer.tokens import TokenScorerConfig
+from sceneleapultra.models.network.decoder.base import DecoderConfig
+from sceneleapultra.models.network.decoder.dit import DiTConfig
+from sceneleapultra.models.network.encoder.hierarchy import Level, PointHierarchy
+from sceneleapultra.models.network.encoder.pointnet2 import PointNet2
+from sceneleapultra.models.network.encoder.ptv3 import Architecture, PTv3
+from sceneleapultra.models.network.scorer.surface import SurfaceScorerConfig
+from sceneleapultra.models.network.scorer.tokens import TokenScorerConfig
 from sceneleapultra.utils.batch import GraspBatch
 
 
@@ -197,8 +197,8 @@ def scene_batch(num_scenes: int = 3, num_points: int = 96, num_grasps: int = 8, 
         squeeze_qpos=qpos + 0.1,
         grasp_valid=yes,
         grasp_success=yes,
-        grasp_hold=yes.float(),
-        grasp_clear=yes.float(),
+        grasp_stable=yes.float(),
+        grasp_collision_free=yes.float(),
         object_name=tuple(f"thing-{i}" for i in range(num_scenes)),
         item_index=tuple(range(num_scenes)),
     )

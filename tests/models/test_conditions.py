@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sceneleapultra.models.conditions.base import Condition
-from sceneleapultra.models.conditions.words import HashingEncoder, LanguageModelEncoder
+from sceneleapultra.models.network.conditions.base import Condition
+from sceneleapultra.models.network.conditions.words import HashingEncoder, LanguageModelEncoder
 
 PINNED = torch.tensor([-0.139436, 0.012803, 0.063668])
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "mug", "blue", "bowl"]

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.cvae import Prior, gaussian_kl
 from sceneleapultra.models.sampling import cloud_of
-from sceneleapultra.utils.config import build
+from sceneleapultra.utils.core.config import build
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 CLOUD = {

@@ -8,14 +8,14 @@ import torch
 from models_under_test import scene_batch, small_decoder, small_model
 from torch.testing import assert_close
 
-from sceneleapultra.models.decoder.attention import (
+from sceneleapultra.models.network.decoder.attention import (
     GeometricCrossAttention,
     PromptAttention,
     SetAttention,
     with_sets_in_channels,
 )
-from sceneleapultra.models.decoder.dit import DiTConfig
-from sceneleapultra.models.decoder.unet import UNetConfig
+from sceneleapultra.models.network.decoder.dit import DiTConfig
+from sceneleapultra.models.network.decoder.unet import UNetConfig
 from sceneleapultra.models.sampling import cloud_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -9,11 +9,11 @@ from models_under_test import scene_batch, small_model
 from torch.testing import assert_close
 
 from sceneleapultra.models.density import DensityConsistency, same_grasps, stratified
+from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.models.sampling import cloud_of
-from sceneleapultra.models.tokens import Cloud
-from sceneleapultra.utils.cloud import arrange_cloud
-from sceneleapultra.utils.point_choice import PointChoice
-from sceneleapultra.utils.points import gather
+from sceneleapultra.utils.geometry.cloud import arrange_cloud
+from sceneleapultra.utils.geometry.point_choice import PointChoice
+from sceneleapultra.utils.geometry.points import gather
 
 SHARE = 0.6
 

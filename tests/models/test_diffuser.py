@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from sceneleapultra.hands import GraspPose
 from sceneleapultra.models.sampling import cloud_of
-from sceneleapultra.utils.rotation import matrix_from_quat_wxyz
+from sceneleapultra.utils.geometry.rotation import matrix_from_quat_wxyz
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -11,11 +11,11 @@ from torch import nn
 from torch.testing import assert_close
 
 from sceneleapultra.models import load_grasp_model
+from sceneleapultra.models.checkpoints.migrate import migrated
 from sceneleapultra.models.diffusion.consistency import Consistency
 from sceneleapultra.models.diffusion.dormand_prince import DormandPrince
 from sceneleapultra.models.distill import ConsistencyDistiller, neighbors, with_boundary
-from sceneleapultra.models.migrate import migrated
-from sceneleapultra.utils.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
 
 SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
 CONTINUOUS = [name for name, path in PATHS.items() if path.continuous]

@@ -11,13 +11,13 @@ import torch
 from models_under_test import small_encoder, small_ptv3
 from torch.testing import assert_close
 
-from sceneleapultra.models.encoder.base import SceneEncoder
-from sceneleapultra.models.encoder.fpn import FeaturePyramid, nearest_to_target
-from sceneleapultra.models.encoder.hierarchy import Level
-from sceneleapultra.models.encoder.pointnet2 import PointNet2
-from sceneleapultra.models.encoder.pointnet_lite import PointNetLite
-from sceneleapultra.models.tokens import Cloud, SceneTokens
-from sceneleapultra.utils.config import build
+from sceneleapultra.models.network.encoder.base import SceneEncoder
+from sceneleapultra.models.network.encoder.fpn import FeaturePyramid, nearest_to_target
+from sceneleapultra.models.network.encoder.hierarchy import Level
+from sceneleapultra.models.network.encoder.pointnet2 import PointNet2
+from sceneleapultra.models.network.encoder.pointnet_lite import PointNetLite
+from sceneleapultra.models.network.tokens import Cloud, SceneTokens
+from sceneleapultra.utils.core.config import build
 
 
 def pyramid(**changes) -> FeaturePyramid:

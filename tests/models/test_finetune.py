@@ -9,9 +9,9 @@ from models_under_test import small_model
 from omegaconf import OmegaConf
 
 from sceneleapultra.models import finetune
+from sceneleapultra.models.checkpoints.migrate import migrated
 from sceneleapultra.models.inference import load_grasp_model
-from sceneleapultra.models.migrate import migrated
-from sceneleapultra.utils.config import CONFIG_DIR, build, load_group
+from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
 
 MODELS = CONFIG_DIR.parent / "docs" / "models"
 SHIPPED = MODELS / "leap_table_cpu" / "model.ckpt"

@@ -3,7 +3,7 @@
 import torch
 from torch.testing import assert_close
 
-from sceneleapultra.models.frames import local_frames, smallest_eigenvector
+from sceneleapultra.models.network.frames import local_frames, smallest_eigenvector
 
 
 def test_smallest_eigenvector_matches_lapack():

@@ -7,15 +7,15 @@ import torch
 from models_under_test import scene_batch, small_encoder, small_model
 from torch.testing import assert_close
 
-from sceneleapultra.models.conditions.base import Condition
-from sceneleapultra.models.conditions.words import HashingEncoder
 from sceneleapultra.models.diffusion.path import CosinePath, LinearPath
 from sceneleapultra.models.diffusion.samplers import Sampler
 from sceneleapultra.models.guidance.classifier_free import ClassifierFree
 from sceneleapultra.models.guidance.guide import Guidance, make_guide
 from sceneleapultra.models.inference import chosen_guidance
+from sceneleapultra.models.network.conditions.base import Condition
+from sceneleapultra.models.network.conditions.words import HashingEncoder
 from sceneleapultra.models.sampling import cloud_of
-from sceneleapultra.utils.config import CONFIG_DIR, build, load_group
+from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SAID = ("a mug", "bowl", "box")

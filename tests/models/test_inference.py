@@ -8,8 +8,8 @@ from numpy.testing import assert_allclose
 from omegaconf import OmegaConf
 
 from sceneleapultra.models import GraspModel, load_grasp_model
-from sceneleapultra.models.migrate import migrated
-from sceneleapultra.utils.config import CONFIG_DIR
+from sceneleapultra.models.checkpoints.migrate import migrated
+from sceneleapultra.utils.core.config import CONFIG_DIR
 
 SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
 CLOUD = {
@@ -193,7 +193,7 @@ def test_a_checkpoint_carries_all_that_sampling_needs(tmp_path):
     del model_config["defaults"]
     model_config.encoder.levels.fine.centers, model_config.encoder.levels.coarse.centers = 48, 24
     model_config.update({"hand": "leap_right", "num_grasps": 4, "density": None, "seed": 0})
-    from sceneleapultra.utils.config import build
+    from sceneleapultra.utils.core.config import build
 
     module = build(model_config)
     module.config = {"model": OmegaConf.to_container(model_config), "cloud": CLOUD}

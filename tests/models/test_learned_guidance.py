@@ -15,9 +15,9 @@ from sceneleapultra.models.guidance.guide import Guidance, make_guide
 from sceneleapultra.models.guidance.learned import BoundScorer
 from sceneleapultra.models.guidance.physics import BoundPhysics
 from sceneleapultra.models.inference import chosen_guidance
+from sceneleapultra.models.network.scorer.base import finished
 from sceneleapultra.models.sampling import cloud_of
-from sceneleapultra.models.scorer.base import finished
-from sceneleapultra.utils.config import CONFIG_DIR, load_group
+from sceneleapultra.utils.core.config import CONFIG_DIR, load_group
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -8,12 +8,12 @@ import torch
 from numpy.testing import assert_allclose
 
 from sceneleapultra.models import load_grasp_model
+from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION, migrated
 from sceneleapultra.models.diffusion.ancestral import DDPM
 from sceneleapultra.models.diffusion.weighting import LossWeighting
-from sceneleapultra.models.migrate import CHECKPOINT_VERSION, migrated
-from sceneleapultra.models.scorer.tokens import TokenScorerConfig
-from sceneleapultra.utils.config import CONFIG_DIR, build
-from sceneleapultra.utils.point_choice import PointChoice
+from sceneleapultra.models.network.scorer.tokens import TokenScorerConfig
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
+from sceneleapultra.utils.geometry.point_choice import PointChoice
 
 SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
 SHIPPED_POSITIONS = [

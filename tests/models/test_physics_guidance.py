@@ -10,9 +10,9 @@ from torch.testing import assert_close
 from sceneleapultra.hands import GraspPose, load_hand
 from sceneleapultra.models.guidance.physics import BoundPhysics, Surroundings
 from sceneleapultra.models.inference import chosen_guidance
+from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.models.sampling import cloud_of
-from sceneleapultra.models.tokens import Cloud
-from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.core.config import build, load_group
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 GUIDANCE = chosen_guidance("physics")

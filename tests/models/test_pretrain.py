@@ -6,11 +6,11 @@ import torch
 from models_under_test import scene_batch, small_model
 from torch.testing import assert_close
 
+from sceneleapultra.models.checkpoints.weights import load_encoder
 from sceneleapultra.models.density import reordered, stratified
+from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.models.pretrain import EncoderPretrainer, Masking
 from sceneleapultra.models.sampling import cloud_of
-from sceneleapultra.models.tokens import Cloud
-from sceneleapultra.models.weights import load_encoder
 
 
 def masking(**changes) -> Masking:
@@ -112,7 +112,7 @@ def test_a_model_starts_from_a_pretrained_encoder(tmp_path, caplog):
         torch.nn.init.normal_(parameter)
     torch.save({"state_dict": module.state_dict()}, tmp_path / "encoder.ckpt")
     model = small_model()
-    caplog.set_level("INFO", "sceneleapultra.models.weights")
+    caplog.set_level("INFO", "sceneleapultra.models.checkpoints.weights")
     load_encoder(model.denoiser.encoder, tmp_path / "encoder.ckpt")
     said = caplog.messages[-1]
     count = len(module.encoder.state_dict())

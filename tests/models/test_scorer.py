@@ -12,9 +12,9 @@ from sceneleapultra.hands import GraspPose
 from sceneleapultra.models.denoiser import SceneContext
 from sceneleapultra.models.diffuser import GraspDiffuser
 from sceneleapultra.models.losses import score_loss
+from sceneleapultra.models.network.scorer.base import FinishedGrasps, ScorerConfig, success_log_odds
+from sceneleapultra.models.network.surface import Surface
 from sceneleapultra.models.sampling import cloud_of
-from sceneleapultra.models.scorer.base import FinishedGrasps, ScorerConfig, success_log_odds
-from sceneleapultra.models.surface import Surface
 
 
 def test_log_odds_of_both_parts() -> None:
@@ -44,7 +44,7 @@ def test_unknown_verdicts_teach_nothing() -> None:
 def test_gradients_stay_out_of_the_generator(scorer: ScorerConfig) -> None:
     model = small_model(scorer=scorer)
     batch = scene_batch()
-    batch = replace(batch, grasp_hold=torch.zeros_like(batch.grasp_hold))
+    batch = replace(batch, grasp_stable=torch.zeros_like(batch.grasp_stable))
     model.losses(batch, model.draw(batch, 0, model.denoiser.encoder.num_tokens))["score"].backward()
     assert all(p.grad is None for p in model.denoiser.encoder.parameters())
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.scorer.parameters())

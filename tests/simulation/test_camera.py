@@ -7,8 +7,8 @@ import trimesh
 from sceneleapultra.simulation.camera import CameraSettings, camera_poses, look_at, render_views, take_view
 from sceneleapultra.simulation.depth_noise import DepthNoise
 from sceneleapultra.simulation.raycast import NOTHING, RayCaster, pixel_rays
-from sceneleapultra.utils.config import build, load_group
-from sceneleapultra.utils.points import farthest_point_order_numpy
+from sceneleapultra.utils.core.config import build, load_group
+from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
 from sceneleapultra.utils.records import ObjectRecord, Scene, View
 
 SETTINGS: CameraSettings = build(load_group("camera", "default"))

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes
 from sceneleapultra.simulation.plan import ObjectSource, plan_scenes
-from sceneleapultra.utils.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.records import SceneRecord
 
 CONTENT = ("seed", "splits", "table", "views", "objects", "scene", "camera", "grasps", "synthesis")
@@ -75,11 +75,11 @@ def test_a_killed_run_continues_with_the_same_scenes(
 
 def test_scenes_are_complete(records: list[SceneRecord]) -> None:
     for record in records:
-        assert len(record.judged) == len(record.scene.objects) >= 1
+        assert len(record.labeled) == len(record.scene.objects) >= 1
         assert len(record.views) == 1
-        for judged in record.judged:
-            assert judged.direction_success.shape == (len(judged.success), 6)
-            assert (judged.clearance_m[judged.success] >= 0).all()
+        for labeled in record.labeled:
+            assert labeled.direction_success.shape == (len(labeled.success), 6)
+            assert (labeled.clearance_m[labeled.success] >= 0).all()
 
 
 def test_reports_count_what_was_made(hand: Hand, small: GenerateSettings) -> None:
@@ -87,15 +87,15 @@ def test_reports_count_what_was_made(hand: Hand, small: GenerateSettings) -> Non
     (record,) = generate_scenes(hand, small, 1, 1, on_scene=reports.append)
     (report,) = reports
     assert report.families == tuple(o.family for o in record.scene.objects)
-    assert report.successes == tuple(int(j.success.sum()) for j in record.judged)
-    assert sum(report.attempts) >= sum(len(j.success) for j in record.judged)
+    assert report.successes == tuple(int(j.success.sum()) for j in record.labeled)
+    assert sum(report.attempts) >= sum(len(j.success) for j in record.labeled)
 
 
 def test_lone_objects_float(hand: Hand) -> None:
     afloat = settings("table=false", "objects.per_scene=[1]", "views=0")
     (record,) = generate_scenes(hand, afloat, 1, 1)
     assert not record.scene.table and record.views == ()
-    assert sum(j.success.sum() for j in record.judged) >= 1
+    assert sum(j.success.sum() for j in record.labeled) >= 1
 
 
 def planned(seed: int = 0, scenes: int = 200, **changes: Any) -> tuple[ObjectSource, list[Any]]:

@@ -7,7 +7,7 @@ import trimesh
 
 from sceneleapultra.simulation.objects import make_object
 from sceneleapultra.simulation.scene import DropWorld, SceneSettings, drop_scene, solid_inertia
-from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.records import ObjectRecord, Scene
 
 SETTINGS: SceneSettings = build(load_group("scene", "default"))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sceneleapultra.utils.callbacks import LastCheckpoint, NonFiniteGuard, PlainProgress, WarmupEma
+from sceneleapultra.utils.training.callbacks import LastCheckpoint, NonFiniteGuard, PlainProgress, WarmupEma
 
 
 @dataclass(frozen=True)

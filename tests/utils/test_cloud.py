@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sceneleapultra.utils.cloud import _within, arrange_blocks, arrange_cloud, quotas
-from sceneleapultra.utils.point_choice import PointChoice
-from sceneleapultra.utils.points import farthest_point_order_numpy
+from sceneleapultra.utils.geometry.cloud import _within, arrange_blocks, arrange_cloud, quotas
+from sceneleapultra.utils.geometry.point_choice import PointChoice
+from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
 
 SAMPLERS = ["farthest", "voxel", "hybrid"]
 

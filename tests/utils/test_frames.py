@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
-from sceneleapultra.utils.frames import CAMERA_MODES, cloud_frame, item_frame, table_height
+from sceneleapultra.utils.geometry.frames import CAMERA_MODES, cloud_frame, item_frame, table_height
 
 
 def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from sceneleapultra.utils.grid_sampling import (
+from sceneleapultra.utils.geometry.grid_sampling import (
     cell_shares,
     cells,
     cells_numpy,

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from sceneleapultra.utils.keyed_random import KeyedRandom, draw_keys
+from sceneleapultra.utils.core.keyed_random import KeyedRandom, draw_keys
 
 KEYS = draw_keys(0, torch.zeros(64, dtype=torch.long), torch.arange(64))
 

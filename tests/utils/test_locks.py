@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sceneleapultra.utils.locks import owned_lock
+from sceneleapultra.utils.core.locks import owned_lock
 
 
 def _hold(path: Path, ready: Any) -> None:

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from sceneleapultra.utils.metrics_csv import MetricsCsv
+from sceneleapultra.utils.training.metrics_csv import MetricsCsv
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from sceneleapultra.utils.point_choice import PointChoice, by_voxel, mixture
-from sceneleapultra.utils.points import farthest_point_order_numpy
+from sceneleapultra.utils.geometry.point_choice import PointChoice, by_voxel, mixture
+from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
 
 SETTINGS = {"cell_m": 0.01, "shares": (0.5, 0.25, 0.25), "falloff_m": 0.02}
 SAMPLERS = ["farthest", "voxel", "hybrid"]

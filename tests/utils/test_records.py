@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from sceneleapultra.utils.records import Grasps, JudgedGrasps, Outcome
+from sceneleapultra.utils.records import Grasps, LabeledGrasps, Outcome
 
 ALL, NONE = (True,) * 6, (False,) * 6
 
 
-def judged(rows: list[tuple[bool, tuple[bool, ...], Outcome, float, float]]) -> JudgedGrasps:
+def labeled(rows: list[tuple[bool, tuple[bool, ...], Outcome, float, float]]) -> LabeledGrasps:
     """Grasps by (success, directions, outcome, clearance, robustness)."""
     success, directions, outcome, clearance, robustness = zip(*rows, strict=True)
     n = len(rows)
-    return JudgedGrasps(
+    return LabeledGrasps(
         Grasps(np.zeros((n, 23)), np.zeros((n, 16)), np.zeros((n, 16))),
         success=np.array(success),
         direction_success=np.array(directions),
@@ -25,7 +25,7 @@ def judged(rows: list[tuple[bool, tuple[bool, ...], Outcome, float, float]]) -> 
 
 
 NAN = float("nan")
-CASES = judged(
+CASES = labeled(
     [
         (True, ALL, Outcome.SUCCESS, 0.02, NAN),  # held and clear
         (False, NONE, Outcome.SCENE_COLLISION, -0.01, NAN),  # in the table, never tried
@@ -60,6 +60,6 @@ def test_what_is_worth_learning(robustness: float, clearance: float, expected: l
 
 
 def test_concatenation_and_nothing() -> None:
-    twice = JudgedGrasps.concatenate([CASES, JudgedGrasps.none(16, 6), CASES])
+    twice = LabeledGrasps.concatenate([CASES, LabeledGrasps.none(16, 6), CASES])
     assert len(twice.grasps) == 14
     np.testing.assert_array_equal(twice.outcome, np.tile(CASES.outcome, 2))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sceneleapultra.utils.resources import cgroup_quota, usable_cpus, workers_per_process
+from sceneleapultra.utils.core.resources import cgroup_quota, usable_cpus, workers_per_process
 
 
 def write(folder: Path, **files: str) -> Path:

@@ -2,7 +2,7 @@ import pytest
 import roma
 import torch
 
-from sceneleapultra.utils.rotation import (
+from sceneleapultra.utils.geometry.rotation import (
     geodesic_distance,
     matrix_from_quat_wxyz,
     matrix_from_rot6d,

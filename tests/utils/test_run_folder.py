@@ -7,7 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from sceneleapultra.utils.run_folder import (
+from sceneleapultra.utils.training.run_folder import (
     changed_keys,
     git_state,
     last_checkpoint,

@@ -3,8 +3,8 @@ import pytest
 import torch
 import trimesh
 
+from sceneleapultra.utils.geometry.sdf import ConvexSdf, sample_surface
 from sceneleapultra.utils.records import ObjectRecord
-from sceneleapultra.utils.sdf import ConvexSdf, sample_surface
 
 CORNERS = np.array(np.meshgrid(*([-1.0, 1.0],) * 3, indexing="ij")).reshape(3, 8).T
 

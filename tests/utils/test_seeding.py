@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sceneleapultra.utils.seeding import KeyedNumpy, keyed_generator, keyed_seed
+from sceneleapultra.utils.core.seeding import KeyedNumpy, keyed_generator, keyed_seed
 
 
 def test_same_keys_same_stream_and_order_matters() -> None:

@@ -11,10 +11,10 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from sceneleapultra.datasets import GraspStore, StoreWriter
-from sceneleapultra.datasets.readers import Conversion
+from sceneleapultra.datasets.foreign.readers import Conversion
 from sceneleapultra.hands import load_hand
 from sceneleapultra.simulation.generate import generate_scenes
-from sceneleapultra.utils.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests of formats share what writes them
 

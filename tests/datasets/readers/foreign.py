@@ -10,25 +10,25 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.utils.records import JudgedGrasps, ObjectRecord, SceneRecord
+from sceneleapultra.utils.records import LabeledGrasps, ObjectRecord, SceneRecord
 
 # LEAP's URDF names of our joints, in our order: the index finger's mcp is the URDF's joint 1, its rot joint 0.
 URDF_NAMES = [1, 0, 2, 3, 5, 4, 6, 7, 9, 8, 10, 11, 12, 13, 14, 15]
 
 
-def object_with_grasps(store: GraspStore) -> tuple[ObjectRecord, np.ndarray, JudgedGrasps]:
+def object_with_grasps(store: GraspStore) -> tuple[ObjectRecord, np.ndarray, LabeledGrasps]:
     """The first object with at least three grasps, where it lies, and the grasps."""
     for row in range(store.num_scenes):
         record = store.record(row)
-        for i, judged in enumerate(record.judged):
-            if len(judged.grasps) >= 3:
-                return record.scene.objects[i], record.scene.T_world_object[i], judged
+        for i, labeled in enumerate(record.labeled):
+            if len(labeled.grasps) >= 3:
+                return record.scene.objects[i], record.scene.T_world_object[i], labeled
     raise AssertionError("the generator made too few grasps")
 
 
-def in_object(T_world_object: np.ndarray, judged: JudgedGrasps) -> tuple[np.ndarray, np.ndarray]:
+def in_object(T_world_object: np.ndarray, labeled: LabeledGrasps) -> tuple[np.ndarray, np.ndarray]:
     """Poses of the palm in the object's frame, and joints."""
-    pose = judged.grasps.hand_pose.astype(float)
+    pose = labeled.grasps.hand_pose.astype(float)
     T = np.tile(np.eye(4), (len(pose), 1, 1))
     T[:, :3, :3] = Rotation.from_quat(pose[:, -4:], scalar_first=True).as_matrix()
     T[:, :3, 3] = pose[:, :3]
@@ -55,24 +55,24 @@ def mocap_qpos(T: np.ndarray, qpos: np.ndarray) -> np.ndarray:
     return np.concatenate([root[:, :3, 3], quat, qpos], axis=1)
 
 
-def chosen(store: GraspStore, many: bool) -> list[tuple[str, int, ObjectRecord, np.ndarray, JudgedGrasps]]:
+def chosen(store: GraspStore, many: bool) -> list[tuple[str, int, ObjectRecord, np.ndarray, LabeledGrasps]]:
     """One object, called a box; or every object with grasps, by its family."""
     if not many:
         return [("box", 0, *object_with_grasps(store))]
     found = []
     for record in map(store.record, range(store.num_scenes)):
-        for entry, T, judged in zip(
-            record.scene.objects, record.scene.T_world_object, record.judged, strict=True
+        for entry, T, labeled in zip(
+            record.scene.objects, record.scene.T_world_object, record.labeled, strict=True
         ):
-            if len(judged.grasps):
-                found.append((entry.family, len(found), entry, T, judged))
+            if len(labeled.grasps):
+                found.append((entry.family, len(found), entry, T, labeled))
     return found
 
 
 def objectcentric(root: Path, store: GraspStore, many: bool = False) -> None:
     (root / "grasps").mkdir(parents=True)
-    for family, i, entry, T, judged in chosen(store, many):
-        palm, qpos = in_object(T, judged)
+    for family, i, entry, T, labeled in chosen(store, many):
+        palm, qpos = in_object(T, labeled)
         quat = Rotation.from_matrix(T[:3, :3]).as_quat(scalar_first=True)
         rows = mocap_qpos(T @ palm, qpos)
         padded = np.concatenate([rows, np.zeros((2, rows.shape[1]))])  # padding is no grasp
@@ -87,8 +87,8 @@ def dexgraspnet(root: Path, store: GraspStore, many: bool = False) -> None:
     names += ["rf_mcp", "rf_rot", "rf_pip", "rf_dip", "th_cmc", "th_axl", "th_mcp", "th_ipl"]
     wrist_names = ["WRJTx", "WRJTy", "WRJTz", "WRJRx", "WRJRy", "WRJRz"]
     (root / "dexgraspnet").mkdir(parents=True)
-    for family, i, entry, T, judged in chosen(store, many):
-        palm, qpos = in_object(T, judged)
+    for family, i, entry, T, labeled in chosen(store, many):
+        palm, qpos = in_object(T, labeled)
         records = []
         for pose, q in zip(palm, qpos, strict=True):
             R = pose[:3, :3]  # R = Rz(c) Ry(b) Rx(a)
@@ -107,8 +107,8 @@ def dexgraspnet(root: Path, store: GraspStore, many: bool = False) -> None:
 def multidex(root: Path, store: GraspStore, form: str, many: bool = False) -> None:
     """Y = R (x + t): the hand turned after it was moved."""
     entries = []
-    for family, i, entry, T, judged in chosen(store, many):
-        palm, qpos = in_object(T, judged)
+    for family, i, entry, T, labeled in chosen(store, many):
+        palm, qpos = in_object(T, labeled)
         R, moved = palm[:, :3, :3], (np.swapaxes(palm[:, :3, :3], 1, 2) @ palm[:, :3, 3, None])[..., 0]
         name = f"{family}_{i}"
         for arrays in zip(R, moved, qpos, strict=True):
@@ -162,11 +162,11 @@ def _graspnet_scene(root: Path, name: str, record: SceneRecord) -> None:
                 f"<ori_in_world>{place[1]}</ori_in_world></obj>"
             )
         (folder / f"annotations/{v:04d}.xml").write_text(f"<scene>{''.join(lines)}</scene>")
-    for i, (entry, T, judged) in enumerate(
-        zip(record.scene.objects, record.scene.T_world_object, record.judged, strict=True)
+    for i, (entry, T, labeled) in enumerate(
+        zip(record.scene.objects, record.scene.T_world_object, record.labeled, strict=True)
     ):
         number = 10 * record.index + i + 4
-        palm, qpos = in_object(T, judged)
+        palm, qpos = in_object(T, labeled)
         palm = np.linalg.inv(cameras[0]) @ T @ palm
         grasps = root / f"dex_grasps_new/{name}/leap_hand/{number:03d}.npz"
         grasps.parent.mkdir(parents=True, exist_ok=True)

@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import foreign
 
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.datasets.exporters import EXPORTERS
-from sceneleapultra.datasets.readers import Conversion, convert_once
-from sceneleapultra.datasets.readers.base import Entry
-from sceneleapultra.datasets.readers.splits import Splits
+from sceneleapultra.datasets.foreign.exporters import EXPORTERS
+from sceneleapultra.datasets.foreign.readers import Conversion, convert_once
+from sceneleapultra.datasets.foreign.readers.base import Entry
+from sceneleapultra.datasets.foreign.readers.splits import Splits
 from sceneleapultra.hands import load_hand
 from scripts.convert_dataset import main
 
@@ -242,7 +242,7 @@ def test_unknown_joints_stay_unknown_where_none_are_derived(conversion, generate
     )
     store = GraspStore(made.store)
     assert store.origin.squeeze_qpos == store.origin.pregrasp_qpos == "absent"
-    assert np.isnan(store.judged(0, 0).grasps.squeeze_qpos).all()
+    assert np.isnan(store.labeled(0, 0).grasps.squeeze_qpos).all()
 
 
 def test_the_command(source, tmp_path, capsys) -> None:

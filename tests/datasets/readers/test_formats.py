@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import foreign
 
-from sceneleapultra.datasets.readers.bodex import category
-from sceneleapultra.datasets.readers.frames import (
+from sceneleapultra.datasets.foreign.readers.bodex import category
+from sceneleapultra.datasets.foreign.readers.frames import (
     DEXGRASPBENCH_BASES,
     joint_order,
     rigid,
@@ -28,10 +28,10 @@ from sceneleapultra.utils.records import Outcome
 HAND = load_hand("leap_right")
 
 
-def distances(entry, T_world_object, judged) -> np.ndarray:
+def distances(entry, T_world_object, labeled) -> np.ndarray:
     """Signed distance of every vertex of an object to the hand of every grasp."""
     vertices = entry.vertices @ T_world_object[:3, :3].T + T_world_object[:3, 3]
-    pose = GraspPose.from_hand_pose(torch.from_numpy(judged.grasps.hand_pose))
+    pose = GraspPose.from_hand_pose(torch.from_numpy(labeled.grasps.hand_pose))
     return HAND.signed_distance(torch.from_numpy(vertices.astype(np.float32)), pose).numpy()
 
 
@@ -48,21 +48,21 @@ def test_hands_stay_on_objects(generated, converted, tmp_path, name, write, over
     write(tmp_path / "data", generated)
     store = converted(name, tmp_path / "data", *overrides)
     record = store.record(0)
-    entry, T, judged = foreign.object_with_grasps(generated)
+    entry, T, labeled = foreign.object_with_grasps(generated)
     assert (store.num_scenes, record.scene.objects[0].name) == (1, object_name)
-    assert len(record.judged[0].grasps) == len(judged.grasps)
+    assert len(record.labeled[0].grasps) == len(labeled.grasps)
     assert record.scene.table == (name == "objectcentric")
-    before = distances(entry, T, judged)
-    after = distances(record.scene.objects[0], record.scene.T_world_object[0], record.judged[0])
+    before = distances(entry, T, labeled)
+    after = distances(record.scene.objects[0], record.scene.T_world_object[0], record.labeled[0])
     # Vertices may come in another order: the distances of each grasp, sorted.
     assert_allclose(np.sort(after, -1), np.sort(before, -1), atol=2e-5)
-    assert_allclose(record.judged[0].grasps.hand_pose[:, 3:-4], judged.grasps.hand_pose[:, 3:-4], atol=1e-5)
+    assert_allclose(record.labeled[0].grasps.hand_pose[:, 3:-4], labeled.grasps.hand_pose[:, 3:-4], atol=1e-5)
     # What the format lacks is derived, and the store says so: closing 0.117 rad along each joint's flexion.
     assert store.origin.squeeze_qpos == "derived" and store.origin.verdicts == "claimed"
     low, high = HAND.joint_limits.numpy().T
-    closed = (judged.grasps.hand_pose[:, 3:-4] + 0.117 * HAND.flexion_sign.numpy()).clip(low, high)
-    assert_allclose(record.judged[0].grasps.squeeze_qpos, closed, atol=1e-5)
-    assert (record.judged[0].outcome == Outcome.CLAIMED).all()
+    closed = (labeled.grasps.hand_pose[:, 3:-4] + 0.117 * HAND.flexion_sign.numpy()).clip(low, high)
+    assert_allclose(record.labeled[0].grasps.squeeze_qpos, closed, atol=1e-5)
+    assert (record.labeled[0].outcome == Outcome.CLAIMED).all()
     assert (record.views[0].instance == 1).sum() > 50
 
 
@@ -72,8 +72,8 @@ def test_dexgraspnet2_scenes(generated, converted, tmp_path) -> None:
     found, made = store.record(0), generated.record(0)
     assert [o.name for o in found.scene.objects] == ["object_004", "object_005"]
     for i, entry in enumerate(made.scene.objects):
-        before = distances(entry, made.scene.T_world_object[i], made.judged[i])
-        after = distances(found.scene.objects[i], found.scene.T_world_object[i], found.judged[i])
+        before = distances(entry, made.scene.T_world_object[i], made.labeled[i])
+        after = distances(found.scene.objects[i], found.scene.T_world_object[i], found.labeled[i])
         assert_allclose(np.sort(after, -1), np.sort(before, -1), atol=2e-5)
     for view, old in zip(found.views, made.views, strict=True):
         assert_array_equal(np.bincount(view.instance), np.bincount(old.instance))
@@ -83,14 +83,14 @@ def test_dexgraspnet2_scenes(generated, converted, tmp_path) -> None:
 
 def write_cache(path: Path, record, target: int, chunk: int, **changes) -> int:
     """Items of one target in both views: chunks of so many grasps, the last one filled up with zeros."""
-    judged = record.judged[target]
+    labeled = record.labeled[target]
     entry, T = record.scene.objects[target], record.scene.T_world_object[target]
     count = 0
     with h5py.File(path, "w") as file:
         for view in record.views:
             C = np.linalg.inv(view.T_world_cam)
             T_cam = C @ T
-            palm, qpos = foreign.in_object(T, judged)
+            palm, qpos = foreign.in_object(T, labeled)
             palm = T_cam @ palm
             quat = Rotation.from_matrix(palm[:, :3, :3]).as_quat(scalar_first=True)
             rows = np.concatenate([palm[:, :3, 3], qpos, quat], axis=1)
@@ -117,19 +117,19 @@ def write_cache(path: Path, record, target: int, chunk: int, **changes) -> int:
 def test_caches_of_items(generated, converted, tmp_path) -> None:
     """Padding is dropped, chunks of one cloud are one scene, and an item that failed is no item."""
     record = generated.record(0)
-    target = int(np.argmax([len(j.grasps) for j in record.judged]))
+    target = int(np.argmax([len(j.grasps) for j in record.labeled]))
     (tmp_path / "data").mkdir()
     items = write_cache(tmp_path / "data/sceneleappro_ab_camera_centric_64.h5", record, target, chunk=3)
-    assert items == 2 * -(-len(record.judged[target].grasps) // 3)
+    assert items == 2 * -(-len(record.labeled[target].grasps) // 3)
     store = converted("sceneleapcache", tmp_path / "data", "table_margin_m=1.0")
     assert store.num_scenes == 2 and store.num_objects == 1  # one object, seen twice
     expected = distances(
-        record.scene.objects[target], record.scene.T_world_object[target], record.judged[target]
+        record.scene.objects[target], record.scene.T_world_object[target], record.labeled[target]
     )
     for row in range(2):
         found = store.record(row)
         assert_allclose(
-            np.sort(distances(found.scene.objects[0], found.scene.T_world_object[0], found.judged[0]), -1),
+            np.sort(distances(found.scene.objects[0], found.scene.T_world_object[0], found.labeled[0]), -1),
             np.sort(expected, -1),
             atol=1e-4,
         )

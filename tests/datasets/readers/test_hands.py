@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.hands import Hand, load_hand
-from sceneleapultra.utils.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
 
 HANDS = Path(__file__).resolve().parents[4] / "shared/data/hands"
 NUM = 6
@@ -91,7 +91,7 @@ def test_allegro_hands_lie_where_their_set_has_them(allegro, tmp_path, names) ->
     T, qpos = write_allegro(tmp_path / "data", allegro, names=names)
     store = convert(tmp_path / "data", tmp_path / "s.h5", "allegro_right")
     record = store.record(0)
-    pose = record.judged[0].grasps.hand_pose.astype(float)
+    pose = record.labeled[0].grasps.hand_pose.astype(float)
     assert_allclose(pose[:, 3:-4], qpos, atol=1e-6)
     assert_allclose(pose[:, :3], T[:, :3, 3] + [0.1, 0.2, 0.03], atol=1e-6)
     R = Rotation.from_quat(pose[:, -4:], scalar_first=True).as_matrix()

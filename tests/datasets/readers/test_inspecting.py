@@ -19,7 +19,7 @@ def write_source(name: str, root: Path, generated: GraspStore) -> None:
         FORMATS[name][0](root, generated)
         return
     record = generated.record(0)
-    target = int(np.argmax([len(j.grasps) for j in record.judged]))
+    target = int(np.argmax([len(j.grasps) for j in record.labeled]))
     root.mkdir()
     write_cache(root / "sceneleappro_ab_camera_centric_64.h5", record, target, chunk=3)
 

@@ -12,7 +12,7 @@ from test_training import FORMATS
 
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.hands import GraspPose, load_hand
-from sceneleapultra.utils.frames import MODES
+from sceneleapultra.utils.geometry.frames import MODES
 
 HAND = load_hand("leap_right")
 
@@ -25,7 +25,7 @@ def test_distances_survive_reader_mode_and_augmentation(generated, conversion, t
     # What the source is made of: for each number of vertices, the distances of each grasp, sorted.
     made: dict[int, list[np.ndarray]] = {}
     for record in map(generated.record, range(generated.num_scenes)):
-        for parts in zip(record.scene.objects, record.scene.T_world_object, record.judged, strict=True):
+        for parts in zip(record.scene.objects, record.scene.T_world_object, record.labeled, strict=True):
             made.setdefault(len(parts[0].vertices), []).extend(np.sort(distances(*parts), -1))
     for mode in MODES:
         data = module(path, frame=mode, augment=LEGAL[mode], batch_size=1, min_points=1)

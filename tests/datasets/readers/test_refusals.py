@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import foreign
 
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.datasets.exporters import EXPORTERS
-from sceneleapultra.datasets.readers.files import read_npy, read_npz, read_pt
+from sceneleapultra.datasets.foreign.exporters import EXPORTERS
+from sceneleapultra.datasets.foreign.readers.files import read_npy, read_npz, read_pt
 from sceneleapultra.hands import load_hand
 from scripts.convert_dataset import configured
 
@@ -289,7 +289,7 @@ def test_an_object_off_the_table(conversion, tmp_path, generated) -> None:
 
 
 def test_an_unknown_base(conversion, tmp_path, monkeypatch) -> None:
-    from sceneleapultra.datasets.readers.frames import stored_base
+    from sceneleapultra.datasets.foreign.readers.frames import stored_base
 
     with pytest.raises(ValueError, match=r"known for allegro_right only\. Pass reader\.base=\[x, y, z"):
         stored_base(HAND, None, {"allegro_right": (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)})

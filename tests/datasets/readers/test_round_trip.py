@@ -9,10 +9,10 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.datasets.exporters import EXPORTERS
-from sceneleapultra.datasets.exporters.sceneleap import DEPTH_SCALE
+from sceneleapultra.datasets.foreign.exporters import EXPORTERS
+from sceneleapultra.datasets.foreign.exporters.sceneleap import DEPTH_SCALE
 from sceneleapultra.hands import load_hand
-from sceneleapultra.utils.records import JudgedGrasps, Outcome
+from sceneleapultra.utils.records import LabeledGrasps, Outcome
 
 HAND = load_hand("leap_right")
 
@@ -32,7 +32,7 @@ def matrices(hand_pose: np.ndarray) -> np.ndarray:
     return T
 
 
-def assert_same_grasps(found: JudgedGrasps, made: JudgedGrasps, told: np.ndarray) -> None:
+def assert_same_grasps(found: LabeledGrasps, made: LabeledGrasps, told: np.ndarray) -> None:
     assert_allclose(matrices(found.grasps.hand_pose), matrices(made.grasps.hand_pose[told]), atol=1e-5)
     assert_allclose(found.grasps.hand_pose[:, 3:-4], made.grasps.hand_pose[told, 3:-4], atol=1e-5)
     assert_allclose(found.grasps.pregrasp_qpos, made.grasps.pregrasp_qpos[told], atol=1e-5)
@@ -60,9 +60,9 @@ def test_sceneleapplus_gives_back_scenes(generated, folders, converted) -> None:
             assert found.scene.objects[i].name == entry.name.replace("-", "_")
             assert found.scene.objects[i].family == entry.family
             same_object(found.scene.objects[i], entry)
-            told = made.judged[i].success | (made.judged[i].outcome == Outcome.SCENE_COLLISION)
-            assert_same_grasps(found.judged[i], made.judged[i], told)
-            grasps += len(found.judged[i].grasps)
+            told = made.labeled[i].success | (made.labeled[i].outcome == Outcome.SCENE_COLLISION)
+            assert_same_grasps(found.labeled[i], made.labeled[i], told)
+            grasps += len(found.labeled[i].grasps)
         for view, old in zip(found.views, made.views, strict=True):
             assert_allclose(view.T_world_cam, old.T_world_cam, atol=1e-9)
             assert_allclose(view.K, old.K)
@@ -91,10 +91,10 @@ def test_sceneleapplus_without_a_world_finds_the_table(generated, folders, conve
             one, other = T, made.scene.T_world_object[i]
             assert one[2, :3] @ other[2, :3] > np.cos(np.deg2rad(1.0))
             assert abs(one[2, 3] - other[2, 3]) < 0.004
-            told = made.judged[i].success | (made.judged[i].outcome == Outcome.SCENE_COLLISION)
+            told = made.labeled[i].success | (made.labeled[i].outcome == Outcome.SCENE_COLLISION)
             poses = (
-                matrices(found.judged[i].grasps.hand_pose),
-                matrices(made.judged[i].grasps.hand_pose[told]),
+                matrices(found.labeled[i].grasps.hand_pose),
+                matrices(made.labeled[i].grasps.hand_pose[told]),
             )
             assert_allclose(np.linalg.inv(one) @ poses[0], np.linalg.inv(other) @ poses[1], atol=1e-5)
 
@@ -103,18 +103,18 @@ def test_bodex_gives_back_grasps_object_by_object(generated, folders, converted)
     store = converted("bodex", folders["bodex"])
     found = {store.record(row).scene.objects[0].name: store.record(row) for row in range(store.num_scenes)}
     made = [
-        (scene.scene.objects[i], scene.scene.T_world_object[i], judged)
+        (scene.scene.objects[i], scene.scene.T_world_object[i], labeled)
         for scene in map(generated.record, range(3))
-        for i, judged in enumerate(scene.judged)
-        if len(judged.grasps)
+        for i, labeled in enumerate(scene.labeled)
+        if len(labeled.grasps)
     ]
     assert len(found) == len(made) >= 5
-    for entry, T, judged in made:
+    for entry, T, labeled in made:
         record = found[entry.name]
         same_object(record.scene.objects[0], entry)
         assert record.scene.objects[0].family == entry.family
         assert_allclose(record.scene.T_world_object[0], T, atol=1e-5)
-        assert_same_grasps(record.judged[0], judged, np.ones(len(judged.success), bool))
+        assert_same_grasps(record.labeled[0], labeled, np.ones(len(labeled.success), bool))
         assert len(record.views) == 1 and (record.views[0].instance == 1).sum() > 50
 
 

@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import foreign
 
-from sceneleapultra.datasets.exporters import EXPORTERS
+from sceneleapultra.datasets.foreign.exporters import EXPORTERS
 from sceneleapultra.hands import load_hand
-from sceneleapultra.utils.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from test_lightning import test as run_test
 from train_lightning import train
 

@@ -6,7 +6,7 @@ from mixture_under_test import MIXTURE, PATHS
 from torch.testing import assert_close
 
 from sceneleapultra.models.diffusion.likelihood import FlowRank, log_likelihood
-from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.core.config import build, load_group
 
 
 def points() -> torch.Tensor:

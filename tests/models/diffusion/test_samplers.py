@@ -16,7 +16,7 @@ from sceneleapultra.models.diffusion.edm_heun import EDMHeun
 from sceneleapultra.models.diffusion.ode import RK4, Euler, Heun, Midpoint
 from sceneleapultra.models.diffusion.path import CosinePath
 from sceneleapultra.models.diffusion.samplers import Sampler, time_grid
-from sceneleapultra.utils.config import CONFIG_DIR, build, load_group
+from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
 
 SHARED = {"temperature": 1.0, "clip_x0": None}
 EVEN = {"spacing": "linspace", **SHARED}

@@ -6,7 +6,7 @@ from mixture_under_test import PATHS
 from torch.testing import assert_close
 
 from sceneleapultra.models.diffusion.weighting import LossWeighting
-from sceneleapultra.utils.config import CONFIG_DIR, build, load_group
+from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
 
 
 @pytest.mark.parametrize(

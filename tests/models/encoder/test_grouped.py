@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sceneleapultra.models.encoder import grouped
-from sceneleapultra.models.encoder.grouped import grouped_maximum
-from sceneleapultra.utils.points import gather
+from sceneleapultra.models.network.encoder import grouped
+from sceneleapultra.models.network.encoder.grouped import grouped_maximum
+from sceneleapultra.utils.geometry.points import gather
 
 K = 7
 

@@ -5,8 +5,8 @@ import trimesh
 
 from sceneleapultra.simulation.objects import FAMILIES, OBJECT_MASS, make_object, object_color
 from sceneleapultra.simulation.objects.solid import box, join, shell
+from sceneleapultra.utils.geometry.sdf import ConvexSdf, sample_surface
 from sceneleapultra.utils.records import ObjectRecord
-from sceneleapultra.utils.sdf import ConvexSdf, sample_surface
 
 SEEDS = range(8)
 

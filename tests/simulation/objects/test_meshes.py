@@ -5,7 +5,7 @@ import pytest
 import trimesh
 
 from sceneleapultra.simulation.objects import decomposition, load_objects, make_object
-from sceneleapultra.utils.sdf import ConvexSdf, sample_surface
+from sceneleapultra.utils.geometry.sdf import ConvexSdf, sample_surface
 
 YCB = Path(__file__).parents[4] / "shared" / "data" / "objects" / "ycb"
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from sceneleapultra.simulation.protocols import HandModel, Verdicts, evaluate_grasps, evaluate_many
+from sceneleapultra.utils.core.stats import wilson_interval
 from sceneleapultra.utils.records import Grasps, ObjectRecord, Outcome, Scene
-from sceneleapultra.utils.stats import wilson_interval
 
 
 def repeated(grasps: Grasps, times: int) -> Grasps:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sceneleapultra.simulation.protocols import Protocol, get_protocol
-from sceneleapultra.utils.config import load_group
+from sceneleapultra.utils.core.config import load_group
 
 NAMES = ("dgb-fc", "dgb-fc-quick", "dgb-tabletop")
 

@@ -14,9 +14,9 @@ from sceneleapultra.simulation.synthesis import (
     RobustnessSettings,
     SimClose,
     Synthesised,
-    synthesise,
+    synthesize,
 )
-from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.records import Scene
 
 
@@ -54,5 +54,5 @@ def grasp_settings() -> GraspSettings:
 
 
 @pytest.fixture(scope="session")
-def synthesised(hand: Hand, scene: Scene, sim_close: SimClose, grasp_settings: GraspSettings) -> Synthesised:
-    return synthesise(hand, scene, 1, sim_close, grasp_settings, np.random.default_rng(0))
+def synthesized(hand: Hand, scene: Scene, sim_close: SimClose, grasp_settings: GraspSettings) -> Synthesised:
+    return synthesize(hand, scene, 1, sim_close, grasp_settings, np.random.default_rng(0))

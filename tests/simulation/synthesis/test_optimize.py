@@ -7,7 +7,7 @@ from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.simulation.protocols import get_protocol
 from sceneleapultra.simulation.synthesis import Candidates, GraspSettings, Judge, Optimize, prepare
 from sceneleapultra.simulation.synthesis.optimize import Descent
-from sceneleapultra.utils.config import build, load_group
+from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.records import Scene
 
 
@@ -31,8 +31,8 @@ def test_descended_grasps_hold(
     hand: Hand, lone: Scene, candidates: Candidates, grasp_settings: GraspSettings
 ) -> None:
     judge = Judge(prepare(hand, lone, 0), get_protocol("dgb-fc-quick"), grasp_settings.quality)
-    judged = judge.judge(judge.fit(candidates).grasps)
-    assert judged.success.sum() >= 0.15 * len(candidates.grasps)
+    labeled = judge.judge(judge.fit(candidates).grasps)
+    assert labeled.success.sum() >= 0.15 * len(candidates.grasps)
 
 
 def test_same_seed_same_grasps(hand: Hand, lone: Scene, method: Optimize, candidates: Candidates) -> None:

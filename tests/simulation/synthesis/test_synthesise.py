@@ -12,68 +12,68 @@ from sceneleapultra.simulation.synthesis import (
     RobustnessSettings,
     SimClose,
     Synthesised,
-    synthesise,
+    synthesize,
 )
 from sceneleapultra.simulation.synthesis.judging import take
-from sceneleapultra.utils.config import load_group
+from sceneleapultra.utils.core.config import load_group
 from sceneleapultra.utils.records import Outcome, Scene
 
 
 def arrays(made: Synthesised) -> list[np.ndarray]:
-    judged = dataclasses.asdict(made.judged)
-    return [*judged.pop("grasps").values(), *judged.values()]
+    labeled = dataclasses.asdict(made.labeled)
+    return [*labeled.pop("grasps").values(), *labeled.values()]
 
 
 def test_same_seed_same_grasps(
-    hand: Hand, scene: Scene, sim_close: SimClose, grasp_settings: GraspSettings, synthesised: Synthesised
+    hand: Hand, scene: Scene, sim_close: SimClose, grasp_settings: GraspSettings, synthesized: Synthesised
 ) -> None:
-    again = synthesise(hand, scene, 1, sim_close, grasp_settings, np.random.default_rng(0))
-    for one, other in zip(arrays(synthesised), arrays(again), strict=True):
+    again = synthesize(hand, scene, 1, sim_close, grasp_settings, np.random.default_rng(0))
+    for one, other in zip(arrays(synthesized), arrays(again), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_successes_pass_the_protocol_when_judged_again(
-    hand: Hand, scene: Scene, synthesised: Synthesised
+    hand: Hand, scene: Scene, synthesized: Synthesised
 ) -> None:
-    judged = synthesised.judged
-    assert judged.success.sum() >= 3
-    good = take(judged.grasps, judged.success)
+    labeled = synthesized.labeled
+    assert labeled.success.sum() >= 3
+    good = take(labeled.grasps, labeled.success)
     verdicts = evaluate_grasps(hand, scene, good, "dgb-fc-quick", workers=1, target=1)
     assert verdicts.success.all()
     assert (scene_clearance(hand, scene, 1, good) >= 0).all()
 
 
-def test_failures_are_kept_with_their_reason(synthesised: Synthesised) -> None:
-    judged = synthesised.judged
-    assert len(judged.success) == synthesised.attempts - synthesised.unfit
-    assert (~judged.success).any()
-    np.testing.assert_array_equal(judged.success, judged.outcome == Outcome.SUCCESS)
-    np.testing.assert_array_equal(judged.success, judged.direction_success.all(axis=1))
-    untested = judged.outcome == Outcome.SCENE_COLLISION
-    np.testing.assert_array_equal(untested, judged.clearance_m < 0)
+def test_failures_are_kept_with_their_reason(synthesized: Synthesised) -> None:
+    labeled = synthesized.labeled
+    assert len(labeled.success) == synthesized.attempts - synthesized.unfit
+    assert (~labeled.success).any()
+    np.testing.assert_array_equal(labeled.success, labeled.outcome == Outcome.SUCCESS)
+    np.testing.assert_array_equal(labeled.success, labeled.direction_success.all(axis=1))
+    untested = labeled.outcome == Outcome.SCENE_COLLISION
+    np.testing.assert_array_equal(untested, labeled.clearance_m < 0)
 
 
-def test_grasps_are_poses_of_this_hand(hand: Hand, synthesised: Synthesised) -> None:
-    grasps, limits = synthesised.judged.grasps, hand.joint_limits.numpy()
+def test_grasps_are_poses_of_this_hand(hand: Hand, synthesized: Synthesised) -> None:
+    grasps, limits = synthesized.labeled.grasps, hand.joint_limits.numpy()
     for qpos in (grasps.hand_pose[:, 3:-4], grasps.pregrasp_qpos, grasps.squeeze_qpos):
         assert (qpos >= limits[:, 0] - 1e-6).all() and (qpos <= limits[:, 1] + 1e-6).all()
     np.testing.assert_allclose(np.linalg.norm(grasps.hand_pose[:, -4:], axis=1), 1.0, atol=1e-9)
 
 
-def test_fingers_close_from_pregrasp_to_squeeze(hand: Hand, synthesised: Synthesised) -> None:
-    grasps = synthesised.judged.grasps
+def test_fingers_close_from_pregrasp_to_squeeze(hand: Hand, synthesized: Synthesised) -> None:
+    grasps = synthesized.labeled.grasps
     closing = hand.flexion_sign.numpy() != 0
     grasp = grasps.hand_pose[:, 3:-4]
     assert ((grasp - grasps.pregrasp_qpos)[:, closing] >= -1e-9).all()
     assert (grasp - grasps.pregrasp_qpos)[:, closing].mean() > 0.03
-    good = synthesised.judged.success
+    good = synthesized.labeled.success
     assert (grasps.squeeze_qpos - grasp)[good][:, closing].mean() > 0.01
 
 
 def test_successful_hands_are_above_the_table_and_out_of_the_object_before_the_grasp(
-    hand: Hand, scene: Scene, synthesised: Synthesised
+    hand: Hand, scene: Scene, synthesized: Synthesised
 ) -> None:
-    good = take(synthesised.judged.grasps, synthesised.judged.success)
+    good = take(synthesized.labeled.grasps, synthesized.labeled.success)
     pose = GraspPose.from_hand_pose(torch.as_tensor(good.hand_pose, dtype=torch.float32))
     opened = GraspPose(
         pose.translation, pose.rotation, torch.as_tensor(good.pregrasp_qpos, dtype=torch.float32)
@@ -95,20 +95,20 @@ def test_robustness_is_the_share_of_displaced_repetitions_that_pass(
         successes=1,
         robustness=RobustnessSettings(trials=2, sigma_translation_m=0.004, sigma_rotation_rad=0.05),
     )
-    judged = synthesise(hand, scene, 1, sim_close, settings, np.random.default_rng(1)).judged
-    measured = np.isfinite(judged.robustness)
-    assert measured.any() and judged.success[measured].all()
+    labeled = synthesize(hand, scene, 1, sim_close, settings, np.random.default_rng(1)).labeled
+    measured = np.isfinite(labeled.robustness)
+    assert measured.any() and labeled.success[measured].all()
     # With one batch, the repetitions of the successes are its last rows.
-    repeated = judged.success[-2 * measured.sum() :].reshape(-1, 2)
-    np.testing.assert_allclose(judged.robustness[measured], repeated.mean(axis=1))
+    repeated = labeled.success[-2 * measured.sum() :].reshape(-1, 2)
+    np.testing.assert_allclose(labeled.robustness[measured], repeated.mean(axis=1))
 
 
 def test_failures_can_be_capped(
     hand: Hand, scene: Scene, sim_close: SimClose, grasp_settings: GraspSettings
 ) -> None:
     settings = dataclasses.replace(grasp_settings, successes=1, max_failures_per_success=0.0)
-    made = synthesise(hand, scene, 1, sim_close, settings, np.random.default_rng(0))
-    assert made.judged.success.all() and len(made.judged.success) == made.successes < made.attempts
+    made = synthesize(hand, scene, 1, sim_close, settings, np.random.default_rng(0))
+    assert made.labeled.success.all() and len(made.labeled.success) == made.successes < made.attempts
 
 
 def test_unknown_method_is_answered_with_the_nearest() -> None:

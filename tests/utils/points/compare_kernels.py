@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from sceneleapultra.utils.points import ball_query, farthest_point_order, interpolate, knn
+from sceneleapultra.utils.geometry.points import ball_query, farthest_point_order, interpolate, knn
 
 
 def main(device: str) -> None:

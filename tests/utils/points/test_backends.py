@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sceneleapultra.utils.points import ball_query, farthest_point_order, knn, require_backend
+from sceneleapultra.utils.geometry.points import ball_query, farthest_point_order, knn, require_backend
 
 ROOT = Path(__file__).resolve().parents[3]
 KERNELS = Path(__file__).with_name("compare_kernels.py")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sceneleapultra.utils.points import farthest_point_order, farthest_point_order_numpy, gather
+from sceneleapultra.utils.geometry.points import farthest_point_order, farthest_point_order_numpy, gather
 
 
 def cloud(b: int, n: int, seed: int = 0) -> torch.Tensor:

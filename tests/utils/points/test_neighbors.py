@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sceneleapultra.utils.points import ball_query, gather, interpolate, knn
-from sceneleapultra.utils.points import neighbors as module
+from sceneleapultra.utils.geometry.points import ball_query, gather, interpolate, knn
+from sceneleapultra.utils.geometry.points import neighbors as module
 
 
 def cloud(b: int, n: int, seed: int = 0) -> torch.Tensor:

@@ -11,10 +11,10 @@ import pytest
 import torch
 from hydra import initialize_config_dir
 
-from sceneleapultra.utils.config import CONFIG_DIR, build
-from sceneleapultra.utils.profiling import DATA_STAGES, LoadRecord, StageClock, StageProfiler
-from sceneleapultra.utils.profiling.rules import RULES, advice
-from sceneleapultra.utils.profiling.tree import StageTree
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
+from sceneleapultra.utils.training.profiling import DATA_STAGES, LoadRecord, StageClock, StageProfiler
+from sceneleapultra.utils.training.profiling.rules import RULES, advice
+from sceneleapultra.utils.training.profiling.tree import StageTree
 from train_lightning import train
 
 

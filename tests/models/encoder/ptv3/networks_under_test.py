@@ -9,8 +9,8 @@ import pytest
 import torch
 from models_under_test import SMALL_PTV3 as SMALL
 
-from sceneleapultra.models.encoder.ptv3.level import Level, serialize
-from sceneleapultra.models.encoder.ptv3.network import Architecture, Encoded, PointTransformerV3
+from sceneleapultra.models.network.encoder.ptv3.level import Level, serialize
+from sceneleapultra.models.network.encoder.ptv3.network import Architecture, Encoded, PointTransformerV3
 
 REFERENCE = Path(__file__).resolve().parents[5] / "shared" / "data" / "ptv3_reference"
 needs_reference = pytest.mark.skipif(

@@ -10,11 +10,11 @@ from omegaconf import OmegaConf
 from torch.testing import assert_close
 
 from sceneleapultra.models import load_grasp_model
-from sceneleapultra.models.encoder.ptv3 import Architecture, PTv3
-from sceneleapultra.models.encoder.ptv3.voxels import voxelise
-from sceneleapultra.models.tokens import Cloud
-from sceneleapultra.utils.config import build
-from sceneleapultra.utils.rotation import matrix_from_quat_wxyz
+from sceneleapultra.models.network.encoder.ptv3 import Architecture, PTv3
+from sceneleapultra.models.network.encoder.ptv3.voxels import voxelise
+from sceneleapultra.models.network.tokens import Cloud
+from sceneleapultra.utils.core.config import build
+from sceneleapultra.utils.geometry.rotation import matrix_from_quat_wxyz
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 ALONE = {"dec_depths": (), "dec_channels": (), "dec_heads": ()}
@@ -219,8 +219,8 @@ def test_normals_of_a_plane_face_the_camera():
         target=torch.ones(1, 400, dtype=torch.bool),
         viewpoint=torch.tensor([[-1.0, -1.0, 2.0]]),
     )
-    from sceneleapultra.models.encoder.ptv3.encoder import voxel_normals
-    from sceneleapultra.models.encoder.ptv3.level import serialize
+    from sceneleapultra.models.network.encoder.ptv3.encoder import voxel_normals
+    from sceneleapultra.models.network.encoder.ptv3.level import serialize
 
     voxels = voxelise(cloud, 0.004, 10)
     level = serialize(voxels.coord, voxels.grid, voxels.batch, num_clouds=1, depth=10, curves=("z",))

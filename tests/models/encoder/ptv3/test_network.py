@@ -7,8 +7,8 @@ import torch
 from networks_under_test import SMALL, level_of, small_network, surface
 from torch.testing import assert_close
 
-from sceneleapultra.models.encoder.ptv3 import draws
-from sceneleapultra.models.encoder.ptv3.network import Architecture
+from sceneleapultra.models.network.encoder.ptv3 import draws
+from sceneleapultra.models.network.encoder.ptv3.network import Architecture
 
 CLOUDS = [surface(150, 0), surface(40, 1), surface(90, 2)]
 

@@ -14,8 +14,8 @@ from networks_under_test import (
 )
 from torch.testing import assert_close
 
-from sceneleapultra.models.encoder.ptv3.serialization import CURVES, encode
-from sceneleapultra.models.encoder.ptv3.sparse_conv import convolve, find_pairs
+from sceneleapultra.models.network.encoder.ptv3.serialization import CURVES, encode
+from sceneleapultra.models.network.encoder.ptv3.sparse_conv import convolve, find_pairs
 
 pytestmark = needs_reference
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}

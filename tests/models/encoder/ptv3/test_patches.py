@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from networks_under_test import SMALL, level_of, surface
 from torch.testing import assert_close
 
-from sceneleapultra.models.encoder.ptv3.attention import PatchAttention
-from sceneleapultra.models.encoder.ptv3.level import serialize
-from sceneleapultra.models.encoder.ptv3.patches import lay_out
+from sceneleapultra.models.network.encoder.ptv3.attention import PatchAttention
+from sceneleapultra.models.network.encoder.ptv3.level import serialize
+from sceneleapultra.models.network.encoder.ptv3.patches import lay_out
 
 CPU = torch.device("cpu")
 

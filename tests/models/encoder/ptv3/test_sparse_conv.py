@@ -5,8 +5,8 @@ import torch
 from networks_under_test import surface
 from torch.testing import assert_close
 
-from sceneleapultra.models.encoder.ptv3.rows import Rows
-from sceneleapultra.models.encoder.ptv3.sparse_conv import convolve, find_pairs
+from sceneleapultra.models.network.encoder.ptv3.rows import Rows
+from sceneleapultra.models.network.encoder.ptv3.sparse_conv import convolve, find_pairs
 
 
 def clouds(*sizes: int, side: int = 24) -> tuple[torch.Tensor, torch.Tensor]:

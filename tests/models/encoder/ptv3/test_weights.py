@@ -5,7 +5,7 @@ import torch
 from networks_under_test import small_network
 from torch.testing import assert_close
 
-from sceneleapultra.models.encoder.ptv3.weights import load_weights
+from sceneleapultra.models.network.encoder.ptv3.weights import load_weights
 
 
 def saved(tmp_path, content):

@@ -1,0 +1,1 @@
+"""Items: how a view and an object become a batch."""

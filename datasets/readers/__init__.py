@@ -1,6 +1,0 @@
-"""Readers of foreign data sets, one file per format, and the converter that turns what they read into a store."""
-
-from sceneleapultra.datasets.readers.convert import Conversion, Report, Summary
-from sceneleapultra.datasets.readers.once import convert_once
-
-__all__ = ["Conversion", "Report", "Summary", "convert_once"]

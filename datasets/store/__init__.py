@@ -1,0 +1,1 @@
+"""The store: columns, shards, schema, reading and writing."""

@@ -1,0 +1,149 @@
+"""Is a file a complete store, of which hand and origin, and do several belong together?"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from sceneleapultra.datasets.store.manifest import joined_hash
+from sceneleapultra.datasets.store.migration import migrated
+from sceneleapultra.datasets.store.schema import (
+    CONTENT_ATTRIBUTES,
+    content_hash,
+    layout_problems,
+    parts_folder,
+)
+from sceneleapultra.hands import Hand
+
+
+class Shard:
+    """One file, checked.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a complete store, or of a schema version that this program does not read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise FileNotFoundError(self._missing())
+        if not h5py.is_hdf5(path):
+            raise ValueError(
+                f"data.store: {path} is no HDF5 file. Pass the store that scripts/generate_dataset.py wrote."
+            )
+        try:
+            with h5py.File(path) as file:
+                self.attributes: dict[str, Any] = {k: _plain(v) for k, v in file.attrs.items()}
+                self._check_layout(file)
+        except OSError as err:
+            raise ValueError(
+                f"data.store: {path} is not a complete store ({err}); was it truncated? Make it again with "
+                "scripts/generate_dataset.py."
+            ) from err
+
+    def _missing(self) -> str:
+        command = f"python scripts/generate_dataset.py path={self.path}"
+        if (parts := parts_folder(self.path)).is_dir():
+            done = len(list(parts.glob("*.npz")))
+            return (
+                f"data.store: {self.path} is not finished: {parts} holds {done} scenes. Continue with the command it "
+                f"was begun with: {command} …"
+            )
+        return f"data.store: no store at {self.path}. Make it with: {command}"
+
+    def _check_layout(self, file: h5py.File) -> None:
+        if "schema_version" not in self.attributes:
+            raise ValueError(
+                f"data.store: {self.path} is no store of grasps: it has no schema version. Pass the file that "
+                "scripts/generate_dataset.py wrote."
+            )
+        self.attributes = migrated(self.attributes, self.path)
+        problems = layout_problems(file)
+        problems += [
+            f"attribute {name} is missing"
+            for name in (*CONTENT_ATTRIBUTES, "content_hash")
+            if name not in self.attributes
+        ]
+        if problems:
+            raise ValueError(
+                f"data.store: {self.path} is not a complete store: {'; '.join(problems)}. Make it again with "
+                "scripts/generate_dataset.py."
+            )
+
+    def check_hand(self, hand: Hand) -> None:
+        """Make sure that the grasps are this hand's.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if self.attributes["hand_name"] != hand.name:
+            raise ValueError(
+                f"data.store: {self.path} holds grasps of hand '{self.attributes['hand_name']}', the configuration "
+                f"asks for '{hand.name}'. Pass hand={self.attributes['hand_name']} or another data.store."
+            )
+        if self.attributes["hand_hash"] != hand.table_hash:
+            raise ValueError(
+                f"data.store: {self.path} was made with another description of hand '{hand.name}' (hash "
+                f"{self.attributes['hand_hash']}, here {hand.table_hash}). Generate it again."
+            )
+        if (stored := json.loads(self.attributes["joint_names"])) != list(hand.joint_names):
+            raise ValueError(
+                f"data.store: {self.path} has joints {', '.join(stored)}, hand '{hand.name}' has "
+                f"{', '.join(hand.joint_names)}. Generate it again."
+            )
+
+    def verify(self) -> None:
+        """Compute the content hash again.
+
+        Raises:
+            ValueError: it is not the one that was written.
+        """
+        written = str(self.attributes["content_hash"])
+        with h5py.File(self.path) as file:
+            found = content_hash(file, self.attributes)
+        if found != written:
+            raise ValueError(
+                f"{self.path}: content hash {found[:12]} differs from the {written[:12]} written."
+            )
+
+
+def joined(shards: Sequence[Shard]) -> dict[str, Any]:
+    """Return the attributes of several shards as one data set.
+
+    Raises:
+        ValueError: shards of different hands, or whose numbers come from different origins.
+    """
+    first = shards[0]
+    for shard in shards[1:]:
+        for name, what in (
+            ("hand_name", "hand"),
+            ("hand_hash", "description of the hand"),
+            ("origin", "origin"),
+        ):
+            one, other = first.attributes[name], shard.attributes[name]
+            if one != other:
+                raise ValueError(
+                    f"data.store: the shards of a data set share one {what}; {first.path} has {one}, {shard.path} has "
+                    f"{other}. Train on them one by one."
+                )
+    if len(shards) == 1:
+        return first.attributes
+    merged = {name: value for name, value in first.attributes.items() if name != "counted"}
+    for name in ("protocol", "protocol_hash"):
+        merged[name] = " + ".join(sorted({str(shard.attributes[name]) for shard in shards}))
+    merged["generator"] = json.dumps(
+        {shard.path.name: json.loads(shard.attributes["generator"]) for shard in shards}, sort_keys=True
+    )
+    merged["content_hash"] = joined_hash([str(shard.attributes["content_hash"]) for shard in shards])
+    return merged
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,217 @@
+"""How a store is written: one part per scene while generation runs, one file at the end, nothing half done."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from sceneleapultra.datasets.store.assembly import Assembly
+from sceneleapultra.datasets.store.checks import record_problems
+from sceneleapultra.datasets.store.layout import repack, write_source
+from sceneleapultra.datasets.store.schema import (
+    CONTENT_ATTRIBUTES,
+    GENERATED,
+    GRASP_COLUMNS,
+    SCHEMA_VERSION,
+    STORE_FRAME,
+    UNITS,
+    VERDICT_COLUMNS,
+    VIEW_COLUMNS,
+    Origin,
+    content_hash,
+    parts_folder,
+)
+from sceneleapultra.hands import Hand
+from sceneleapultra.utils.core.compare import differences
+from sceneleapultra.utils.core.files import flush, write_atomically
+from sceneleapultra.utils.core.locks import owned_lock
+from sceneleapultra.utils.records import SceneRecord
+
+
+class StoreWriter:
+    """Collects the scenes of one generation run; killed at any moment, it continues where it was.
+
+    What is in the finished store depends on the records alone, not on the order or the runs in which they came.
+
+    Args:
+        path: the file that ``finish`` makes.
+        hand: whose grasps these are.
+        protocol: name of the protocol that judged them.
+        protocol_hash: its hash.
+        generator: everything the content depends on, as plain containers.
+        seed: of the generation.
+        origin: where the grasps and their verdicts come from.
+        source: which files a conversion reads, as text; kept beside the content, not part of it.
+
+    Raises:
+        FileExistsError: the store exists already.
+        ValueError: parts of another configuration lie beside the path.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        hand: Hand,
+        protocol: str,
+        protocol_hash: str,
+        generator: Mapping[str, Any],
+        seed: int,
+        origin: Origin = GENERATED,
+        source: str | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.parts = parts_folder(self.path)
+        self._num_joints = hand.num_joints
+        self.attributes: dict[str, Any] = {
+            "hand_name": hand.name,
+            "joint_names": json.dumps(list(hand.joint_names)),
+            "hand_hash": hand.table_hash,
+            "protocol": protocol,
+            "protocol_hash": protocol_hash,
+            "generator": json.dumps(dict(generator), sort_keys=True),
+            "seed": seed,
+            "origin": origin.to_json(),
+        }
+        self._absent = {name for name in GRASP_COLUMNS[1:] if getattr(origin, name) == "absent"}
+        assert set(self.attributes) == set(CONTENT_ATTRIBUTES)
+        if self.path.exists():
+            raise FileExistsError(f"{self.path} exists already. Remove it, or name another path=.")
+        self.parts.mkdir(parents=True, exist_ok=True)
+        manifest = self.parts / "manifest.json"
+        text = json.dumps(self.attributes, sort_keys=True, indent=1)
+        if manifest.exists():
+            if differing := differences(_opened(json.loads(manifest.read_text())), _opened(self.attributes)):
+                raise ValueError(
+                    f"{self.parts} holds scenes of another configuration ({'; '.join(differing)}). Continue with the "
+                    "settings it was begun with, or remove it."
+                )
+        else:
+            write_atomically(manifest, lambda temporary: temporary.write_text(text))
+        self._source = self.parts / "source.json"
+        if source is not None and not self._source.exists():
+            write_atomically(self._source, lambda temporary: temporary.write_text(source))
+
+    @property
+    def source(self) -> str:
+        """What the run that began this store gave as ``source``."""
+        return self._source.read_text()
+
+    def done_indices(self) -> set[int]:
+        """Return the scenes that are written already."""
+        return {int(part.stem) for part in self.parts.glob("*.npz") if part.stem.isdigit()}
+
+    def notes(self) -> Iterator[dict[str, Any]]:
+        """Return what was noted of the scenes that are written."""
+        for index in sorted(self.done_indices()):
+            with np.load(self.parts / f"{index:08d}.npz") as part:
+                yield json.loads(str(part["note"]))
+
+    def write(self, record: SceneRecord, note: Mapping[str, Any] | None = None) -> None:
+        """Write one scene, and a note beside it; it is there completely or not at all.
+
+        Raises:
+            ValueError: the record cannot be right, for example a pose is not finite.
+        """
+        problems = record_problems(record, self._num_joints)
+        for name in GRASP_COLUMNS[1:]:
+            values = [getattr(labeled.grasps, name) for labeled in record.labeled if len(labeled.grasps)]
+            if values and not problems and np.isnan(np.concatenate(values)).any() != (name in self._absent):
+                problems.append(
+                    f"{name} is {'known' if name in self._absent else 'NaN'}, its origin says otherwise"
+                )
+        if problems:
+            raise ValueError(f"Scene {record.index} is not stored: {'; '.join(problems)}.")
+        arrays = {**_flatten(record), "note": json.dumps(dict(note or {}))}
+
+        def save(temporary: Path) -> None:
+            with temporary.open("wb") as handle:
+                np.savez(handle, **arrays)
+
+        try:
+            write_atomically(self.parts / f"{record.index:08d}.npz", save)
+        except FileNotFoundError as error:
+            raise self._finished_meanwhile() from error
+
+    def finish(self, counted: Mapping[str, Any] | None = None) -> Path:
+        """Join the parts, in the order of their indices, into the store; return its path.
+
+        ``counted`` is what a conversion has to say of itself; it is kept beside the content. Of several processes one
+        joins; the others wait for it and return what it made.
+
+        Raises:
+            ValueError: nothing was written, or two objects of one name differ.
+        """
+        try:
+            with owned_lock(self.parts / "lock", doing=f"joining {self.parts}", wait=True):
+                if not self.path.exists():
+                    self._join(counted)
+        except FileNotFoundError as error:
+            if not self.path.exists():
+                raise self._finished_meanwhile() from error
+        return self.path
+
+    def _join(self, counted: Mapping[str, Any] | None) -> None:
+        indices = sorted(self.done_indices())
+        if not indices:
+            raise ValueError(f"{self.parts} holds no scene; nothing to finish.")
+        # Assembled among the parts: what a kill leaves behind is removed with them.
+        growing, temporary = self.parts / "growing.h5.tmp", self.parts / "store.h5.tmp"
+        with h5py.File(growing, "w") as file:
+            assembly = Assembly(file)
+            for index in indices:
+                with np.load(self.parts / f"{index:08d}.npz") as part:
+                    assembly.append({name: part[name] for name in part.files})
+            assembly.close()
+            file.attrs.update(self.attributes)
+            file.attrs["schema_version"] = SCHEMA_VERSION  # before the hash, which reads it
+            file.attrs["frame"] = STORE_FRAME
+            file.attrs["units"] = UNITS
+            file.attrs["content_hash"] = content_hash(file, self.attributes)
+            if counted is not None:
+                file.attrs["counted"] = json.dumps(dict(counted), sort_keys=True)
+            if self._source.exists():
+                write_source(file, self.source)
+            repack(file, temporary)
+        flush(temporary)
+        temporary.replace(self.path)
+        shutil.rmtree(self.parts)
+
+    def _finished_meanwhile(self) -> FileExistsError:
+        return FileExistsError(
+            f"{self.parts} is gone while this process was writing: another one has finished {self.path}. Use that, or "
+            "name another path=."
+        )
+
+
+def _opened(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {**attributes, "generator": json.loads(attributes["generator"])}
+
+
+def _flatten(record: SceneRecord) -> dict[str, Any]:
+    """Turn a record into named arrays."""
+    arrays: dict[str, Any] = {
+        "index": record.index,
+        "seed": record.seed,
+        "split": record.split,
+        "table": record.scene.table,
+        "T_world_object": record.scene.T_world_object,
+        "num_views": len(record.views),
+        "names": np.array([o.name for o in record.scene.objects]),
+        "families": np.array([o.family for o in record.scene.objects]),
+    }
+    for i, o in enumerate(record.scene.objects):
+        arrays[f"object{i}/vertices"], arrays[f"object{i}/faces"] = o.vertices, o.faces
+        arrays[f"object{i}/piece_sizes"] = np.array([len(piece) for piece in o.pieces])
+        arrays[f"object{i}/piece_vertices"] = np.concatenate(o.pieces)
+        arrays[f"object{i}/mass"] = o.mass
+    for i, view in enumerate(record.views):
+        arrays.update({f"view{i}/{name}": getattr(view, name) for name in VIEW_COLUMNS})
+    for i, labeled in enumerate(record.labeled):
+        arrays.update({f"grasps{i}/{name}": getattr(labeled.grasps, name) for name in GRASP_COLUMNS})
+        arrays.update({f"grasps{i}/{name}": getattr(labeled, name) for name in VERDICT_COLUMNS})
+    return arrays

@@ -1,0 +1,1 @@
+"""What is evaluated: the model and the baselines."""

@@ -1,0 +1,1 @@
+"""Checkpoints: loading, migration, initial weights."""

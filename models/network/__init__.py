@@ -1,0 +1,1 @@
+"""The network's parts: encoders, decoders, conditions, heads."""

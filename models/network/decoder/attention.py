@@ -1,0 +1,161 @@
+"""How grasps look at the scene, at each other and at a prompt.
+
+At the scene, for grasp g, token s and head h:  ``logit = q_g . k_s + e_g . phi_gs``,
+``out = sum_s a_gs (v_s + W phi_gs)``  with ``phi_gs`` a small embedding of where token s lies as seen from grasp g.
+Keys and values belong to the scene alone and are computed once; only phi (a few dozen numbers) exists per pair, so
+relative geometry costs a fraction of what keys per grasp would. The sum over two kinds of logits is why this is not
+one fused call; where there is no geometry, attention is a fused one.
+"""
+
+import importlib.util
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sceneleapultra.utils.core.names import unknown_name
+
+AttentionBackend = Literal["sdpa", "flash_attn"]
+_SAME_SET_LOGIT = (
+    200.0  # normalized queries and keys give logits of a few units: exp(-200) of them is nothing
+)
+_SET_CHANNELS = 8  # flash-attn wants head sizes in multiples of it
+
+
+def require_backend(attention: AttentionBackend) -> None:
+    """Refuse an attention that is unknown or not installed.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    if attention not in get_args(AttentionBackend):
+        raise unknown_name("model.decoder.attention", attention, get_args(AttentionBackend))
+    if attention == "flash_attn" and importlib.util.find_spec("flash_attn") is None:
+        raise ValueError(
+            "model.decoder.attention=flash_attn needs the package flash-attn, which is not installed here. Build it "
+            "for your GPU, or pass model.decoder.attention=sdpa."
+        )
+
+
+class HeadNorm(nn.RMSNorm):
+    """Root-mean-square norm of queries or keys (Zhang & Sennrich 2019), in the precision these come in."""
+
+    def forward(self, x: Float[Tensor, "... e"]) -> Float[Tensor, "... e"]:
+        """Normalize the last axis."""
+        return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+class GeometricCrossAttention(nn.Module):
+    """Cross-attention with cached scene keys and values and a relative-geometry term; query and key are
+    normalized.
+    """
+
+    def __init__(self, *, dim: int, dim_scene: int, dim_geometry: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim_scene, 2 * dim)
+        self.query_geometry = nn.Linear(dim, heads * dim_geometry)
+        self.value_geometry = nn.Linear(heads * dim_geometry, dim)
+        self.out = nn.Linear(dim, dim)
+        self.query_norm = HeadNorm(dim // heads)
+        self.key_norm = HeadNorm(dim // heads)
+
+    def keys_values(self, features: Float[Tensor, "b s c"]) -> tuple[Tensor, Tensor]:
+        """Project scene features once for all steps and grasps."""
+        k, v = self.key_value(features).unflatten(-1, (2, self.heads, -1)).unbind(-3)
+        return self.key_norm(k), v
+
+    def forward(
+        self,
+        x: Float[Tensor, "b g d"],
+        keys: Float[Tensor, "b s h e"],
+        values: Float[Tensor, "b s h e"],
+        geometry: Float[Tensor, "b g s p"],
+        valid: Bool[Tensor, "b s"],
+    ) -> Float[Tensor, "b g d"]:
+        """Attend from grasps to valid scene tokens."""
+        q = self.query_norm(self.query(x).unflatten(-1, (self.heads, -1)))
+        e = self.query_geometry(x).unflatten(-1, (self.heads, -1))
+        logits = torch.einsum("bghe,bshe->bghs", q, keys) * q.shape[-1] ** -0.5
+        logits = logits + e @ geometry.transpose(-1, -2) * geometry.shape[-1] ** -0.5
+        weight = logits.masked_fill(~valid[:, None, None], float("-inf")).float().softmax(-1).to(x.dtype)
+        content = torch.einsum("bghs,bshe->bghe", weight, values).flatten(-2)
+        place = (weight @ geometry).flatten(-2)
+        return self.out(content + self.value_geometry(place))
+
+
+class PromptAttention(nn.Module):
+    """Cross-attention to the few tokens of a prompt."""
+
+    def __init__(self, *, dim: int, dim_prompt: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim_prompt, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.query_norm = HeadNorm(dim // heads)
+        self.key_norm = HeadNorm(dim // heads)
+
+    def keys_values(self, tokens: Float[Tensor, "b l c"]) -> tuple[Tensor, Tensor]:
+        """Project a prompt's tokens once for all steps and grasps."""
+        k, v = self.key_value(tokens).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.key_norm(k), v
+
+    def forward(
+        self,
+        x: Float[Tensor, "b g d"],
+        keys: Float[Tensor, "b h l e"],
+        values: Float[Tensor, "b h l e"],
+        valid: Bool[Tensor, "b l"],
+    ) -> Float[Tensor, "b g d"]:
+        """Attend from grasps to the valid tokens, of which every prompt has at least one."""
+        q = self.query_norm(self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2))
+        y = nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=valid[:, None, None])
+        return self.out(y.transpose(1, 2).flatten(-2))
+
+
+class SetAttention(nn.Module):
+    """Self-attention within each set of grasps; no position codes, so it is permutation-equivariant."""
+
+    def __init__(self, *, dim: int, heads: int, attention: AttentionBackend) -> None:
+        super().__init__()
+        self.heads, self.attention = heads, attention
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.query_norm = HeadNorm(dim // heads)
+        self.key_norm = HeadNorm(dim // heads)
+
+    def forward(self, x: Float[Tensor, "b g d"], together: Int[Tensor, "b g"]) -> Float[Tensor, "b g d"]:
+        """Attend among grasps of equal number in ``together``; padding (-1) sees padding, so its rows stay finite."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
+        q, k = self.query_norm(q), self.key_norm(k)
+        if self.attention == "flash_attn":
+            return self.out(_flash(q, k, v, together).flatten(-2))
+        same = (together[:, :, None] == together[:, None, :])[:, None]
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+        y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=same)
+        return self.out(y.transpose(1, 2).flatten(-2))
+
+
+def with_sets_in_channels(
+    q: Float[Tensor, "b g h e"], k: Float[Tensor, "b g h e"], together: Int[Tensor, "b g"]
+) -> tuple[Float[Tensor, "b g h f"], Float[Tensor, "b g h f"]]:
+    """Append channels whose products make grasps of one set outweigh all others, for kernels that take no mask.
+
+    The products add ``_SAME_SET_LOGIT`` to logits that are scaled by ``e ** -0.5`` where the numbers are equal.
+    """
+    number = nn.functional.one_hot(together + 1, _SET_CHANNELS).to(q.dtype)
+    code = number * (_SAME_SET_LOGIT * q.shape[-1] ** 0.5) ** 0.5
+    code = code[:, :, None].expand(*q.shape[:-1], _SET_CHANNELS)
+    return torch.cat([q, code], dim=-1), torch.cat([k, code], dim=-1)
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor, together: Tensor) -> Tensor:
+    from flash_attn import flash_attn_func  # optional: the user's own build
+
+    width = q.shape[-1]
+    q, k = with_sets_in_channels(q, k, together)
+    padded = nn.functional.pad(v, (0, _SET_CHANNELS))
+    return flash_attn_func(q, k, padded, softmax_scale=width**-0.5)[..., :width]

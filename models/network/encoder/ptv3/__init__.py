@@ -1,0 +1,6 @@
+"""Point Transformer V3: the network on voxels, and the scene encoder around it."""
+
+from sceneleapultra.models.network.encoder.ptv3.encoder import PTv3
+from sceneleapultra.models.network.encoder.ptv3.network import Architecture, PointTransformerV3
+
+__all__ = ["Architecture", "PTv3", "PointTransformerV3"]

@@ -1,0 +1,85 @@
+"""A scorer that attends to the encoder's tokens, as the generator's decoder does."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sceneleapultra.models.denoiser import Denoiser, PairGeometry, SceneContext
+from sceneleapultra.models.network.contacts import ContactFeatures
+from sceneleapultra.models.network.decoder.base import GraspContext
+from sceneleapultra.models.network.decoder.dit import SetDiT
+from sceneleapultra.models.network.scorer.base import FinishedGrasps, GraspScorer, ScorerConfig
+from sceneleapultra.utils.geometry.points import gather
+
+
+class TokenScorer(GraspScorer):
+    """A small transformer over scene tokens and the distances of the hand's links to the surface.
+
+    Args:
+        denoiser: the generator whose tokens are read (not owned).
+        config: sizes.
+    """
+
+    def __init__(self, denoiser: Denoiser, config: "TokenScorerConfig") -> None:
+        super().__init__()
+        self.decoder = SetDiT(
+            dim_state=denoiser.codec.layout.dim,
+            dim_scene=denoiser.encoder.dim,
+            dim_geometry=config.dim_geometry,
+            dim_out=2,
+            dim_prompt=None,
+            dim=config.dim,
+            depth=config.depth,
+            heads=config.heads,
+            set_attention=False,
+            attention="sdpa",
+            checkpointing=False,
+        )
+        self.geometry = PairGeometry(config.dim_geometry, config.geometry_scale)
+        self.contacts = ContactFeatures(denoiser.hand, dim=config.dim, scale=config.contact_scale)
+
+    def forward(
+        self, grasps: FinishedGrasps, scene: SceneContext, kept: Bool[Tensor, "b s"] | None = None
+    ) -> Float[Tensor, "b g 2"]:
+        """See :class:`~sceneleapultra.models.network.scorer.base.GraspScorer`; tokens are all shown."""
+        tokens, states = scene.tokens, grasps.states
+        features = tokens.features.detach()
+        context = GraspContext(
+            keys_values=self.decoder.keys_values(features),
+            geometry=self.geometry(grasps.point, grasps.pose.rotation, tokens),
+            anchor=gather(features, grasps.index),
+            token_valid=tokens.valid,
+            together=torch.zeros_like(grasps.index),
+            prompt=None,
+            prompt_valid=None,
+        )
+        t = torch.zeros(len(states), device=states.device)
+        contacts = self.contacts(grasps.pose, scene.surface)
+        return self.decoder(states, t, context.geometry, contacts, context).float()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenScorerConfig(ScorerConfig):
+    """Sizes of a :class:`TokenScorer`.
+
+    Args:
+        dim: width.
+        depth: blocks.
+        heads: attention heads.
+        dim_geometry: width of pair embeddings.
+        geometry_scale: length that pair geometry is measured in (m).
+        contact_scale: length that distances of links to the surface are measured in (m).
+    """
+
+    at_least_one = ("dim", "depth", "heads", "dim_geometry")
+    dim: int
+    depth: int
+    heads: int
+    dim_geometry: int
+    geometry_scale: float
+
+    def build(self, denoiser: Denoiser) -> TokenScorer:
+        """Make the scorer."""
+        return TokenScorer(denoiser, self)

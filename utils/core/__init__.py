@@ -1,0 +1,1 @@
+"""Infrastructure: configuration, console, files, locks, seeds."""

@@ -1,0 +1,1 @@
+"""Rotations, frames, points, clouds and signed distances."""

@@ -1,0 +1,1 @@
+"""What happens around a training run: callbacks, run folder, statistics, profiling."""

@@ -1,0 +1,165 @@
+"""Which folder a run writes to, and what lies in it: one folder per run under any launcher."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
+VERSIONED = ("torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "mujoco", "h5py", "trimesh")
+
+# What may differ between the two halves of a resumed run without making it another run.
+RESUMABLE = (
+    "trainer",
+    "callbacks",
+    "logger",
+    "hardware",
+    "paths",
+    "optimizer",
+    "scheduler",
+    "name",
+    "run_dir",
+)
+_LOADING = ("num_workers", "prefetch", "cache_mb", "staging", "max_bad_fraction", "quarantine")
+RESUMABLE_KEYS = ("statistics", *(f"data.{key}" for key in _LOADING))
+
+
+def run_id(environ: Mapping[str, str], now: datetime) -> str:
+    """Name this launch: the same in every process of it, another for every other launch.
+
+    A clock alone splits the folder when the ranks of ``torchrun`` start a second apart, so the launcher's own identity
+    comes first.
+
+    Raises:
+        ValueError: torchrun without an identity (several nodes, no ``--rdzv-id``).
+    """
+    if job := environ.get("SLURM_JOB_ID"):
+        return f"slurm-{job}"
+    if elastic := environ.get("TORCHELASTIC_RUN_ID"):
+        if elastic == "none":
+            raise ValueError(
+                "torchrun gave this launch no identity (TORCHELASTIC_RUN_ID=none), so its processes cannot agree on "
+                "one run folder. Pass torchrun --rdzv-id=<name>, the same on every node, or run_dir=<folder>."
+            )
+        return f"torchrun-{elastic}"
+    return now.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def last_checkpoint(run_dir: Path) -> Path | None:
+    """Return the checkpoint from which the same command continues, if there is one."""
+    path = run_dir / "checkpoints" / "last.ckpt"
+    return path if path.is_file() else None
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """Return the optimizer step at which a checkpoint was written; 0 without one."""
+    if checkpoint is None:
+        return 0
+    import torch  # here: naming a folder must not cost the import of torch
+
+    return int(torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["global_step"])
+
+
+def git_state(root: Path = PROJECT_ROOT) -> tuple[str, str]:
+    """Return commit and uncommitted difference; ("unknown", "") outside a git checkout."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
+        ).stdout
+
+    try:
+        return git("rev-parse", "HEAD").strip(), git("diff", "HEAD")
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return "unknown", ""
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that can change a number."""
+    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONED}
+
+
+def changed_keys(old: DictConfig, new: DictConfig) -> list[str]:
+    """List ``key: old -> new`` for every leaf that differs between two configurations."""
+    before, after = _leaves(OmegaConf.to_container(old)), _leaves(OmegaConf.to_container(new))
+    keys = sorted(key for key in before | after if before.get(key, "absent") != after.get(key, "absent"))
+    return [f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}" for key in keys]
+
+
+def write_run_folder(cfg: DictConfig, overrides: list[str]) -> list[str]:
+    """Write what reproduces the run beside its results; return what changed since the folder was last used.
+
+    Files: config.yaml (resolved), overrides.yaml, git.txt (commit and difference), versions.json, command.txt.
+
+    Raises:
+        ValueError: the folder holds a checkpoint of a run that this configuration does not continue.
+    """
+    run_dir = Path(cfg.run_dir)
+    resolved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    assert isinstance(resolved, DictConfig)
+    config_file = run_dir / "config.yaml"
+    changes: list[str] = []
+    if last_checkpoint(run_dir) and config_file.is_file():
+        saved = OmegaConf.load(config_file)
+        assert isinstance(saved, DictConfig)
+        changes = changed_keys(saved, resolved)
+        keys = [line.split(":")[0] for line in changes]
+        foreign = [
+            line
+            for key, line in zip(keys, changes, strict=True)
+            if key.split(".")[0] not in RESUMABLE and key not in RESUMABLE_KEYS
+        ]
+        if foreign:
+            raise ValueError(
+                f"run_dir={run_dir} holds a run with another configuration, so this command cannot continue it. "
+                f"Different: {'; '.join(foreign[:8])}. Repeat the first command's overrides, or choose another run_dir."
+            )
+    run_dir.mkdir(parents=True, exist_ok=True)
+    commit, difference = git_state()
+    OmegaConf.save(resolved, config_file)
+    OmegaConf.save(OmegaConf.create(overrides), run_dir / "overrides.yaml")
+    (run_dir / "git.txt").write_text(f"{commit}\n{difference}")
+    (run_dir / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
+    with (run_dir / "command.txt").open("a") as file:
+        file.write(" ".join(["python", *sys.argv]) + "\n")
+    return changes
+
+
+def same_data(run_dir: Path, frame: str, data_hash: str, *, write: bool) -> None:
+    """Write which data the run is trained on into ``data.json``, or check that it is still the same.
+
+    Raises:
+        ValueError: the folder's checkpoint was trained on other data.
+    """
+    path = run_dir / "data.json"
+    now = {"frame": frame, "data_hash": data_hash}
+    if last_checkpoint(run_dir) and path.is_file() and (before := json.loads(path.read_text())) != now:
+        raise ValueError(
+            f"The run in {run_dir} was trained on data {before['data_hash'][:12]} in frame {before['frame']}; "
+            f"data.store now holds {data_hash[:12]} in frame {frame}. Restore the store, or take another run_dir."
+        )
+    if write:
+        path.write_text(json.dumps(now, indent=2) + "\n")
+
+
+def _leaves(node: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(node, dict):
+        return {prefix: node}
+    return {
+        k: v for key, value in node.items() for k, v in _leaves(value, f"{prefix}.{key}".lstrip(".")).items()
+    }
+
+
+def current_run_id() -> str:
+    """Return this process's run id; a clock is read once and handed to child processes through the environment."""
+    key = "SCENELEAPULTRA_RUN_ID"
+    if key not in os.environ:
+        os.environ[key] = run_id(os.environ, datetime.now())
+    return os.environ[key]
