@@ -9,15 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from sceneleapultra.utils.core import console
 from sceneleapultra.utils.core.config import build, try_partial
-from sceneleapultra.utils.core.console import (
-    card,
-    is_first_process,
-    quiet_lightning,
-    run_app,
-    sentences,
-    setup_logging,
-)
 from sceneleapultra.utils.core.resources import require_accelerator
 from sceneleapultra.utils.training.run_card import closing, opening
 from sceneleapultra.utils.training.run_folder import last_checkpoint, same_data, step_of, write_run_folder
@@ -26,31 +19,32 @@ from sceneleapultra.utils.training.validate import validate
 
 def train(cfg: DictConfig, overrides: list[str]) -> Any:
     """Run, or continue, the training that ``cfg`` describes; return the Trainer in its final state."""
-    with sentences():
+    with console.sentences():
         validate(cfg)
         OmegaConf.set_readonly(cfg, True)
         run_dir = Path(cfg.run_dir)
         resume = None if cfg.dry_run else last_checkpoint(run_dir)
         trainer, model, data = assemble(cfg)
-        changed = write_run_folder(cfg, overrides) if is_first_process() and not cfg.dry_run else []
-        setup_logging(None if cfg.dry_run else run_dir)
+        changed = write_run_folder(cfg, overrides) if console.is_first_process() and not cfg.dry_run else []
+        console.setup_logging(None if cfg.dry_run else run_dir)
         data.setup("fit")
         if not cfg.dry_run:
-            same_data(run_dir, data.frame, data.data_hash, write=is_first_process())
+            same_data(run_dir, data.frame, data.data_hash, write=console.is_first_process())
         if resume is None:
-            from sceneleapultra.models.checkpoints.init import (
-                begin,  # here for the same reason as torch below
-            )
+            # Here for the same reason as torch below.
+            from sceneleapultra.models.checkpoints.init import begin
             from sceneleapultra.models.statistics import statistics_of
 
             begin(model, cfg.init_from, cfg.encoder_weights, frame=data.frame)
             measured = statistics_of(model, data, scenes=cfg.normalizer_scenes, path=cfg.statistics)
             if measured is not None:
                 model.adopt(measured)
-    card(cfg.name, opening(cfg, model, trainer, overrides, step_of(resume), changed))
+    console.card(cfg.name, opening(cfg, model, trainer, overrides, step_of(resume), changed))
     start = time.monotonic()
     trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
-    card("dry run passed" if cfg.dry_run else "finished", closing(cfg, trainer, time.monotonic() - start))
+    console.card(
+        "dry run passed" if cfg.dry_run else "finished", closing(cfg, trainer, time.monotonic() - start)
+    )
     return trainer
 
 
@@ -59,7 +53,7 @@ def assemble(cfg: DictConfig) -> tuple[Any, Any, Any]:
     import pytorch_lightning as pl
     import torch  # here, because it takes seconds that --help should not
 
-    quiet_lightning()
+    console.quiet_lightning()
     require_accelerator(cfg.trainer.accelerator)
     pl.seed_everything(cfg.seed, verbose=False)
     optimizer = try_partial("optimizer", cfg.optimizer, [{"params": [torch.nn.Parameter(torch.zeros(1))]}])
@@ -86,4 +80,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_app(main, "config")
+    console.run_app(main, "config")

@@ -133,7 +133,7 @@ def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
         ),
         (
             ["model=pretrain"],
-            "callbacks.simulation judges grasps, but models.pretrain.EncoderPretrainer makes none",
+            "callbacks.simulation judges grasps, but sceneleapultra.models.pretrain.EncoderPretrainer makes none",
         ),
         (["callbacks.ema.decay=1.0"], "callbacks.ema.decay=1.0: expected 0 <= decay < 1"),
         (["trainer.use_distributed_sampler=true"], "would deal the items to ranks a second time"),

@@ -135,7 +135,9 @@ def _colours_may_be_dropped(checkpoint: Checkpoint) -> None:
 
 
 _AMERICAN = {"neighbour": "neighbor", "centre": "center", "colour": "color"}
-_MOVED = {f"models.{part}": f"models.network.{part}" for part in ("encoder", "decoder", "conditions", "scorer")}
+_MOVED = {
+    f"models.{part}": f"models.network.{part}" for part in ("encoder", "decoder", "conditions", "scorer")
+}
 
 
 def _american_names_in_one_package(checkpoint: Checkpoint) -> None:

@@ -71,7 +71,9 @@ def test_decoder_arguments_of_the_oldest_become_a_group():
     assert old["model_config"] == before["model_config"], "the checkpoint that was read is left alone"
     assert old["state_dict"]["scorer.decoder.out.bias"].shape == (1,)
     decoder = new["model_config"]["model"]["decoder"]
-    assert decoder["_target_"] == "models.decoder.dit.DiTConfig" and decoder["dim"] == 16
+    assert (
+        decoder["_target_"] == "sceneleapultra.models.network.decoder.dit.DiTConfig" and decoder["dim"] == 16
+    )
     assert new["version"] == CHECKPOINT_VERSION
 
 
