@@ -31,20 +31,17 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
         if not cfg.dry_run:
             same_data(run_dir, data.frame, data.data_hash, write=console.is_first_process())
         if resume is None:
-            # Here for the same reason as torch below.
             from sceneleapultra.models.checkpoints.init import begin
             from sceneleapultra.models.statistics import statistics_of
 
             begin(model, cfg.init_from, cfg.encoder_weights, frame=data.frame)
-            measured = statistics_of(model, data, scenes=cfg.normalizer_scenes, path=cfg.statistics)
-            if measured is not None:
-                model.adopt(measured)
+            if found := statistics_of(model, data, scenes=cfg.normalizer_scenes, path=cfg.statistics):
+                model.adopt(found)
     console.card(cfg.name, opening(cfg, model, trainer, overrides, step_of(resume), changed))
     start = time.monotonic()
     trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
-    console.card(
-        "dry run passed" if cfg.dry_run else "finished", closing(cfg, trainer, time.monotonic() - start)
-    )
+    rows = closing(cfg, trainer, time.monotonic() - start)
+    console.card("dry run passed" if cfg.dry_run else "finished", rows)
     return trainer
 
 
