@@ -22,7 +22,7 @@ from sceneleapultra.models.guidance.guide import Guide
 from sceneleapultra.models.learning import Draws, GraspLearning
 from sceneleapultra.models.losses import group_losses, masked_mean
 from sceneleapultra.models.network.conditions.base import Condition
-from sceneleapultra.models.network.decoder.base import DecoderConfig
+from sceneleapultra.models.network.decoder.base import DecoderConfig, DecoderDims
 from sceneleapultra.models.network.encoder.base import SceneEncoder
 from sceneleapultra.models.network.scorer.base import ScorerConfig
 
@@ -151,10 +151,12 @@ class GraspCVAE(GraspLearning):
             scheduler=scheduler,
         )
         self.posterior = decoder.build(
-            dim_state=denoiser.codec.layout.dim,
-            dim_scene=encoder.dim,
-            dim_out=2 * latent_dim,
-            dim_prompt=denoiser.dim_prompt,
+            DecoderDims(
+                dim_state=denoiser.codec.layout.dim,
+                dim_scene=encoder.dim,
+                dim_out=2 * latent_dim,
+                dim_prompt=denoiser.dim_prompt,
+            )
         )
         self.latent_dim, self.free_nats, self.kl_warmup_steps = latent_dim, free_nats, kl_warmup_steps
         self.sampler = sampler

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.models.network.conditions.base import Condition, PromptTokens
 from sceneleapultra.models.network.contacts import ContactFeatures
-from sceneleapultra.models.network.decoder.base import Decoder, DecoderConfig, GraspContext, KeysValues
+from sceneleapultra.models.network.decoder.base import (
+    Decoder,
+    DecoderConfig,
+    DecoderDims,
+    GraspContext,
+    KeysValues,
+)
 from sceneleapultra.models.network.encoder.base import SceneEncoder
 from sceneleapultra.models.network.surface import Surface, observed_surface
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
@@ -149,10 +155,12 @@ class Denoiser(nn.Module):
             )
         self.dim_prompt = next(iter(widths), None)
         self.decoder = decoder.build(
-            dim_state=self.dim_input,
-            dim_scene=encoder.dim,
-            dim_out=dim_state,
-            dim_prompt=self.dim_prompt,
+            DecoderDims(
+                dim_state=self.dim_input,
+                dim_scene=encoder.dim,
+                dim_out=dim_state,
+                dim_prompt=self.dim_prompt,
+            )
         )
         shares = {"scene": scene_drop_prob, "color": color_drop_prob}
         for name, share in shares.items():
@@ -243,10 +251,8 @@ class Denoiser(nn.Module):
             seen=scene.seen & ~blind,
         )
 
-    def anchor(
-        self, scene: SceneContext, index: Int[Tensor, "b g"], together: Int[Tensor, "b g"]
-    ) -> Anchored:
-        """Look at a scene from the tokens that carry the grasps; grasps of equal number in ``together`` are a set."""
+    def anchor(self, scene: SceneContext, index: Int[Tensor, "b g"], set_id: Int[Tensor, "b g"]) -> Anchored:
+        """Look at a scene from the tokens that carry the grasps; grasps of equal number in ``set_id`` are a set."""
         origins, frames = self.reference_frames(scene.tokens, index)
         geometry, anchor = self.view(scene, index, origins, frames)
         prompt = self._prompt(scene)
@@ -255,7 +261,7 @@ class Denoiser(nn.Module):
             geometry=geometry,
             anchor=anchor,
             token_valid=scene.tokens.valid,
-            together=together,
+            set_id=set_id,
             prompt=None if prompt is None else self.decoder.prompt_keys_values(prompt.tokens),
             prompt_valid=None if prompt is None else prompt.valid,
         )
@@ -319,7 +325,7 @@ class Denoiser(nn.Module):
         return run(self, x_t, t, alpha_t, anchored)
 
     def _prediction(self, x_t: Tensor, t: Tensor, alpha_t: Tensor, anchored: Anchored) -> Tensor:
-        geometry, hint = anchored.context.geometry, torch.zeros_like(x_t[..., :1])
+        geometry, grasp_features = anchored.context.geometry, torch.zeros_like(x_t[..., :1])
         if self.hand_geometry is not None and self.contacts is not None:
             # The hand that x_t stands for; meaningless in pure noise, so both views fade in with the signal.
             pose, _ = self.grasps((x_t / alpha_t.clamp(min=0.1)[:, None, None]).float(), anchored)
@@ -327,8 +333,8 @@ class Denoiser(nn.Module):
             share = alpha_t * anchored.scene.seen if self.unseen is not None else alpha_t
             view = self.hand_geometry(point, pose.rotation, tokens)
             geometry = geometry + share[:, None, None, None] * view
-            hint = share[:, None, None] * self.contacts(pose, anchored.scene.surface)
-        return self.decoder(x_t, t, geometry, hint, anchored.context)
+            grasp_features = share[:, None, None] * self.contacts(pose, anchored.scene.surface)
+        return self.decoder(x_t, t, geometry, grasp_features, anchored.context)
 
     def states(
         self,

@@ -112,11 +112,11 @@ class ConsistencyDistiller(ConsistencyModel):
         scene = self.encoded_scene(batch)
         index, near = self.assign_anchors(scene.tokens, pose, draws.gumbel[:, :g])
         positive = (batch.grasp_valid & batch.grasp_success)[:, :g] & near
-        together = positive.long() - 1  # one set of all that count
+        set_id = positive.long() - 1  # one set of all that count
         states = self.denoiser.states(pose, squeeze[:, :g], scene.tokens, index)
 
         def look(model: GraspDiffuser) -> Denoise:
-            seen = model.denoiser.anchor(model.encoded_scene(batch), index, together)
+            seen = model.denoiser.anchor(model.encoded_scene(batch), index, set_id)
             return lambda x, t: model.predicted_x0(x, t, seen)
 
         with torch.no_grad():
@@ -125,7 +125,7 @@ class ConsistencyDistiller(ConsistencyModel):
                 self.path, look(teacher), x0, draws.eps, t, self.intervals_at(self.global_step)
             )
             wanted = look(target)(x_s, s)
-        answer = self.predicted_x0(x_t, t, self.denoiser.anchor(scene, index, together))
+        answer = self.predicted_x0(x_t, t, self.denoiser.anchor(scene, index, set_id))
         return group_losses(answer, wanted, torch.ones_like(s), positive, self.denoiser.codec.layout)
 
     def intervals_at(self, step: int) -> int:

@@ -5,6 +5,7 @@ constructor argument of a model, or moves a weight, appends the step that brings
 what it computes.
 """
 
+import re
 from collections.abc import Callable
 from copy import copy
 from typing import Any
@@ -145,6 +146,18 @@ def _american_names_in_one_package(checkpoint: Checkpoint) -> None:
     checkpoint["model_config"] = _renamed(checkpoint["model_config"])
 
 
+_ATTENTION = {"among": "self_attn", "across": "cross_attn", "told": "prompt_attn"}
+_OF_A_BLOCK = re.compile(rf"(\.blocks\.\d+\.(?:norms\.)?)({'|'.join(_ATTENTION)})\.")
+
+
+def _attention_is_called_attention(checkpoint: Checkpoint) -> None:
+    """11: a decoder block's attention to its set, the scene and a prompt is named as the field names it."""
+    checkpoint["state_dict"] = {
+        _OF_A_BLOCK.sub(lambda found: f"{found[1]}{_ATTENTION[found[2]]}.", key): value
+        for key, value in checkpoint["state_dict"].items()
+    }
+
+
 def _renamed(node: Any) -> Any:
     if isinstance(node, list | tuple):
         return type(node)(_renamed(value) for value in node)
@@ -178,5 +191,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _scorer_is_a_group,
     _colours_may_be_dropped,
     _american_names_in_one_package,
+    _attention_is_called_attention,
 )
 CHECKPOINT_VERSION = len(STEPS)

@@ -128,7 +128,7 @@ def make_guide(
         branches += negative_branches(denoiser, told, negatives)
         if free is None:
             raise ValueError("Negative prompts need guidance, for example guidance=none, which weighs them.")
-    together = (
+    set_id = (
         torch.arange(index.shape[1], device=index.device).expand_as(index)
         if alone
         else torch.zeros_like(index)
@@ -145,7 +145,7 @@ def make_guide(
             for name in {drop for branch in some for drop in branch.drops}
         }
         context = denoiser.forget(context, dropped)
-        return denoiser.anchor(context, index.repeat(len(some), 1), together.repeat(len(some), 1))
+        return denoiser.anchor(context, index.repeat(len(some), 1), set_id.repeat(len(some), 1))
 
     own = anchored(branches[:1])
     corrections: list[Correction] = []

@@ -62,9 +62,9 @@ def test_codes_and_grasps_keep_the_order_of_the_set():
     scene = model.denoiser.encode(cloud_of(scene_batch()))
     index = model.sample_anchors(scene, 7, torch.Generator().manual_seed(0))
     order, x0, z = torch.randperm(7), torch.randn(3, 7, 41), torch.randn(3, 7, 8)
-    together, t = torch.zeros_like(index), torch.zeros(3)
-    one = model.denoiser.anchor(scene, index, together)
-    two = model.denoiser.anchor(scene, index[:, order], together)
+    set_id, t = torch.zeros_like(index), torch.zeros(3)
+    one = model.denoiser.anchor(scene, index, set_id)
+    two = model.denoiser.anchor(scene, index[:, order], set_id)
     assert_close(
         model.encoded(x0[:, order], two)[0], model.encoded(x0, one)[0][:, order], atol=1e-5, rtol=1e-5
     )

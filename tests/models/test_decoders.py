@@ -33,10 +33,10 @@ class Asked:
         self.x_t = torch.randn(3, num_grasps, self.denoiser.codec.layout.dim)
         self.t = torch.tensor([0.2, 0.5, 0.9])
 
-    def __call__(self, rows, together=None):
+    def __call__(self, rows, set_id=None):
         index = self.index[:, rows]
-        together = torch.zeros_like(index) if together is None else together.expand_as(index)
-        anchored = self.denoiser.anchor(self.scene, index, together)
+        set_id = torch.zeros_like(index) if set_id is None else set_id.expand_as(index)
+        anchored = self.denoiser.anchor(self.scene, index, set_id)
         return self.denoiser.denoise(self.x_t[:, rows], self.t, self.model.path.alpha(self.t), anchored)
 
 
@@ -101,8 +101,8 @@ def test_time_and_anchor_reach_every_grasp(kind):
 def test_denoise_traces_without_leaving_the_graph(kind):
     """No host synchronisation, no data-dependent Python: one graph, or dynamo raises."""
     asked = Asked(kind, 4)
-    together = torch.zeros_like(asked.index)
-    anchored = asked.denoiser.anchor(asked.scene, asked.index, together)
+    set_id = torch.zeros_like(asked.index)
+    anchored = asked.denoiser.anchor(asked.scene, asked.index, set_id)
     arguments = (asked.x_t, asked.t, asked.model.path.alpha(asked.t), anchored)
     compiled = torch.compile(asked.denoiser.denoise, backend="eager", fullgraph=True)
     assert_close(compiled(*arguments), asked.denoiser.denoise(*arguments), atol=1e-6, rtol=1e-6)
@@ -149,11 +149,11 @@ def test_prompt_attention_ignores_padding():
 def test_sets_in_channels_act_like_a_mask():
     """What flash-attn is given instead of a mask, computed with plain attention."""
     q, k, v = (torch.randn(2, 9, 2, 8) for _ in range(3))
-    together = torch.tensor([[0] * 4 + [1] * 5, [0] * 6 + [-1] * 3])
-    wide_q, wide_k = with_sets_in_channels(q, k, together)
+    set_id = torch.tensor([[0] * 4 + [1] * 5, [0] * 6 + [-1] * 3])
+    wide_q, wide_k = with_sets_in_channels(q, k, set_id)
     logits = torch.einsum("bghe,bkhe->bhgk", wide_q, wide_k) * 8**-0.5
     out = torch.einsum("bhgk,bkhe->bghe", logits.softmax(-1), v)
-    same = (together[:, :, None] == together[:, None, :])[:, None]
+    same = (set_id[:, :, None] == set_id[:, None, :])[:, None]
     q, k, v = (part.transpose(1, 2) for part in (q, k, v))
     expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=same).transpose(1, 2)
     assert_close(out, expected, atol=1e-4, rtol=1e-4)
@@ -169,8 +169,8 @@ def test_flash_attention_equals_sdpa():
     flash = SetAttention(dim=64, heads=4, attention="flash_attn").cuda().bfloat16()
     flash.load_state_dict(plain.state_dict())
     x = torch.randn(2, 33, 64, device="cuda", dtype=torch.bfloat16)
-    together = (torch.arange(33, device="cuda") > 20).long().expand(2, 33)
-    assert_close(flash(x, together), plain(x, together), atol=2e-2, rtol=2e-2)
+    set_id = (torch.arange(33, device="cuda") > 20).long().expand(2, 33)
+    assert_close(flash(x, set_id), plain(x, set_id), atol=2e-2, rtol=2e-2)
 
 
 @pytest.mark.untyped

@@ -5,12 +5,16 @@ import copy
 import numpy as np
 import pytest
 import torch
+from models_under_test import small_decoder
 from numpy.testing import assert_allclose
 
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION, migrated
 from sceneleapultra.models.diffusion.ancestral import DDPM
 from sceneleapultra.models.diffusion.weighting import LossWeighting
+from sceneleapultra.models.network.decoder.base import DecoderDims
+from sceneleapultra.models.network.decoder.dit import DiTConfig
+from sceneleapultra.models.network.decoder.unet import UNetConfig
 from sceneleapultra.models.network.scorer.tokens import TokenScorerConfig
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.geometry.point_choice import PointChoice
@@ -107,6 +111,20 @@ def test_encoder_of_the_oldest_has_two_levels_with_its_weights():
         "denoiser.encoder.out.weight": 3,
     }
     assert {key.removeprefix("denoiser.encoder.") for key in moved} <= set(encoder.state_dict())
+
+
+@pytest.mark.parametrize("kind", [DiTConfig, UNetConfig], ids=["dit", "unet"])
+def test_attention_of_blocks_keeps_its_weights_under_new_names(kind):
+    config = small_decoder(kind)
+    new = config.build(DecoderDims(dim_state=5, dim_scene=6, dim_out=5, dim_prompt=7)).state_dict()
+    names = {"self_attn": "among", "cross_attn": "across", "prompt_attn": "told"}
+    old = oldest()
+    for key, value in new.items():
+        parts = [names.get(part, part) for part in key.split(".")]
+        old["state_dict"]["denoiser.decoder." + ".".join(parts)] = value
+    moved = migrated(old)["state_dict"]
+    assert {key: moved[f"denoiser.decoder.{key}"] for key in new} == new
+    assert moved.keys() == {f"denoiser.decoder.{key}" for key in new} | SCORER.keys()
 
 
 def test_scorer_of_before_there_was_a_choice_attends_to_tokens():

@@ -1,10 +1,10 @@
-"""How grasps look at the scene, at each other and at a prompt.
+"""Attention of grasps to the scene, to each other and to a prompt.
 
-At the scene, for grasp g, token s and head h:  ``logit = q_g . k_s + e_g . phi_gs``,
+To the scene, for grasp g, token s and head h:  ``logit = q_g . k_s + e_g . phi_gs``,
 ``out = sum_s a_gs (v_s + W phi_gs)``  with ``phi_gs`` a small embedding of where token s lies as seen from grasp g.
-Keys and values belong to the scene alone and are computed once; only phi (a few dozen numbers) exists per pair, so
-relative geometry costs a fraction of what keys per grasp would. The sum over two kinds of logits is why this is not
-one fused call; where there is no geometry, attention is a fused one.
+Keys and values depend on the scene alone and are computed once; only phi (a few dozen numbers) exists per pair, so
+relative geometry costs a fraction of what keys per grasp would. Because of the sum of two kinds of logits this is not
+one fused call; the attention to set and prompt is.
 """
 
 import importlib.util
@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from sceneleapultra.utils.core.names import unknown_name
 
 AttentionBackend = Literal["sdpa", "flash_attn"]
-_SAME_SET_LOGIT = (
-    200.0  # normalized queries and keys give logits of a few units: exp(-200) of them is nothing
-)
+# Normalized queries and keys give logits of a few units: exp(-200) of them is nothing.
+_SAME_SET_LOGIT = 200.0
 _SET_CHANNELS = 8  # flash-attn wants head sizes in multiples of it
 
 
@@ -47,9 +46,7 @@ class HeadNorm(nn.RMSNorm):
 
 
 class GeometricCrossAttention(nn.Module):
-    """Cross-attention with cached scene keys and values and a relative-geometry term; query and key are
-    normalized.
-    """
+    """Cross-attention to cached keys and values of a scene, with a relative-geometry term; queries and keys are normed."""
 
     def __init__(self, *, dim: int, dim_scene: int, dim_geometry: int, heads: int) -> None:
         super().__init__()
@@ -127,35 +124,35 @@ class SetAttention(nn.Module):
         self.query_norm = HeadNorm(dim // heads)
         self.key_norm = HeadNorm(dim // heads)
 
-    def forward(self, x: Float[Tensor, "b g d"], together: Int[Tensor, "b g"]) -> Float[Tensor, "b g d"]:
-        """Attend among grasps of equal number in ``together``; padding (-1) sees padding, so its rows stay finite."""
+    def forward(self, x: Float[Tensor, "b g d"], set_id: Int[Tensor, "b g"]) -> Float[Tensor, "b g d"]:
+        """Attend among grasps of equal ``set_id``; padding (-1) attends to padding, so its rows stay finite."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
         q, k = self.query_norm(q), self.key_norm(k)
         if self.attention == "flash_attn":
-            return self.out(_flash(q, k, v, together).flatten(-2))
-        same = (together[:, :, None] == together[:, None, :])[:, None]
+            return self.out(_flash(q, k, v, set_id).flatten(-2))
+        same = (set_id[:, :, None] == set_id[:, None, :])[:, None]
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=same)
         return self.out(y.transpose(1, 2).flatten(-2))
 
 
 def with_sets_in_channels(
-    q: Float[Tensor, "b g h e"], k: Float[Tensor, "b g h e"], together: Int[Tensor, "b g"]
+    q: Float[Tensor, "b g h e"], k: Float[Tensor, "b g h e"], set_id: Int[Tensor, "b g"]
 ) -> tuple[Float[Tensor, "b g h f"], Float[Tensor, "b g h f"]]:
     """Append channels whose products make grasps of one set outweigh all others, for kernels that take no mask.
 
     The products add ``_SAME_SET_LOGIT`` to logits that are scaled by ``e ** -0.5`` where the numbers are equal.
     """
-    number = nn.functional.one_hot(together + 1, _SET_CHANNELS).to(q.dtype)
+    number = nn.functional.one_hot(set_id + 1, _SET_CHANNELS).to(q.dtype)
     code = number * (_SAME_SET_LOGIT * q.shape[-1] ** 0.5) ** 0.5
     code = code[:, :, None].expand(*q.shape[:-1], _SET_CHANNELS)
     return torch.cat([q, code], dim=-1), torch.cat([k, code], dim=-1)
 
 
-def _flash(q: Tensor, k: Tensor, v: Tensor, together: Tensor) -> Tensor:
+def _flash(q: Tensor, k: Tensor, v: Tensor, set_id: Tensor) -> Tensor:
     from flash_attn import flash_attn_func  # optional: the user's own build
 
     width = q.shape[-1]
-    q, k = with_sets_in_channels(q, k, together)
+    q, k = with_sets_in_channels(q, k, set_id)
     padded = nn.functional.pad(v, (0, _SET_CHANNELS))
     return flash_attn_func(q, k, padded, softmax_scale=width**-0.5)[..., :width]

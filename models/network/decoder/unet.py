@@ -12,13 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sceneleapultra.models.network.decoder.attention import (
-    AttentionBackend,
-    GeometricCrossAttention,
-    PromptAttention,
-    SetAttention,
+from sceneleapultra.models.network.decoder.base import (
+    Decoder,
+    DecoderConfig,
+    DecoderDims,
+    GraspContext,
+    attention_layers,
 )
-from sceneleapultra.models.network.decoder.base import Decoder, DecoderConfig, GraspContext
 from sceneleapultra.models.network.decoder.time import fourier_time, time_layers
 
 _MOST_GROUPS = 32
@@ -28,21 +28,9 @@ _MOST_GROUPS = 32
 class UNetConfig(DecoderConfig):
     """A UNet-style decoder, see :class:`SetUNet`."""
 
-    def build(self, *, dim_state: int, dim_scene: int, dim_out: int, dim_prompt: int | None) -> "SetUNet":
+    def build(self, dims: DecoderDims) -> "SetUNet":
         """Make the decoder."""
-        return SetUNet(
-            dim_state=dim_state,
-            dim_scene=dim_scene,
-            dim_geometry=self.dim_geometry,
-            dim_out=dim_out,
-            dim_prompt=dim_prompt,
-            dim=self.dim,
-            depth=self.depth,
-            heads=self.heads,
-            set_attention=self.set_attention,
-            attention=self.attention,
-            checkpointing=self.checkpointing,
-        )
+        return SetUNet(self, dims)
 
 
 class ChannelGroupNorm(nn.Module):
@@ -95,33 +83,16 @@ class GatedLayer(nn.Module):
 class UNetBlock(nn.Module):
     """A residual block, then attention to the set, the scene and the prompt, then a gated layer."""
 
-    def __init__(
-        self,
-        *,
-        dim_in: int,
-        dim: int,
-        dim_scene: int,
-        dim_geometry: int,
-        dim_prompt: int | None,
-        heads: int,
-        set_attention: bool,
-        attention: AttentionBackend,
-    ) -> None:
+    def __init__(self, config: DecoderConfig, dims: DecoderDims, *, dim_in: int) -> None:
         super().__init__()
+        dim = config.dim
         self.residual = ResidualBlock(dim_in=dim_in, dim=dim)
-        self.among = SetAttention(dim=dim, heads=heads, attention=attention) if set_attention else None
-        self.across = GeometricCrossAttention(
-            dim=dim, dim_scene=dim_scene, dim_geometry=dim_geometry, heads=heads
-        )
-        self.told = (
-            None if dim_prompt is None else PromptAttention(dim=dim, dim_prompt=dim_prompt, heads=heads)
-        )
+        self.self_attn, self.cross_attn, self.prompt_attn = attention_layers(config, dims)
         self.gated = GatedLayer(dim)
-        self.norms = nn.ModuleDict({name: nn.LayerNorm(dim) for name in ("across", "gated")})
-        if self.among is not None:
-            self.norms["among"] = nn.LayerNorm(dim)
-        if self.told is not None:
-            self.norms["told"] = nn.LayerNorm(dim)
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(dim) for name in ("cross_attn", "gated")})
+        for name in ("self_attn", "prompt_attn"):
+            if getattr(self, name) is not None:
+                self.norms[name] = nn.LayerNorm(dim)
 
     def forward(
         self,
@@ -134,55 +105,30 @@ class UNetBlock(nn.Module):
     ) -> Float[Tensor, "b g d"]:
         """Refine grasp vectors."""
         x = self.residual(x, time)
-        if self.among is not None:
-            x = x + self.among(self.norms["among"](x), context.together)
-        x = x + self.across(self.norms["across"](x), *keys_values, geometry, context.token_valid)
-        if self.told is not None and prompt is not None and context.prompt_valid is not None:
-            x = x + self.told(self.norms["told"](x), *prompt, context.prompt_valid)
+        if self.self_attn is not None:
+            x = x + self.self_attn(self.norms["self_attn"](x), context.set_id)
+        x = x + self.cross_attn(self.norms["cross_attn"](x), *keys_values, geometry, context.token_valid)
+        if self.prompt_attn is not None and prompt is not None and context.prompt_valid is not None:
+            x = x + self.prompt_attn(self.norms["prompt_attn"](x), *prompt, context.prompt_valid)
         return x + self.gated(self.norms["gated"](x))
 
 
 class SetUNet(Decoder):
-    """Denoises grasps by residual blocks with skips from the first half of the blocks to the second.
+    """Denoises grasps by residual blocks with skips from the first half of the blocks to the second."""
 
-    Arguments are those of :class:`~sceneleapultra.models.network.decoder.dit.SetDiT`.
-    """
-
-    def __init__(
-        self,
-        *,
-        dim_state: int,
-        dim_scene: int,
-        dim_geometry: int,
-        dim_out: int,
-        dim_prompt: int | None,
-        dim: int,
-        depth: int,
-        heads: int,
-        set_attention: bool,
-        attention: AttentionBackend,
-        checkpointing: bool,
-    ) -> None:
+    def __init__(self, config: DecoderConfig, dims: DecoderDims) -> None:
         super().__init__()
-        self.dim, self.checkpointing = dim, checkpointing
-        self.state_in = nn.Sequential(nn.Linear(dim_state, 2 * dim), nn.SiLU(), nn.Linear(2 * dim, dim))
-        self.anchor_in = nn.Linear(dim_scene, dim)
+        self.dim, self.checkpointing = config.dim, config.checkpointing
+        dim, depth = config.dim, config.depth
+        self.state_in = nn.Sequential(nn.Linear(dims.dim_state, 2 * dim), nn.SiLU(), nn.Linear(2 * dim, dim))
+        self.anchor_in = nn.Linear(dims.dim_scene, dim)
         self.time = time_layers(dim)
         self.num_skips = depth // 2
         self.blocks: list[UNetBlock] = nn.ModuleList(  # type: ignore[assignment]
-            UNetBlock(
-                dim_in=2 * dim if i >= depth - self.num_skips else dim,
-                dim=dim,
-                dim_scene=dim_scene,
-                dim_geometry=dim_geometry,
-                dim_prompt=dim_prompt,
-                heads=heads,
-                set_attention=set_attention,
-                attention=attention,
-            )
+            UNetBlock(config, dims, dim_in=2 * dim if i >= depth - self.num_skips else dim)
             for i in range(depth)
         )
-        last = nn.Linear(dim, dim_out)
+        last = nn.Linear(dim, dims.dim_out)
         self.out = nn.Sequential(ChannelGroupNorm(dim), nn.SiLU(), last)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
@@ -192,11 +138,11 @@ class SetUNet(Decoder):
         x_t: Float[Tensor, "b g d"],
         t: Float[Tensor, "b"],
         geometry: Float[Tensor, "b g s p"],
-        hint: Float[Tensor, "b g h"],
+        grasp_features: Float[Tensor, "b g h"],
         context: GraspContext,
     ) -> Float[Tensor, "b g o"]:
-        """Predict one output vector per grasp; ``hint`` is what else is known of each, added to its token."""
-        x = self.state_in(x_t) + self.anchor_in(context.anchor) + hint
+        """See :class:`~sceneleapultra.models.network.decoder.base.Decoder`."""
+        x = self.state_in(x_t) + self.anchor_in(context.anchor) + grasp_features
         time = self.time(fourier_time(t, self.dim))
         prompts = context.prompt or (None,) * len(self.blocks)
         skips: list[Tensor] = []

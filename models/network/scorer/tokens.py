@@ -8,8 +8,8 @@ from torch import Tensor
 
 from sceneleapultra.models.denoiser import Denoiser, PairGeometry, SceneContext
 from sceneleapultra.models.network.contacts import ContactFeatures
-from sceneleapultra.models.network.decoder.base import GraspContext
-from sceneleapultra.models.network.decoder.dit import SetDiT
+from sceneleapultra.models.network.decoder.base import DecoderDims, GraspContext
+from sceneleapultra.models.network.decoder.dit import DiTConfig
 from sceneleapultra.models.network.scorer.base import FinishedGrasps, GraspScorer, ScorerConfig
 from sceneleapultra.utils.geometry.points import gather
 
@@ -24,18 +24,25 @@ class TokenScorer(GraspScorer):
 
     def __init__(self, denoiser: Denoiser, config: "TokenScorerConfig") -> None:
         super().__init__()
-        self.decoder = SetDiT(
-            dim_state=denoiser.codec.layout.dim,
-            dim_scene=denoiser.encoder.dim,
-            dim_geometry=config.dim_geometry,
-            dim_out=2,
-            dim_prompt=None,
+        sizes = DiTConfig(
             dim=config.dim,
             depth=config.depth,
             heads=config.heads,
             set_attention=False,
+            dim_geometry=config.dim_geometry,
+            geometry_scale=config.geometry_scale,
+            hand_geometry=False,
+            contact_scale=config.contact_scale,
             attention="sdpa",
             checkpointing=False,
+        )
+        self.decoder = sizes.build(
+            DecoderDims(
+                dim_state=denoiser.codec.layout.dim,
+                dim_scene=denoiser.encoder.dim,
+                dim_out=2,
+                dim_prompt=None,
+            )
         )
         self.geometry = PairGeometry(config.dim_geometry, config.geometry_scale)
         self.contacts = ContactFeatures(denoiser.hand, dim=config.dim, scale=config.contact_scale)
@@ -51,7 +58,7 @@ class TokenScorer(GraspScorer):
             geometry=self.geometry(grasps.point, grasps.pose.rotation, tokens),
             anchor=gather(features, grasps.index),
             token_valid=tokens.valid,
-            together=torch.zeros_like(grasps.index),
+            set_id=torch.zeros_like(grasps.index),
             prompt=None,
             prompt_valid=None,
         )
@@ -79,6 +86,14 @@ class TokenScorerConfig(ScorerConfig):
     heads: int
     dim_geometry: int
     geometry_scale: float
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no scorer can have."""
+        super().__post_init__()
+        if self.dim % self.heads or self.dim % 2:
+            raise ValueError(
+                f"model.scorer.dim={self.dim} must be even and divisible by model.scorer.heads={self.heads}."
+            )
 
     def build(self, denoiser: Denoiser) -> TokenScorer:
         """Make the scorer."""
