@@ -18,7 +18,6 @@ import jaxtyping
 PACKAGES = ["sceneleapultra"]
 CHECKED = os.environ.get("SCENELEAPULTRA_UNCHECKED") != "1"
 if CHECKED:
-    sys.path.insert(0, str(Path(__file__).parent))
     jaxtyping.install_import_hook(PACKAGES, "annotation_checks.check")
 
 import hydra
@@ -28,13 +27,10 @@ import torch
 from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
+from factories.records import scene_record
 from sceneleapultra.datasets import StoreWriter
 from sceneleapultra.hands import load_hand
 from sceneleapultra.utils.core.config import CONFIG_DIR
-
-sys.path.insert(0, str(Path(__file__).parent / "datasets"))
-
-from records_under_test import scene_record
 
 
 @pytest.hookimpl(tryfirst=True)

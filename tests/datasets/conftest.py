@@ -1,15 +1,11 @@
 """Makes the records beside the tests importable, and offers a small finished store."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from records_under_test import SPLITS, scene_record, writer
-
+from factories.records import SPLITS, scene_record, writer
 from sceneleapultra.utils.records import SceneRecord
 
 

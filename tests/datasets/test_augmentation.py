@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from batches_under_test import ALL, AUGMENT, SURE, batch, chain, hand_to_cloud
 from omegaconf import OmegaConf
-from records_under_test import leap
 from torch import Tensor
 from torch.testing import assert_close
 
+from factories.batches import ALL, AUGMENT, SURE, batch, chain, hand_to_cloud
+from factories.records import leap
 from sceneleapultra.datasets.augmentation import Augmentation
 from sceneleapultra.datasets.augmentation.frame import express, move_hand_pose
 from sceneleapultra.datasets.augmentation.legality import CAMERA_MODES, MODES

@@ -4,9 +4,9 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from batches_under_test import SURE, batch, chain, hand_to_cloud
 from torch.testing import assert_close
 
+from factories.batches import SURE, batch, chain, hand_to_cloud
 from sceneleapultra.datasets.augmentation.sensor import rays
 from sceneleapultra.utils.batch import GraspBatch
 

@@ -3,8 +3,8 @@
 import pickle
 
 import numpy as np
-from records_under_test import scene_record
 
+from factories.records import scene_record
 from sceneleapultra.datasets.items.cache import ByteCache, num_bytes
 
 

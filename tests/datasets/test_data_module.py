@@ -7,56 +7,11 @@ import h5py
 import pytest
 import pytorch_lightning as pl
 import torch
-from records_under_test import CHOICE, SETTINGS, scene_record, writer
 from torch import Tensor
 
-from sceneleapultra.datasets import GraspDataModule
+from factories.data_module import assert_equal, epochs, module
+from factories.records import CLAIMED, claimed, scene_record, writer
 from sceneleapultra.utils.batch import GraspBatch
-
-
-def module(store: Path | str, **changes: Any) -> GraspDataModule:
-    settings = {name: getattr(SETTINGS, name) for name in SETTINGS.__dataclass_fields__ if name != "grasps"}
-    rest = {
-        "store": str(store),
-        "root": None,
-        "conversion": None,
-        "hand": "leap_right",
-        "batch_size": 4,
-        "min_points": 20,
-        "grasp_strategy": CHOICE.strategy,
-        "grasp_chunks": None,
-        "grasp_shares": CHOICE.shares,
-        "grasp_distance": CHOICE.distance,
-        "augment": {
-            "yaw": {"probability": 1.0, "max_deg": 180.0},
-            "jitter": {"probability": 1.0, "sigma_m": 1e-3},
-        },
-        "augment_on": "workers",
-        "prompt": "none",
-        "staging": None,
-        "num_workers": 0,
-        "prefetch": "auto",
-        "cache_mb": 16,
-        "max_bad_fraction": 0.0,
-        "quarantine": str(Path(store).parent / "quarantine.jsonl"),
-        "seed": 0,
-    }
-    return GraspDataModule(**{**settings, **rest, **changes})
-
-
-def assert_equal(first: list[GraspBatch], second: list[GraspBatch]) -> None:
-    assert [b.item_index for b in first] == [b.item_index for b in second]
-    for a, b in zip(first, second, strict=True):
-        for name in a.__dataclass_fields__:
-            x, y = getattr(a, name), getattr(b, name)
-            if isinstance(x, Tensor):
-                torch.testing.assert_close(x, y, rtol=0, atol=0, equal_nan=True, msg=name)
-            else:
-                assert x == y
-
-
-def epochs(loader: Any, n: int) -> list[GraspBatch]:
-    return [batch for _ in range(n) for batch in loader]
 
 
 def test_batches_are_typed_and_complete(finished_store: Path) -> None:
@@ -286,8 +241,6 @@ def test_foreign_data_needs_its_folder(finished_store: Path) -> None:
 
 
 def test_a_store_without_squeezes_is_refused(tmp_path: Path) -> None:
-    from test_store import CLAIMED, claimed
-
     w = writer(tmp_path / "s.h5", origin=CLAIMED)
     w.write(claimed(scene_record(0)))
     with pytest.raises(ValueError, match=r"converted from data without squeeze_qpos, which a model learns"):

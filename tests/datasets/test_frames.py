@@ -7,19 +7,15 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from records_under_test import SETTINGS, leap
-from test_data_module import module
 
+from factories.batches import LEGAL, YAW
+from factories.data_module import module
+from factories.records import SETTINGS, leap
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.items.items import see
 from sceneleapultra.hands import GraspPose
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.geometry.frames import CAMERA_MODES, MODES
-
-YAW = {"yaw": {"probability": 1.0, "max_deg": 180.0}}
-TILT = {"tilt": {"probability": 1.0, "max_deg": 20.0}}
-SHIFT = {"translation": {"probability": 1.0, "max_m": 0.05, "vertical": True}}
-LEGAL = {"tabletop": YAW, "object_centric": YAW, **{mode: {**SHIFT, **TILT} for mode in CAMERA_MODES}}
+from sceneleapultra.utils.geometry.frames import MODES
 
 
 def batches(store: Path, mode: str, augmented: bool) -> list[GraspBatch]:

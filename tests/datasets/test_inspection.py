@@ -8,8 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from records_under_test import leap, scene_record, writer
 
+from factories.records import leap, scene_record, writer
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.inspection import Inspection, inspect
 from sceneleapultra.datasets.store.schema import CONTENT_ATTRIBUTES, content_hash

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from records_under_test import SETTINGS, scene_record
 
+from factories.records import SETTINGS, scene_record
 from sceneleapultra.datasets.items.items import collate, draw, gather, see
 from sceneleapultra.utils.records import Grasps, LabeledGrasps
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_data_module import module
 
+from factories.data_module import module
 from sceneleapultra.datasets.items.loading import Loading, choose, suited
 
 

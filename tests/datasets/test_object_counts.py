@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from records_under_test import box, leap, scene_record, writer
 
+from factories.records import box, leap, scene_record, writer
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.inspection import inspect
 from sceneleapultra.datasets.store.object_counts import ObjectCount, count_objects, distinct, shared_shapes

@@ -4,9 +4,9 @@ import pickle
 from dataclasses import fields
 
 import torch
-from batches_under_test import batch
 from torch import Tensor
 
+from factories.batches import batch
 from sceneleapultra.datasets.items.packing import pack
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from records_under_test import leap
-from test_data_module import module
 
+from factories.data_module import module
+from factories.records import leap
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.items.quarantine import BadItem, Quarantine
 

@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from records_under_test import SPLITS, leap, scene_record, writer
-from test_data_module import assert_equal, epochs, module
 
+from factories.data_module import assert_equal, epochs, module
+from factories.records import SPLITS, leap, scene_record, writer
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.store.manifest import resolve, write_manifest
 from sceneleapultra.datasets.store.schema import COLUMNS

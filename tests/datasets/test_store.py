@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from records_under_test import leap, scene_record, writer
 
+from factories.records import CLAIMED, claimed, leap, scene_record, writer
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.store.schema import (
     COLUMNS,
@@ -17,9 +17,8 @@ from sceneleapultra.datasets.store.schema import (
     GENERATED,
     GRASP_COLUMNS,
     VERDICT_COLUMNS,
-    Origin,
 )
-from sceneleapultra.utils.records import Grasps, LabeledGrasps, Outcome
+from sceneleapultra.utils.records import Grasps, LabeledGrasps
 
 
 def test_everything_comes_back(store_path, records):
@@ -130,31 +129,6 @@ def test_a_store_of_version_1_is_read_and_keeps_its_hash(store_path):
     store.verify()
     assert store.content_hash == digest.hexdigest()
     assert store.origin == GENERATED
-
-
-def claimed(record, **changes):
-    """The record as a foreign set would hold it: no verdicts measured, no squeeze."""
-
-    def labeled(old):
-        nan, outcome = (
-            np.full(len(old.grasps), np.nan, np.float32),
-            np.where(old.success, Outcome.CLAIMED, Outcome.SCENE_COLLISION),
-        )
-        return replace(
-            old,
-            grasps=replace(old.grasps, squeeze_qpos=np.full_like(old.grasps.squeeze_qpos, np.nan)),
-            direction_success=np.zeros_like(old.direction_success),
-            outcome=outcome.astype(np.uint8),
-            penetration_m=nan,
-            self_penetration_m=nan,
-            clearance_m=nan,
-            robustness=nan,
-        )
-
-    return replace(record, labeled=tuple(labeled(old) for old in record.labeled), **changes)
-
-
-CLAIMED = Origin(pregrasp_qpos="source", squeeze_qpos="absent", verdicts="claimed", split_by="object")
 
 
 def test_a_claimed_store_says_so(tmp_path, records):

@@ -10,8 +10,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from records_under_test import SPLITS, scene_record, writer
 
+from factories.records import SPLITS, scene_record, writer
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.store.schema import COLUMNS
 from sceneleapultra.datasets.store.shard import Shard

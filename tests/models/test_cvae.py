@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from models_under_test import adopt_from, scene_batch, small_cvae, small_decoder, small_model
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 
+from factories.models import adopt_from, scene_batch, small_cvae, small_decoder, small_model
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.cvae import Prior, gaussian_kl
 from sceneleapultra.models.sampling import cloud_of

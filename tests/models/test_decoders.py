@@ -5,9 +5,9 @@ import importlib.util
 
 import pytest
 import torch
-from models_under_test import scene_batch, small_decoder, small_model
 from torch.testing import assert_close
 
+from factories.models import scene_batch, small_decoder, small_model
 from sceneleapultra.models.network.decoder.attention import (
     GeometricCrossAttention,
     PromptAttention,

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from models_under_test import scene_batch, small_model
 from torch.testing import assert_close
 
+from factories.models import scene_batch, small_model
 from sceneleapultra.models.density import DensityConsistency, same_grasps, stratified
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.models.sampling import cloud_of

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from models_under_test import adopt_from, scene_batch, small_model
 from torch.testing import assert_close
 
+from factories.models import adopt_from, scene_batch, small_model
 from sceneleapultra.hands import GraspPose
 from sceneleapultra.models.sampling import cloud_of
 from sceneleapultra.utils.geometry.rotation import matrix_from_quat_wxyz

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from mixture_under_test import MIXTURE, PATHS
-from models_under_test import awake, scene_batch
 from omegaconf import OmegaConf
 from torch import nn
 from torch.testing import assert_close
 
+from factories.mixture import MIXTURE, PATHS
+from factories.models import awake, scene_batch
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.checkpoints.migrate import migrated
 from sceneleapultra.models.diffusion.consistency import Consistency

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from models_under_test import small_encoder, small_ptv3
 from torch.testing import assert_close
 
+from factories.models import small_encoder, small_ptv3
 from sceneleapultra.models.network.encoder.base import SceneEncoder
 from sceneleapultra.models.network.encoder.fpn import FeaturePyramid, nearest_to_target
 from sceneleapultra.models.network.encoder.hierarchy import Level

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from models_under_test import small_model
 from omegaconf import OmegaConf
 
-from sceneleapultra.models import finetune
+from factories.models import small_model
+from sceneleapultra.models.checkpoints.init import start_from
 from sceneleapultra.models.checkpoints.migrate import migrated
 from sceneleapultra.models.inference import load_grasp_model
 from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
@@ -22,7 +22,7 @@ def test_weights_are_taken_over() -> None:
     module = load_grasp_model(SHIPPED).module
     for parameter in module.parameters():
         torch.nn.init.zeros_(parameter)
-    finetune.start_from(module, SHIPPED, frame="tabletop")
+    start_from(module, SHIPPED, frame="tabletop")
     theirs = dict(trained.named_parameters())
     for name, mine in module.named_parameters():
         assert torch.equal(mine, theirs[name]) or name == "scorer.decoder.out.bias"
@@ -32,13 +32,13 @@ def test_clearance_that_was_never_learned_begins_at_even_odds(tmp_path: Path) ->
     """The scorer of the older model has one output; what migration adds is not what learning starts from."""
     before = load_grasp_model(SHIPPED).module.scorer.decoder.out.bias
     module = load_grasp_model(SHIPPED).module
-    finetune.start_from(module, SHIPPED, frame="tabletop")
+    start_from(module, SHIPPED, frame="tabletop")
     after = module.scorer.decoder.out.bias
     assert before[1] == 20.0 and after[1] == 0.0 and after[0] == before[0]
     saved = migrated(torch.load(SHIPPED, weights_only=True))
     saved["state_dict"]["scorer.decoder.out.weight"][1] += 0.1  # it has learned something of clearance
     torch.save(saved, tmp_path / "learned.ckpt")
-    finetune.start_from(module, tmp_path / "learned.ckpt", frame="tabletop")
+    start_from(module, tmp_path / "learned.ckpt", frame="tabletop")
     assert torch.equal(module.scorer.decoder.out.bias, before)
 
 
@@ -48,7 +48,7 @@ def test_scorer_of_another_kind_begins_anew_and_says_so(caplog: pytest.LogCaptur
     module = build(OmegaConf.create({**settings, "scorer": other, "optimizer": None, "scheduler": None}))
     own = {name: p.clone() for name, p in module.scorer.named_parameters()}
     with caplog.at_level(logging.INFO):
-        finetune.start_from(module, SHIPPED, frame="tabletop")
+        start_from(module, SHIPPED, frame="tabletop")
     assert "begins anew" in caplog.text
     assert all(torch.equal(p, own[name]) for name, p in module.scorer.named_parameters())
     trained = load_grasp_model(SHIPPED).module.denoiser.state_dict()
@@ -63,22 +63,22 @@ def test_another_reference_point_is_refused() -> None:
     module = load_grasp_model(SHIPPED).module
     module.denoiser.codec.reference_depth = 0.07
     with pytest.raises(ValueError, match=r"0\.02 m in front of the palm.*Pass model\.reference_depth=0\.02"):
-        finetune.start_from(module, SHIPPED, frame="tabletop")
+        start_from(module, SHIPPED, frame="tabletop")
 
 
 def test_another_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="was trained in frame 'tabletop', the data are in 'camera_centric'"):
-        finetune.start_from(load_grasp_model(SHIPPED).module, SHIPPED, frame="camera_centric")
+        start_from(load_grasp_model(SHIPPED).module, SHIPPED, frame="camera_centric")
 
 
 def test_another_architecture_is_named_by_its_first_difference() -> None:
     with pytest.raises(
         ValueError, match=r"model\.ckpt has denoiser\.\S+ of shape \(\S+ ?\d*\), the model to be"
     ):
-        finetune.start_from(small_model(), SHIPPED, frame="tabletop")
+        start_from(small_model(), SHIPPED, frame="tabletop")
     smaller = load_grasp_model(SHIPPED).module
     del smaller.denoiser.anchor_head
     with pytest.raises(
         ValueError, match=r"has denoiser\.anchor_head\.\S+ of shape .*, the model to be trained not at all"
     ):
-        finetune.start_from(smaller, SHIPPED, frame="tabletop")
+        start_from(smaller, SHIPPED, frame="tabletop")

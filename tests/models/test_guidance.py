@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from models_under_test import scene_batch, small_encoder, small_model
 from torch.testing import assert_close
 
+from factories.models import scene_batch, small_encoder, small_model
 from sceneleapultra.models.diffusion.path import CosinePath, LinearPath
 from sceneleapultra.models.diffusion.samplers import Sampler
 from sceneleapultra.models.guidance.classifier_free import ClassifierFree

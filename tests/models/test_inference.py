@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from models_under_test import small_encoder, small_model
 from numpy.testing import assert_allclose
 from omegaconf import OmegaConf
 
+from factories.models import small_encoder, small_model
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.checkpoints.migrate import migrated
 from sceneleapultra.utils.core.config import CONFIG_DIR

@@ -7,9 +7,9 @@ import hydra
 import pytest
 import torch
 from hydra import initialize_config_dir
-from models_under_test import scene_batch, small_cvae, small_model, small_token_scorer
 from torch.testing import assert_close
 
+from factories.models import scene_batch, small_cvae, small_model, small_token_scorer
 from sceneleapultra.models.cvae import GraspCVAE
 from sceneleapultra.models.guidance.guide import Guidance, make_guide
 from sceneleapultra.models.guidance.learned import BoundScorer

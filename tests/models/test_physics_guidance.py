@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from models_under_test import scene_batch, small_cvae, small_model
 from torch.testing import assert_close
 
+from factories.models import scene_batch, small_cvae, small_model
 from sceneleapultra.hands import GraspPose, load_hand
 from sceneleapultra.models.guidance.physics import BoundPhysics, Surroundings
 from sceneleapultra.models.inference import chosen_guidance

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from models_under_test import scene_batch, small_model
 from torch.testing import assert_close
 
+from factories.models import scene_batch, small_model
 from sceneleapultra.models.checkpoints.weights import load_encoder
 from sceneleapultra.models.density import reordered, stratified
 from sceneleapultra.models.network.tokens import Cloud

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from mixture_under_test import PATHS
-from models_under_test import adopt_from, scene_batch, small_model
 
+from factories.mixture import PATHS
+from factories.models import adopt_from, scene_batch, small_model
 from sceneleapultra.models import GraspModel
 from sceneleapultra.models.diffusion.weighting import LossWeighting
 

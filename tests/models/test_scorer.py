@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from models_under_test import scene_batch, small_model, small_scorer, small_token_scorer
 from torch import Tensor
 from torch.testing import assert_close
 
+from factories.models import scene_batch, small_model, small_scorer, small_token_scorer
 from sceneleapultra.hands import GraspPose
 from sceneleapultra.models.denoiser import SceneContext
 from sceneleapultra.models.diffuser import GraspDiffuser

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from models_under_test import scene_batch, small_model
 
+from factories.models import scene_batch, small_model
 from sceneleapultra.utils.training.pose_statistics import Statistics, read_statistics, write_statistics
 from scripts.compute_statistics import composed, main, measured
 from train_lightning import assemble

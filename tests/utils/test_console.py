@@ -2,7 +2,7 @@
 
 import pytest
 
-from sceneleapultra.utils import console
+from sceneleapultra.utils.core import console
 
 
 def test_a_card_prints_brackets_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

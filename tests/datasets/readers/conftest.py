@@ -1,6 +1,5 @@
 """Offers scenes made by the project's own generator, and conversions of whatever a test writes from them."""
 
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,8 +14,6 @@ from sceneleapultra.datasets.foreign.readers import Conversion
 from sceneleapultra.hands import load_hand
 from sceneleapultra.simulation.generate import generate_scenes
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
-
-sys.path.insert(0, str(Path(__file__).parent))  # tests of formats share what writes them
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +13,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import foreign
-
+from factories import foreign
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.foreign.exporters import EXPORTERS
 from sceneleapultra.datasets.foreign.readers import Conversion, convert_once

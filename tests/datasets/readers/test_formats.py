@@ -1,19 +1,14 @@
 """Is each format read as its authors write it: are hands where they were on their objects, whatever the frames?"""
 
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.spatial.transform import Rotation
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import foreign
-
+from factories import foreign
+from factories.sources import distances, write_cache
 from sceneleapultra.datasets.foreign.readers.bodex import category
 from sceneleapultra.datasets.foreign.readers.frames import (
     DEXGRASPBENCH_BASES,
@@ -22,17 +17,10 @@ from sceneleapultra.datasets.foreign.readers.frames import (
     stored_base,
     table_plane,
 )
-from sceneleapultra.hands import GraspPose, load_hand
+from sceneleapultra.hands import load_hand
 from sceneleapultra.utils.records import Outcome
 
 HAND = load_hand("leap_right")
-
-
-def distances(entry, T_world_object, labeled) -> np.ndarray:
-    """Signed distance of every vertex of an object to the hand of every grasp."""
-    vertices = entry.vertices @ T_world_object[:3, :3].T + T_world_object[:3, 3]
-    pose = GraspPose.from_hand_pose(torch.from_numpy(labeled.grasps.hand_pose))
-    return HAND.signed_distance(torch.from_numpy(vertices.astype(np.float32)), pose).numpy()
 
 
 @pytest.mark.parametrize(
@@ -79,39 +67,6 @@ def test_dexgraspnet2_scenes(generated, converted, tmp_path) -> None:
         assert_array_equal(np.bincount(view.instance), np.bincount(old.instance))
         gap = np.linalg.norm(view.points[:, None] - old.points[None], axis=-1).min(1)
         assert gap.max() < 0.7e-3  # half a millimetre of depth, along the ray
-
-
-def write_cache(path: Path, record, target: int, chunk: int, **changes) -> int:
-    """Items of one target in both views: chunks of so many grasps, the last one filled up with zeros."""
-    labeled = record.labeled[target]
-    entry, T = record.scene.objects[target], record.scene.T_world_object[target]
-    count = 0
-    with h5py.File(path, "w") as file:
-        for view in record.views:
-            C = np.linalg.inv(view.T_world_cam)
-            T_cam = C @ T
-            palm, qpos = foreign.in_object(T, labeled)
-            palm = T_cam @ palm
-            quat = Rotation.from_matrix(palm[:, :3, :3]).as_quat(scalar_first=True)
-            rows = np.concatenate([palm[:, :3, 3], qpos, quat], axis=1)
-            points = np.c_[view.points @ C[:3, :3].T + C[:3, 3], view.rgb / 255.0]
-            for start in range(0, len(rows), chunk):
-                part = rows[start : start + chunk]
-                item = {
-                    "scene_pc": np.pad(points, ((0, 7), (0, 0))).astype(np.float32),
-                    "object_mask": np.pad(view.instance == target + 1, (0, 7)),
-                    "hand_model_pose": np.pad(part, ((0, chunk - len(part)), (0, 0))).astype(np.float32),
-                    "obj_verts": (entry.vertices @ T_cam[:3, :3].T + T_cam[:3, 3]).astype(np.float32),
-                    "obj_faces": entry.faces,
-                    "is_error": False,
-                    **changes,
-                }
-                for name, value in item.items():
-                    if value is not None:
-                        file[f"{count}/{name}"] = value
-                count += 1
-        file["99/is_error"] = True
-    return count
 
 
 def test_caches_of_items(generated, converted, tmp_path) -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import foreign
 import hydra
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from hydra import initialize_config_dir
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
+from factories import foreign
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.utils.core.config import CONFIG_DIR, build

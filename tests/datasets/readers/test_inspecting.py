@@ -1,27 +1,12 @@
 """Does inspection understand a store of every format: coverage, repetitions, collisions, limits, success by object?"""
 
 import re
-from pathlib import Path
 
-import numpy as np
 import pytest
-from test_formats import write_cache
-from test_training import FORMATS
 
+from factories.sources import FORMATS, OVERRIDES, write_source
 from sceneleapultra.datasets import GraspStore
 from scripts.inspect_dataset import main
-
-OVERRIDES = {"dexgraspnet2": ["reader.views=[0,1]"]}
-
-
-def write_source(name: str, root: Path, generated: GraspStore) -> None:
-    if name in FORMATS:
-        FORMATS[name][0](root, generated)
-        return
-    record = generated.record(0)
-    target = int(np.argmax([len(j.grasps) for j in record.labeled]))
-    root.mkdir()
-    write_cache(root / "sceneleappro_ab_camera_centric_64.h5", record, target, chunk=3)
 
 
 @pytest.mark.parametrize("name", [*FORMATS, "sceneleapcache"])

@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from test_data_module import module
-from test_formats import distances
-from test_frames import LEGAL
-from test_inspecting import OVERRIDES, write_source
-from test_training import FORMATS
 
+from factories.batches import LEGAL
+from factories.data_module import module
+from factories.sources import FORMATS, OVERRIDES, distances, write_source
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.hands import GraspPose, load_hand
 from sceneleapultra.utils.geometry.frames import MODES

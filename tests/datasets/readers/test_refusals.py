@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import foreign
-
+from factories import foreign
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.foreign.exporters import EXPORTERS
 from sceneleapultra.datasets.foreign.readers.files import read_npy, read_npz, read_pt

@@ -1,6 +1,5 @@
 """Can a model be trained and tested on every foreign format with one override that names its folder?"""
 
-import sys
 from pathlib import Path
 
 import hydra
@@ -8,33 +7,13 @@ import pytest
 from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import foreign
-
-from sceneleapultra.datasets.foreign.exporters import EXPORTERS
+from factories.sources import FORMATS
 from sceneleapultra.hands import load_hand
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from test_lightning import test as run_test
 from train_lightning import train
 
 HAND = load_hand("leap_right")
-# Who writes the folder, what small folders need besides data.root, and the splits that are judged.
-FORMATS = {
-    "sceneleapplus": (
-        lambda root, store: EXPORTERS["sceneleapplus"](store, HAND, root, lambda _: None),
-        "scene",
-    ),
-    "sceneleappro": (
-        lambda root, store: EXPORTERS["sceneleapplus"](store, HAND, root, lambda _: None),
-        "scene",
-    ),
-    "bodex": (lambda root, store: EXPORTERS["bodex"](store, HAND, root, lambda _: None), "category"),
-    "objectcentric": (lambda root, store: foreign.objectcentric(root, store, many=True), "category"),
-    "dexgraspnet": (lambda root, store: foreign.dexgraspnet(root, store, many=True), "category"),
-    "multidex": (lambda root, store: foreign.multidex(root, store, "tuple", many=True), "category"),
-    "dexgraspnet2": (foreign.dexgraspnet2, "scene"),
-}
 SMALL = [
     *(
         "hardware=cpu",

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from mixture_under_test import MIXTURE, PATHS
 from torch.testing import assert_close
 
+from factories.mixture import MIXTURE, PATHS
 from sceneleapultra.models.diffusion.likelihood import FlowRank, log_likelihood
 from sceneleapultra.utils.core.config import build, load_group
 

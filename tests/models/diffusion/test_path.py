@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from mixture_under_test import PATHS
 from scipy import stats
 from torch.testing import assert_close
 
+from factories.mixture import PATHS
 from sceneleapultra.models.diffusion.discrete import DiscretePath, discrete_view, path_from_betas
 from sceneleapultra.models.diffusion.edm import EDMPath
 from sceneleapultra.models.diffusion.flow import FlowPath, optimal_pairing

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from mixture_under_test import BLOBS, MIXTURE, PATHS
 from torch import Tensor
 from torch.testing import assert_close
 
+from factories.mixture import BLOBS, MIXTURE, PATHS
 from sceneleapultra.models.diffusion.ancestral import DDIM, DDPM, ddim_step
 from sceneleapultra.models.diffusion.consistency import Consistency
 from sceneleapultra.models.diffusion.dormand_prince import DormandPrince

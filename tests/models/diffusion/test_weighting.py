@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from mixture_under_test import PATHS
 from torch.testing import assert_close
 
+from factories.mixture import PATHS
 from sceneleapultra.models.diffusion.weighting import LossWeighting
 from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from models_under_test import adopt_from, scene_batch, small_model
-from networks_under_test import SMALL
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 
+from factories.models import adopt_from, scene_batch, small_model
+from factories.ptv3 import SMALL
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.network.encoder.ptv3 import Architecture, PTv3
 from sceneleapultra.models.network.encoder.ptv3.voxels import voxelise

@@ -4,9 +4,9 @@ depend on the cloud alone.
 
 import pytest
 import torch
-from networks_under_test import SMALL, level_of, small_network, surface
 from torch.testing import assert_close
 
+from factories.ptv3 import SMALL, level_of, small_network, surface
 from sceneleapultra.models.network.encoder.ptv3 import draws
 from sceneleapultra.models.network.encoder.ptv3.network import Architecture
 

@@ -4,7 +4,9 @@ every stage and block to 1e-4, in every variant recorded?
 
 import pytest
 import torch
-from networks_under_test import (
+from torch.testing import assert_close
+
+from factories.ptv3 import (
     arrays,
     needs_reference,
     official_input,
@@ -12,8 +14,6 @@ from networks_under_test import (
     run_recorded,
     tensors,
 )
-from torch.testing import assert_close
-
 from sceneleapultra.models.network.encoder.ptv3.serialization import CURVES, encode
 from sceneleapultra.models.network.encoder.ptv3.sparse_conv import convolve, find_pairs
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks_under_test import SMALL, level_of, surface
 from torch.testing import assert_close
 
+from factories.ptv3 import SMALL, level_of, surface
 from sceneleapultra.models.network.encoder.ptv3.attention import PatchAttention
 from sceneleapultra.models.network.encoder.ptv3.level import serialize
 from sceneleapultra.models.network.encoder.ptv3.patches import lay_out

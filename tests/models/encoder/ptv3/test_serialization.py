@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from networks_under_test import level_of, surface
 
+from factories.ptv3 import level_of, surface
 from sceneleapultra.models.network.encoder.ptv3.level import pool, serialize
 from sceneleapultra.models.network.encoder.ptv3.serialization import CURVES, encode, spread_bits
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from networks_under_test import surface
 from torch.testing import assert_close
 
+from factories.ptv3 import surface
 from sceneleapultra.models.network.encoder.ptv3.rows import Rows
 from sceneleapultra.models.network.encoder.ptv3.sparse_conv import convolve, find_pairs
 

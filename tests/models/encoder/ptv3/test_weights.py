@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from networks_under_test import small_network
 from torch.testing import assert_close
 
+from factories.ptv3 import small_network
 from sceneleapultra.models.network.encoder.ptv3.weights import load_weights
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from models_under_test import SMALL_PTV3 as SMALL
 
+from factories.models import SMALL_PTV3 as SMALL
 from sceneleapultra.models.network.encoder.ptv3.level import Level, serialize
 from sceneleapultra.models.network.encoder.ptv3.network import Architecture, Encoded, PointTransformerV3
 
-REFERENCE = Path(__file__).resolve().parents[5] / "shared" / "data" / "ptv3_reference"
+REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "data" / "ptv3_reference"
 needs_reference = pytest.mark.skipif(
     not REFERENCE.is_dir(), reason="the official outputs are not at ../shared/data/ptv3_reference"
 )

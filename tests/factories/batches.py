@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import OmegaConf
-from records_under_test import SETTINGS, leap, scene_record
 from torch import Tensor
 
+from factories.records import SETTINGS, leap, scene_record
 from sceneleapultra.datasets.augmentation import Augmentation
 from sceneleapultra.datasets.items.items import collate, draw, gather, see
 from sceneleapultra.hands import GraspPose
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.core.keyed_random import draw_keys
+from sceneleapultra.utils.geometry.frames import CAMERA_MODES
 
 AUGMENT = CONFIG_DIR / "data" / "augment"
 ALL: dict[str, dict[str, Any]] = {
@@ -22,6 +23,11 @@ ALL: dict[str, dict[str, Any]] = {
     "tilt": {"probability": 1.0, "max_deg": 10.0},
     "color": {"probability": 1.0, "exposure": 0.3, "balance": 0.1},
 }
+# What may turn or move a cloud in each coordinate mode.
+YAW = {"yaw": {"probability": 1.0, "max_deg": 180.0}}
+TILT = {"tilt": {"probability": 1.0, "max_deg": 20.0}}
+SHIFT = {"translation": {"probability": 1.0, "max_m": 0.05, "vertical": True}}
+LEGAL = {"tabletop": YAW, "object_centric": YAW, **{mode: {**SHIFT, **TILT} for mode in CAMERA_MODES}}
 SURE = {name: {**settings, "probability": 1.0} for name, settings in ALL.items()}
 
 

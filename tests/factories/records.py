@@ -1,5 +1,6 @@
 """Small scene records made with numpy alone: boxes on a table, clouds in blocks, grasps about them; and their store."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,18 @@ import numpy as np
 from sceneleapultra.datasets import StoreWriter
 from sceneleapultra.datasets.items.grasp_sampling import GraspChoice, GraspDistance
 from sceneleapultra.datasets.items.items import ItemSettings
+from sceneleapultra.datasets.store.schema import Origin
 from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.utils.geometry.point_choice import PointChoice
-from sceneleapultra.utils.records import Grasps, LabeledGrasps, ObjectRecord, Scene, SceneRecord, View
+from sceneleapultra.utils.records import (
+    Grasps,
+    LabeledGrasps,
+    ObjectRecord,
+    Outcome,
+    Scene,
+    SceneRecord,
+    View,
+)
 
 SPLITS = ["train"] * 6 + ["val"] * 2 + ["test"] * 2 + ["test_family"] * 2
 CHOICE = GraspChoice(
@@ -99,3 +109,28 @@ def _judged(T: np.ndarray, count: int, rng: np.random.Generator) -> LabeledGrasp
         clearance_m=np.full(count, 0.01, np.float32),
         robustness=np.where(success, rng.uniform(0, 1, count), np.nan).astype(np.float32),
     )
+
+
+def claimed(record, **changes):
+    """The record as a foreign set would hold it: no verdicts measured, no squeeze."""
+
+    def labeled(old):
+        nan, outcome = (
+            np.full(len(old.grasps), np.nan, np.float32),
+            np.where(old.success, Outcome.CLAIMED, Outcome.SCENE_COLLISION),
+        )
+        return replace(
+            old,
+            grasps=replace(old.grasps, squeeze_qpos=np.full_like(old.grasps.squeeze_qpos, np.nan)),
+            direction_success=np.zeros_like(old.direction_success),
+            outcome=outcome.astype(np.uint8),
+            penetration_m=nan,
+            self_penetration_m=nan,
+            clearance_m=nan,
+            robustness=nan,
+        )
+
+    return replace(record, labeled=tuple(labeled(old) for old in record.labeled), **changes)
+
+
+CLAIMED = Origin(pregrasp_qpos="source", squeeze_qpos="absent", verdicts="claimed", split_by="object")
