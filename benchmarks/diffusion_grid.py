@@ -95,8 +95,8 @@ class Grid:
             counts = {(n - 1) // SWEEP[name] + 1 for n in o.evaluations if n <= 4 or name != "consistency"}
             for steps in sorted(counts):
                 # One evaluation is the same jump from noise to data, whatever the method.
-                labeled = "ddim" if steps == 1 and name != "consistency" else name
-                row = self.labeled(f"{o.swept}, {judged} {steps}", model, labeled, steps)
+                sampler = "ddim" if steps == 1 and name != "consistency" else name
+                row = self.labeled(f"{o.swept}, {sampler} {steps}", model, sampler, steps)
                 rows.append(row and row | {"sampler": name})
         return rows
 

@@ -222,7 +222,7 @@ def _example(store: GraspStore, item: StoreItem, hand: Hand) -> Drawing:
         labeled.grasps.hand_pose[shown],
         [SUCCESS],
         caption=f"{store.split_of(item.scene)}: {scene.objects[item.target].name}",
-        detail=f"scene {item.scene}, {judged.success.sum()} of {len(judged.success)} grasps held; dots: hand bases",
+        detail=f"scene {item.scene}, {labeled.success.sum()} of {len(labeled.success)} grasps held; dots: hand bases",
     )
     origin = scene.T_world_object[item.target][:3, 3] * [1.0, 1.0, 0.0 if scene.table else 1.0]
     bases = labeled.grasps.hand_pose[:, :3] - origin
