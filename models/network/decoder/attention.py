@@ -46,7 +46,7 @@ class HeadNorm(nn.RMSNorm):
 
 
 class GeometricCrossAttention(nn.Module):
-    """Cross-attention to cached keys and values of a scene, with a relative-geometry term; queries and keys are normed."""
+    """Cross-attention to cached scene keys and values, with a relative-geometry term and normed queries and keys."""
 
     def __init__(self, *, dim: int, dim_scene: int, dim_geometry: int, heads: int) -> None:
         super().__init__()
