@@ -12,7 +12,7 @@ from sceneleapultra.utils.core.console import console, run_app, sentences, setup
 
 def test(cfg: DictConfig) -> dict[str, Any]:
     """Judge the checkpoint that ``cfg`` names; return what results.json holds."""
-    from sceneleapultra.evaluation.run import (
+    from sceneleapultra.evaluation.suite import (
         ModelTest,  # here, because it takes seconds that --help should not
     )
 
@@ -38,11 +38,10 @@ def test(cfg: DictConfig) -> dict[str, Any]:
 
 def table(document: dict[str, Any]) -> Table:
     """Return success of every method on every split."""
-    from sceneleapultra.evaluation.charts import percent
+    from sceneleapultra.reporting.charts import percent
+    from sceneleapultra.reporting.results import ResultTable, Role
 
-    methods = document["methods"]
-    splits = list(dict.fromkeys(entry["split"] for entry in methods))
-    found = {(entry["method"], entry["split"]): entry["summary"] for entry in methods}
+    results = ResultTable.from_document(document)
     view = Table(
         title="Success in simulation, % [95 % interval]",
         title_justify="left",
@@ -50,18 +49,18 @@ def table(document: dict[str, Any]) -> Table:
         pad_edge=False,
     )
     view.add_column("method", no_wrap=True)
-    for split in splits:
+    for split in results.splits:
         view.add_column(split, justify="right", no_wrap=True)
         view.add_column("clear", justify="right", no_wrap=True)
-    for name in dict.fromkeys(entry["method"] for entry in methods):
+    for method in results.methods:
         cells = []
-        for split in splits:
-            summary = found.get((name, split), {"success": {}, "success_and_clear": {}})
+        for split in results.splits:
+            summary = results.summary(method, split) or {"success": {}, "success_and_clear": {}}
             held, clear = (
                 percent(summary[key]).replace(" %", "") for key in ("success", "success_and_clear")
             )
             cells += [held, clear.split(" [")[0]]
-        view.add_row(name, *cells, style="bold" if name.startswith("model") else "")
+        view.add_row(method, *cells, style="" if results.role(method) is Role.BASELINE else "bold")
     return view
 
 

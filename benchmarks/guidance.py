@@ -24,12 +24,13 @@ from omegaconf import OmegaConf
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.judge import judge
-from sceneleapultra.evaluation.methods.samplers import Proposal
+from sceneleapultra.evaluation.methods.base import Proposal
 from sceneleapultra.evaluation.provenance import file_hash
 from sceneleapultra.evaluation.stored import chosen_items
 from sceneleapultra.hands import load_hand
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.guidance.guide import Guidance
+from sceneleapultra.reporting.results import Role
 from sceneleapultra.simulation.protocols import get_protocol
 from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.core.seeding import keyed_seed
@@ -45,7 +46,8 @@ class Guided:
     guidance: Guidance
     temperature: float
     name: str
-    given: str = "the partial cloud of one view"
+    privileged_inputs: str = "none"
+    role: Role = Role.MODEL
     cpu_s: float = field(default=0.0)
 
     def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:

@@ -39,7 +39,7 @@ def measure(options: argparse.Namespace) -> None:
     """Judge every way of sampling on the same views."""
     from sceneleapultra.datasets import GraspStore
     from sceneleapultra.evaluation.judge import judge
-    from sceneleapultra.evaluation.methods.samplers import ModelSampler
+    from sceneleapultra.evaluation.methods.model import ModelMethod
     from sceneleapultra.evaluation.stored import chosen_items
     from sceneleapultra.hands import load_hand
     from sceneleapultra.models import load_grasp_model
@@ -52,7 +52,7 @@ def measure(options: argparse.Namespace) -> None:
     settings = {"hand": hand, "protocol": get_protocol("dgb-fc-quick"), "workers": options.workers}
     rows = []
     for rank, sampler, steps, k, keep in ways(options):
-        method = ModelSampler(model, sampler, steps, options.temperature, 0, rank)
+        method = ModelMethod(model, sampler, steps, options.temperature, 0, rank)
         start = time.process_time()
         method.sample_items(items[:1], k)
         spent = 1e3 * (time.process_time() - start) / k

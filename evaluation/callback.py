@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.judge import judge
-from sceneleapultra.evaluation.methods.samplers import ModelSampler
+from sceneleapultra.evaluation.methods.model import ModelMethod
 from sceneleapultra.evaluation.result import MethodResult
 from sceneleapultra.evaluation.stored import chosen_items
 from sceneleapultra.models import GraspModel
@@ -98,7 +98,7 @@ class SimulatedSuccess(Callback):
                 "seed": self.seed,
             }
             self._items = chosen_items(GraspStore(self.store), "val", **chosen)
-        sampler = ModelSampler(
+        sampler = ModelMethod(
             model=GraspModel(module=module, cloud_settings=module.config["cloud"]),
             sampler=self.sampler,
             steps=self.steps,

@@ -5,16 +5,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sceneleapultra.evaluation.items import Item
-from sceneleapultra.evaluation.methods.samplers import GraspSampler, Proposal
+from sceneleapultra.evaluation.methods.base import Method, Proposal
 from sceneleapultra.evaluation.metrics import concatenate, subset, top_scored
 from sceneleapultra.evaluation.result import MethodResult, Rows
 from sceneleapultra.hands import Hand
+from sceneleapultra.reporting.results import Role
 from sceneleapultra.simulation.collision import scene_clearance
 from sceneleapultra.simulation.protocols import Protocol, evaluate_many
 
 
 def judge(
-    sampler: GraspSampler,
+    method: Method,
     items: Sequence[Item],
     k: int,
     *,
@@ -30,7 +31,7 @@ def judge(
     A method may know fewer for an item; what it does not return is not tried, and the number of trials shows it.
 
     Args:
-        sampler: the method.
+        method: what is tested.
         items: questions, all of one split.
         k: grasps sampled per item.
         hand: the hand that executes them.
@@ -41,17 +42,17 @@ def judge(
         progress: called with the number of grasps done since the last call.
 
     Raises:
-        ValueError: no items, items of several splits, a sampler that returns more grasps than asked for, or ``keep``
-            with a sampler that gives no scores.
+        ValueError: no items, items of several splits, a method that returns more grasps than asked for, or ``keep``
+            with a method that gives no scores.
     """
     splits = {item.split for item in items}
     if len(splits) != 1:
         raise ValueError(f"One split is judged at a time; got items of {sorted(splits) or 'none'}.")
-    proposals = sampler.sample_items(items, k)
+    proposals = method.sample_items(items, k)
     for item, proposal in zip(items, proposals, strict=True):
         if len(proposal.grasps) > k:
             raise ValueError(
-                f"{sampler.name} returned {len(proposal.grasps)} grasps for item {item.index}, more than {k}."
+                f"{method.name} returned {len(proposal.grasps)} grasps for item {item.index}, more than {k}."
             )
     if keep is not None:
         proposals = [_best(proposal, keep) for proposal in proposals]
@@ -78,8 +79,14 @@ def judge(
         clearance_m=clearance,
         score=np.concatenate([p.score for p in proposals]),
     )
-    name = sampler.name if keep is None else f"{sampler.name}, best {keep} of {k}"
-    return MethodResult(name, sampler.given, splits.pop(), rows, concatenate([p.grasps for p in proposals]))
+    return MethodResult(
+        method=method.name if keep is None else f"{method.name}, best {keep} of {k}",
+        privileged_inputs=method.privileged_inputs,
+        role=method.role if keep is None else Role.SELECTION,
+        split=splits.pop(),
+        rows=rows,
+        grasps=concatenate([p.grasps for p in proposals]),
+    )
 
 
 def _best(proposal: Proposal, keep: int) -> Proposal:

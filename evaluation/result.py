@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from sceneleapultra.evaluation.metrics import Rate, mean_diversity, success_rate
+from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.records import Grasps, Outcome
 
 _RESAMPLES = 2000
@@ -66,14 +67,16 @@ class MethodResult:
 
     Attributes:
         method: its name in tables.
-        given: what it sees of a test item.
+        privileged_inputs: what it knows of a test item beside the cloud.
+        role: what it is in the test.
         split: where the items come from.
         rows: verdicts.
         grasps: the grasps behind the rows, world frame of their scene.
     """
 
     method: str
-    given: str
+    privileged_inputs: str
+    role: Role
     split: str
     rows: Rows
     grasps: Grasps
@@ -131,7 +134,8 @@ class MethodResult:
         """Return summary and rows; the grasps' poses stay out."""
         return {
             "method": self.method,
-            "given": self.given,
+            "privileged_inputs": self.privileged_inputs,
+            "role": self.role,
             "split": self.split,
             "summary": self.summary(),
             "rows": self.rows.to_json(),

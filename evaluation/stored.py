@@ -63,7 +63,7 @@ def require_match(model: GraspModel, checkpoint: Path) -> None:
     Raises:
         ValueError: no mode, or one this program does not know. Another hand is refused when the store is opened.
     """
-    trained = model.module.denoiser.normalizer.frame
+    trained = model.frame
     if trained not in MODES:
         raise ValueError(
             f"{checkpoint} was trained on poses in frame '{trained}', this program knows {', '.join(MODES)}. "

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from omegaconf import OmegaConf
 
-from sceneleapultra.hands import GraspPose
+from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.models.checkpoints.migrate import migrated
 from sceneleapultra.models.diffusion.likelihood import FlowRank
 from sceneleapultra.models.diffusion.samplers import Sampler
@@ -49,6 +49,26 @@ class GraspModel:
 
     module: GraspLearning
     cloud_settings: dict[str, Any]
+
+    @property
+    def hand(self) -> Hand:
+        """The hand whose grasps are generated."""
+        return self.module.hand
+
+    @property
+    def frame(self) -> str:
+        """The coordinate mode the model was trained in, see ``utils/geometry/frames.py``."""
+        return self.module.denoiser.normalizer.frame
+
+    @property
+    def data_hash(self) -> str:
+        """Content hash of the training store."""
+        return self.module.denoiser.normalizer.data_hash
+
+    @property
+    def min_points(self) -> int:
+        """Fewest points of the target that the encoder reads."""
+        return self.module.denoiser.encoder.min_points
 
     @property
     def sees_color(self) -> bool:

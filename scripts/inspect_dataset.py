@@ -20,16 +20,15 @@ from rich.table import Table
 from sceneleapultra.datasets import SPLITS, GraspStore, StoreItem
 from sceneleapultra.datasets.inspection import Count, Inspection, inspect
 from sceneleapultra.datasets.store.object_counts import ObjectCount, shared_shapes
-from sceneleapultra.evaluation.drawing import FAILURE, SUCCESS, Dots, Drawing, draw_item
-from sceneleapultra.evaluation.items import Item
-from sceneleapultra.evaluation.report import cards, write_page
 from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.reporting.charts import histogram
+from sceneleapultra.reporting.drawing import FAILURE, SUCCESS, ColoredPoints, Drawing, draw_scene
+from sceneleapultra.reporting.html import LAYERS, cards, table, write_page
 from sceneleapultra.utils.core.console import console, sentences
 from sceneleapultra.utils.core.stats import wilson_interval
 
 _LISTED = 20  # problems on the terminal and in the report
 _EXAMPLES = 4  # of each split
-_BARS = 24
 _WORST = 5  # objects named for their low success
 
 
@@ -174,30 +173,30 @@ def write_report(store: GraspStore, hand: Hand, found: Inspection, path: Path) -
     for split in SPLITS:
         counts = {family: c for (s, family), c in sorted(found.counts.items()) if s == split}
         if counts:
-            body += [f"<h3>{split}</h3>", _table(_HEADINGS, _rows(counts))]
+            body += [f"<h3>{split}</h3>", table(_HEADINGS, _rows(counts))]
     body += ["<h2>Success by object</h2><details><summary>All objects, the lowest success first</summary>"]
-    body += [_table(_OBJECT_HEADINGS, _object_rows(list(found.objects.values()))), "</details>"]
+    body += [table(_OBJECT_HEADINGS, _object_rows(list(found.objects.values()))), "</details>"]
     lines = "".join(f"<li>{escape(line)}</li>" for line in quality_lines(list(found.objects.values())))
     body += [f"<ul>{lines}</ul>"]
     ended = [(name.replace("_", " "), str(n)) for name, n in found.outcomes.items() if n]
-    body += ["<h2>How the grasps ended</h2>", _table(("outcome", "grasps"), ended)]
+    body += ["<h2>How the grasps ended</h2>", table(("outcome", "grasps"), ended)]
     body += ["<h2>Distributions</h2>", '<div class="cards">']
-    body.append(_histogram(found.visible, "points of an object in a view", (0.0, 1024.0)))
-    body.append(_histogram(found.penetration_mm, "penetration of successes, mm", (0.0, 6.0)))
+    body.append(histogram(found.visible, "points of an object in a view", (0.0, 1024.0)))
+    body.append(histogram(found.penetration_mm, "penetration of successes, mm", (0.0, 6.0)))
     if len(found.robustness):
-        body.append(_histogram(found.robustness, "robustness, where measured", (0.0, 1.0)))
+        body.append(histogram(found.robustness, "robustness, where measured", (0.0, 1.0)))
     body.append("</div><h2>Joints of successful grasps</h2>")
     body.append('<p class="legend">Rad; each axis is the range of the joint.</p><div class="cards">')
     for j, name in enumerate(hand.joint_names):
         low, high = hand.joint_limits[j].tolist()
-        body.append(_histogram(found.qpos[:, j], name, (low, high)))
+        body.append(histogram(found.qpos[:, j], name, (low, high)))
     drawings = examples(store, hand)
-    body += ["</div><h2>Examples</h2>", cards(drawings)]
+    body += ["</div><h2>Examples</h2>", LAYERS, cards(drawings)]
     facts = {k: v for k, v in store.attributes.items() if k != "generator"}
     settings = json.dumps(json.loads(store.attributes["generator"]), indent=2)
     body += [
         "<h2>How it was made</h2>",
-        _table(("attribute", "value"), [(k, str(v)) for k, v in facts.items()]),
+        table(("attribute", "value"), [(k, str(v)) for k, v in facts.items()]),
         f"<details><summary>Settings of the generator</summary><pre>{escape(settings)}</pre></details>",
     ]
     return write_page(f"Data set {store.path.name}", body, drawings, path)
@@ -216,8 +215,10 @@ def examples(store: GraspStore, hand: Hand) -> list[Drawing]:
 def _example(store: GraspStore, item: StoreItem, hand: Hand) -> Drawing:
     scene, labeled = store.scene(item.scene), store.labeled(item.scene, item.target)
     shown = np.flatnonzero(labeled.success)[:1]
-    drawing = draw_item(
-        Item(item.index, store.split_of(item.scene), scene, item.target, store.view(item.view)),
+    drawing = draw_scene(
+        scene,
+        store.view(item.view),
+        item.target,
         hand,
         labeled.grasps.hand_pose[shown],
         [SUCCESS],
@@ -226,40 +227,8 @@ def _example(store: GraspStore, item: StoreItem, hand: Hand) -> Drawing:
     )
     origin = scene.T_world_object[item.target][:3, 3] * [1.0, 1.0, 0.0 if scene.table else 1.0]
     bases = labeled.grasps.hand_pose[:, :3] - origin
-    dots = (Dots(bases[~labeled.success], FAILURE), Dots(bases[labeled.success], SUCCESS))
-    return replace(drawing, dots=(*drawing.dots, *dots))
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(h)}</th>" for h in headings)
-    lines = []
-    for first, *rest in rows:
-        numbers = "".join(f'<td class="number">{escape(cell)}</td>' for cell in rest)
-        lines.append(f"<tr><td>{escape(first)}</td>{numbers}</tr>")
-    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
-
-
-def _histogram(values: np.ndarray, title: str, limits: tuple[float, float]) -> str:
-    """Draw a histogram as a card; values beyond the limits count at the ends."""
-    low, high = limits
-    counts, edges = np.histogram(np.clip(values, low, high), bins=_BARS, range=limits)
-    width, height, top = 240, 70, max(1, counts.max())
-    bars = []
-    for k, n in enumerate(counts):
-        tip = f"{edges[k]:.3g} to {edges[k + 1]:.3g}: {n}"
-        bars.append(
-            f'<rect x="{k * width / _BARS:.1f}" y="{height * (1 - n / top):.1f}" width="{width / _BARS - 1:.1f}" '
-            f'height="{height * n / top:.1f}" fill="#2a6fb5"><title>{tip}</title></rect>'
-        )
-    ticks = (
-        f'<text x="0" y="{height + 14}" fill="#57606a">{low:.3g}</text>'
-        f'<text x="{width}" y="{height + 14}" text-anchor="end" fill="#57606a">{high:.3g}</text>'
-    )
-    median = f"median {np.median(values):.3g}" if len(values) else "no values"
-    return (
-        f'<div class="card"><svg viewBox="-4 -4 {width + 8} {height + 24}" role="img">{"".join(bars)}{ticks}</svg>'
-        f"<p>{escape(title)}<br><small>{len(values)} values, {median}</small></p></div>"
-    )
+    places = (ColoredPoints(bases[~labeled.success], FAILURE), ColoredPoints(bases[labeled.success], SUCCESS))
+    return replace(drawing, clouds=(*drawing.clouds, *places))
 
 
 if __name__ == "__main__":

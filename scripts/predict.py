@@ -60,8 +60,8 @@ def main() -> None:
 
 def predict(options: argparse.Namespace) -> dict[str, Any]:
     """Sample, judge where the truth is known, write; return what grasps.npz holds."""
-    from sceneleapultra.evaluation.asked import is_mesh, question_from_cloud, question_from_mesh
-    from sceneleapultra.evaluation.run import run_folder
+    from sceneleapultra.evaluation.requests import is_mesh, question_from_cloud, question_from_mesh
+    from sceneleapultra.evaluation.suite import run_folder
     from sceneleapultra.evaluation.tuning import tuned_temperature
     from sceneleapultra.hands import load_hand
     from sceneleapultra.models import load_grasp_model
@@ -137,33 +137,40 @@ def labeled(question: Any, made: Any, hand: Any, options: argparse.Namespace) ->
 
 def write_page(question: Any, grasps: dict[str, Any], hand: Any, options: argparse.Namespace) -> None:
     """Write the 3D view: every grasp by itself, best score first."""
-    from sceneleapultra.evaluation.asked import table_height, upright
-    from sceneleapultra.evaluation.drawing import UNJUDGED, Seen, draw_cloud, draw_item, outcome_color
-    from sceneleapultra.evaluation.methods.pool import moved
-    from sceneleapultra.evaluation.report import cards
-    from sceneleapultra.evaluation.report import write_page as write_html
+    from sceneleapultra.evaluation.methods.training_index import transform_grasps
+    from sceneleapultra.evaluation.requests import table_height, upright
+    from sceneleapultra.reporting.drawing import UNTESTED, CloudView, draw_cloud, draw_scene, outcome_color
+    from sceneleapultra.reporting.html import LAYERS, cards
+    from sceneleapultra.reporting.html import write_page as write_html
     from sceneleapultra.utils.records import Grasps, Outcome
 
     drawings = []
     on_table = question.item is not None or options.mask == "above-table"
     T = upright(question.up, table_height(question.points, question.up) if on_table else 0.0)
     shown = Grasps(grasps["hand_pose"], grasps["pregrasp_qpos"], grasps["squeeze_qpos"])
-    poses = moved(shown, T).hand_pose
-    seen = Seen(question.points @ T[:3, :3].T + T[:3, 3], question.object_mask, on_table)
+    poses = transform_grasps(shown, T).hand_pose
+    seen = CloudView(question.points @ T[:3, :3].T + T[:3, 3], question.object_mask, on_table)
     for i in range(min(24, len(poses))):
         caption, detail = f"grasp {i + 1}", f"score {grasps['score'][i]:.2f}"
         if question.item is None:
             drawings.append(
-                draw_cloud(seen, hand, poses[i : i + 1], [UNJUDGED], caption=caption, detail=detail)
+                draw_cloud(seen, hand, poses[i : i + 1], [UNTESTED], caption=caption, detail=detail)
             )
             continue
         outcome = Outcome(int(grasps["outcome"][i]))
         color = outcome_color(outcome, bool(grasps["clearance_m"][i] >= 0))
         caption += f": {outcome.name.lower().replace('_', ' ')}"
         pose = grasps["hand_pose"][i : i + 1]
-        drawings.append(draw_item(question.item, hand, pose, [color], caption=caption, detail=detail))
+        item = question.item
+        drawings.append(
+            draw_scene(
+                item.scene, item.view, item.target, hand, pose, [color], caption=caption, detail=detail
+            )
+        )
     title = f"Grasps for {options.input.name}"
-    write_html(title, [f"<h1>{title}</h1>", cards(drawings)], drawings, options.output / "grasps.html")
+    write_html(
+        title, [f"<h1>{title}</h1>", LAYERS, cards(drawings)], drawings, options.output / "grasps.html"
+    )
 
 
 if __name__ == "__main__":

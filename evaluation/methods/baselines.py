@@ -6,9 +6,15 @@ import numpy as np
 from jaxtyping import Float
 
 from sceneleapultra.evaluation.items import Item
-from sceneleapultra.evaluation.methods.pool import TrainingObject, TrainingPool, moved, turn_about_z
-from sceneleapultra.evaluation.methods.samplers import Proposal, unscored
+from sceneleapultra.evaluation.methods.base import Proposal, unscored
+from sceneleapultra.evaluation.methods.training_index import (
+    TrainingIndex,
+    TrainingObject,
+    transform_grasps,
+    turn_about_z,
+)
 from sceneleapultra.evaluation.metrics import concatenate, subset
+from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.records import ObjectRecord
 
 
@@ -19,9 +25,10 @@ class RandomTrainingGrasp:
     """
 
     name = "random training grasp"
-    given = "the true center of the object"
+    privileged_inputs = "the true center of the object"
+    role = Role.BASELINE
 
-    def __init__(self, *, pool: TrainingPool, seed: int) -> None:
+    def __init__(self, *, pool: TrainingIndex, seed: int) -> None:
         self.pool, self.seed = pool, seed
         counts = [len(entry.grasps) for entry in pool.objects]
         self._owner = np.repeat(np.arange(len(counts)), counts)
@@ -40,16 +47,17 @@ class RandomTrainingGrasp:
             )
             for i, yaw in zip(chosen, rng.uniform(0.0, 2 * np.pi, size=k), strict=True)
         ]
-        return unscored(moved(subset(self._grasps, chosen), np.stack(motions)))
+        return unscored(transform_grasps(subset(self._grasps, chosen), np.stack(motions)))
 
 
 class NearestObject:
     """Transplants the grasps of the training object whose true extents are nearest, in the object's own frame."""
 
     name = "nearest training object"
-    given = "the true extents, frame and pose of the object"
+    privileged_inputs = "the true extents, frame and pose of the object"
+    role = Role.BASELINE
 
-    def __init__(self, *, pool: TrainingPool, seed: int) -> None:
+    def __init__(self, *, pool: TrainingIndex, seed: int) -> None:
         self.pool, self.seed = pool, seed
         self._by_name: dict[str, list[TrainingObject]] = {}
         for entry in pool.objects:
@@ -68,7 +76,7 @@ class NearestObject:
         for i in np.argsort(distance, kind="stable"):
             carried = concatenate(
                 [
-                    moved(entry.grasps, item.T_world_object @ np.linalg.inv(entry.T_world_object))
+                    transform_grasps(entry.grasps, item.T_world_object @ np.linalg.inv(entry.T_world_object))
                     for entry in self._by_name[self._names[i]]
                 ]
             )
@@ -94,7 +102,8 @@ class GeneratorClosings:
     """
 
     name = "generator (ceiling)"
-    given = "everything: the true shape, and a simulation to close the fingers in"
+    privileged_inputs = "everything: the true shape, and a simulation to close the fingers in"
+    role = Role.BASELINE
 
     def __init__(self, *, seed: int) -> None:
         self.seed = seed

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from sceneleapultra.evaluation.items import Item
-from sceneleapultra.evaluation.methods.pool import TrainingPool
-from sceneleapultra.evaluation.methods.samplers import Proposal, unscored
+from sceneleapultra.evaluation.methods.base import Proposal, unscored
+from sceneleapultra.evaluation.methods.training_index import TrainingIndex
 from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.reporting.results import Role
 from sceneleapultra.simulation.synthesis import initial_palm_poses
 from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.records import Grasps
@@ -27,9 +28,10 @@ class InitialPalmPose:
     """
 
     name = "initial palm pose"
-    given = "the true shape and pose of the object and its surroundings"
+    privileged_inputs = "the true shape and pose of the object and its surroundings"
+    role = Role.BASELINE
 
-    def __init__(self, *, hand: Hand, pool: TrainingPool, squeeze: float, seed: int) -> None:
+    def __init__(self, *, hand: Hand, pool: TrainingIndex, squeeze: float, seed: int) -> None:
         self.hand, self.seed = hand, seed
         self.qpos, self.pregrasp = (q.astype(np.float64) for q in pool.mean_qpos())
         low, high = hand.joint_limits.numpy().T

@@ -14,10 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sceneleapultra.evaluation.items import Item
-from sceneleapultra.evaluation.methods.pool import TrainingPool, moved
-from sceneleapultra.evaluation.methods.samplers import Proposal, unscored
+from sceneleapultra.evaluation.methods.base import Proposal, unscored
+from sceneleapultra.evaluation.methods.training_index import TrainingIndex, transform_grasps
 from sceneleapultra.evaluation.metrics import concatenate, subset
 from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.records import Grasps
 
 _QUANTILES = torch.tensor([0.02, 0.25, 0.5, 0.75, 0.98])
@@ -58,13 +59,14 @@ class NearestView:
         seed: of the choice among equals.
     """
 
-    given = "the partial cloud of one view, with the target's points marked"
+    privileged_inputs = "none"
+    role = Role.BASELINE
 
     def __init__(
         self,
         *,
         hand: Hand,
-        pool: TrainingPool,
+        pool: TrainingIndex,
         keep_height: bool,
         points: int,
         coarse_points: int,
@@ -105,7 +107,7 @@ class NearestView:
                 continue
             used.add(owner)
             grasps = self.pool.objects[owner].grasps
-            parts.append(moved(subset(grasps, rng.permutation(len(grasps))), match.T_test_train))
+            parts.append(transform_grasps(subset(grasps, rng.permutation(len(grasps))), match.T_test_train))
             cost += [match.distance_m] * len(grasps)
         candidates = concatenate(parts)
         total = np.array(cost) + self.depth_weight * self._depth(candidates, item)

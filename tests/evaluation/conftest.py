@@ -8,6 +8,7 @@ import trimesh
 
 from sceneleapultra.evaluation.metrics import concatenate
 from sceneleapultra.evaluation.result import MethodResult, Rows
+from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.records import (
     Grasps,
     LabeledGrasps,
@@ -117,8 +118,8 @@ def stored_result(training_records: list[SceneRecord]) -> Callable[..., MethodRe
             clearance_m=np.full(total, 0.01),
             score=np.full(total, np.nan),
         )
-        return MethodResult(
-            method, f"what {method} gets", split, rows, concatenate([j.grasps for j in labeled])
-        )
+        role = Role.MODEL if method == "model" else Role.BASELINE
+        grasps = concatenate([j.grasps for j in labeled])
+        return MethodResult(method, f"what {method} gets", role, split, rows, grasps)
 
     return result

@@ -7,7 +7,7 @@ import torch
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.baselines import GeneratorClosings, NearestObject, RandomTrainingGrasp
 from sceneleapultra.evaluation.methods.nearest_view import NearestView, chamfer
-from sceneleapultra.evaluation.methods.pool import TrainingPool, moved, turn_about_z
+from sceneleapultra.evaluation.methods.training_index import TrainingIndex, transform_grasps, turn_about_z
 from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.utils.records import Grasps, Scene, SceneRecord, View
 
@@ -26,8 +26,8 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def pool(training_records: list[SceneRecord]) -> TrainingPool:
-    return TrainingPool.from_records(training_records)
+def pool(training_records: list[SceneRecord]) -> TrainingIndex:
+    return TrainingIndex.from_records(training_records)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def same_grasp(a: Grasps, b: Grasps, tolerance: float) -> np.ndarray:
     return np.where(error.min(1) < tolerance, error.argmin(1), -1)
 
 
-def test_the_pool_holds_successes_only(pool: TrainingPool, training_records: list[SceneRecord]):
+def test_the_pool_holds_successes_only(pool: TrainingIndex, training_records: list[SceneRecord]):
     assert [len(entry.grasps) for entry in pool.objects] == [3] * len(training_records)
     qpos, pregrasp = pool.mean_qpos()
     np.testing.assert_allclose(qpos - pregrasp, 0.1)
@@ -63,7 +63,7 @@ def test_the_pool_holds_successes_only(pool: TrainingPool, training_records: lis
 
 def test_an_empty_pool_is_refused():
     with pytest.raises(ValueError, match="no successful grasp"):
-        TrainingPool.from_records([])
+        TrainingIndex.from_records([])
 
 
 @pytest.mark.parametrize("number", range(5))
@@ -84,7 +84,7 @@ def test_a_moved_view_moves_its_grasps_along(hand, pool, training_records, yaw):
     (proposal,) = NearestView(hand=hand, pool=pool, seed=0, **SETTINGS).sample_items(
         [moved_item(record, T)], 3
     )
-    expected = moved(record.labeled[0].grasps, T)
+    expected = transform_grasps(record.labeled[0].grasps, T)
     assert sorted(same_grasp(proposal.grasps, expected, 2e-3)) == [0, 1, 2]
 
 
@@ -127,7 +127,11 @@ def test_nearest_object_transplants_in_the_objects_own_frame(pool, training_reco
     record = training_records[3]
     T = turn_about_z(1.1, np.zeros(3), np.array([0.3, -0.1, 0.2]))
     (proposal,) = NearestObject(pool=pool, seed=0).sample_items([moved_item(record, T)], 3)
-    assert sorted(same_grasp(proposal.grasps, moved(record.labeled[0].grasps, T), 1e-9)) == [0, 1, 2]
+    assert sorted(same_grasp(proposal.grasps, transform_grasps(record.labeled[0].grasps, T), 1e-9)) == [
+        0,
+        1,
+        2,
+    ]
 
 
 def test_random_training_grasps_keep_their_height_over_the_center(pool, training_records):

@@ -1,18 +1,21 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sceneleapultra.evaluation.charts import forest, outcome_bars, percent
-from sceneleapultra.evaluation.gallery import gallery
+from sceneleapultra.evaluation.gallery import galleries
 from sceneleapultra.evaluation.items import Item
-from sceneleapultra.evaluation.report import write_report
 from sceneleapultra.evaluation.result import MethodResult, Rows
 from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.reporting.charts import forest, outcome_bars, percent
+from sceneleapultra.reporting.report import write_report
+from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.records import SceneRecord
 
+SECTIONS = [build(section) for section in load_group("report", "default").values()]
 METHODS = ("model", "random training grasp", "nearest training view", "generator (ceiling)")
 
 
@@ -34,7 +37,6 @@ def document(results: list[MethodResult]) -> dict:
         "sentence": "20 grasps <of> 5 objects.",
         "command": "python test_lightning.py checkpoint=x.ckpt",
         "commit": "0123abc",
-        "shown_by_family": ["model", "nearest training view"],
         "config": {"protocol": "dgb-fc"},
     }
     tuning = {"temperature": 0.6, "curve": curve, "sentence": "Tuned on validation objects."}
@@ -66,9 +68,9 @@ def test_the_report_needs_nothing_beside_it(
     results: list[MethodResult], training_records: list[SceneRecord], hand: Hand, tmp_path: Path
 ):
     items = [Item(i, "test", r.scene, 0, r.views[0]) for i, r in enumerate(training_records)]
-    sections = gallery(results[0], items, hand, count=2)
-    assert [len(drawings) for drawings in sections.values()] == [2, 2]
-    page = write_report(document(results), sections, tmp_path / "report.html").read_text()
+    drawn = galleries(results[0], items, hand, count=2)
+    assert [(len(gallery.drawings), gallery.stable) for gallery in drawn] == [(2, False), (2, True)]
+    page = write_report(document(results), drawn, SECTIONS, tmp_path / "report.html").read_text()
     # Nothing is fetched: no source, link or import that leads out of the file.
     assert not re.search(r"""(src|href)\s*=|@import|url\(|fetch\(|https?://""", page)
     for method in METHODS:
@@ -84,9 +86,9 @@ def test_the_report_needs_nothing_beside_it(
         assert fact in page
     assert page.count('<canvas class="view"') == 4
     packed = json.loads(re.search(r'id="drawings">(.*?)</script>', page, re.DOTALL)[1])
-    surfaces = packed["drawings"][0]["surfaces"]
-    assert [s["role"] for s in surfaces] == ["object", "hand"]
-    assert all(s["vertices"] in packed["assets"] and s["faces"] in packed["assets"] for s in surfaces)
+    meshes = packed["drawings"][0]["meshes"]
+    assert [s["role"] for s in meshes] == ["object", "hand"]
+    assert all(s["vertices"] in packed["assets"] and s["faces"] in packed["assets"] for s in meshes)
 
 
 def test_the_gallery_shows_the_worst_failure_first(results: list[MethodResult], training_records, hand: Hand):
@@ -94,11 +96,9 @@ def test_the_gallery_shows_the_worst_failure_first(results: list[MethodResult], 
     deep = rows.penetration_m.copy()
     failures = np.flatnonzero(~rows.success)
     deep[failures[3]] = 0.02
-    changed = MethodResult(
-        "model", "", "test", Rows(**{**vars(rows), "penetration_m": deep}), results[0].grasps
-    )
+    changed = replace(results[0], rows=replace(rows, penetration_m=deep))
     items = [Item(i, "test", r.scene, 0, r.views[0]) for i, r in enumerate(training_records)]
-    first = next(iter(gallery(changed, items, hand, count=3).values()))[0]
+    first = galleries(changed, items, hand, count=3)[0].drawings[0]
     assert first.caption == f"{rows.object_name[failures[3]]}: slipped"
     assert first.detail.startswith("20.0 mm in the object")
 

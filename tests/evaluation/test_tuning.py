@@ -1,17 +1,17 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sceneleapultra.evaluation.result import MethodResult, Rows
+from sceneleapultra.evaluation.result import MethodResult
 from sceneleapultra.evaluation.tuning import read_tuning, tune_temperature, tuned_temperature, write_tuning
 
 
 def result(stored_result, share: float, split: str = "val") -> MethodResult:
     found = stored_result(split)
     success = np.arange(len(found.rows)) < share * len(found.rows)
-    rows = Rows(**{**vars(found.rows), "success": success})
-    return MethodResult("model", "", split, rows, found.grasps)
+    return replace(found, rows=replace(found.rows, success=success))
 
 
 def test_the_best_temperature_wins_and_of_equals_the_highest(stored_result):

@@ -171,6 +171,6 @@ def _sampled(
     # The model's own gain is taken out and another one put in, within the joints' limits.
     grasp = made.hand_pose[best, 3:-4]
     gain = float(rng.choice(s.squeeze_gains)) / model.module.squeeze_gain
-    low, high = model.module.hand.joint_limits.cpu().numpy().T
+    low, high = model.hand.joint_limits.cpu().numpy().T
     squeeze = np.clip(grasp + gain * (made.squeeze_qpos[best] - grasp), low, high)
     return Grasps(made.hand_pose[best], made.pregrasp_qpos[best], squeeze)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sceneleapultra.evaluation.own_grasps import OwnGraspSettings, _views, with_own_grasps
+from sceneleapultra.evaluation.self_training import OwnGraspSettings, _views, with_own_grasps
 from sceneleapultra.hands import load_hand
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.simulation.protocols import evaluate_grasps, get_protocol

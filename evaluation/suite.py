@@ -14,14 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.store.schema import SPLITS
-from sceneleapultra.evaluation.gallery import gallery
+from sceneleapultra.evaluation.gallery import galleries
 from sceneleapultra.evaluation.items import Item, thinned
 from sceneleapultra.evaluation.judge import judge
-from sceneleapultra.evaluation.methods.pool import TrainingPool
-from sceneleapultra.evaluation.methods.samplers import GraspSampler, ModelSampler
-from sceneleapultra.evaluation.pictures import render_png
+from sceneleapultra.evaluation.methods.base import Method
+from sceneleapultra.evaluation.methods.model import ModelMethod
+from sceneleapultra.evaluation.methods.training_index import TrainingIndex
 from sceneleapultra.evaluation.provenance import file_hash, provenance
-from sceneleapultra.evaluation.report import write_report
 from sceneleapultra.evaluation.result import MethodResult
 from sceneleapultra.evaluation.stored import chosen_items, require_match, split_records
 from sceneleapultra.evaluation.tuning import read_tuning, tune_temperature, write_tuning
@@ -29,6 +28,9 @@ from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.guidance.learned import CHANCES
 from sceneleapultra.models.guidance.physics import ENERGIES
+from sceneleapultra.reporting.pictures import render_png
+from sceneleapultra.reporting.report import Gallery, write_report
+from sceneleapultra.reporting.results import Role
 from sceneleapultra.simulation.protocols import Protocol, get_protocol
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.names import unknown_name
@@ -63,7 +65,7 @@ class ModelTest:
             raise unknown_name("split", unknown[0], SPLITS)
         checkpoint = Path(cfg.checkpoint)
         model = load_grasp_model(checkpoint, device=cfg.device)
-        hand = load_hand(model.module.hand.name)
+        hand = load_hand(model.hand.name)
         run_dir = run_folder(checkpoint)
         require_match(model, checkpoint)
         store = GraspStore(trained_on(run_dir, checkpoint) if cfg.store is None else cfg.store, hand)
@@ -79,9 +81,7 @@ class ModelTest:
             return self.store
         return GraspStore(trained_on(self.run_dir, Path(self.cfg.checkpoint)), self.hand)
 
-    def judge(
-        self, sampler: GraspSampler, items: Sequence[Item], k: int, say: Say, **options: Any
-    ) -> MethodResult:
+    def judge(self, sampler: Method, items: Sequence[Item], k: int, say: Say, **options: Any) -> MethodResult:
         """Judge one method, by the configured protocol unless told otherwise."""
         labeled = len(items) * options.get("keep", k)
         what = f"{sampler.name}, {items[0].split}"
@@ -96,10 +96,10 @@ class ModelTest:
             **settings,
         )
 
-    def sampler(self, temperature: float) -> ModelSampler:
+    def sampler(self, temperature: float) -> ModelMethod:
         """Return the model as a method under test."""
         s = self.cfg.sampler
-        return ModelSampler(
+        return ModelMethod(
             model=self.model,
             sampler=s.name,
             steps=s.steps,
@@ -118,7 +118,7 @@ class ModelTest:
         cfg = self.cfg.tuning
         settings = {
             "checkpoint": file_hash(Path(self.cfg.checkpoint)),
-            "data": self.model.module.denoiser.normalizer.data_hash,
+            "data": self.model.data_hash,
             "sampler": [self.cfg.sampler.name, self.cfg.sampler.steps],
             "guidance": OmegaConf.to_container(self.cfg.guidance),
             "tuning": OmegaConf.to_container(cfg),
@@ -148,7 +148,7 @@ class ModelTest:
         Raises:
             ValueError: too few of an item's points would be left for the model's encoder.
         """
-        share, needed = self.cfg.points_share, self.model.module.denoiser.encoder.min_points
+        share, needed = self.cfg.points_share, self.model.min_points
         if share == 1.0:
             return items
         items = [thinned(item, share, self.cfg.seed) for item in items]
@@ -159,11 +159,11 @@ class ModelTest:
             )
         return items
 
-    def baselines(self) -> list[GraspSampler]:
+    def baselines(self) -> list[Method]:
         """Build the methods to compare with, on the training objects."""
         if not self.cfg.baselines:
             return []
-        pool = TrainingPool.from_records(split_records(self.training_store, "train"))
+        pool = TrainingIndex.from_records(split_records(self.training_store, "train"))
         known = {"pool": pool, "seed": self.cfg.seed, "hand": self.hand}
         return [build_baseline(entry, known) for entry in self.cfg.baselines.values()]
 
@@ -173,12 +173,12 @@ class ModelTest:
         temperature, source, tuning = self.temperature(say)
         model, baselines = self.sampler(temperature), self.baselines()
         results: list[MethodResult] = []
-        sections: dict[str, Any] = {}
+        drawn: list[Gallery] = []
         for split in cfg.splits:
             items = self.seen(self.items(split, self.store, cfg.max_items))
             labeled = self.judge(model, items, cfg.samples_per_item, say)
             results.append(labeled)
-            sections |= gallery(labeled, items, self.hand, cfg.pictures)
+            drawn += galleries(labeled, items, self.hand, cfg.pictures)
             if cfg.top is not None:
                 few = items[: cfg.top.max_items]
                 for rank in cfg.top.ranks:
@@ -191,7 +191,7 @@ class ModelTest:
             "methods": [result.to_json() for result in results],
             "tuning": tuning,
         }
-        self._write(document, results, sections)
+        self._write(document, results, drawn)
         return document
 
     @property
@@ -201,8 +201,9 @@ class ModelTest:
 
     def _provenance(self, temperature: float, source: str, results: Sequence[MethodResult]) -> dict[str, Any]:
         cfg = self.cfg
-        objects = sum(len(set(r.rows.object_name)) for r in results if r.method == "model")
-        grasps = sum(len(r.rows) for r in results if r.method == "model")
+        of_model = [result for result in results if result.role is Role.MODEL]
+        objects = sum(len(set(result.rows.object_name)) for result in of_model)
+        grasps = sum(len(result.rows) for result in of_model)
         facts = provenance(
             seed=cfg.seed,
             protocol=self.protocol,
@@ -221,20 +222,19 @@ class ModelTest:
                 f"{grasps} grasps of {objects} objects it was not trained on, each from the partial cloud of one view, "
                 f"put through protocol {self.protocol.name}, beside methods that do not learn."
             ),
-            "shown_by_family": ["model", "nearest training view"],
             **facts,
             "config": OmegaConf.to_container(cfg, resolve=True),
         }
 
     def _write(
-        self, document: dict[str, Any], results: Sequence[MethodResult], sections: dict[str, Any]
+        self, document: dict[str, Any], results: Sequence[MethodResult], drawn: Sequence[Gallery]
     ) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
         (self.output / "results.json").write_text(json.dumps(document) + "\n")
         arrays: dict[str, Any] = {
             f"{r.split}/{name}": values
             for r in results
-            if r.method == "model"
+            if r.role is Role.MODEL
             for name, values in {
                 "item": r.rows.item,
                 "success": r.rows.success,
@@ -244,8 +244,9 @@ class ModelTest:
             }.items()
         }
         np.savez_compressed(self.output / "grasps.npz", **arrays)
-        write_report(document, sections, self.output / "report.html")
-        held = [d for heading, drawings in sections.items() if "successes" in heading for d in drawings]
+        sections = [build(section) for section in self.cfg.report.values()]
+        write_report(document, drawn, sections, self.output / "report.html")
+        held = [drawing for gallery in drawn if gallery.stable for drawing in gallery.drawings]
         if held:
             title = "Grasps of objects the model has never seen, held in simulation"
             render_png(held[:8], self.output / "grasps.png", columns=4, size=300, title=title)
@@ -281,7 +282,7 @@ def trained_on(run_dir: Path, checkpoint: Path) -> str | list[str]:
     return str(store) if isinstance(store, str) else [str(path) for path in store]
 
 
-def build_baseline(entry: DictConfig, known: dict[str, Any]) -> GraspSampler:
+def build_baseline(entry: DictConfig, known: dict[str, Any]) -> Method:
     """Build a baseline with those of the known values that its constructor takes."""
     factory = build(entry, _partial_=True)
     takes = inspect.signature(factory).parameters

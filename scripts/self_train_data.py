@@ -1,6 +1,6 @@
 """Put a model's own grasps, judged in physics, beside the grasps of a store: what a scorer and a next model learn from.
 
-python scripts/judge_own_grasps.py --checkpoint runs/x/checkpoints/last.ckpt --store data/scenes.h5 --output data/own.h5
+python scripts/self_train_data.py --checkpoint runs/x/checkpoints/last.ckpt --store data/scenes.h5 --output data/own.h5
 
 Scenes without grasps (`python scripts/generate_dataset.py scenes=2000 grasps.max_attempts=0 path=data/scenes.h5`) cost
 little; the model proposes for them. Only training and validation objects are asked for; a killed run continues.
@@ -61,8 +61,8 @@ def judge_own(o: argparse.Namespace) -> Path:
     from rich.progress import Progress
 
     from sceneleapultra.datasets import GraspStore, StoreWriter
-    from sceneleapultra.evaluation.own_grasps import OwnGraspSettings, with_own_grasps
     from sceneleapultra.evaluation.provenance import file_hash
+    from sceneleapultra.evaluation.self_training import OwnGraspSettings, with_own_grasps
     from sceneleapultra.hands import load_hand
     from sceneleapultra.models import load_grasp_model
     from sceneleapultra.models.inference import chosen_guidance, chosen_rank

@@ -1,8 +1,11 @@
-"""How numbers are drawn in the report: small SVG pictures without a script."""
+"""Charts as small SVG pictures without a script."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
+
+import numpy as np
+from jaxtyping import Float
 
 OUTCOME_COLORS = {
     "success": "#339e54",
@@ -18,6 +21,7 @@ OUTCOME_COLORS = {
 SPLIT_COLORS = ("#2a6fb5", "#b5532a", "#3c8f5a", "#7a5ea8")
 _LABEL = 230
 _PLOT = 520
+_BARS = 24
 
 
 def forest(rows: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], names: Sequence[str]) -> str:
@@ -119,6 +123,29 @@ def curve(points: Sequence[Mapping[str, Any]], *, x: str, chosen: float, other: 
     )
     legend = " ".join(f'<span class="key"><i style="background:{c}"></i>{escape(t)}</span>' for c, t in keys)
     return _svg(height, parts, width) + f'<p class="legend">{legend}</p>'
+
+
+def histogram(values: Float[np.ndarray, "n"], title: str, limits: tuple[float, float]) -> str:
+    """Draw a histogram as a card; values beyond the limits count at the ends."""
+    low, high = limits
+    counts, edges = np.histogram(np.clip(values, low, high), bins=_BARS, range=limits)
+    width, height, top = 240, 70, max(1, counts.max())
+    bars = []
+    for k, n in enumerate(counts):
+        tip = f"{edges[k]:.3g} to {edges[k + 1]:.3g}: {n}"
+        bars.append(
+            f'<rect x="{k * width / _BARS:.1f}" y="{height * (1 - n / top):.1f}" width="{width / _BARS - 1:.1f}" '
+            f'height="{height * n / top:.1f}" fill="#2a6fb5"><title>{tip}</title></rect>'
+        )
+    ticks = (
+        f'<text x="0" y="{height + 14}" fill="#57606a">{low:.3g}</text>'
+        f'<text x="{width}" y="{height + 14}" text-anchor="end" fill="#57606a">{high:.3g}</text>'
+    )
+    median = f"median {np.median(values):.3g}" if len(values) else "no values"
+    return (
+        f'<div class="card"><svg viewBox="-4 -4 {width + 8} {height + 24}" role="img">{"".join(bars)}{ticks}</svg>'
+        f"<p>{escape(title)}<br><small>{len(values)} values, {median}</small></p></div>"
+    )
 
 
 def percent(rate: Mapping[str, Any]) -> str:

@@ -31,14 +31,14 @@ class TrainingView:
 
 
 @dataclass(frozen=True)
-class TrainingPool:
+class TrainingIndex:
     """Every training object that has a successful grasp, and its views."""
 
     objects: tuple[TrainingObject, ...]
     views: tuple[TrainingView, ...]
 
     @classmethod
-    def from_records(cls, records: Iterable[SceneRecord]) -> "TrainingPool":
+    def from_records(cls, records: Iterable[SceneRecord]) -> "TrainingIndex":
         """Collect the successful grasps of scenes; views without a point of the object are left out.
 
         Raises:
@@ -70,7 +70,7 @@ class TrainingPool:
         return qpos.mean(0), grasps.pregrasp_qpos.mean(0)
 
 
-def moved(grasps: Grasps, T: Float[np.ndarray, "*g 4 4"]) -> Grasps:
+def transform_grasps(grasps: Grasps, T: Float[np.ndarray, "*g 4 4"]) -> Grasps:
     """Return the grasps carried along by a rigid motion, or each by its own."""
     hand_pose = torch.from_numpy(np.asarray(grasps.hand_pose, dtype=np.float64))
     carried = GraspPose.from_hand_pose(hand_pose).transform(torch.from_numpy(np.asarray(T, dtype=np.float64)))

@@ -25,24 +25,24 @@
 
   const LIGHT = [0.351, -0.451, 0.822];
   const vertex = `#version 300 es
-    in vec3 point; uniform mat3 axes; uniform vec3 centre; uniform float width; uniform bool shadow; uniform float size;
+    in vec3 point; uniform mat3 axes; uniform vec3 center; uniform float width; uniform bool shadow; uniform float size;
     uniform float nudge; out vec3 seen;
     void main() {
       vec3 p = point * 1e-4;
       if (shadow) { p.xy -= vec2(${LIGHT[0] / LIGHT[2]}, ${LIGHT[1] / LIGHT[2]}) * max(p.z, 0.0); p.z = 5e-4; }
-      seen = (p - centre) * axes;
+      seen = (p - center) * axes;
       gl_Position = vec4(2.0 * seen.xy / width, -(seen.z + nudge) / 2.0, 1.0);
       gl_PointSize = size;
     }`;
   const fragment = `#version 300 es
-    precision highp float; in vec3 seen; uniform vec3 rgb; uniform vec3 light; uniform int mode; out vec4 colour;
+    precision highp float; in vec3 seen; uniform vec3 rgb; uniform vec3 light; uniform int mode; out vec4 color;
     void main() {
-      if (mode == 0) { colour = vec4(rgb, 1.0); return; }
-      if (mode == 2) { if (length(gl_PointCoord - 0.5) > 0.5) discard; colour = vec4(rgb, 1.0); return; }
+      if (mode == 0) { color = vec4(rgb, 1.0); return; }
+      if (mode == 2) { if (length(gl_PointCoord - 0.5) > 0.5) discard; color = vec4(rgb, 1.0); return; }
       vec3 n = normalize(cross(dFdx(seen), dFdy(seen)));
       if (n.z < 0.0) n = -n;
       float l = 0.50 + 0.38 * max(dot(n, light), 0.0) + 0.16 * n.z;
-      colour = vec4(rgb * l, 1.0);
+      color = vec4(rgb * l, 1.0);
     }`;
   const program = gl.createProgram();
   for (const [kind, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
@@ -54,7 +54,7 @@
   gl.linkProgram(program);
   gl.useProgram(program);
   const where = Object.fromEntries(
-    ["axes", "centre", "width", "shadow", "size", "nudge", "rgb", "light", "mode"].map((n) => [n, gl.getUniformLocation(program, n)]),
+    ["axes", "center", "width", "shadow", "size", "nudge", "rgb", "light", "mode"].map((n) => [n, gl.getUniformLocation(program, n)]),
   );
   const attribute = gl.getAttribLocation(program, "point");
   gl.enableVertexAttribArray(attribute);
@@ -89,7 +89,7 @@
     const axes = frame(eye), dot = (k) => LIGHT.reduce((sum, v, i) => sum + v * axes[3 * k + i], 0);
     gl.uniformMatrix3fv(where.axes, false, axes);
     gl.uniform3f(where.light, dot(0), dot(1), dot(2));
-    gl.uniform3fv(where.centre, drawing.centre);
+    gl.uniform3fv(where.center, drawing.center);
     gl.uniform1f(where.width, eye.width);
     const mesh = (surface, mode, rgb, shadow) => {
       const points = buffer(surface.vertices), faces = buffer(surface.faces);
@@ -102,22 +102,22 @@
       gl.uniform3fv(where.rgb, rgb);
       gl.drawElements(gl.TRIANGLES, faces.length, gl.UNSIGNED_SHORT, 0);
     };
-    const visible = drawing.surfaces.filter((s) => !hidden.has(s.role));
+    const visible = drawing.meshes.filter((s) => !hidden.has(s.role));
     if (drawing.table) {
       mesh(data.table, 0, [0.93, 0.92, 0.9], false);
       for (const surface of visible) mesh(surface, 0, [0.8, 0.79, 0.77], true);
     }
     for (const surface of visible) mesh(surface, 1, surface.rgb, false);
     if (hidden.has("cloud")) { canvas.getContext("2d").drawImage(screen, 0, 0); return; }
-    for (const dots of drawing.dots) {
-      const points = buffer(dots.points);
+    for (const cloud of drawing.clouds) {
+      const points = buffer(cloud.points);
       gl.bindBuffer(gl.ARRAY_BUFFER, points.handle);
       gl.vertexAttribPointer(attribute, 3, gl.SHORT, false, 0, 0);
       gl.uniform1i(where.mode, 2);
       gl.uniform1i(where.shadow, 0);
       gl.uniform1f(where.nudge, 2e-3);
       gl.uniform1f(where.size, 3 * ratio);
-      gl.uniform3fv(where.rgb, dots.rgb);
+      gl.uniform3fv(where.rgb, cloud.rgb);
       gl.drawArrays(gl.POINTS, 0, points.length / 3);
     }
     canvas.getContext("2d").drawImage(screen, 0, 0);

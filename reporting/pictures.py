@@ -1,4 +1,4 @@
-"""How a drawing becomes pixels without a display: a small z-buffer, and panels of it in one PNG."""
+"""Drawings as pixels, without a display: a small z-buffer, and panels in one PNG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sceneleapultra.evaluation.drawing import Drawing, Rgb, Surface
+from sceneleapultra.reporting.drawing import ColoredMesh, Drawing, Rgb
 
 _LIGHT = np.array([0.35, -0.45, 0.82]) / np.linalg.norm([0.35, -0.45, 0.82])
 _BACKGROUND = np.array([1.0, 1.0, 1.0])
@@ -20,8 +20,8 @@ _LIFT = 5e-4  # of the shadow above the table (m), so that the table does not hi
 
 
 @dataclass(frozen=True)
-class Eye:
-    """From where a drawing is looked at: angles in degrees, about ``center``, ``width`` metres across."""
+class Viewpoint:
+    """An orthographic camera: angles in degrees about ``center``, ``width`` metres across."""
 
     azimuth_deg: float
     elevation_deg: float
@@ -29,8 +29,8 @@ class Eye:
     center: tuple[float, float, float]
 
     @classmethod
-    def of(cls, drawing: Drawing) -> "Eye":
-        """Return the eye that a drawing asks for."""
+    def of(cls, drawing: Drawing) -> "Viewpoint":
+        """Return the viewpoint of a drawing."""
         return cls(drawing.azimuth_deg, 25.0, drawing.width_m, drawing.center)
 
     def axes(self) -> Float[np.ndarray, "3 3"]:
@@ -44,24 +44,26 @@ class Eye:
 
 
 class Raster:
-    """A square picture with depth, orthographic; triangles and dots go in, pixels come out."""
+    """A square picture with depth, orthographic; drawn triangle by triangle and point by point."""
 
-    def __init__(self, size: int, eye: Eye) -> None:
+    def __init__(self, size: int, viewpoint: Viewpoint) -> None:
         self.size = size * _SUPERSAMPLING
-        self.axes, self.center = eye.axes(), np.array(eye.center)
-        self.scale = self.size / eye.width
+        self.axes, self.center = viewpoint.axes(), np.array(viewpoint.center)
+        self.scale = self.size / viewpoint.width
         self.color = np.tile(_BACKGROUND, (self.size, self.size, 1))
         self.depth = np.full((self.size, self.size), -np.inf)
 
     def project(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Return column, row and depth (towards the viewer) of points."""
-        seen = (points - self.center) @ self.axes.T
+        local = (points - self.center) @ self.axes.T
         half = self.size / 2
-        return np.stack([half + self.scale * seen[:, 0], half - self.scale * seen[:, 1], seen[:, 2]], axis=-1)
+        return np.stack(
+            [half + self.scale * local[:, 0], half - self.scale * local[:, 1], local[:, 2]], axis=-1
+        )
 
-    def surface(self, surface: Surface, *, shaded: bool = True) -> None:
+    def mesh(self, mesh: ColoredMesh, *, shaded: bool = True) -> None:
         """Draw a mesh, flat-shaded from both sides."""
-        corners = surface.vertices[surface.faces]
+        corners = mesh.vertices[mesh.faces]
         normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         length = np.linalg.norm(normal, axis=-1, keepdims=True)
         normal = normal / np.maximum(length, 1e-12)
@@ -69,12 +71,12 @@ class Raster:
         light = 0.50 + 0.38 * np.clip(normal @ _LIGHT, 0, 1) + 0.16 * np.clip(normal @ self.axes[2], 0, 1)
         if not shaded:
             light = np.ones_like(light)
-        rgb = np.clip(light[:, None] * np.array(surface.rgb), 0, 1)
-        screen = self.project(surface.vertices)[surface.faces]
+        rgb = np.clip(light[:, None] * np.array(mesh.rgb), 0, 1)
+        screen = self.project(mesh.vertices)[mesh.faces]
         for triangle, color in zip(screen, rgb, strict=True):
             self._triangle(triangle, color)
 
-    def dots(self, points: Float[np.ndarray, "n 3"], rgb: Rgb, radius_px: float) -> None:
+    def points(self, points: Float[np.ndarray, "n 3"], rgb: Rgb, radius_px: float) -> None:
         """Draw points as discs that face the viewer, a hair in front of the surface they lie on."""
         radius = radius_px * _SUPERSAMPLING
         reach = int(np.ceil(radius))
@@ -116,17 +118,17 @@ class Raster:
         self.color[rows[nearer], columns[nearer]] = rgb
 
 
-def render(drawing: Drawing, size: int, eye: Eye) -> Float[np.ndarray, "size size 3"]:
+def render(drawing: Drawing, size: int, viewpoint: Viewpoint) -> Float[np.ndarray, "size size 3"]:
     """Return a drawing as an RGB image in [0, 1], with the shadow on its table."""
-    raster = Raster(size, eye)
+    raster = Raster(size, viewpoint)
     if drawing.table:
-        raster.surface(table_top(), shaded=False)
-        for surface in drawing.surfaces:
-            raster.surface(_shadow(surface), shaded=False)
-    for surface in drawing.surfaces:
-        raster.surface(surface)
-    for dots in drawing.dots:
-        raster.dots(dots.points, dots.rgb, radius_px=size / 400)
+        raster.mesh(table_top(), shaded=False)
+        for mesh in drawing.meshes:
+            raster.mesh(_shadow(mesh), shaded=False)
+    for mesh in drawing.meshes:
+        raster.mesh(mesh)
+    for cloud in drawing.clouds:
+        raster.points(cloud.points, cloud.rgb, radius_px=size / 400)
     return raster.image()
 
 
@@ -140,7 +142,7 @@ def render_png(drawings: Sequence[Drawing], path: str | Path, *, columns: int, s
     for axes in grid.flat:
         axes.axis("off")
     for axes, drawing in zip(grid.flat, drawings, strict=False):
-        axes.imshow(render(drawing, size, Eye.of(drawing)), interpolation="antialiased")
+        axes.imshow(render(drawing, size, Viewpoint.of(drawing)), interpolation="antialiased")
         axes.set_title(f"{drawing.caption}\n{drawing.detail}", fontsize=8, color="#333333")
     if title:
         figure.suptitle(title, fontsize=12, color="#222222")
@@ -149,17 +151,17 @@ def render_png(drawings: Sequence[Drawing], path: str | Path, *, columns: int, s
     figure.savefig(path)
 
 
-def table_top(radius: float = 0.32) -> Surface:
+def table_top(radius: float = 0.32) -> ColoredMesh:
     """Return a round table top about the origin."""
     angle = np.linspace(0, 2 * np.pi, 97)[:-1]
     rim = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(96, -1e-3)], axis=-1)
     faces = np.stack([np.full(96, 96), np.arange(96), (np.arange(96) + 1) % 96], axis=-1)
-    return Surface(np.vstack([rim, [[0.0, 0.0, -1e-3]]]), faces, _TABLE, "table")
+    return ColoredMesh(np.vstack([rim, [[0.0, 0.0, -1e-3]]]), faces, _TABLE, "table")
 
 
-def _shadow(surface: Surface) -> Surface:
-    """Return what a surface keeps the light from on the table; parts below the table throw none."""
-    above = np.maximum(surface.vertices[:, 2:], 0.0)
-    on_table = surface.vertices - above * _LIGHT / _LIGHT[2]
+def _shadow(mesh: ColoredMesh) -> ColoredMesh:
+    """Return the shadow of a mesh on the table; parts below the table cast none."""
+    above = np.maximum(mesh.vertices[:, 2:], 0.0)
+    on_table = mesh.vertices - above * _LIGHT / _LIGHT[2]
     on_table[:, 2] = _LIFT
-    return Surface(on_table, surface.faces, _SHADOW, surface.role)
+    return ColoredMesh(on_table, mesh.faces, _SHADOW, mesh.role)

@@ -1,4 +1,4 @@
-"""What is drawn of a judged grasp: surfaces and points with colors, in the frame of the target's table spot."""
+"""Drawings of grasps: colored meshes and points, with the origin on the table below the target."""
 
 from dataclasses import dataclass, replace
 
@@ -6,26 +6,25 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from sceneleapultra.evaluation.items import Item
 from sceneleapultra.hands import GraspPose, Hand
-from sceneleapultra.utils.records import Outcome
+from sceneleapultra.utils.records import Outcome, Scene, View
 
 Rgb = tuple[float, float, float]
 
 SUCCESS: Rgb = (0.20, 0.62, 0.33)
-NOT_CLEAR: Rgb = (0.55, 0.66, 0.20)
+COLLIDES: Rgb = (0.55, 0.66, 0.20)
 FAILURE: Rgb = (0.88, 0.42, 0.13)
 PENETRATION: Rgb = (0.78, 0.16, 0.18)
 OBJECT: Rgb = (0.42, 0.58, 0.80)
 NEIGHBOR: Rgb = (0.74, 0.75, 0.77)
 CLOUD: Rgb = (0.10, 0.17, 0.33)
 REST: Rgb = (0.62, 0.62, 0.66)
-UNJUDGED: Rgb = (0.36, 0.44, 0.68)
+UNTESTED: Rgb = (0.36, 0.44, 0.68)
 _SHOWN_RADIUS = 0.25  # of the points that are not the target's (m)
 
 
 @dataclass(frozen=True)
-class Surface:
+class ColoredMesh:
     """A triangle mesh of one color; ``role`` is object, neighbor, hand or table."""
 
     vertices: Float[np.ndarray, "v 3"]
@@ -35,7 +34,7 @@ class Surface:
 
 
 @dataclass(frozen=True)
-class Dots:
+class ColoredPoints:
     """Points of one color."""
 
     points: Float[np.ndarray, "n 3"]
@@ -43,8 +42,8 @@ class Dots:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A cloud, z up, which of its points are the target's, and whether it stands on a table at z = 0."""
+class CloudView:
+    """A cloud with z up: which of its points lie on the target, and whether there is a table at z = 0."""
 
     points: Float[np.ndarray, "n 3"]
     is_target: Bool[np.ndarray, "n"]
@@ -53,30 +52,32 @@ class Seen:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One picture: what is in it, what it says, and whether a table lies at z = 0.
+    """One picture with its caption, and whether a table lies at z = 0.
 
     The origin is on the table below the target, or at the target where there is no table.
     """
 
-    surfaces: tuple[Surface, ...]
-    dots: tuple[Dots, ...]
+    meshes: tuple[ColoredMesh, ...]
+    clouds: tuple[ColoredPoints, ...]
     caption: str
     detail: str
     table: bool
-    azimuth_deg: float  # from where it is best looked at
-    center: tuple[float, float, float]  # what to look at
-    width_m: float  # how much to see
+    azimuth_deg: float  # of the viewpoint
+    center: tuple[float, float, float]  # of the picture
+    width_m: float  # of the picture
 
 
-def outcome_color(outcome: int, clear: bool) -> Rgb:
+def outcome_color(outcome: int, collision_free: bool) -> Rgb:
     """Green where the grasp held, red where the hand was in the object or itself, orange where the object was lost."""
     if outcome == Outcome.SUCCESS:
-        return SUCCESS if clear else NOT_CLEAR
+        return SUCCESS if collision_free else COLLIDES
     return PENETRATION if outcome in (Outcome.PREGRASP_PENETRATION, Outcome.SELF_PENETRATION) else FAILURE
 
 
-def draw_item(
-    item: Item,
+def draw_scene(
+    scene: Scene,
+    view: View,
+    target: int,
     hand: Hand,
     hand_pose: Float[np.ndarray, "g p"],
     colors: list[Rgb],
@@ -84,21 +85,20 @@ def draw_item(
     caption: str,
     detail: str,
 ) -> Drawing:
-    """Draw an item's scene, the cloud that was seen of it, and hands at their grasps (world frame)."""
-    T_world_object = item.T_world_object
-    origin = T_world_object[:3, 3] * np.array([1.0, 1.0, 0.0 if item.scene.table else 1.0])
-    surfaces = []
-    for i, record in enumerate(item.scene.objects):
-        T = item.scene.T_world_object[i]
+    """Draw a scene, the cloud that one view shows of it, and hands at their grasps of the target (world frame)."""
+    origin = scene.T_world_object[target][:3, 3] * np.array([1.0, 1.0, 0.0 if scene.table else 1.0])
+    meshes = []
+    for i, record in enumerate(scene.objects):
+        T = scene.T_world_object[i]
         placed = record.vertices @ T[:3, :3].T + T[:3, 3]
-        look = (OBJECT, "object") if i == item.target else (NEIGHBOR, "neighbor")
-        surfaces.append(Surface(placed, record.faces, *look))
-    cloud = Seen(item.view.points, item.target_mask, item.scene.table)
-    return _draw(surfaces, cloud, origin, hand, hand_pose, colors, caption, detail)
+        look = (OBJECT, "object") if i == target else (NEIGHBOR, "neighbor")
+        meshes.append(ColoredMesh(placed, record.faces, *look))
+    cloud = CloudView(view.points, view.instance == target + 1, scene.table)
+    return _draw(meshes, cloud, origin, hand, hand_pose, colors, caption, detail)
 
 
 def draw_cloud(
-    cloud: Seen,
+    cloud: CloudView,
     hand: Hand,
     hand_pose: Float[np.ndarray, "g p"],
     colors: list[Rgb],
@@ -113,8 +113,8 @@ def draw_cloud(
 
 
 def _draw(
-    surfaces: list[Surface],
-    cloud: Seen,
+    meshes: list[ColoredMesh],
+    cloud: CloudView,
     origin: Float[np.ndarray, "3"],
     hand: Hand,
     hand_pose: Float[np.ndarray, "g p"],
@@ -122,20 +122,25 @@ def _draw(
     caption: str,
     detail: str,
 ) -> Drawing:
-    """Move everything to the drawing's origin, and look at the hands and what they grasp."""
-    meshes = zip(hand_meshes(hand, hand_pose), colors, strict=True)
-    everything = [*surfaces, *(Surface(vertices, faces, rgb, "hand") for (vertices, faces), rgb in meshes)]
-    seen = cloud.points - origin
-    near = np.linalg.norm(seen[:, :2], axis=-1) < _SHOWN_RADIUS
-    moved = tuple(replace(s, vertices=s.vertices - origin) for s in everything)
+    """Move everything to the origin of the drawing; the picture is centered on the hands and the target."""
+    hands = [
+        ColoredMesh(vertices, faces, rgb, "hand")
+        for (vertices, faces), rgb in zip(hand_meshes(hand, hand_pose), colors, strict=True)
+    ]
+    points = cloud.points - origin
+    near = np.linalg.norm(points[:, :2], axis=-1) < _SHOWN_RADIUS
+    moved = tuple(replace(mesh, vertices=mesh.vertices - origin) for mesh in (*meshes, *hands))
     focus = np.concatenate(
-        [seen[cloud.is_target], *(s.vertices for s in moved if s.role in ("object", "hand"))]
+        [points[cloud.is_target], *(mesh.vertices for mesh in moved if mesh.role in ("object", "hand"))]
     )
     middle = (focus.min(0) + focus.max(0)) / 2
     x, y, z = middle.tolist()
     return Drawing(
-        surfaces=moved,
-        dots=(Dots(seen[cloud.is_target], CLOUD), Dots(seen[near & ~cloud.is_target], REST)),
+        meshes=moved,
+        clouds=(
+            ColoredPoints(points[cloud.is_target], CLOUD),
+            ColoredPoints(points[near & ~cloud.is_target], REST),
+        ),
         caption=caption,
         detail=detail,
         table=cloud.table,

@@ -1,0 +1,49 @@
+"""What is tested: anything that answers items with grasps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.reporting.results import Role
+from sceneleapultra.utils.records import Grasps
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Grasps for one item in the world frame, with a score where the method has one (higher is better)."""
+
+    grasps: Grasps
+    score: Float[np.ndarray, "k"]  # NaN without one
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A way to generate grasps."""
+
+    @property
+    def name(self) -> str:
+        """Row in tables."""
+        ...
+
+    @property
+    def role(self) -> Role:
+        """The model under test or a baseline."""
+        ...
+
+    @property
+    def privileged_inputs(self) -> str:
+        """What it knows of a test item beside the cloud."""
+        ...
+
+    def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
+        """Return up to ``k`` grasps for each item, the same for the same items and seed."""
+        ...
+
+
+def unscored(grasps: Grasps) -> Proposal:
+    """Return a proposal of a method that does not rank its grasps."""
+    return Proposal(grasps, np.full(len(grasps), np.nan))

@@ -1,0 +1,109 @@
+"""Self-contained HTML: a page, its tables, and cards with 3D views of drawings."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sceneleapultra.reporting.drawing import ColoredMesh, Drawing, Rgb
+from sceneleapultra.reporting.pictures import table_top
+
+_HERE = Path(__file__).parent
+LAYERS = """
+<p class="legend">Drag to turn, shift-drag to zoom, double-click to come back. Hands:
+<span class="key"><i style="background:#339e54"></i>held</span>
+<span class="key"><i style="background:#8ca833"></i>held, but in table or neighbor</span>
+<span class="key"><i style="background:#e06b21"></i>lost the object</span>
+<span class="key"><i style="background:#c7292e"></i>rejected, too deep in object or itself</span></p>
+<p class="layers"><label><input type="checkbox" data-layer="hand" checked> hand</label>
+<label><input type="checkbox" data-layer="object" checked> object</label>
+<label><input type="checkbox" data-layer="neighbor" checked> neighbors</label>
+<label><input type="checkbox" data-layer="cloud" checked> observed cloud</label></p>
+"""
+
+
+def write_page(title: str, body: Sequence[str], drawings: Sequence[Drawing], path: str | Path) -> Path:
+    """Write a self-contained page whose ``canvas.view`` elements show the drawings they number."""
+    payload = json.dumps(_payload(drawings), separators=(",", ":")) if drawings else ""
+    script = (
+        f'<script type="application/json" id="drawings">{payload}</script>'
+        f"<script>{(_HERE / 'viewer.js').read_text()}</script>"
+    )
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{(_HERE / 'report.css').read_text()}</style></head><body>{''.join(body)}"
+        f"{script if drawings else ''}</body></html>"
+    )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def cards(drawings: Sequence[Drawing], first: int = 0) -> str:
+    """Return a grid of 3D views; ``first`` is the number of the first drawing among those of its page."""
+    views = "".join(_card(first + i, drawing) for i, drawing in enumerate(drawings))
+    return f'<div class="cards">{views}</div>'
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of texts; all columns but the first hold numbers."""
+    head = "".join(f"<th>{escape(h)}</th>" for h in headings)
+    lines = []
+    for first, *rest in rows:
+        numbers = "".join(f'<td class="number">{escape(cell)}</td>' for cell in rest)
+        lines.append(f"<tr><td>{escape(first)}</td>{numbers}</tr>")
+    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _card(index: int, drawing: Drawing) -> str:
+    hands = [mesh.rgb for mesh in drawing.meshes if mesh.role == "hand"]
+    mark = _css(hands[0]) if hands else "#d8dee4"
+    return (
+        f'<div class="card" style="--mark:{mark}"><canvas class="view" data-drawing="{index}"></canvas>'
+        f"<p>{escape(drawing.caption)}<br><small>{escape(drawing.detail)}</small></p></div>"
+    )
+
+
+def _css(rgb: Rgb) -> str:
+    return "#" + "".join(f"{round(255 * c):02x}" for c in rgb)
+
+
+def _payload(drawings: Sequence[Drawing]) -> dict[str, Any]:
+    """Pack drawings for the viewer: integers of 0.1 mm, every array once."""
+    assets: dict[str, dict[str, str]] = {}
+
+    def keep(kind: str, values: np.ndarray) -> str:
+        raw = values.tobytes()
+        name = hashlib.sha256(raw).hexdigest()[:12]
+        assets.setdefault(name, {"kind": kind, "data": base64.b64encode(raw).decode()})
+        return name
+
+    def points(values: np.ndarray) -> str:
+        return keep("points", np.clip(np.round(values * 1e4), -32767, 32767).astype("<i2"))
+
+    def pack(mesh: ColoredMesh) -> dict[str, Any]:
+        return {
+            "vertices": points(mesh.vertices),
+            "faces": keep("faces", mesh.faces.astype("<u2")),
+            "rgb": mesh.rgb,
+            "role": mesh.role,
+        }
+
+    packed = [
+        {
+            "meshes": [pack(mesh) for mesh in drawing.meshes],
+            "clouds": [{"points": points(cloud.points), "rgb": cloud.rgb} for cloud in drawing.clouds],
+            "table": drawing.table,
+            "azimuth": drawing.azimuth_deg,
+            "center": drawing.center,
+            "width": drawing.width_m,
+        }
+        for drawing in drawings
+    ]
+    return {"assets": assets, "drawings": packed, "table": pack(table_top())}

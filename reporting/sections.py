@@ -1,0 +1,192 @@
+"""The sections of a test's report; ``config/report/default.yaml`` lists them."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from sceneleapultra.reporting.charts import curve, forest, outcome_bars, percent
+from sceneleapultra.reporting.html import LAYERS, table
+from sceneleapultra.reporting.report import ReportContext
+from sceneleapultra.reporting.results import ResultTable, Role
+
+_DEFINITIONS = """
+<b>Success</b>: the grasp held its object in every direction of the protocol. <b>And clear</b>: it also kept the hand
+off the table and the neighboring objects. Brackets and thick bars: 95 % Wilson interval, which takes grasps as
+independent; thin bars: 95 % interval over objects (whole objects drawn with replacement), wider because grasps of one
+object fail together. <b>Penetration</b>: hand in object at the grasp. <b>Diversity</b>: spread of an item's grasps in
+the frame of its object (standard deviation of the position, mean angle between pairs, standard deviation of the
+joints), averaged over items. Grasps whose simulation diverged are no trials and are counted as not run.
+"""
+
+
+@dataclass(frozen=True)
+class SuccessRates:
+    """Success of every method on every split, as a table and as a chart with intervals."""
+
+    title: str
+
+    def render(self, results: ResultTable, context: ReportContext) -> str:
+        """Return table, chart and definitions."""
+        rates = []
+        for method in results.methods:
+            found = [results.summary(method, split) for split in results.splits]
+            rates.append((method, [summary["success"] if summary else {} for summary in found]))
+        return (
+            self._table(results)
+            + forest(rates, results.splits)
+            + f"<details><summary>What the numbers mean</summary><p>{_DEFINITIONS}</p></details>"
+        )
+
+    def _table(self, results: ResultTable) -> str:
+        head = "".join(f"<th>{escape(s)}: success</th><th>and clear</th>" for s in results.splits)
+        rows = []
+        for method in results.methods:
+            cells = []
+            for split in results.splits:
+                summary = results.summary(method, split)
+                for key in ("success", "success_and_clear"):
+                    cells.append(f'<td class="number">{percent(summary[key]) if summary else "-"}</td>')
+            mark = "" if results.role(method) is Role.BASELINE else ' class="tested"'
+            inputs = escape(results.privileged_inputs(method))
+            name = f"{escape(method)}<small>given: {inputs}</small>"
+            rows.append(f"<tr{mark}><td>{name}</td>{''.join(cells)}</tr>")
+        return f"<table><tr><th>method</th>{head}</tr>{''.join(rows)}</table>"
+
+
+@dataclass(frozen=True)
+class Galleries:
+    """3D views of tested grasps."""
+
+    title: str
+
+    def render(self, results: ResultTable, context: ReportContext) -> str:
+        """Return one grid of views for each gallery."""
+        parts = [f"<h3>{escape(g.heading)}</h3>{context.show(g.drawings)}" for g in context.galleries]
+        return LAYERS + "".join(parts) if parts else ""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Penetration, contacts and diversity of every method."""
+
+    title: str
+
+    def render(self, results: ResultTable, context: ReportContext) -> str:
+        """Return one table for each split."""
+        headings = (
+            "method",
+            "penetration mm (median)",
+            "self-penetration mm",
+            "links touching",
+            "diversity: mm / ° / rad",
+            "of successes",
+            "objects with a success",
+            "grasps / objects",
+            "not run",
+        )
+        return _by_split(
+            results,
+            lambda split: table(
+                headings, [(m, *self._cells(summary)) for m, summary in results.of_split(split)]
+            ),
+        )
+
+    def _cells(self, s: Mapping[str, Any]) -> tuple[str, ...]:
+        return (
+            f"{_number(s['penetration_mm'])} ({_number(s['penetration_mm_median'])})",
+            _number(s["self_penetration_mm"]),
+            _number(s["contact_links"]),
+            _spread(s["diversity"]),
+            _spread(s["diversity_of_successes"]),
+            _number(s["object_success"], 100.0, " %"),
+            f"{s['num_grasps']} / {s['num_objects']}",
+            str(s["num_not_run"]),
+        )
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """How many grasps of each method ended in which way."""
+
+    title: str
+
+    def render(self, results: ResultTable, context: ReportContext) -> str:
+        """Return one chart for each split."""
+        return _by_split(
+            results,
+            lambda split: outcome_bars([(m, s["outcomes"]) for m, s in results.of_split(split)]),
+        )
+
+
+@dataclass(frozen=True)
+class Families:
+    """Success by family of objects, for chosen methods.
+
+    Attributes:
+        methods: names of the methods; those that were not tested are left out.
+        title: heading.
+    """
+
+    methods: tuple[str, ...]
+    title: str
+
+    def render(self, results: ResultTable, context: ReportContext) -> str:
+        """Return one chart for each split."""
+        return _by_split(results, lambda split: self._chart(dict(results.of_split(split))))
+
+    def _chart(self, summaries: Mapping[str, Mapping[str, Any]]) -> str:
+        shown = [method for method in self.methods if method in summaries]
+        names = sorted({family for method in shown for family in summaries[method]["families"]})
+        rates = [(name, [summaries[m]["families"].get(name, {}) for m in shown]) for name in names]
+        return forest(rates, shown)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Success on validation objects against the temperature of the initial noise."""
+
+    title: str
+
+    def render(self, results: ResultTable, context: ReportContext) -> str:
+        """Return sentence and curve; nothing where the temperature was given."""
+        if context.tuning is None:
+            return ""
+        chart = curve(
+            context.tuning["curve"],
+            x="temperature",
+            chosen=context.tuning["temperature"],
+            other="joint_spread_rad",
+            other_label="spread of the joints, rad",
+        )
+        return f"<p>{escape(context.tuning['sentence'])}</p>{chart}"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Command, commit, data, model, protocol and configuration: what repeats the test."""
+
+    title: str
+
+    def render(self, results: ResultTable, context: ReportContext) -> str:
+        """Return a table of facts and the configuration."""
+        facts = {k: v for k, v in context.provenance.items() if k not in ("title", "sentence", "config")}
+        rows = "".join(
+            f"<tr><td>{escape(k)}</td><td><code>{escape(str(v))}</code></td></tr>" for k, v in facts.items()
+        )
+        config = escape(json.dumps(context.provenance["config"], indent=2))
+        return f"<table>{rows}</table><details><summary>Configuration</summary><pre>{config}</pre></details>"
+
+
+def _by_split(results: ResultTable, render: Callable[[str], str]) -> str:
+    return "".join(f"<h3>{escape(split)}</h3>{render(split)}" for split in results.splits)
+
+
+def _spread(values: Mapping[str, float | None]) -> str:
+    translation, rotation = _number(values["translation_mm"]), _number(values["rotation_deg"])
+    return f"{translation} / {rotation} / {_number(values['joints_rad'], digits=2)}"
+
+
+def _number(value: float | None, scale: float = 1.0, unit: str = "", digits: int = 1) -> str:
+    return "-" if value is None else f"{scale * value:.{digits}f}{unit}"
