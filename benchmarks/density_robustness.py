@@ -136,7 +136,7 @@ def main() -> None:
         checkpoint = run_dir / "checkpoints" / "last.ckpt"
         module = load_grasp_model(checkpoint).module
         assert isinstance(module, GraspDiffuser)
-        noise = denoising_losses(module, batches, data.settings.target_share)
+        noise = denoising_losses(module, batches, data.settings.cloud.target_share)
         rows = []
         for share, loss in zip(SHARES, noise, strict=True):
             asked = [f"max_items={arguments.items}", "min_points=200", f"points_share={share}"]

@@ -108,7 +108,7 @@ def data_module(store: Path, augment: dict[str, Any], num_points: int) -> GraspD
 
 def write_predecessor(path: Path, store: GraspStore, plain: Any, limit: int) -> None:
     """Write the items of a data set as the predecessor's cache does: a group for each chunk of grasps."""
-    count = plain.settings.num_grasps
+    count = plain.settings.grasps.number
     with h5py.File(path, "w") as file:
         for position, entry in enumerate(plain.entries):
             item = entry.item

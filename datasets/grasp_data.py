@@ -21,6 +21,7 @@ from sceneleapultra.datasets.store.schema import GRASP_COLUMNS
 from sceneleapultra.datasets.store.store import GraspStore
 from sceneleapultra.hands import load_hand
 from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.geometry.cloud import CloudProcessor
 from sceneleapultra.utils.geometry.point_choice import PointChoice
 from sceneleapultra.utils.training.profiling import StageProfiler
 
@@ -121,19 +122,24 @@ class GraspDataModule(pl.LightningDataModule):
         self.augment_on, self.prompt, self.augment = augment_on, prompt, augment
         self.augmentation = Augmentation(augment, mode=self.frame, colors=colors, hand=self.hand)
         self.settings = ItemSettings(
-            frame=frame,
-            num_points=num_points,
-            target_share=target_share,
-            crop_radius=crop_radius,
-            points=points,
-            colors=colors,
-            num_grasps=num_grasps,
-            num_failures=num_failures,
-            grasps=GraspChoice(
-                strategy=grasp_strategy, chunks=grasp_chunks, shares=grasp_shares, distance=grasp_distance
+            cloud=CloudProcessor(
+                num_points=num_points,
+                target_share=target_share,
+                crop_radius=crop_radius,
+                points=points,
+                frame=frame,
             ),
-            min_robustness=min_robustness,
-            min_clearance_m=min_clearance_m,
+            colors=colors,
+            grasps=GraspChoice(
+                number=num_grasps,
+                failures=num_failures,
+                strategy=grasp_strategy,
+                partition=grasp_chunks,
+                shares=grasp_shares,
+                distance=grasp_distance,
+                min_robustness=min_robustness,
+                min_clearance_m=min_clearance_m,
+            ),
         )
         self._store: GraspStore | None = None
 
@@ -194,14 +200,8 @@ class GraspDataModule(pl.LightningDataModule):
 
     @property
     def cloud(self) -> dict[str, Any]:
-        """What must be known to arrange any other cloud as the items' clouds are."""
-        s = self.settings
-        return {
-            "num_points": s.num_points,
-            "target_share": s.target_share,
-            "crop_radius": s.crop_radius,
-            "points": asdict(s.points),
-        }
+        """What a checkpoint keeps, to prepare any other cloud as the items' clouds are."""
+        return self.settings.cloud.settings
 
     def dataset(self, split: str, *, augment: bool) -> ItemDataset:
         """Return the items of a split that have a grasp to learn.
@@ -209,7 +209,7 @@ class GraspDataModule(pl.LightningDataModule):
         Raises:
             ValueError: there are none.
         """
-        s = self.settings
+        s = self.settings.grasps
         items = [
             item
             for item in self.store.items(split, min_points=self.min_points, require_success=False)

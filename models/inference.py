@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from omegaconf import OmegaConf
 
-from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.hands import Hand
 from sceneleapultra.models.checkpoints.migrate import migrated
 from sceneleapultra.models.diffusion.likelihood import FlowRank
 from sceneleapultra.models.diffusion.samplers import Sampler
@@ -20,9 +20,9 @@ from sceneleapultra.models.sampling import Rank
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
 from sceneleapultra.utils.core.names import unknown_name
-from sceneleapultra.utils.geometry.cloud import arrange_cloud
-from sceneleapultra.utils.geometry.frames import cloud_frame
-from sceneleapultra.utils.geometry.point_choice import PointChoice
+from sceneleapultra.utils.geometry.cloud import CloudProcessor, PreparedCloud
+from sceneleapultra.utils.geometry.cloud.checks import check_cloud
+from sceneleapultra.utils.geometry.frames import TARGET_CENTERED, frame_is_known
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class GraspModel:
         seed: int,
         generator: torch.Generator | None = None,
         scene_rgb: UInt8[np.ndarray, "n 3"] | None = None,
+        T_cloud_object: Float[np.ndarray, "4 4"] | None = None,
         sampler: str | None = None,
         steps: int | None = None,
         temperature: float | None = None,
@@ -99,7 +100,7 @@ class GraspModel:
         """Generate grasps for the masked object of a cloud in any metric frame.
 
         Args:
-            scene_pc: points (m).
+            scene_pc: points (m); float64 where the frame is that of a map, with its origin far away.
             num_grasps: how many.
             object_mask: which points belong to the object to grasp.
             viewpoint: camera center in the frame of the cloud; (0, 0, 0) for a cloud in the camera's frame.
@@ -107,6 +108,7 @@ class GraspModel:
             seed: of the noise, and of points chosen at random.
             generator: of the noise instead, on the model's device; it moves on, so that every call makes other grasps.
             scene_rgb: the points' colors, for models that were trained with colors; None for those that do without.
+            T_cloud_object: pose of the object, for models of plain poses in the frame ``object_centric``.
             sampler: name, instead of the model's own.
             steps: of the sampler, instead of its own.
             temperature: scale of the initial noise, instead of the model's own.
@@ -126,44 +128,21 @@ class GraspModel:
         """
         if num_grasps < 1:
             raise ValueError(f"num_grasps must be at least 1, got {num_grasps}.")
-        points = self._checked(np.asarray(scene_pc, dtype=np.float32), np.asarray(object_mask, dtype=bool))
-        if scene_rgb is not None and (np.shape(scene_rgb) != points.shape or scene_rgb.dtype != np.uint8):
-            raise ValueError(
-                f"scene_rgb must be uint8 of shape {points.shape} like scene_pc, got {scene_rgb.dtype} of shape "
-                f"{np.shape(scene_rgb)}. Multiply colors of 0 to 1 by 255."
-            )
-        settings = self.cloud_settings
-        chosen, is_target = arrange_cloud(
+        points, mask = np.asarray(scene_pc), np.asarray(object_mask, dtype=bool)
+        if points.dtype != np.float32:
+            points = points.astype(np.float64)
+        self._check(points, mask, scene_rgb)
+        eye = np.asarray(viewpoint, dtype=np.float64)
+        prepared = self.processor(eye, has_object_pose=T_cloud_object is not None)(
             points,
-            np.asarray(object_mask, dtype=bool),
-            num_points=settings["num_points"],
-            target_share=settings["target_share"],
-            crop_radius=settings["crop_radius"],
-            choice=PointChoice(**settings["points"]),
+            mask,
+            viewpoint=eye,
+            up=np.asarray(up, dtype=np.float64),
+            rgb=scene_rgb,
             rng=np.random.default_rng(seed),
+            T_cloud_object=T_cloud_object,
         )
-        arranged = points[chosen]
-        # A cloud short of points is padded behind its validity mask.
-        missing = settings["num_points"] - len(arranged)
-        direction = np.asarray(up, dtype=np.float64) / np.linalg.norm(up)
-        T = self._frame(arranged, is_target, np.asarray(viewpoint, dtype=np.float64), direction)
-        R, t = T[:3, :3], T[:3, 3]
-        shown = ((arranged - t) @ R).astype(np.float32)
-        padded = np.concatenate([shown, np.zeros((missing, 3), np.float32)])
-        colors = None if scene_rgb is None else np.asarray(scene_rgb)[chosen]
-        batch = GraspBatch(
-            scene_pc=torch.from_numpy(padded)[None],
-            point_valid=torch.arange(len(padded))[None] < len(arranged),
-            object_mask=torch.from_numpy(np.pad(is_target, (0, missing)))[None],
-            viewpoint=torch.from_numpy(((np.asarray(viewpoint) - t) @ R).astype(np.float32))[None],
-            up=torch.from_numpy((direction @ R).astype(np.float32))[None],
-            T_world_frame=torch.eye(4)[None],
-            scene_rgb=None
-            if colors is None
-            else torch.from_numpy(np.pad(colors, ((0, missing), (0, 0))))[None],
-            positive_prompt=() if prompt is None else (prompt,),
-            negative_prompts=(tuple(negative_prompts),) if negative_prompts else (),
-        ).to(self.module.device)
+        batch = self._batch(prepared, prompt, negative_prompts).to(self.module.device)
         chosen_sampler = self.chosen_sampler(sampler, steps=steps, temperature=temperature)
         made = self.module.forward_infer(
             batch,
@@ -176,10 +155,9 @@ class GraspModel:
             rank=chosen_rank(rank),
         )
         order = torch.arange(num_grasps) if rank == "none" else made.score[0].argsort(descending=True)
-        T_cloud_frame = torch.from_numpy(T).to(made.hand_pose)
 
         def in_cloud(poses: torch.Tensor) -> np.ndarray:
-            return GraspPose.from_hand_pose(poses).transform(T_cloud_frame).to_hand_pose().cpu().numpy()
+            return prepared.restore(poses.cpu().numpy())
 
         visited = None if made.trajectory is None else in_cloud(made.trajectory[:, 0, order])
         return SampledGrasps(
@@ -191,23 +169,32 @@ class GraspModel:
             trajectory=visited,
         )
 
-    def _frame(
-        self,
-        points: Float[np.ndarray, "n 3"],
-        is_target: Bool[np.ndarray, "n"],
-        viewpoint: Float[np.ndarray, "3"],
-        up: Float[np.ndarray, "3"],
-    ) -> Float[np.ndarray, "4 4"]:
-        """Return ``T_cloud_frame`` in which the network is shown the cloud.
+    def processor(self, viewpoint: Float[np.ndarray, "3"], *, has_object_pose: bool) -> CloudProcessor:
+        """Return what prepares a cloud as the training data were prepared, in the frame the model learned in.
 
-        A model of anchored poses sees nothing of it but rounding; one of plain poses needs the frame it learned in.
+        A model of anchored poses reads the cloud relative to itself: where its frame cannot be known, it needs none.
         """
-        if self.module.denoiser.representation == "plain":
-            mode = self.module.denoiser.normalizer.frame
-            return cloud_frame(mode, points.astype(np.float64), is_target, viewpoint, up)
-        T = np.eye(4)
-        T[:3, 3] = points[is_target].mean(0)
-        return T
+        frame = self.module.denoiser.normalizer.frame
+        if self.module.denoiser.representation != "plain" and not frame_is_known(
+            frame, viewpoint, has_object_pose=has_object_pose
+        ):
+            frame = TARGET_CENTERED
+        return CloudProcessor.from_settings(self.cloud_settings, frame)
+
+    @staticmethod
+    def _batch(cloud: PreparedCloud, prompt: str | None, negative_prompts: Sequence[str]) -> GraspBatch:
+        """Return the batch of one cloud."""
+        return GraspBatch(
+            scene_pc=torch.from_numpy(cloud.scene_pc)[None],
+            point_valid=torch.from_numpy(cloud.point_valid)[None],
+            object_mask=torch.from_numpy(cloud.object_mask)[None],
+            viewpoint=torch.from_numpy(cloud.viewpoint)[None],
+            up=torch.from_numpy(cloud.up)[None],
+            T_world_frame=torch.from_numpy(cloud.T_cloud_frame.astype(np.float32))[None],
+            scene_rgb=None if cloud.scene_rgb is None else torch.from_numpy(cloud.scene_rgb)[None],
+            positive_prompt=() if prompt is None else (prompt,),
+            negative_prompts=(tuple(negative_prompts),) if negative_prompts else (),
+        )
 
     def chosen_sampler(
         self, name: str | None, *, steps: int | None = None, temperature: float | None = None
@@ -222,19 +209,14 @@ class GraspModel:
         changed: dict[str, Any] = {"steps": steps, "temperature": temperature}
         return replace(chosen, **{k: v for k, v in changed.items() if v is not None})
 
-    def _checked(
-        self, points: Float[np.ndarray, "n 3"], mask: Bool[np.ndarray, "n"]
-    ) -> Float[np.ndarray, "n 3"]:
+    def _check(
+        self,
+        points: Float[np.ndarray, "n 3"],
+        mask: Bool[np.ndarray, "n"],
+        rgb: UInt8[np.ndarray, "n 3"] | None,
+    ) -> None:
         """Refuse what no grasp can be made of."""
-        if points.ndim != 2 or points.shape[1] != 3:
-            raise ValueError(f"scene_pc must have shape (n, 3), got {points.shape}; pass colors separately.")
-        if mask.shape != points.shape[:1]:
-            raise ValueError(f"object_mask must have shape ({len(points)},) like scene_pc, got {mask.shape}.")
-        if not np.isfinite(points).all():
-            bad = int((~np.isfinite(points)).any(-1).sum())
-            raise ValueError(
-                f"scene_pc has {bad} points with NaN or infinity of {len(points)}; remove them first."
-            )
+        check_cloud(points, mask, rgb)
         needed = self.module.denoiser.encoder.min_points
         if mask.sum() < needed:
             raise ValueError(
@@ -246,7 +228,6 @@ class GraspModel:
             raise ValueError(
                 f"The object's points span {extent:.1f}: scene_pc must be in metres. Divide millimetres by 1000."
             )
-        return points
 
 
 def chosen_guidance(guidance: str | Guidance | None, cfg_scale: float | None = None) -> Guidance:

@@ -11,6 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+# Values of ``point_class``.
+TABLE_CLASS, TARGET_CLASS, OTHER_CLASS, UNKNOWN_CLASS = 0, 1, 2, 255
+
 
 @dataclass(frozen=True)
 class GraspBatch:
@@ -23,42 +26,23 @@ class GraspBatch:
     up: Float[Tensor, "b 3"]  # unit vector against gravity in the frame of the cloud
     T_world_frame: Float[Tensor, "b 4 4"]
     scene_rgb: UInt8[Tensor, "b n 3"] | None = None
+    # Table, target, another object, or unknown (padding); None where instances are not known, as when sampling.
+    point_class: UInt8[Tensor, "b n"] | None = None
     hand_pose: Float[Tensor, "b g p"] | None = None  # [translation, joints, quaternion wxyz]
     pregrasp_qpos: Float[Tensor, "b g j"] | None = None
     squeeze_qpos: Float[Tensor, "b g j"] | None = None
     grasp_valid: Bool[Tensor, "b g"] | None = None
-    grasp_success: Bool[Tensor, "b g"] | None = (
-        None  # held, as robustly and as clear as was asked for: to be learned
-    )
+    # Held, as robustly and as far from everything else as was asked for: to be learned.
+    grasp_success: Bool[Tensor, "b g"] | None = None
     grasp_robustness: Float[Tensor, "b g"] | None = None  # NaN where not measured
-    draw_key: Int[Tensor, "b"] | None = (
-        None  # of what augmentation leaves to chance; None: it changes nothing
-    )
+    draw_key: Int[Tensor, "b"] | None = None  # of augmentation's random numbers; None: it changes nothing
     grasp_stable: Float[Tensor, "b g"] | None = None  # 1 held in physics, 0 not; NaN where it was not tried
-    grasp_collision_free: Float[Tensor, "b g"] | None = (
-        None  # 1 clear of table and neighbors, 0 not; NaN where not measured
-    )
+    # 1 where the hand touches neither table nor neighbors, 0 where it does; NaN where not measured.
+    grasp_collision_free: Float[Tensor, "b g"] | None = None
     object_name: tuple[str, ...] = ()
     item_index: tuple[int, ...] = ()
     positive_prompt: tuple[str, ...] = ()  # what to grasp, in words; none where nothing is said
     negative_prompts: tuple[tuple[str, ...], ...] = ()  # what not to grasp, of each scene
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "GraspBatch":
-        """Build a batch from a dictionary with exactly this class's field names.
-
-        Raises:
-            ValueError: a key is unknown or a required one is missing.
-        """
-        known = {f.name for f in fields(cls)}
-        if unknown := set(values) - known:
-            raise ValueError(
-                f"GraspBatch got unknown keys {sorted(unknown)}; known keys are {sorted(known)}."
-            )
-        required = {"scene_pc", "point_valid", "object_mask", "viewpoint", "up", "T_world_frame"}
-        if missing := required - set(values):
-            raise ValueError(f"GraspBatch needs {sorted(missing)}; got {sorted(values)}.")
-        return cls(**values)
 
     @property
     def size(self) -> int:

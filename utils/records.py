@@ -128,7 +128,7 @@ class LabeledGrasps:
         )
 
     @cached_property
-    def hold(self) -> Float[np.ndarray, "g"]:
+    def stable(self) -> Float[np.ndarray, "g"]:
         """1 where the grasp held (or is claimed to), 0 where it did not, NaN where physics was not asked.
 
         A grasp in collision with the scene is usually not tried; where it was, its directions or its outcome say so.
@@ -139,14 +139,14 @@ class LabeledGrasps:
         return np.where(untried, np.nan, held.astype(float))
 
     @property
-    def clear(self) -> Float[np.ndarray, "g"]:
+    def collision_free(self) -> Float[np.ndarray, "g"]:
         """1 where the hand touches neither table nor neighbors, 0 where it does, NaN where that was not measured."""
         return np.where(np.isnan(self.clearance_m), np.nan, (self.clearance_m >= 0.0).astype(float))
 
     def worth_learning(self, min_robustness: float, min_clearance_m: float) -> Bool[np.ndarray, "g"]:
         """Return which grasps held, robustly and far enough from table and neighbors where that was measured."""
         fragile, close = self.robustness < min_robustness, self.clearance_m < min_clearance_m
-        return (self.hold == 1.0) & ~fragile & ~close
+        return (self.stable == 1.0) & ~fragile & ~close
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ _NO_YAW = (
 )
 _NO_TILT = "the frame stands on gravity or on the object, not on the camera; use yaw"
 _OWN_ORIGIN = "the origin is the object's own, so a shift would contradict the frame"
-_NO_TABLE = "a newcomer stands on the table, and only the frame tabletop has it at z = 0"
+_NO_TABLE = "a distractor stands on the table, and only the frame tabletop has it at z = 0"
 _ILLEGAL: Mapping[tuple[str, str], str] = {
     **{(mode, "yaw"): _NO_YAW for mode in CAMERA_MODES},
     **{(mode, "tilt"): _NO_TILT for mode in MODES if mode not in CAMERA_MODES},

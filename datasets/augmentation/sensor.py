@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.batch import UNKNOWN_CLASS, GraspBatch
 from sceneleapultra.utils.core.keyed_random import KeyedRandom
 
 _EDGE_CANDIDATES = 8  # angular neighbors in which an edge is looked for
@@ -43,6 +43,9 @@ def keep(batch: GraspBatch, kept: Bool[Tensor, "b n"]) -> GraspBatch:
         point_valid=valid,
         object_mask=batch.object_mask.gather(1, order) & valid,
         scene_rgb=None if batch.scene_rgb is None else moved(batch.scene_rgb),
+        point_class=None
+        if batch.point_class is None
+        else batch.point_class.gather(1, order).masked_fill(~valid, UNKNOWN_CLASS),
     )
 
 

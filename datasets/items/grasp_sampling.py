@@ -1,4 +1,4 @@
-"""Which grasps of an object enter an item: a strategy draws some, a partition deals all of them to several items."""
+"""Which grasps of an object enter an item: a strategy samples some, a partition spreads all over several items."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,18 +9,8 @@ from jaxtyping import Float, Int
 
 from sceneleapultra.utils.core.names import unknown_name
 
-Strategy = Literal[
-    "random", "first_n", "repeat", "farthest_point", "nearest_point", "hybrid", "quality_stratified"
-]
-Partition = Literal[
-    "sequential",
-    "random",
-    "interleaved",
-    "farthest_point",
-    "nearest_point",
-    "chunk_farthest_point",  # another spelling of farthest_point
-    "chunk_nearest_point",  # another spelling of nearest_point
-]
+Strategy = Literal["random", "farthest_point", "hybrid", "quality_stratified"]
+Partition = Literal["sequential", "random", "interleaved", "farthest_point", "nearest_point"]
 _STRATA = 4  # of quality_stratified: equally many grasps in each
 
 
@@ -49,26 +39,38 @@ class GraspDistance:
 
 @dataclass(frozen=True, kw_only=True)
 class GraspChoice:
-    """How grasps are drawn; ``config/data`` says what each setting means.
+    """Which grasps an item takes; ``config/data`` says what each setting means.
 
     Raises:
-        ValueError: unknown strategy or partition, or shares that do not add up to 1.
+        ValueError: unknown strategy or partition, a number out of its range, or shares that do not add up to 1.
     """
 
+    number: int
+    failures: int
     strategy: str
-    chunks: str | None
-    distance: GraspDistance
+    partition: str | None
     shares: tuple[float, float, float]
+    distance: GraspDistance
+    min_robustness: float
+    min_clearance_m: float
 
     def __post_init__(self) -> None:
         if self.strategy not in get_args(Strategy):
-            raise unknown_name("data.grasp_strategy", self.strategy, get_args(Strategy))
-        if self.chunks is not None and self.chunks not in get_args(Partition):
-            raise unknown_name("data.grasp_chunks", self.chunks, get_args(Partition))
+            raise unknown_name("data.grasps.strategy", self.strategy, get_args(Strategy))
+        if self.partition is not None and self.partition not in get_args(Partition):
+            raise unknown_name("data.grasps.partition", self.partition, get_args(Partition))
+        rules = {
+            "number": (self.number >= 1, "at least 1"),
+            "failures": (self.failures >= 0, "at least 0"),
+            "min_robustness": (0.0 <= self.min_robustness <= 1.0, "0 to 1"),
+        }
+        for key, (holds, expected) in rules.items():
+            if not holds:
+                raise ValueError(f"data.grasps.{key}: expected {expected}, got {getattr(self, key)}.")
         if min(self.shares) < 0.0 or abs(sum(self.shares) - 1.0) > 1e-6:
             raise ValueError(
-                "data.grasp_shares: expected three shares of at least 0 that add up to 1 (farthest, best, random), got "
-                f"{list(self.shares)}."
+                "data.grasps.shares: expected three shares of at least 0 that add up to 1 (farthest, best, random), "
+                f"got {list(self.shares)}."
             )
 
     def draw(
@@ -79,18 +81,16 @@ class GraspChoice:
         count: int,
         rng: np.random.Generator,
     ) -> Int[np.ndarray, "m"]:
-        """Return ``min(count, c)`` different positions in ``rows``; ``repeat`` alone begins again up to ``count``.
+        """Return ``min(count, c)`` different positions in ``rows``.
 
         Args:
             hand_pose: all grasps.
             quality: of each, from 0 to 1; NaN where unknown.
-            rows: those one may draw.
+            rows: those that may be taken.
             count: how many are wanted.
             rng: of everything left to chance.
         """
         n = len(rows)
-        if self.strategy == "repeat":
-            return np.arange(count if n else 0) % max(1, n)
         count = min(count, n)
         if count == 0:
             return np.zeros(0, dtype=np.int64)
@@ -98,29 +98,27 @@ class GraspChoice:
             return rng.permutation(n)[:count]
         return _DRAWS[self.strategy](self, hand_pose[rows].astype(np.float64), quality[rows], count, rng)
 
-    def num_chunks(self, num_grasps: int, count: int) -> int:
-        """Return how many items hold all grasps of an object, ``count`` in each: 1 where grasps are drawn."""
-        return 1 if self.chunks is None else max(1, -(-num_grasps // count))
+    def num_chunks(self, num_grasps: int) -> int:
+        """Return how many items hold all grasps of an object, ``number`` in each: 1 without a partition."""
+        return 1 if self.partition is None else max(1, -(-num_grasps // self.number))
 
-    def order(
-        self, hand_pose: Float[np.ndarray, "g p"], count: int, rng: np.random.Generator
-    ) -> Int[np.ndarray, "g"]:
-        """Return all rows so that chunk k of ``count`` rows is ``order[k * count : (k + 1) * count]``.
+    def order(self, hand_pose: Float[np.ndarray, "g p"], rng: np.random.Generator) -> Int[np.ndarray, "g"]:
+        """Return all rows so that chunk k of c = ``number`` rows is ``order[k * c : (k + 1) * c]``.
 
         ``sequential``: as stored. ``random``: shuffled. ``interleaved``: every k-th. ``farthest_point``: each chunk is
         a farthest-point sample of what the chunks before it left. ``nearest_point``: each holds neighbors. Only
-        ``random`` asks ``rng``.
+        ``random`` uses ``rng``.
         """
-        kind, rows = (self.chunks or "").removeprefix("chunk_"), np.arange(len(hand_pose))
-        if kind == "random":
+        rows = np.arange(len(hand_pose))
+        if self.partition == "random":
             return rng.permutation(rows)
-        if kind == "interleaved":
-            return _dealt(rows, count)
-        return (
-            rows if kind == "sequential" else self._taken_in_turn(hand_pose.astype(np.float64), count, kind)
-        )
+        if self.partition == "interleaved":
+            return _round_robin(rows, self.number)
+        if self.partition in ("farthest_point", "nearest_point"):
+            return self._chunk_by_chunk(hand_pose.astype(np.float64), self.number, self.partition)
+        return rows
 
-    def _taken_in_turn(
+    def _chunk_by_chunk(
         self, hand_pose: Float[np.ndarray, "g p"], count: int, kind: str
     ) -> Int[np.ndarray, "g"]:
         """Take chunk after chunk from what is left: the first grasp, and those far from each other or near it."""
@@ -136,8 +134,8 @@ class GraspChoice:
         return np.concatenate(order)
 
 
-def _dealt(rows: Int[np.ndarray, "g"], count: int) -> Int[np.ndarray, "g"]:
-    """Deal rows in turn to ceil(g / count) chunks of ``count`` places, the last of which may have fewer."""
+def _round_robin(rows: Int[np.ndarray, "g"], count: int) -> Int[np.ndarray, "g"]:
+    """Give rows in turn to ceil(g / count) chunks of ``count`` places, the last of which may have fewer."""
     num = max(1, -(-len(rows) // count))
     hands: list[list[int]] = [[] for _ in range(num)]
     room = [count] * (num - 1) + [len(rows) - count * (num - 1)]
@@ -175,18 +173,6 @@ def _draw_farthest(
     return _farthest(hand_pose, count, int(rng.integers(len(hand_pose))), choice.distance)
 
 
-def _draw_nearest(
-    choice: GraspChoice, hand_pose: np.ndarray, _: np.ndarray, count: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Take a random grasp and those nearest to it."""
-    away = choice.distance(hand_pose[int(rng.integers(len(hand_pose)))], hand_pose)
-    return np.argsort(away, kind="stable")[:count]
-
-
-def _draw_first(_: GraspChoice, __: np.ndarray, ___: np.ndarray, count: int, ____: object) -> np.ndarray:
-    return np.arange(count)
-
-
 def _draw_hybrid(
     choice: GraspChoice, hand_pose: np.ndarray, quality: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
@@ -204,7 +190,7 @@ def _draw_hybrid(
 def _draw_stratified(
     _: GraspChoice, __: np.ndarray, quality: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Take equally many from each quarter by quality; grasps of unknown quality are a stratum of their own."""
+    """Take equally many from each quarter by quality; grasps of unknown quality form one more stratum."""
     known = np.flatnonzero(~np.isnan(quality))
     ranked = known[np.argsort(quality[known], kind="stable")]
     strata = [*np.array_split(ranked, _STRATA), np.flatnonzero(np.isnan(quality))]
@@ -216,9 +202,7 @@ def _draw_stratified(
 
 
 _DRAWS: dict[str, Callable[..., np.ndarray]] = {
-    "first_n": _draw_first,
     "farthest_point": _draw_farthest,
-    "nearest_point": _draw_nearest,
     "hybrid": _draw_hybrid,
     "quality_stratified": _draw_stratified,
 }

@@ -1,4 +1,4 @@
-"""How a loading process makes a batch: what is the same in every epoch is remembered, the rest is drawn."""
+"""How a loading process makes a batch: what is the same in every epoch is cached, the rest is sampled."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,16 +9,10 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from sceneleapultra.datasets.augmentation import Augmentation
 from sceneleapultra.datasets.items.cache import ByteCache
-from sceneleapultra.datasets.items.items import (
-    Drawn,
-    GraspPool,
-    ItemSettings,
-    Sight,
-    collate,
-    draw,
-    gather,
-    see,
-)
+from sceneleapultra.datasets.items.collate import collate
+from sceneleapultra.datasets.items.grasp_pool import GraspPool, ItemGrasps, build_pool, sample_grasps
+from sceneleapultra.datasets.items.item_cloud import ItemCloud, build_cloud
+from sceneleapultra.datasets.items.items import ItemSettings
 from sceneleapultra.datasets.items.packing import PackedBatch, pack
 from sceneleapultra.datasets.items.quarantine import BadItem, Quarantine
 from sceneleapultra.datasets.store.store import GraspStore, StoreItem
@@ -33,22 +27,22 @@ _GRASPS, _POINTS, _ORDER = range(3)  # streams of what is left to chance
 
 
 @dataclass(frozen=True)
-class Notes:
-    """What a loading process says besides the batch."""
+class WorkerReport:
+    """What a loading process returns with the batch."""
 
     bad: tuple[BadItem, ...]
     record: LoadRecord | None  # where stages are timed
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One item: a target in a view, and where all grasps are served in turn, which share of them."""
+class ItemChunk:
+    """One item: a target in a view, and, where a partition serves all grasps, which chunk of them."""
 
     item: StoreItem
     chunk: int | None
 
 
-class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
+class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
     """Items of one split; an index is (epoch, position), and with the seed decides every random choice.
 
     Args:
@@ -56,7 +50,8 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
         items: targets in views.
         settings: how items are built.
         augmentation: acts on every batch here; None leaves batches as they are.
-        keys: whether batches carry what augmentation draws by, here or on the device.
+        keys: whether batches carry the keys of augmentation's random numbers, here or on the device.
+        prompted: whether batches hold the family of the target in words.
         seed: of every choice.
         cache_bytes: memory for what is the same in every epoch.
         measured: whether stages are timed.
@@ -83,29 +78,29 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
         self._clock = StageClock(DATA_STAGES, on=measured)
         self.entries = list(self._entries(items))
 
-    def _entries(self, items: list[StoreItem]) -> Iterator[Entry]:
-        s = self.settings
+    def _entries(self, items: list[StoreItem]) -> Iterator[ItemChunk]:
+        s = self.settings.grasps
         for item in items:
-            if s.grasps.chunks is None:
-                yield Entry(item, None)
+            if s.partition is None:
+                yield ItemChunk(item, None)
                 continue
             num = self.store.num_learned(item.scene, item.target, s.min_robustness, s.min_clearance_m)
-            for chunk in range(s.grasps.num_chunks(num, s.num_grasps)):
+            for chunk in range(s.num_chunks(num)):
                 # A number of its own, so that no two items share their noise.
-                yield Entry(replace(item, index=item.index + chunk * self.store.num_items), chunk)
+                yield ItemChunk(replace(item, index=item.index + chunk * self.store.num_items), chunk)
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitem__(self, index: Index) -> tuple[GraspBatch | None, Notes]:
+    def __getitem__(self, index: Index) -> tuple[GraspBatch | None, WorkerReport]:
         """Build a batch of one item."""
         return self.__getitems__([index])
 
-    def __getitems__(self, indices: Sequence[Index]) -> tuple[GraspBatch | None, Notes]:
+    def __getitems__(self, indices: Sequence[Index]) -> tuple[GraspBatch | None, WorkerReport]:
         """Build a batch; items that cannot be right are left out and named. No batch where none is left."""
         clock, bad, good = self._clock, [], []
-        sights: list[Sight] = []
-        drawn: list[Drawn] = []
+        clouds: list[ItemCloud] = []
+        grasps: list[ItemGrasps] = []
         before = self._counts()
         with clock("data.total"):
             with clock("data.open"):
@@ -114,25 +109,25 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
                 entry = self.entries[position]
                 try:
                     with clock("data.read_scene"):
-                        sight = self._sight(entry.item, epoch)
+                        cloud = self._cloud(entry.item, epoch)
                     with clock("data.read_grasps"):
                         pool = self._pool(entry.item)
                 except (ValueError, OSError) as error:
                     bad.append(self._bad(entry.item, error))
                     continue
                 with clock("data.sample_grasps"):
-                    drawn.append(self._draw(pool, entry, epoch))
-                sights.append(sight)
+                    grasps.append(self._draw(pool, entry, epoch))
+                clouds.append(cloud)
                 good.append((epoch, entry.item))
-            batch = self._batch(sights, drawn, good) if good else None
+            batch = self._batch(clouds, grasps, good) if good else None
         record = None
         if clock.on:
             counts = (now - then for now, then in zip(self._counts(), before, strict=True))
             record = LoadRecord(clock.take(), *counts)
-        return batch, Notes(tuple(bad), record)
+        return batch, WorkerReport(tuple(bad), record)
 
     def _counts(self) -> tuple[int, ...]:
-        """Return what LoadRecord holds the differences of; nothing where it is not wanted."""
+        """Return the counters whose differences a LoadRecord holds; nothing where no stage is timed."""
         if not self._clock.on:
             return ()
         self.store.open()
@@ -140,7 +135,7 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
         return (self._cache.hits, self._cache.misses, read.mapped, read.decoded, read.fetched())
 
     def _batch(
-        self, sights: list[Sight], drawn: list[Drawn], items: list[tuple[int, StoreItem]]
+        self, clouds: list[ItemCloud], grasps: list[ItemGrasps], items: list[tuple[int, StoreItem]]
     ) -> GraspBatch:
         index = tuple(item.index for _, item in items)
         rest: dict[str, Any] = {
@@ -155,45 +150,46 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
             epochs = torch.tensor([epoch for epoch, _ in items])
             rest["draw_key"] = draw_keys(self.seed, epochs, torch.tensor(index))
         with self._clock("data.transform"):
-            batch = collate(sights, drawn, self.settings.num_grasps, **rest)
+            batch = collate(clouds, grasps, self.settings.grasps.number, **rest)
         with self._clock("data.augment"):
             return batch if self.augmentation is None else self.augmentation(batch)
 
-    def _sight(self, item: StoreItem, epoch: int) -> Sight:
-        def seen(view: View) -> Sight:
-            rng = self._rng(self.seed, epoch, item.index, _POINTS)
-            return see(
-                view, item.target, self.settings, rng, self.store.T_world_object(item.scene, item.target)
+    def _cloud(self, item: StoreItem, epoch: int) -> ItemCloud:
+        def prepare(view: View) -> ItemCloud:
+            return build_cloud(
+                view,
+                item.target,
+                self.settings.cloud,
+                self._rng(self.seed, epoch, item.index, _POINTS),
+                colors=self.settings.colors,
+                T_world_object=self.store.T_world_object(item.scene, item.target),
             )
 
-        if self.settings.points.sampler == "farthest":  # the same in every epoch
+        if self.settings.cloud.points.sampler == "farthest":  # the same in every epoch
             return self._cache.get(
-                ("sight", item.view, item.target), lambda: seen(self.store.view(item.view))
+                ("cloud", item.view, item.target), lambda: prepare(self.store.view(item.view))
             )
-        return seen(self._cache.get(("view", item.view), lambda: self.store.view(item.view)))
+        return prepare(self._cache.get(("view", item.view), lambda: self.store.view(item.view)))
 
     def _pool(self, item: StoreItem) -> GraspPool:
         return self._cache.get(
             ("grasps", item.scene, item.target),
-            lambda: gather(self.store.labeled(item.scene, item.target), self.settings),
+            lambda: build_pool(self.store.labeled(item.scene, item.target), self.settings.grasps),
         )
 
-    def _draw(self, pool: GraspPool, entry: Entry, epoch: int) -> Drawn:
-        s, item = self.settings, entry.item
+    def _draw(self, pool: GraspPool, entry: ItemChunk, epoch: int) -> ItemGrasps:
+        choice, item = self.settings.grasps, entry.item
         if entry.chunk is None:
-            return draw(pool, s, None, self._rng(self.seed, epoch, item.index, _GRASPS))
-        # All chunks of an item are shares of one order: shuffled anew in each epoch, or the same in all of them.
+            return sample_grasps(pool, choice, None, self._rng(self.seed, epoch, item.index, _GRASPS))
+        # All chunks of an item are shares of one order: shuffled in each epoch, or the same in all of them.
         first = item.index - entry.chunk * self.store.num_items
-        shuffled = s.grasps.chunks == "random"
-        key = ("order", item.scene, item.target) if not shuffled else ("order", first, epoch)
+        key = ("order", first, epoch) if choice.partition == "random" else ("order", item.scene, item.target)
         order = self._cache.get(
             key,
-            lambda: s.grasps.order(
-                pool.hand_pose[pool.good], s.num_grasps, self._rng(self.seed, epoch, first, _ORDER)
-            ),
+            lambda: choice.order(pool.hand_pose[pool.good], self._rng(self.seed, epoch, first, _ORDER)),
         )
         rng = self._rng(self.seed, epoch, item.index, _GRASPS)
-        return draw(replace(pool, good=pool.good[order]), s, entry.chunk, rng)
+        return sample_grasps(replace(pool, good=pool.good[order]), choice, entry.chunk, rng)
 
     def _families(self, item: StoreItem) -> tuple[str, tuple[str, ...]]:
         """Return the family of the target, and the other families in its scene."""
@@ -213,13 +209,13 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, Notes]]):
 
 
 class GraspLoader(DataLoader[Any]):
-    """Loads batches in other processes, and reads here what those processes say besides.
+    """Loads batches in other processes, and reads the reports of those processes here.
 
     Args:
         data: the items.
         batches: lists of indices.
         quarantine: where bad items go.
-        profiler: what is told of stages that were timed.
+        profiler: what receives the times of stages, or None.
         options: of the data loader.
     """
 
@@ -231,7 +227,7 @@ class GraspLoader(DataLoader[Any]):
         profiler: StageProfiler | None,
         **options: Any,
     ) -> None:
-        super().__init__(data, batch_sampler=batches, collate_fn=_crossing, **options)
+        super().__init__(data, batch_sampler=batches, collate_fn=collate_for_transfer, **options)
         self.quarantine, self.profiler = quarantine, profiler
 
     def __iter__(self) -> Iterator[GraspBatch]:  # type: ignore[override]
@@ -240,19 +236,19 @@ class GraspLoader(DataLoader[Any]):
         Raises:
             ValueError: too many items are bad, or all of a batch.
         """
-        for batch, notes in super().__iter__():
-            self.quarantine.add(notes.bad)
-            if self.profiler is not None and notes.record is not None:
-                self.profiler.loaded(notes.record)
+        for batch, report in super().__iter__():
+            self.quarantine.add(report.bad)
+            if self.profiler is not None and report.record is not None:
+                self.profiler.loaded(report.record)
             if batch is None:
                 raise ValueError(
-                    f"All {len(notes.bad)} items of a batch are bad; see {self.quarantine.path}. Raise "
+                    f"All {len(report.bad)} items of a batch are bad; see {self.quarantine.path}. Raise "
                     "data.batch_size, or mend the data."
                 )
             yield batch.unpack() if isinstance(batch, PackedBatch) else batch
 
 
-def _crossing(made: Any) -> tuple[GraspBatch | PackedBatch | None, Notes]:
-    """Pack what crosses from a loading process."""
-    batch, notes = made
-    return (batch if batch is None or get_worker_info() is None else pack(batch)), notes
+def collate_for_transfer(made: Any) -> tuple[GraspBatch | PackedBatch | None, WorkerReport]:
+    """Pack a batch that leaves a loading process."""
+    batch, report = made
+    return (batch if batch is None or get_worker_info() is None else pack(batch)), report

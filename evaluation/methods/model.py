@@ -43,7 +43,7 @@ class ModelMethod:
         R, t = T_world_cloud[:3, :3], T_world_cloud[:3, 3]
         viewpoint, up = (item.view.T_world_cam[:3, 3] - t) @ R, R[2]
         made = self.model.sample(
-            ((item.view.points - t) @ R).astype(np.float32),
+            (item.view.points - t) @ R,
             k,
             object_mask=item.target_mask,
             viewpoint=tuple(viewpoint.tolist()),

@@ -140,7 +140,7 @@ REASONS = {
     ("tabletop", "tilt"): "the frame stands on gravity",
     ("object_centric", "tilt"): "the frame stands on gravity or on the object",
     ("object_centric", "translation"): "the origin is the object's own",
-    ("object_centric", "clutter"): "a newcomer stands on the table",
+    ("object_centric", "clutter"): "a distractor stands on the table",
     **{(mode, "yaw"): "the camera at the origin cannot have seen it; use tilt" for mode in CAMERA_MODES},
     **{(mode, "clutter"): "only the frame tabletop has it at z = 0" for mode in CAMERA_MODES},
     **{(mode, name): "the hand does not grow" for mode in MODES for name in ("scale", "scaling")},

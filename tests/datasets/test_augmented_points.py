@@ -143,22 +143,22 @@ def test_colors_change_by_their_gain() -> None:
     assert after.scene_pc is before.scene_pc
 
 
-def test_a_newcomer_stands_on_the_table_beside_the_target() -> None:
+def test_a_distractor_stands_on_the_table_beside_the_target() -> None:
     before = batch(8)
     after = chain("clutter", max_points=40, shadow_deg=0.0, gap_m=[0.03, 0.05])(before)
     for i in range(before.size):
         same = (after.scene_pc[i, :, None] == before.scene_pc[i]).all(-1).any(1)
         new = after.scene_pc[i, ~same & after.point_valid[i]]
         own = before.scene_pc[i, before.object_mask[i]]
-        lent = before.scene_pc[(i + 1) % 8, before.object_mask[(i + 1) % 8]]
+        donor = before.scene_pc[(i + 1) % 8, before.object_mask[(i + 1) % 8]]
         assert 20 < len(new) <= 40
         gap = torch.cdist(new[:, :2], own[:, :2]).min()
         assert gap >= 0.03 - 1e-5
-        assert new[:, 2].min() >= lent[:, 2].min() - 1e-5 and new[:, 2].max() <= lent[:, 2].max() + 1e-5
+        assert new[:, 2].min() >= donor[:, 2].min() - 1e-5 and new[:, 2].max() <= donor[:, 2].max() + 1e-5
     assert torch.equal(after.object_mask.sum(1), before.object_mask.sum(1))
 
 
-def test_a_newcomer_makes_grasps_that_touch_it_invalid() -> None:
+def test_a_distractor_makes_grasps_that_touch_it_invalid() -> None:
     before = batch(8)
     after = chain("clutter", gap_m=[0.0, 0.01])(before)
     assert before.grasp_valid is not None and after.grasp_valid is not None
@@ -173,7 +173,7 @@ def test_a_newcomer_makes_grasps_that_touch_it_invalid() -> None:
         assert (nearest[after.grasp_valid[i]] >= SURE["clutter"]["clearance_m"] - 1e-5).all()
 
 
-def test_what_stands_behind_a_newcomer_is_hidden() -> None:
+def test_what_stands_behind_a_distractor_is_hidden() -> None:
     before = batch(8)
     plain = chain("clutter", shadow_deg=0.0)(before)
     shaded = chain("clutter", shadow_deg=3.0)(before)

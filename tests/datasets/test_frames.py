@@ -10,9 +10,9 @@ from numpy.testing import assert_allclose
 
 from factories.batches import LEGAL, YAW
 from factories.data_module import module
-from factories.records import SETTINGS, leap
+from factories.records import PROCESSOR, leap
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.datasets.items.items import see
+from sceneleapultra.datasets.items.item_cloud import build_cloud
 from sceneleapultra.hands import GraspPose
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.geometry.frames import MODES
@@ -77,20 +77,27 @@ def test_where_each_frame_stands(finished_store: Path, mode: str) -> None:
     store = GraspStore(finished_store)
     item = store.items("train", min_points=20, require_success=True)[1]
     view, T_world_object = store.view(item.view), store.T_world_object(item.scene, item.target)
-    sight = see(view, item.target, replace(SETTINGS, frame=mode), np.random.default_rng(0), T_world_object)
-    points, mask = sight.scene_pc[sight.point_valid], sight.object_mask[sight.point_valid]
+    cloud = build_cloud(
+        view,
+        item.target,
+        replace(PROCESSOR, frame=mode),
+        np.random.default_rng(0),
+        colors=False,
+        T_world_object=T_world_object,
+    )
+    points, mask = cloud.scene_pc[cloud.point_valid], cloud.object_mask[cloud.point_valid]
     if mode == "tabletop":
         assert_allclose(points[mask, :2].mean(0), 0.0, atol=1e-6)
-        assert sight.T_world_frame[2, 3] == 0.0
+        assert cloud.T_world_frame[2, 3] == 0.0
     elif mode == "object_centric":
-        assert_allclose(sight.T_world_frame, T_world_object, atol=1e-6)
+        assert_allclose(cloud.T_world_frame, T_world_object, atol=1e-6)
         assert np.abs(points[mask]).max() < 0.05  # a box of half extents below 4 cm about its own origin
     elif mode == "camera_centric":
-        assert_allclose(sight.viewpoint, 0.0, atol=1e-6)
+        assert_allclose(cloud.viewpoint, 0.0, atol=1e-6)
     else:
         center = points[mask].mean(0) if "obj" in mode else points.mean(0)
         assert_allclose(center, 0.0, atol=1e-6)
-        assert_allclose(sight.T_world_frame[:3, :3], view.T_world_cam[:3, :3], atol=1e-6)
+        assert_allclose(cloud.T_world_frame[:3, :3], view.T_world_cam[:3, :3], atol=1e-6)
 
 
 def test_an_unknown_frame_names_the_nearest(finished_store: Path) -> None:

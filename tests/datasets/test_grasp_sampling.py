@@ -17,12 +17,21 @@ def poses(n: int, seed: int = 0) -> np.ndarray:
     return np.concatenate([0.1 * rng.normal(size=(n, 3)), rng.normal(size=(n, 16)), quat], axis=1)
 
 
-DIFFERENT = [s for s in get_args(Strategy) if s != "repeat"]
-BY_CHANCE = [s for s in DIFFERENT if s != "first_n"]
+STRATEGIES = get_args(Strategy)
+SETTINGS = {
+    "number": 4,
+    "failures": 0,
+    "strategy": "random",
+    "partition": None,
+    "shares": (0.5, 0.25, 0.25),
+    "distance": DISTANCE,
+    "min_robustness": 0.0,
+    "min_clearance_m": 0.0,
+}
 
 
-def chosen(strategy: str = "random", chunks: str | None = None) -> GraspChoice:
-    return GraspChoice(strategy=strategy, chunks=chunks, shares=(0.5, 0.25, 0.25), distance=DISTANCE)
+def chosen(strategy: str = "random", partition: str | None = None, number: int = 4) -> GraspChoice:
+    return GraspChoice(**SETTINGS | {"strategy": strategy, "partition": partition, "number": number})
 
 
 def choose(pose: np.ndarray, count: int, strategy: str, seed: int = 0) -> list[int]:
@@ -34,7 +43,7 @@ def choose(pose: np.ndarray, count: int, strategy: str, seed: int = 0) -> list[i
     )
 
 
-@pytest.mark.parametrize("strategy", DIFFERENT)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize(("num", "count"), [(40, 12), (12, 12), (5, 12), (1, 3), (0, 3)])
 def test_rows_are_different_and_as_many_as_there_are(strategy, num, count):
     rows = choose(poses(num), count, strategy)
@@ -42,7 +51,7 @@ def test_rows_are_different_and_as_many_as_there_are(strategy, num, count):
     assert set(rows) <= set(range(num))
 
 
-@pytest.mark.parametrize("strategy", BY_CHANCE)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_seed_decides(strategy):
     pose = poses(40)
     assert choose(pose, 12, strategy, 3) == choose(pose, 12, strategy, 3)
@@ -90,21 +99,6 @@ def test_distance_adds_translation_rotation_and_joints():
         np.testing.assert_allclose(DISTANCE(one, signed[None]), [np.sqrt(1 + 0.36 + 0.25)])
 
 
-def test_first_n_and_repeat_take_what_comes_first():
-    """Of 5 grasps, 12 places: the first five, or the five again and again."""
-    assert choose(poses(40), 3, "first_n") == choose(poses(40), 3, "repeat") == [0, 1, 2]
-    assert choose(poses(5), 12, "first_n") == [0, 1, 2, 3, 4]
-    assert choose(poses(5), 12, "repeat") == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
-    assert choose(poses(0), 12, "repeat") == []
-
-
-def test_nearest_point_takes_a_neighborhood():
-    pose = poses(30)
-    rows = choose(pose, 6, "nearest_point")
-    away = DISTANCE(pose[rows[0]], pose)
-    assert sorted(rows) == sorted(np.argsort(away)[:6].tolist())
-
-
 def test_strata_of_quality_are_equally_full():
     """40 grasps with known quality in quarters of ten and 10 unknown: of 15 drawn three are of each of the five."""
     quality = np.concatenate([np.linspace(0, 1, 40) ** 4, np.full(10, np.nan)])
@@ -134,36 +128,38 @@ def test_a_mixture_holds_its_shares():
 @pytest.mark.parametrize("partition", get_args(Partition))
 @pytest.mark.parametrize("num", [1, 4, 10, 13])
 def test_chunks_hold_every_grasp_once(partition, num):
-    choice = chosen(chunks=partition)
-    order = choice.order(poses(num), 4, np.random.default_rng(0))
+    choice = chosen(partition=partition)
+    order = choice.order(poses(num), np.random.default_rng(0))
     assert sorted(order.tolist()) == list(range(num))
-    assert choice.num_chunks(num, 4) == -(-num // 4)
+    assert choice.num_chunks(num) == -(-num // 4)
 
 
-def test_chunks_are_dealt_as_their_names_say():
+def test_chunks_are_made_as_their_names_say():
     pose = poses(10)
     rng = np.random.default_rng(0)
-    assert chosen(chunks="sequential").order(pose, 4, rng).tolist() == list(range(10))
-    # Three chunks of 4, 4 and 2 places, dealt in turn; the last is full after two rounds.
-    interleaved = chosen(chunks="interleaved").order(pose, 4, rng).tolist()
+    assert chosen(partition="sequential").order(pose, rng).tolist() == list(range(10))
+    # Three chunks of 4, 4 and 2 places, filled in turn; the last is full after two rounds.
+    interleaved = chosen(partition="interleaved").order(pose, rng).tolist()
     assert interleaved == [0, 3, 6, 8, 1, 4, 7, 9, 2, 5]
-    near = chosen(chunks="nearest_point").order(pose, 4, rng)
+    near = chosen(partition="nearest_point").order(pose, rng)
     assert sorted(near[:4].tolist()) == sorted(np.argsort(DISTANCE(pose[0], pose))[:4].tolist())
-    assert chosen(chunks="random").order(pose, 4, rng).tolist() != list(range(10))
+    assert chosen(partition="random").order(pose, rng).tolist() != list(range(10))
 
 
-@pytest.mark.parametrize("spelling", ["farthest_point", "chunk_farthest_point"])
-def test_farthest_chunks_hold_one_of_each_cluster(spelling):
+def test_farthest_chunks_hold_one_of_each_cluster():
     """Eight clusters of eight, far apart: each chunk of eight is spread over all of them."""
     pose, cluster = clusters()
-    chunks = cluster[chosen(chunks=spelling).order(pose, 8, np.random.default_rng(0))].reshape(8, 8)
+    chunks = cluster[
+        chosen(partition="farthest_point", number=8).order(pose, np.random.default_rng(0))
+    ].reshape(8, 8)
     assert (np.sort(chunks, axis=1) == np.arange(8)).all()
 
 
-@pytest.mark.parametrize("spelling", ["nearest_point", "chunk_nearest_point"])
-def test_nearest_chunks_hold_one_cluster(spelling):
+def test_nearest_chunks_hold_one_cluster():
     pose, cluster = clusters()
-    chunks = cluster[chosen(chunks=spelling).order(pose, 8, np.random.default_rng(0))].reshape(8, 8)
+    chunks = cluster[
+        chosen(partition="nearest_point", number=8).order(pose, np.random.default_rng(0))
+    ].reshape(8, 8)
     assert (chunks == chunks[:, :1]).all() and sorted(chunks[:, 0]) == list(range(8))
 
 
@@ -179,14 +175,13 @@ def clusters() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"strategy": "randm"}, "Unknown data.grasp_strategy 'randm'. Did you mean 'random'?"),
-        ({"chunks": "interleave"}, "Unknown data.grasp_chunks 'interleave'. Did you mean 'interleaved'?"),
-        ({"shares": (0.5, 0.5, 0.5)}, "data.grasp_shares: expected three shares of at least 0 that add up to 1"),
-        ({"shares": (1.5, -0.5, 0.0)}, "data.grasp_shares: expected three shares of at least 0 that add up to 1"),
+        ({"strategy": "randm"}, "Unknown data.grasps.strategy 'randm'. Did you mean 'random'?"),
+        ({"partition": "interleave"}, "Unknown data.grasps.partition 'interleave'. Did you mean 'interleaved'?"),
+        ({"shares": (0.5, 0.5, 0.5)}, "data.grasps.shares: expected three shares of at least 0 that add up to 1"),
+        ({"shares": (1.5, -0.5, 0.0)}, "data.grasps.shares: expected three shares of at least 0 that add up to 1"),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_answered(changes, sentence):
-    settings = {"strategy": "random", "chunks": None, "shares": (1.0, 0.0, 0.0), "distance": DISTANCE}
     with pytest.raises(ValueError) as caught:
-        GraspChoice(**(settings | changes))
+        GraspChoice(**(SETTINGS | changes))
     assert str(caught.value).startswith(sentence)

@@ -7,18 +7,23 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from factories.records import SETTINGS, scene_record
-from sceneleapultra.datasets.items.items import collate, draw, gather, see
+from factories.records import item_settings, scene_record
+from sceneleapultra.datasets.items.collate import collate
+from sceneleapultra.datasets.items.grasp_pool import build_pool, sample_grasps
+from sceneleapultra.datasets.items.item_cloud import build_cloud
+from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
 from sceneleapultra.utils.records import Grasps, LabeledGrasps
 
 
 def item(target: int = 0, seed: int = 0, record=None, **changes):
     record = scene_record(0) if record is None else record
-    settings = replace(SETTINGS, **changes)
-    drawn = draw(gather(record.labeled[target], settings), settings, None, np.random.default_rng([0, seed]))
-    batch = collate(
-        [see(record.views[0], target, settings, np.random.default_rng(seed))], [drawn], settings.num_grasps
+    settings = item_settings(**changes)
+    pool = build_pool(record.labeled[target], settings.grasps)
+    grasps = sample_grasps(pool, settings.grasps, None, np.random.default_rng([0, seed]))
+    cloud = build_cloud(
+        record.views[0], target, settings.cloud, np.random.default_rng(seed), colors=settings.colors
     )
+    batch = collate([cloud], [grasps], settings.grasps.number)
     values = {name: getattr(batch, name) for name in batch.__dataclass_fields__}
     return {name: v[0].numpy() for name, v in values.items() if isinstance(v, torch.Tensor)}
 
@@ -50,19 +55,23 @@ def test_every_prefix_holds_its_share_of_the_target():
     assert np.abs(counts - 0.6 * n).max() <= 1.0
 
 
-@pytest.mark.parametrize("kind", ["table", "neighbor"])
-def test_every_prefix_of_the_rest_is_a_prefix_of_each_block(kind):
-    """What is kept of another instance is its first points that lie within the radius, in their order."""
-    view, values = scene_record(0).views[0], item(num_points=200)
-    instance = {"table": 0, "neighbor": 2}[kind]
+def test_the_rest_is_in_farthest_point_order_whatever_it_belongs_to():
+    view, values = scene_record(0).views[0], item()
     center = view.points[view.instance == 1].mean(0)
-    block = view.points[view.instance == instance]
-    block = block[np.linalg.norm(block - center, axis=1) <= 0.2]
-    points = in_world(values, values["scene_pc"])
-    found = [
-        int(d.argmin()) for d in np.linalg.norm(points[:, None] - block[None], axis=-1) if d.min() < 1e-6
-    ]
-    assert found == list(range(len(found))) and len(found) > 3
+    rest = view.points[(view.instance != 1) & (np.linalg.norm(view.points - center, axis=1) <= 0.2)]
+    expected = rest[farthest_point_order_numpy(rest, 40)]
+    assert_allclose(in_world(values, values["scene_pc"])[~values["object_mask"]], expected, atol=1e-6)
+
+
+def test_each_point_has_its_class():
+    view, values = scene_record(0).views[0], item(num_points=2000)
+    valid = values["point_valid"]
+    points = in_world(values, values["scene_pc"][valid])
+    nearest = np.linalg.norm(points[:, None] - view.points[None], axis=-1).argmin(1)
+    # The target is instance 1; the table, instance 0, and the other object stay what they are.
+    assert_array_equal(values["point_class"][valid], view.instance[nearest])
+    assert_array_equal(values["point_class"] == 1, values["object_mask"])
+    assert (values["point_class"][~valid] == 255).all() and (~valid).any()
 
 
 def test_the_frame_stands_on_the_table_below_the_target():
@@ -108,7 +117,7 @@ def test_successes_come_first_then_failures():
 
 def test_too_few_grasps_are_masked():
     """Of 9 grasps 6 succeed: 8 + 5 slots hold 6 successes, 2 masked, 3 failures, 2 masked."""
-    values = item(num_grasps=8, num_failures=5)
+    values = item(number=8, failures=5)
     assert values["grasp_valid"].tolist() == [True] * 6 + [False] * 2 + [True] * 3 + [False] * 2
     assert values["grasp_success"].tolist() == [True] * 6 + [False] * 7
     assert np.isfinite(values["hand_pose"]).all()
@@ -135,7 +144,7 @@ def test_fragile_successes_are_left_out_and_unmeasured_ones_kept():
     good = np.flatnonzero(labeled.success)
     robustness[good[:3]] = [0.2, 0.5, 0.9]
     record = replace(record, labeled=(replace(labeled, robustness=robustness), record.labeled[1]))
-    values = item(record=record, num_grasps=6, min_robustness=0.5)
+    values = item(record=record, number=6, min_robustness=0.5)
     assert values["grasp_valid"][:6].sum() == 5
     kept = values["grasp_robustness"][:5]
     assert sorted(kept[~np.isnan(kept)].tolist()) == pytest.approx([0.5, 0.9])
@@ -174,7 +183,7 @@ def test_a_quaternion_that_is_no_rotation_is_refused():
 def test_a_point_that_is_no_number_is_refused():
     record = scene_record(0)
     record.views[0].points[7] = np.inf
-    with pytest.raises(ValueError, match=r"1 points are not finite numbers\."):
+    with pytest.raises(ValueError, match=r"scene_pc has 1 points with NaN or infinity"):
         item(record=record)
 
 
@@ -190,15 +199,15 @@ def test_a_hidden_target_is_refused():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"num_points": 0}, "data.num_points: expected at least 1, got 0."),
-        ({"target_share": 1.0}, "data.target_share: expected between 0 and 1, got 1.0."),
-        ({"crop_radius": 0.0}, "data.crop_radius: expected more than 0, got 0.0."),
-        ({"num_grasps": 0}, "data.num_grasps: expected at least 1, got 0."),
-        ({"num_failures": -1}, "data.num_failures: expected at least 0, got -1."),
-        ({"min_robustness": 1.5}, "data.min_robustness: expected 0 to 1, got 1.5."),
+        ({"num_points": 0}, "data.cloud.num_points: expected at least 1, got 0."),
+        ({"target_share": 1.0}, "data.cloud.target_share: expected between 0 and 1, got 1.0."),
+        ({"crop_radius": 0.0}, "data.cloud.crop_radius: expected more than 0, got 0.0."),
+        ({"number": 0}, "data.grasps.number: expected at least 1, got 0."),
+        ({"failures": -1}, "data.grasps.failures: expected at least 0, got -1."),
+        ({"min_robustness": 1.5}, "data.grasps.min_robustness: expected 0 to 1, got 1.5."),
     ],
 )
 def test_settings_out_of_range_are_named(changes, sentence):
     with pytest.raises(ValueError) as caught:
-        replace(SETTINGS, **changes)
+        item_settings(**changes)
     assert str(caught.value) == sentence

@@ -79,7 +79,7 @@ def test_the_verdict_is_that_of_physics_and_of_the_scene(made: list[SceneRecord]
         ).success
         labeled = record.labeled[0]
         new = slice(len(own) - 3, None)
-        np.testing.assert_array_equal(labeled.hold[new] == 1.0, held[new])
+        np.testing.assert_array_equal(labeled.stable[new] == 1.0, held[new])
         np.testing.assert_array_equal(labeled.success[new], held[new] & (labeled.clearance_m[new] >= 0.0))
         collided = labeled.outcome[new] == Outcome.SCENE_COLLISION
         np.testing.assert_array_equal(collided, held[new] & (labeled.clearance_m[new] < 0.0))

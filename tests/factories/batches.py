@@ -1,6 +1,5 @@
 """Batches to augment, and the chains that do."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +7,11 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from factories.records import SETTINGS, leap, scene_record
+from factories.records import item_settings, leap, scene_record
 from sceneleapultra.datasets.augmentation import Augmentation
-from sceneleapultra.datasets.items.items import collate, draw, gather, see
+from sceneleapultra.datasets.items.collate import collate
+from sceneleapultra.datasets.items.grasp_pool import build_pool, sample_grasps
+from sceneleapultra.datasets.items.item_cloud import build_cloud
 from sceneleapultra.hands import GraspPose
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.config import CONFIG_DIR
@@ -32,13 +33,16 @@ SURE = {name: {**settings, "probability": 1.0} for name, settings in ALL.items()
 
 
 def batch(size: int = 4, epoch: int = 0, records: int = 4) -> GraspBatch:
-    settings = replace(SETTINGS, colors=True, num_points=200, num_grasps=5)
+    settings = item_settings(colors=True, num_points=200, number=5)
     scenes = [scene_record(i % records) for i in range(size)]
     index = torch.arange(size)
     return collate(
-        [see(r.views[0], 0, settings, np.random.default_rng(0)) for r in scenes],
-        [draw(gather(r.labeled[0], settings), settings, None, np.random.default_rng(i)) for i, r in enumerate(scenes)],
-        settings.num_grasps,
+        [build_cloud(r.views[0], 0, settings.cloud, np.random.default_rng(0), colors=True) for r in scenes],
+        [
+            sample_grasps(build_pool(r.labeled[0], settings.grasps), settings.grasps, None, np.random.default_rng(i))
+            for i, r in enumerate(scenes)
+        ],
+        settings.grasps.number,
         draw_key=draw_keys(0, torch.full_like(index, epoch), index),
         item_index=tuple(index.tolist()),
     )  # fmt: skip

@@ -6,13 +6,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from factories.records import CHOICE, SETTINGS
+from factories.records import CHOICE, PROCESSOR
 from sceneleapultra.datasets import GraspDataModule
 from sceneleapultra.utils.batch import GraspBatch
 
 
 def module(store: Path | str, **changes: Any) -> GraspDataModule:
-    settings = {name: getattr(SETTINGS, name) for name in SETTINGS.__dataclass_fields__ if name != "grasps"}
+    settings = {
+        "frame": PROCESSOR.frame,
+        **PROCESSOR.settings,
+        "points": PROCESSOR.points,
+        "colors": False,
+        "num_grasps": CHOICE.number,
+        "num_failures": CHOICE.failures,
+        "min_robustness": 0.0,
+        "min_clearance_m": 0.0,
+    }
     rest = {
         "store": str(store),
         "root": None,

@@ -12,7 +12,9 @@ from sceneleapultra.datasets.items.grasp_sampling import GraspChoice, GraspDista
 from sceneleapultra.datasets.items.items import ItemSettings
 from sceneleapultra.datasets.store.schema import Origin
 from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.utils.geometry.cloud import CloudProcessor
 from sceneleapultra.utils.geometry.point_choice import PointChoice
+from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
 from sceneleapultra.utils.records import (
     Grasps,
     LabeledGrasps,
@@ -25,29 +27,37 @@ from sceneleapultra.utils.records import (
 
 SPLITS = ["train"] * 6 + ["val"] * 2 + ["test"] * 2 + ["test_family"] * 2
 CHOICE = GraspChoice(
+    number=4,
+    failures=2,
     strategy="random",
-    chunks=None,
+    partition=None,
     shares=(0.4, 0.3, 0.3),
     distance=GraspDistance(translation_m=0.05, rotation_rad=1.0, joints_rad=1.0),
+    min_robustness=0.0,
+    min_clearance_m=0.0,
 )
-SETTINGS = ItemSettings(
-    frame="tabletop",
+PROCESSOR = CloudProcessor(
     num_points=100,
     target_share=0.6,
     crop_radius=0.2,
     points=PointChoice(sampler="farthest", cell_m=0.005, shares=(0.5, 0.25, 0.25), falloff_m=0.05),
-    colors=False,
-    num_grasps=4,
-    num_failures=2,
-    grasps=CHOICE,
-    min_robustness=0.0,
-    min_clearance_m=0.0,
+    frame="tabletop",
 )
+SETTINGS = ItemSettings(cloud=PROCESSOR, colors=False, grasps=CHOICE)
 CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
 FACES = np.array(
     [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4],
      [1, 5, 7], [1, 7, 3]]
 )  # fmt: skip
+
+
+def item_settings(**changes: Any) -> ItemSettings:
+    """The settings with changes of the cloud's, the grasps' or their own keys."""
+    parts = {}
+    for name, part in {"cloud": PROCESSOR, "grasps": CHOICE}.items():
+        own = {key: changes.pop(key) for key in list(changes) if key in part.__dataclass_fields__}
+        parts[name] = replace(part, **own)
+    return replace(SETTINGS, **parts, **changes)
 
 
 @cache
@@ -83,6 +93,8 @@ def _view(T: np.ndarray, halves: np.ndarray, rng: np.random.Generator) -> View:
     blocks = [np.c_[rng.uniform(-0.3, 0.3, size=(150, 2)), np.zeros(150)]]
     for T_i, half in zip(T, halves, strict=True):
         blocks.append(rng.uniform(-1, 1, size=(200, 3)) * half + T_i[:3, 3])
+    # As a store keeps them.
+    blocks = [block[farthest_point_order_numpy(block, len(block))] for block in blocks]
     points = np.concatenate(blocks).astype(np.float32)
     instance = np.repeat(np.arange(len(blocks)), [len(b) for b in blocks]).astype(np.uint8)
     T_world_cam = np.eye(4)

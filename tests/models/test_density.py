@@ -11,7 +11,7 @@ from factories.models import scene_batch, small_model
 from sceneleapultra.models.density import DensityConsistency, same_grasps, stratified
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.models.sampling import cloud_of
-from sceneleapultra.utils.geometry.cloud import arrange_cloud
+from sceneleapultra.utils.geometry.cloud.arrangement import arrange
 from sceneleapultra.utils.geometry.point_choice import PointChoice
 from sceneleapultra.utils.geometry.points import gather
 
@@ -53,7 +53,7 @@ def test_order_is_that_of_any_arranged_cloud(num_valid: int):
     valid = (torch.arange(96) < num_valid).expand(3, 96)
     index, found = stratified(cloud.points, valid, target, SHARE)
     for b in range(3):
-        expected, _ = arrange_cloud(
+        expected, _ = arrange(
             cloud.points[b, :num_valid].numpy(),
             target[b, :num_valid].numpy(),
             num_points=96,

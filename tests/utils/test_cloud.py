@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sceneleapultra.utils.geometry.cloud import _within, arrange_blocks, arrange_cloud, quotas
+from sceneleapultra.utils.geometry.cloud.arrangement import arrange, quotas, within
 from sceneleapultra.utils.geometry.point_choice import PointChoice
 from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
 
@@ -25,7 +25,7 @@ def scene(num_target: int, num_rest: int, seed: int = 0) -> tuple[np.ndarray, np
 
 
 def arranged(points: np.ndarray, mask: np.ndarray, sampler: str, num_points: int, seed: int = 0):
-    return arrange_cloud(
+    return arrange(
         points,
         mask,
         num_points=num_points,
@@ -83,41 +83,10 @@ def test_every_prefix_is_fair_and_spread(sampler: str):
 
 
 @pytest.mark.parametrize("sampler", ["voxel", "hybrid"])
-def test_a_cloud_is_drawn_anew_by_each_generator(sampler: str):
+def test_each_generator_draws_another_cloud(sampler: str):
     points, mask = scene(400, 900)
     one, again, other = (arranged(points, mask, sampler, 100, seed)[0].tolist() for seed in (1, 1, 2))
     assert one == again != other
-
-
-def test_blocks_need_no_search():
-    """Of blocks in farthest-point order the farthest points are the first, and the other blocks take turns."""
-    points, _ = scene(100, 0)
-    target = points[farthest_point_order_numpy(points, 100)]
-    blocks = [np.full((4, 3), 0.1), target, np.full((2, 3), -0.1)]
-    instance = np.repeat([0, 1, 2], [4, 100, 2]).astype(np.uint8)
-    settings = {"num_points": 10, "target_share": 0.4, "crop_radius": 0.5}
-    index, is_target = arrange_blocks(
-        np.concatenate(blocks),
-        instance,
-        1,
-        **settings,
-        choice=choice("farthest"),
-        rng=np.random.default_rng(0),
-    )
-    assert index[is_target].tolist() == [4, 5, 6, 7]
-    # Places of the first block: 0, 1/4, 1/2, 3/4; of the other: 0, 1/2.
-    assert index[~is_target].tolist() == [0, 104, 1, 2, 105, 3]
-
-
-@pytest.mark.parametrize("sampler", ["voxel", "hybrid"])
-def test_blocks_are_arranged_like_any_cloud_by_the_other_samplers(sampler: str):
-    points, mask = scene(300, 500)
-    rng = (np.random.default_rng(4), np.random.default_rng(4))
-    settings = {"num_points": 120, "target_share": 0.6, "crop_radius": 0.2, "choice": choice(sampler)}
-    block = arrange_blocks(points, mask.astype(np.uint8), 1, **settings, rng=rng[0])
-    cloud = arrange_cloud(points, mask, **settings, rng=rng[1])
-    assert block[0].tolist() == cloud[0].tolist()
-    assert block[1].tolist() == cloud[1].tolist()
 
 
 def test_a_cloud_without_its_target_is_refused():
@@ -137,30 +106,4 @@ def test_lengths_are_compared_as_their_roots_would_be():
         offset = radius * direction * (1.0 + np.spacing(1.0) * rng.integers(-8, 9, (4000, 1)))
         expected = np.linalg.norm(offset, axis=-1) <= radius
         assert 0.2 < expected.mean() < 0.9
-        assert np.array_equal(_within(offset, np.zeros(3), radius), expected)
-
-
-def test_blocks_are_arranged_as_masks_would_be():
-    """Against masks and norms over the whole cloud."""
-    rng = np.random.default_rng(1)
-    for _ in range(50):
-        counts = rng.integers(0, 300, 5)
-        target = int(rng.integers(0, 5))
-        counts[target] = max(1, counts[target])
-        instance = np.repeat(np.arange(5), counts).astype(np.uint8)
-        points = rng.normal(scale=0.1, size=(len(instance), 3))
-        settings = {"num_points": 200, "target_share": 0.6, "crop_radius": 0.15}
-        row, is_target = arrange_blocks(
-            points, instance, target, **settings, choice=choice("farthest"), rng=rng
-        )
-        on_target = instance == target
-        near = np.linalg.norm(points - points[on_target].mean(0), axis=-1) <= 0.15
-        own, rest = np.flatnonzero(on_target), np.flatnonzero(near & ~on_target)
-        turn = np.concatenate([np.zeros(0), *(np.arange(c) / c for c in np.bincount(instance[rest]) if c)])
-        rest = rest[np.argsort(turn, kind="stable")]
-        num_own, num_rest = quotas(len(own), len(rest), 200, 0.6)
-        assert np.array_equal(row[is_target], own[:num_own]) and np.array_equal(
-            row[~is_target], rest[:num_rest]
-        )
-        place = np.r_[(np.arange(num_own) + 0.5) / 0.6, (np.arange(num_rest) + 0.5) / 0.4]
-        assert np.array_equal(is_target, np.argsort(place, kind="stable") < num_own)
+        assert np.array_equal(within(offset, np.zeros(3), radius), expected)

@@ -39,11 +39,11 @@ CASES = labeled(
 
 
 def test_hold_is_unknown_only_where_physics_was_not_asked() -> None:
-    np.testing.assert_array_equal(CASES.hold, [1, NAN, 1, 0, 1, 1, NAN])
+    np.testing.assert_array_equal(CASES.stable, [1, NAN, 1, 0, 1, 1, NAN])
 
 
 def test_clear_is_unknown_where_it_was_not_measured() -> None:
-    np.testing.assert_array_equal(CASES.clear, [1, 0, 0, 0, NAN, 1, 1])
+    np.testing.assert_array_equal(CASES.collision_free, [1, 0, 0, 0, NAN, 1, 1])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,5 @@
+"""How a cloud becomes what a network sees, in training and when sampling."""
+
+from sceneleapultra.utils.geometry.cloud.processor import CloudProcessor, PreparedCloud
+
+__all__ = ["CloudProcessor", "PreparedCloud"]
