@@ -22,6 +22,7 @@ from sceneleapultra.hands import load_hand
 from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes
 from sceneleapultra.simulation.objects import FAMILIES
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.parallel import LocalExecutor
 
 CONTENT = ("seed", "splits", "table", "views", "objects", "scene", "camera", "grasps", "synthesis")
 
@@ -76,7 +77,11 @@ def main() -> None:
     start = time.perf_counter()
     made = settings([*overrides, *arguments.overrides])
     for _ in generate_scenes(
-        load_hand("leap_right"), made, scenes, arguments.workers, on_scene=reports.append
+        load_hand("leap_right"),
+        made,
+        scenes,
+        LocalExecutor(workers=arguments.workers),
+        on_scene=reports.append,
     ):
         pass
     wall_s = time.perf_counter() - start

@@ -33,6 +33,7 @@ from sceneleapultra.models.guidance.guide import Guidance
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.simulation.protocols import get_protocol
 from sceneleapultra.utils.core.config import build, load_group
+from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.core.stats import wilson_interval
 from sceneleapultra.utils.records import Grasps, Outcome
@@ -119,7 +120,7 @@ def main() -> None:
             options.samples,
             hand=hand,
             protocol=get_protocol(options.protocol),
-            workers=options.workers,
+            executor=LocalExecutor(workers=options.workers),
             min_clearance_m=0.0,
         )
         rows = result.rows

@@ -44,12 +44,17 @@ def measure(options: argparse.Namespace) -> None:
     from sceneleapultra.hands import load_hand
     from sceneleapultra.models import load_grasp_model
     from sceneleapultra.simulation.protocols import get_protocol
+    from sceneleapultra.utils.core.parallel import LocalExecutor
 
     model = load_grasp_model(options.checkpoint)
     hand = load_hand(model.module.hand.name)
     store = GraspStore(options.store, hand)
     items = chosen_items(store, "test", max_items=options.items, per_object=1, min_points=100, seed=0)
-    settings = {"hand": hand, "protocol": get_protocol("dgb-fc-quick"), "workers": options.workers}
+    settings: dict[str, Any] = {
+        "hand": hand,
+        "protocol": get_protocol("dgb-fc-quick"),
+        "executor": LocalExecutor(workers=options.workers),
+    }
     rows = []
     for rank, sampler, steps, k, keep in ways(options):
         method = ModelMethod(model, sampler, steps, options.temperature, 0, rank)

@@ -135,12 +135,17 @@ def labeled(options: argparse.Namespace) -> dict[str, Any]:
     from sceneleapultra.evaluation.methods.model import ModelMethod
     from sceneleapultra.evaluation.stored import chosen_items
     from sceneleapultra.simulation.protocols import get_protocol
+    from sceneleapultra.utils.core.parallel import LocalExecutor
 
     model = load_grasp_model(options.checkpoint)
     hand = model.module.hand
     store = GraspStore(options.store, hand)
     items = chosen_items(store, "test", max_items=options.items, per_object=1, min_points=100, seed=0)
-    settings: dict[str, Any] = {"hand": hand, "protocol": get_protocol("dgb-fc-quick"), "workers": 1}
+    settings: dict[str, Any] = {
+        "hand": hand,
+        "protocol": get_protocol("dgb-fc-quick"),
+        "executor": LocalExecutor(workers=1),
+    }
     rows = {}
     for sampler, steps in (("ddpm", 100), ("ddim", 20), ("ddim", 8), ("ddim", 6), ("ddim", 4)):
         method = ModelMethod(model, sampler, steps, options.temperature, 0, "none")

@@ -16,6 +16,7 @@ from sceneleapultra.evaluation.result import MethodResult
 from sceneleapultra.evaluation.stored import chosen_items
 from sceneleapultra.models import GraspModel
 from sceneleapultra.simulation.protocols import get_protocol
+from sceneleapultra.utils.core.parallel import LocalExecutor
 
 _METRICS = ("success", "success_and_clear", "penetration_mm", "joint_spread_rad")
 
@@ -112,6 +113,6 @@ class SimulatedSuccess(Callback):
             self.samples_per_item,
             hand=copy.deepcopy(module.hand).cpu(),  # physics runs beside the device
             protocol=get_protocol(self.protocol),
-            workers=self.workers,
+            executor=LocalExecutor(workers=self.workers),
             min_clearance_m=self.min_clearance_m,
         )

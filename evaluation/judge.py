@@ -6,12 +6,14 @@ import numpy as np
 
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.base import Method, Proposal
-from sceneleapultra.evaluation.metrics import concatenate, subset, top_scored
+from sceneleapultra.evaluation.metrics import top_scored
 from sceneleapultra.evaluation.result import MethodResult, Rows
 from sceneleapultra.hands import Hand
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.simulation.collision import scene_clearance
 from sceneleapultra.simulation.protocols import Protocol, evaluate_many
+from sceneleapultra.utils.core.parallel import Executor
+from sceneleapultra.utils.records import Grasps
 
 
 def judge(
@@ -21,7 +23,7 @@ def judge(
     *,
     hand: Hand,
     protocol: Protocol,
-    workers: int,
+    executor: Executor,
     min_clearance_m: float,
     keep: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -36,7 +38,7 @@ def judge(
         k: grasps sampled per item.
         hand: the hand that executes them.
         protocol: the physics test.
-        workers: processes.
+        executor: where physics runs.
         min_clearance_m: distance to table and neighbors from which a grasp counts as clear.
         keep: judge only this many of each item's samples, the best by score.
         progress: called with the number of grasps done since the last call.
@@ -57,7 +59,7 @@ def judge(
     if keep is not None:
         proposals = [_best(proposal, keep) for proposal in proposals]
     jobs = [(item.scene, item.target, p.grasps) for item, p in zip(items, proposals, strict=True)]
-    verdicts = evaluate_many(hand, jobs, protocol, workers, progress)
+    verdicts = evaluate_many(hand, jobs, protocol, executor, progress)
     clearance = np.concatenate([scene_clearance(hand, *job) for job in jobs])
     count = [len(p.grasps) for p in proposals]
 
@@ -85,10 +87,10 @@ def judge(
         role=method.role if keep is None else Role.SELECTION,
         split=splits.pop(),
         rows=rows,
-        grasps=concatenate([p.grasps for p in proposals]),
+        grasps=Grasps.concatenate([p.grasps for p in proposals]),
     )
 
 
 def _best(proposal: Proposal, keep: int) -> Proposal:
     chosen = top_scored(proposal.score, keep)
-    return Proposal(subset(proposal.grasps, chosen), proposal.score[chosen])
+    return Proposal(proposal.grasps[chosen], proposal.score[chosen])

@@ -15,6 +15,7 @@ from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel
 from sceneleapultra.simulation.collision import scene_clearance
 from sceneleapultra.simulation.protocols import Protocol, Verdicts, evaluate_many
+from sceneleapultra.utils.core.parallel import Executor
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.records import Grasps, LabeledGrasps, Outcome, SceneRecord
 
@@ -74,7 +75,7 @@ def with_own_grasps(
     *,
     hand: Hand,
     protocol: Protocol,
-    workers: int,
+    executor: Executor,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[SceneRecord]:
     """Yield the scenes with the model's judged grasps behind those they had; one view of each object is looked at.
@@ -87,7 +88,7 @@ def with_own_grasps(
         settings: what is sampled.
         hand: executes the grasps.
         protocol: judges them; every grasp is tried, also one that collides with the scene.
-        workers: processes.
+        executor: where physics runs.
         progress: called with the number of grasps done since the last call.
     """
     for group in _groups(records, _SCENES_AT_ONCE):
@@ -98,7 +99,7 @@ def with_own_grasps(
         jobs = [
             (group[i].scene, target, grasps) for (i, target, _), grasps in zip(asked, proposed, strict=True)
         ]
-        verdicts = evaluate_many(hand, jobs, protocol, workers, progress, stop_at_failure=True)
+        verdicts = evaluate_many(hand, jobs, protocol, executor, progress, stop_at_failure=True)
         for job, (i, target, _), verdict in zip(jobs, asked, verdicts, strict=True):
             own = as_judged(job[2], verdict, scene_clearance(hand, *job))
             labeled = list(group[i].labeled)

@@ -91,7 +91,7 @@ class ModelTest:
             items,
             k,
             hand=self.hand,
-            workers=self.cfg.workers,
+            executor=build(self.cfg.launcher),
             progress=say(what, labeled),
             **settings,
         )

@@ -19,7 +19,7 @@ from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, ge
 from sceneleapultra.simulation.protocols import get_protocol
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.console import card, console, run_app, sentences, setup_logging
-from sceneleapultra.utils.core.resources import usable_cpus
+from sceneleapultra.utils.core.parallel import Executor
 
 CONTENT = ("seed", "splits", "table", "views", "objects", "scene", "camera", "grasps", "synthesis")
 
@@ -45,24 +45,22 @@ def generate(cfg: DictConfig) -> Path:
             seed=cfg.seed,
         )
         done = {index for index in writer.done_indices() if index < cfg.scenes}
-        workers = usable_cpus() if cfg.workers == "auto" else cfg.workers
-        if not isinstance(workers, int):
-            raise ValueError(f"workers must be 'auto' or a number from 1, got {workers!r}.")
+        executor: Executor = build(cfg.launcher)
         if done:
             console.print(f"{len(done)} of {cfg.scenes} scenes are there already; continuing.")
         start, reports = time.monotonic(), list[SceneReport]()
         # Refreshed by hand: a refreshing thread would be running when the workers are forked.
         with Progress(*_columns(), console=console, auto_refresh=False) as progress:
             bar = progress.add_task("scenes", total=cfg.scenes, completed=len(done), good=0)
-            for record in generate_scenes(hand, settings, cfg.scenes, workers, done, reports.append):
+            for record in generate_scenes(hand, settings, cfg.scenes, executor, done, reports.append):
                 writer.write(record)
                 progress.update(bar, advance=1, good=sum(sum(r.successes) for r in reports), refresh=True)
         path = writer.finish()
-    summary(path, reports, time.monotonic() - start, workers)
+    summary(path, reports, time.monotonic() - start)
     return path
 
 
-def summary(path: Path, reports: list[SceneReport], wall_s: float, workers: int) -> None:
+def summary(path: Path, reports: list[SceneReport], wall_s: float) -> None:
     """Print what this run made, by family, and what it cost."""
     attempts, successes, objects = Counter[str](), Counter[str](), Counter[str]()
     solved = Counter[str]()
@@ -88,7 +86,7 @@ def summary(path: Path, reports: list[SceneReport], wall_s: float, workers: int)
             "scenes": f"{len(reports)} ({', '.join(f'{n} {split}' for split, n in sorted(splits.items()))})",
             "objects": f"{objects.total()}, {solved.total()} with a successful grasp",
             "grasps": f"{good} successful of {attempts.total()} closings",
-            "time": f"{wall_s:.0f} s with {workers} processes, {cpu_s:.0f} s of processor time",
+            "time": f"{wall_s:.0f} s, {cpu_s:.0f} s of processor time",
             "rate": f"{good / max(wall_s, 1e-9):.1f} successful grasps per second, "
             f"{good / max(cpu_s, 1e-9):.1f} per second of one core",
             "store": path,

@@ -67,6 +67,7 @@ def judge_own(o: argparse.Namespace) -> Path:
     from sceneleapultra.models import load_grasp_model
     from sceneleapultra.models.inference import chosen_guidance, chosen_rank
     from sceneleapultra.simulation.protocols import get_protocol
+    from sceneleapultra.utils.core.parallel import LocalExecutor
 
     model = load_grasp_model(o.checkpoint, device=o.device)
     hand, protocol = load_hand(model.module.hand.name), get_protocol(o.protocol)
@@ -103,7 +104,7 @@ def judge_own(o: argparse.Namespace) -> Path:
         bar = progress.add_task("scenes", total=len(rows), completed=len(done))
         records = (record for record in map(store.record, rows) if record.index not in done)
         for record in with_own_grasps(
-            records, model, settings, hand=hand, protocol=protocol, workers=o.workers
+            records, model, settings, hand=hand, protocol=protocol, executor=LocalExecutor(workers=o.workers)
         ):
             writer.write(record)
             progress.advance(bar)

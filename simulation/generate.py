@@ -1,16 +1,11 @@
 """How a data set comes about: planned scenes are dropped, looked at and grasped, in parallel, in order, resumably."""
 
-import multiprocessing
-import os
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import torch
 from scipy.spatial.transform import Rotation
 
 from sceneleapultra.hands import Hand
@@ -18,10 +13,8 @@ from sceneleapultra.simulation.camera import CameraSettings, render_views
 from sceneleapultra.simulation.plan import ObjectSettings, ObjectSource, ScenePlan, plan_scenes
 from sceneleapultra.simulation.scene import SceneSettings, drop_scene
 from sceneleapultra.simulation.synthesis import GraspSettings, Synthesis, synthesize
+from sceneleapultra.utils.core.parallel import Executor, map_ordered
 from sceneleapultra.utils.records import ObjectRecord, Scene, SceneRecord
-
-# Scenes in work ahead of the one that is written next, per process: one slow scene holds nobody up.
-_AHEAD = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,30 +50,31 @@ def generate_scenes(
     hand: Hand,
     settings: GenerateSettings,
     scenes: int,
-    workers: int,
+    executor: Executor,
     done: Collection[int] = (),
     on_scene: Callable[[SceneReport], None] | None = None,
 ) -> Iterator[SceneRecord]:
     """Yield the scenes that are not ``done``, in the order of their indices.
 
-    The content of a scene depends on ``settings`` and its index only, not on ``scenes``, ``workers`` or ``done``.
+    The content of a scene depends on ``settings`` and its index only, not on ``scenes``, ``executor`` or ``done``.
 
     Args:
         hand: The hand that grasps.
         settings: What to make.
         scenes: How many there will be.
-        workers: Processes; 1 works in this one.
+        executor: Where scenes are made.
         done: Indices made before.
         on_scene: Called with the report of each scene before it is yielded.
 
     Raises:
-        ValueError: settings that contradict each other, or fewer than one scene or worker.
+        ValueError: settings that contradict each other, or fewer than one scene.
     """
-    if scenes < 1 or workers < 1:
-        raise ValueError(f"Expected at least 1 scene and 1 worker, got scenes={scenes}, workers={workers}.")
+    if scenes < 1:
+        raise ValueError(f"scenes: expected at least 1, got {scenes}.")
     source = ObjectSource(settings.objects, settings.splits, settings.seed)
-    plans = deque(plan for plan in plan_scenes(source, scenes) if plan.index not in done)
-    for record, report in _run(hand, settings, source, plans, workers):
+    plans = (plan for plan in plan_scenes(source, scenes) if plan.index not in done)
+    make = partial(make_scene, hand, settings, source)
+    for record, report in map_ordered(make, plans, executor, describe=lambda plan: f"scene {plan.index}"):
         if on_scene is not None:
             on_scene(report)
         yield record
@@ -129,49 +123,3 @@ def _lay(objects: tuple[ObjectRecord, ...], settings: GenerateSettings, rng: np.
     T = np.eye(4)
     T[:3, :3] = Rotation.random(rng=rng).as_matrix()
     return Scene(objects[:1], T[None], table=False)
-
-
-Made = tuple[SceneRecord, SceneReport]
-
-
-def _run(
-    hand: Hand, settings: GenerateSettings, source: ObjectSource, plans: deque[ScenePlan], workers: int
-) -> Iterator[Made]:
-    if workers == 1:
-        for plan in plans:
-            yield make_scene(hand, settings, source, plan)
-        return
-    # Linux forks, before any thread is started: workers begin at once.
-    context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(hand, settings, source))
-    running: deque[Future[Made]] = deque()
-    try:
-        while plans or running:
-            while plans and len(running) < _AHEAD * workers:
-                running.append(pool.submit(_work, plans.popleft()))
-            yield running.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_worker: tuple[Hand, GenerateSettings, ObjectSource] | None = None
-
-
-def _start_worker(hand: Hand, settings: GenerateSettings, source: ObjectSource) -> None:
-    global _worker
-    torch.set_num_threads(1)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _worker = hand, settings, source
-
-
-def _leave_with_parent() -> None:
-    """End this process when the one that started it is killed: it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _work(plan: ScenePlan) -> Made:
-    assert _worker is not None
-    return make_scene(*_worker, plan)

@@ -1,10 +1,7 @@
 """How many grasps of many scenes are judged: in parallel processes, answers in the order of the questions."""
 
-import multiprocessing
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +12,7 @@ from sceneleapultra.simulation.protocols.motion import pose_from_matrix
 from sceneleapultra.simulation.protocols.protocol import Protocol, get_protocol
 from sceneleapultra.simulation.protocols.simulator import GraspSimulator
 from sceneleapultra.simulation.protocols.verdicts import Verdicts
+from sceneleapultra.utils.core.parallel import Executor, LocalExecutor, map_ordered
 from sceneleapultra.utils.records import Grasps, ObjectRecord, Outcome, Scene
 
 if TYPE_CHECKING:
@@ -34,21 +32,20 @@ def evaluate_grasps(
     target: int = 0,
     stop_at_failure: bool = False,
 ) -> Verdicts:
-    """Judge grasps of one object of a scene; see ``evaluate_many``."""
-    return evaluate_many(hand, [(scene, target, grasps)], protocol, workers, stop_at_failure=stop_at_failure)[
-        0
-    ]
+    """Evaluate grasps of one object of a scene in processes of this machine; see ``evaluate_many``."""
+    jobs, executor = [(scene, target, grasps)], LocalExecutor(workers=workers)
+    return evaluate_many(hand, jobs, protocol, executor, stop_at_failure=stop_at_failure)[0]
 
 
 def evaluate_many(
     hand: "Hand | HandModel",
     jobs: Sequence[Job],
-    protocol: str | Protocol = "dgb-fc",
-    workers: int = 2,
+    protocol: str | Protocol,
+    executor: Executor,
     progress: Callable[[int], None] | None = None,
     stop_at_failure: bool = False,
 ) -> list[Verdicts]:
-    """Judge each job's grasps by a protocol; the same verdicts whatever the number of workers.
+    """Judge each job's grasps by a protocol; the same verdicts wherever they are computed.
 
     The protocol knows the target object and perhaps a floor: neighbors in the scene are left out.
 
@@ -56,38 +53,28 @@ def evaluate_many(
         hand: The hand whose joints the grasps move.
         jobs: Scenes, numbers of the target object, and grasps.
         protocol: A protocol or the name of one.
-        workers: Processes; 1 works in this one.
+        executor: Where physics runs.
         progress: Called with the number of grasps done since the last call.
         stop_at_failure: Skip the directions after the first that fails: same success, fewer directions known.
 
     Raises:
-        ValueError: Unknown protocol or target, grasps of another hand, or fewer than one worker.
+        ValueError: Unknown protocol or target, or grasps of another hand.
     """
-    if workers < 1:
-        raise ValueError(f"workers: expected at least 1 process, got {workers}.")
     rules = get_protocol(protocol) if isinstance(protocol, str) else protocol
     model = hand if isinstance(hand, HandModel) else HandModel.from_hand(hand)
     for index, job in enumerate(jobs):
         _check(index, job, len(model.joint_names))
     tasks = [
-        (scene.objects[target], scene.T_world_object[target], _slice(grasps, begin))
+        (scene.objects[target], scene.T_world_object[target], grasps[begin : begin + _GRASPS_PER_TASK])
         for scene, target, grasps in jobs
         for begin in range(0, max(1, len(grasps)), _GRASPS_PER_TASK)
     ]
-    setting = (model, rules, stop_at_failure)
+    judge = _Judge(model, rules, stop_at_failure)
     parts: list[Verdicts] = []
-    if workers == 1:
-        judge = _Judge(*setting)
-        for task in tasks:
-            parts.append(judge(*task))
-            _tell(progress, parts[-1])
-    else:
-        # Linux forks: workers start at once and touch nothing but MuJoCo.
-        context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
-        with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=setting) as pool:
-            for part in pool.map(_work, tasks):
-                parts.append(part)
-                _tell(progress, part)
+    for part in map_ordered(judge, tasks, executor, describe=lambda task: f"grasps of {task[0].name}"):
+        parts.append(part)
+        if progress is not None:
+            progress(len(part))
     return _regroup(parts, [max(1, -(-len(grasps) // _GRASPS_PER_TASK)) for _, _, grasps in jobs])
 
 
@@ -98,9 +85,8 @@ class _Judge:
         self.hand, self.protocol, self.stop_at_failure = hand, protocol, stop_at_failure
         self._compiled: OrderedDict[str, GraspSimulator] = OrderedDict()
 
-    def __call__(
-        self, record: ObjectRecord, T_world_object: Float[np.ndarray, "4 4"], grasps: Grasps
-    ) -> Verdicts:
+    def __call__(self, task: tuple[ObjectRecord, Float[np.ndarray, "4 4"], Grasps]) -> Verdicts:
+        record, T_world_object, grasps = task
         simulator = self._simulator(record)
         object_pose = pose_from_matrix(T_world_object)
         n, d = len(grasps), len(self.protocol.directions)
@@ -155,29 +141,6 @@ def stages(grasps: Grasps, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     joints = (grasps.pregrasp_qpos[index], pose[3:-4], grasps.squeeze_qpos[index])
     pregrasp, grasp, squeeze = (np.concatenate([base, q]) for q in joints)
     return pregrasp, grasp, squeeze
-
-
-_worker: _Judge | None = None
-
-
-def _start_worker(hand: HandModel, protocol: Protocol, stop_at_failure: bool) -> None:
-    global _worker
-    _worker = _Judge(hand, protocol, stop_at_failure)
-
-
-def _work(task: tuple[ObjectRecord, np.ndarray, Grasps]) -> Verdicts:
-    assert _worker is not None
-    return _worker(*task)
-
-
-def _tell(progress: Callable[[int], None] | None, part: Verdicts) -> None:
-    if progress is not None:
-        progress(len(part))
-
-
-def _slice(grasps: Grasps, begin: int) -> Grasps:
-    chosen = slice(begin, begin + _GRASPS_PER_TASK)
-    return Grasps(grasps.hand_pose[chosen], grasps.pregrasp_qpos[chosen], grasps.squeeze_qpos[chosen])
 
 
 def _regroup(parts: list[Verdicts], counts: list[int]) -> list[Verdicts]:

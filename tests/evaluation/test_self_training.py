@@ -11,6 +11,7 @@ from sceneleapultra.hands import load_hand
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.simulation.protocols import evaluate_grasps, get_protocol
 from sceneleapultra.utils.core.config import CONFIG_DIR
+from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.records import LabeledGrasps, Outcome, SceneRecord
 
@@ -40,7 +41,7 @@ def added(
             settings,
             hand=load_hand("leap_right"),
             protocol=get_protocol("dgb-fc-quick"),
-            workers=workers,
+            executor=LocalExecutor(workers=workers),
         )
     )
 

@@ -11,8 +11,10 @@ from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes
 from sceneleapultra.simulation.plan import ObjectSource, plan_scenes
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.records import SceneRecord
 
+ONE = LocalExecutor(workers=1)
 CONTENT = ("seed", "splits", "table", "views", "objects", "scene", "camera", "grasps", "synthesis")
 
 
@@ -41,7 +43,7 @@ def small() -> GenerateSettings:
 
 @pytest.fixture(scope="module")
 def records(hand: Hand, small: GenerateSettings) -> list[SceneRecord]:
-    return list(generate_scenes(hand, small, scenes=4, workers=1))
+    return list(generate_scenes(hand, small, scenes=4, executor=ONE))
 
 
 def flat(value: Any) -> list[Any]:
@@ -60,7 +62,7 @@ def assert_same(one: SceneRecord, other: SceneRecord) -> None:
 def test_two_workers_make_what_one_makes_in_order(
     hand: Hand, small: GenerateSettings, records: list[SceneRecord]
 ) -> None:
-    again = list(generate_scenes(hand, small, scenes=4, workers=2))
+    again = list(generate_scenes(hand, small, scenes=4, executor=LocalExecutor(workers=2)))
     assert [r.index for r in again] == [0, 1, 2, 3]
     for one, other in zip(records, again, strict=True):
         assert_same(one, other)
@@ -69,7 +71,7 @@ def test_two_workers_make_what_one_makes_in_order(
 def test_a_killed_run_continues_with_the_same_scenes(
     hand: Hand, small: GenerateSettings, records: list[SceneRecord]
 ) -> None:
-    (missing,) = generate_scenes(hand, small, scenes=4, workers=1, done={0, 1, 3})
+    (missing,) = generate_scenes(hand, small, scenes=4, executor=ONE, done={0, 1, 3})
     assert_same(missing, records[2])
 
 
@@ -84,7 +86,7 @@ def test_scenes_are_complete(records: list[SceneRecord]) -> None:
 
 def test_reports_count_what_was_made(hand: Hand, small: GenerateSettings) -> None:
     reports: list[SceneReport] = []
-    (record,) = generate_scenes(hand, small, 1, 1, on_scene=reports.append)
+    (record,) = generate_scenes(hand, small, 1, ONE, on_scene=reports.append)
     (report,) = reports
     assert report.families == tuple(o.family for o in record.scene.objects)
     assert report.successes == tuple(int(j.success.sum()) for j in record.labeled)
@@ -93,7 +95,7 @@ def test_reports_count_what_was_made(hand: Hand, small: GenerateSettings) -> Non
 
 def test_lone_objects_float(hand: Hand) -> None:
     afloat = settings("table=false", "objects.per_scene=[1]", "views=0")
-    (record,) = generate_scenes(hand, afloat, 1, 1)
+    (record,) = generate_scenes(hand, afloat, 1, ONE)
     assert not record.scene.table and record.views == ()
     assert sum(j.success.sum() for j in record.labeled) >= 1
 
@@ -162,7 +164,7 @@ def test_a_small_pool_comes_again_but_never_twice_in_a_scene() -> None:
 )
 def test_wrong_settings_are_answered(hand: Hand, overrides: list[str], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        next(generate_scenes(hand, settings(*overrides), 1, 1))
+        next(generate_scenes(hand, settings(*overrides), 1, ONE))
 
 
 def test_wrong_type_names_the_key() -> None:

@@ -2,16 +2,10 @@
 
 import hashlib
 import json
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
-
-import torch
 
 from sceneleapultra.datasets.foreign.readers.assemble import Assembler, GraspCount
 from sceneleapultra.datasets.foreign.readers.base import Entry, Format, Workshop
@@ -20,9 +14,7 @@ from sceneleapultra.datasets.foreign.readers.splits import Splits
 from sceneleapultra.datasets.store.schema import Origin
 from sceneleapultra.datasets.store.writer import StoreWriter
 from sceneleapultra.hands import load_hand
-from sceneleapultra.utils.core.resources import usable_cpus
-
-_AHEAD = 4  # scenes in work per process
+from sceneleapultra.utils.core.parallel import Executor, map_ordered
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ class Conversion:
     table_points: int
     table_margin_m: float
     max_bad_fraction: float
-    workers: int | Literal["auto"]
+    executor: Executor
 
     def __post_init__(self) -> None:
         if self.max_grasps < 1:
@@ -81,7 +73,7 @@ class Conversion:
 
     def settings(self) -> dict[str, object]:
         """Return everything the content of the store depends on, beside the source, as plain containers."""
-        names = [f.name for f in fields(self) if f.name not in ("reader", "studio", "splits", "workers")]
+        names = [f.name for f in fields(self) if f.name not in ("reader", "studio", "splits", "executor")]
         plain = {name: getattr(self, name) for name in names if name != "max_bad_fraction"}
         reader = {"format": self.reader.name, **asdict(self.reader)}  # type: ignore[call-overload]
         return {**plain, "reader": reader, "splits": asdict(self.splits), "studio": repr(vars(self.studio))}
@@ -141,8 +133,9 @@ class Conversion:
         job = Job(root, self.reader, entries, splits, assembler, writer)
         allowed = int(self.max_bad_fraction * len(entries))
         reports: list[Report] = []
-        workers = usable_cpus() if self.workers == "auto" else self.workers
-        for report in _run(job, todo, workers):
+        for report in map_ordered(
+            job.convert, todo, self.executor, describe=lambda i: f"scene {entries[i].key}"
+        ):
             reports.append(report)
             progress(report, len(entries))
             bad = [r for r in reports if r.status == "bad"]
@@ -242,47 +235,3 @@ def _without(key: str, grasps: GraspCount) -> str:
         "conversion.max_wrist_motion_m and max_wrist_motion_deg allow (null keeps them)"
     )
     return f"{key}: no grasp left after filtering ({grasps.dropped} dropped{moved if grasps.moved else ''})."
-
-
-def _run(job: Job, todo: list[int], workers: int) -> Iterator[Report]:
-    if workers < 1:
-        raise ValueError(f"conversion.workers: expected 'auto' or at least 1, got {workers}.")
-    if workers == 1:
-        yield from map(job.convert, todo)
-        return
-    context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(job,))
-    running: list[Future[Report]] = []
-    try:
-        waiting = iter(todo)
-        for i in waiting:
-            running.append(pool.submit(_work, i))
-            if len(running) >= _AHEAD * workers:
-                yield running.pop(0).result()
-        for future in running:
-            yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_job: Job | None = None
-
-
-def _start_worker(job: Job) -> None:
-    global _job
-    torch.set_num_threads(1)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _job = job
-
-
-def _leave_with_parent() -> None:
-    """End this process when the one that started it is killed: it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _work(i: int) -> Report:
-    assert _job is not None
-    return _job.convert(i)

@@ -14,6 +14,7 @@ from sceneleapultra.datasets.foreign.readers import Conversion
 from sceneleapultra.hands import load_hand
 from sceneleapultra.simulation.generate import generate_scenes
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.parallel import LocalExecutor
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +42,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> GraspStore:
     hand = load_hand("leap_right")
     path = tmp_path_factory.mktemp("generated") / "store.h5"
     writer = StoreWriter(path, hand=hand, protocol="p", protocol_hash="p", generator=content, seed=0)
-    for record in generate_scenes(hand, settings, scenes=3, workers=1):
+    for record in generate_scenes(hand, settings, scenes=3, executor=LocalExecutor(workers=1)):
         writer.write(record)
     return GraspStore(writer.finish(), hand)
 
@@ -52,7 +53,7 @@ def _conversion(name: str, overrides: tuple[str, ...]) -> Conversion:
         "studio.views=1",
         "studio.camera.object_points=200",
         "studio.camera.table_points=200",
-        "workers=1",
+        "executor.workers=1",
     ]
     words = [f"conversion.{o}" for o in (*small, *overrides)]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):

@@ -20,6 +20,7 @@ from sceneleapultra.datasets.foreign.readers import Conversion, convert_once
 from sceneleapultra.datasets.foreign.readers.base import Entry
 from sceneleapultra.datasets.foreign.readers.splits import Splits
 from sceneleapultra.hands import load_hand
+from sceneleapultra.utils.core.parallel import LocalExecutor
 from scripts.convert_dataset import main
 
 HAND = load_hand("leap_right")
@@ -53,7 +54,9 @@ def test_stopped_and_parallel_conversions_end_the_same(conversion, source, tmp_p
     rest = conversion("bodex")(source, tmp_path / "part.h5", stop)
     assert rest.already == 3 and rest.already + len(rest.reports) == rest.scenes == len(whole.reports)
     assert GraspStore(rest.store).content_hash == expected
-    parallel = replace(conversion("bodex"), workers=2)(source, tmp_path / "parallel.h5")
+    parallel = replace(conversion("bodex"), executor=LocalExecutor(workers=2))(
+        source, tmp_path / "parallel.h5"
+    )
     assert GraspStore(parallel.store).content_hash == expected
 
 
@@ -204,7 +207,11 @@ def _convert(source: Path, store: Path, job: Conversion) -> None:
 @pytest.mark.slow
 def test_a_conversion_killed_at_20_moments_ends_the_same(conversion, source, tmp_path) -> None:
     expected = GraspStore(conversion("bodex")(source, tmp_path / "whole.h5").store)
-    job, rng, kills = replace(conversion("bodex"), workers=2), np.random.default_rng(0), 0
+    job, rng, kills = (
+        replace(conversion("bodex"), executor=LocalExecutor(workers=2)),
+        np.random.default_rng(0),
+        0,
+    )
     store = tmp_path / "killed.h5"
     start = time.monotonic()
     conversion("bodex")(source, tmp_path / "timed.h5")
@@ -247,7 +254,7 @@ def test_the_command(source, tmp_path, capsys) -> None:
         str(tmp_path / "s.h5"),
         "--format",
         "bodex",
-        "workers=1",
+        "executor.workers=1",
         "studio.views=1",
         "max_grasps=1",
     ]

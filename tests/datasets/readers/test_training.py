@@ -51,7 +51,7 @@ def foreign_data(name: str, generated, folder: Path) -> list[str]:
         f"data={name}",
         f"data.root={folder / 'source'}",
         f"paths.data={folder}",
-        "data.conversion.workers=1",
+        "data.conversion.executor.workers=1",
     ]
     overrides += ["data.conversion.studio.views=1"]
     if by == "scene":  # three scenes: one for each split

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sceneleapultra.simulation.protocols import HandModel, Verdicts, evaluate_grasps, evaluate_many
+from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.core.stats import wilson_interval
 from sceneleapultra.utils.records import Grasps, ObjectRecord, Outcome, Scene
 
@@ -26,11 +27,11 @@ def test_workers_do_not_change_verdicts_or_order(
     other = Scene(
         (replace(cylinder, name="other", pieces=(0.9 * cylinder.pieces[0],)),), scene.T_world_object, False
     )
-    none = Grasps(grasps.hand_pose[:0], grasps.pregrasp_qpos[:0], grasps.squeeze_qpos[:0])
+    none = grasps[:0]
     jobs = [(scene, 0, repeated(grasps, 4)), (other, 0, grasps), (scene, 0, none)]
     done: list[int] = []
-    one = evaluate_many(hand_model, jobs, "dgb-fc-quick", workers=1)
-    two = evaluate_many(hand_model, jobs, "dgb-fc-quick", workers=2, progress=done.append)
+    one = evaluate_many(hand_model, jobs, "dgb-fc-quick", LocalExecutor(workers=1))
+    two = evaluate_many(hand_model, jobs, "dgb-fc-quick", LocalExecutor(workers=2), progress=done.append)
     assert [len(v) for v in one] == [20, 5, 0]
     assert sum(done) == 25
     for a, b in zip(one, two, strict=True):
@@ -75,8 +76,8 @@ def test_bad_questions_get_a_sentence(hand_model: HandModel, scene: Scene, grasp
         evaluate_grasps(hand_model, scene, grasps, "fc")
     with pytest.raises(ValueError, match="Job 0: target 1 is not an object of its scene, which has 1"):
         evaluate_grasps(hand_model, scene, grasps, target=1)
-    with pytest.raises(ValueError, match="at least 1 process, got 0"):
-        evaluate_grasps(hand_model, scene, grasps, workers=0)
+    with pytest.raises(ValueError, match="at least 0 processes, got -1"):
+        evaluate_grasps(hand_model, scene, grasps, workers=-1)
     cut = Grasps(grasps.hand_pose[:, :-1], grasps.pregrasp_qpos, grasps.squeeze_qpos)
     with pytest.raises(ValueError, match=r"hand with 16 joints, shapes \(n, 23\).*Load the hand"):
         evaluate_grasps(hand_model, scene, cut)
