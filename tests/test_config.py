@@ -17,7 +17,7 @@ from sceneleapultra.utils.core.console import override_hints
 from sceneleapultra.utils.training.validate import validate
 
 ROOT = CONFIG_DIR.parent
-OURS = ("utils.", "hands.", "simulation.", "datasets.", "models.", "evaluation.")
+OURS = "sceneleapultra."
 GROUPS = [
     *(
         "model",
@@ -75,7 +75,25 @@ def test_every_root_composes(root: str) -> None:
 def test_yaml_keys_are_the_constructors_parameters(compose, group: str, option: str) -> None:
     """Every default stands in YAML and nowhere else; foreign constructors keep the defaults they come with."""
     cfg = compose(override_of(group, option))
-    for key, node in nodes_with_target(cfg[group.split("/")[0]], group.split("/")[0]):
+    check_keys(cfg[group.split("/")[0]], group.split("/")[0])
+
+
+@pytest.mark.parametrize(
+    ("root", "overrides"),
+    [
+        ("generate", []),
+        ("generate", ["synthesis=optimize"]),
+        ("convert", []),
+        ("test", ["baselines=null"]),  # baselines get the training objects from the program
+    ],
+)
+def test_yaml_keys_of_other_roots_are_the_constructors_parameters(root: str, overrides: list[str]) -> None:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        check_keys(hydra.compose(root, overrides=overrides), "")
+
+
+def check_keys(cfg: DictConfig, name: str) -> None:
+    for key, node in nodes_with_target(cfg, name):
         target = str(node._get_node("_target_"))
         parameters = inspect.signature(get_object(target)).parameters.values()
         named = {p.name for p in parameters if p.kind == p.KEYWORD_ONLY}
