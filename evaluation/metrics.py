@@ -91,24 +91,10 @@ def mean_diversity(
     """Average the diversity of the kept grasps over the items with at least two of them; NaN where there is none."""
     rows = []
     for number in np.unique(item):
-        if (found := diversity(subset(grasps, (item == number) & keep))) is not None:
+        if (found := diversity(grasps[(item == number) & keep])) is not None:
             rows.append((found.translation_mm, found.rotation_deg, found.joints_rad))
     values = np.mean(rows, axis=0) if rows else np.full(3, np.nan)
     return dict(zip(("translation_mm", "rotation_deg", "joints_rad"), values.tolist(), strict=True))
-
-
-def subset(grasps: Grasps, index: Int[np.ndarray, "m"] | Bool[np.ndarray, "n"]) -> Grasps:
-    """Return some of the grasps."""
-    return Grasps(grasps.hand_pose[index], grasps.pregrasp_qpos[index], grasps.squeeze_qpos[index])
-
-
-def concatenate(parts: Sequence[Grasps]) -> Grasps:
-    """Return the grasps of several sets, one after the other."""
-    return Grasps(
-        np.concatenate([g.hand_pose for g in parts]),
-        np.concatenate([g.pregrasp_qpos for g in parts]),
-        np.concatenate([g.squeeze_qpos for g in parts]),
-    )
 
 
 def top_scored(score: Float[np.ndarray, "n"], keep: int) -> Int[np.ndarray, "m"]:

@@ -1,4 +1,4 @@
-"""What simulation makes, the store keeps and evaluation judges: plain frozen records of numpy arrays.
+"""What simulation makes, the store keeps and evaluation measures: plain frozen records of numpy arrays.
 
 Metres, radians, kilograms. World frame: z up, table top at z = 0. ``T_a_b`` maps points of frame b into a.
 Axes: k objects of a scene, n points, g grasps, j hand joints.
@@ -62,6 +62,9 @@ class View:
     instance: UInt8[np.ndarray, "n"]  # 0 table, i + 1 object i of the scene
 
 
+Rows = slice | int | Bool[np.ndarray, "g"] | Int[np.ndarray, "m"]
+
+
 @dataclass(frozen=True)
 class Grasps:
     """Grasps of one object as triples (pre-grasp, grasp, squeeze) that share one hand base pose.
@@ -76,6 +79,22 @@ class Grasps:
 
     def __len__(self) -> int:
         return len(self.hand_pose)
+
+    def __getitem__(self, rows: Rows) -> "Grasps":
+        """Return some of the grasps: a slice, a mask, numbers, or one number for a set of one."""
+        rows = _rows(rows, len(self))
+        return Grasps(self.hand_pose[rows], self.pregrasp_qpos[rows], self.squeeze_qpos[rows])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Grasps"]) -> "Grasps":
+        """Join sets of grasps of one hand, in order.
+
+        Raises:
+            ValueError: nothing to join.
+        """
+        if not parts:
+            raise ValueError("Grasps.concatenate: expected at least one set of grasps, got none.")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in GRASP_COLUMNS))
 
 
 GRASP_COLUMNS = ("hand_pose", "pregrasp_qpos", "squeeze_qpos")
@@ -105,12 +124,21 @@ class LabeledGrasps:
     clearance_m: Float[np.ndarray, "g"]  # least distance of the hand to table and neighbors, negative inside
     robustness: Float[np.ndarray, "g"]  # share of perturbed repetitions that passed; NaN where not measured
 
+    def __len__(self) -> int:
+        return len(self.grasps)
+
+    def __getitem__(self, rows: Rows) -> "LabeledGrasps":
+        """Return some of the grasps with their labels; see :class:`Grasps`."""
+        rows = _rows(rows, len(self))
+        return LabeledGrasps(
+            self.grasps[rows], **{name: getattr(self, name)[rows] for name in VERDICT_COLUMNS}
+        )
+
     @classmethod
     def concatenate(cls, parts: Sequence["LabeledGrasps"]) -> "LabeledGrasps":
-        """Join judged grasps of one object."""
-        grasps = {name: np.concatenate([getattr(p.grasps, name) for p in parts]) for name in GRASP_COLUMNS}
-        verdicts = {name: np.concatenate([getattr(p, name) for p in parts]) for name in VERDICT_COLUMNS}
-        return cls(Grasps(**grasps), **verdicts)
+        """Join labeled grasps of one object."""
+        labels = {name: np.concatenate([getattr(p, name) for p in parts]) for name in VERDICT_COLUMNS}
+        return cls(Grasps.concatenate([p.grasps for p in parts]), **labels)
 
     @classmethod
     def none(cls, num_joints: int, num_directions: int) -> "LabeledGrasps":
@@ -147,6 +175,11 @@ class LabeledGrasps:
         """Return which grasps held, robustly and far enough from table and neighbors where that was measured."""
         fragile, close = self.robustness < min_robustness, self.clearance_m < min_clearance_m
         return (self.stable == 1.0) & ~fragile & ~close
+
+
+def _rows(rows: Rows, length: int) -> slice | np.ndarray:
+    """Turn one number into a set of one, so that no axis is lost."""
+    return np.arange(length)[[rows]] if isinstance(rows, int | np.integer) else rows
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from sceneleapultra.evaluation.methods.training_index import (
     transform_grasps,
     turn_about_z,
 )
-from sceneleapultra.evaluation.metrics import concatenate, subset
 from sceneleapultra.reporting.results import Role
-from sceneleapultra.utils.records import ObjectRecord
+from sceneleapultra.utils.records import Grasps, ObjectRecord
 
 
 class RandomTrainingGrasp:
@@ -32,7 +31,7 @@ class RandomTrainingGrasp:
         self.pool, self.seed = pool, seed
         counts = [len(entry.grasps) for entry in pool.objects]
         self._owner = np.repeat(np.arange(len(counts)), counts)
-        self._grasps = concatenate([entry.grasps for entry in pool.objects])
+        self._grasps = Grasps.concatenate([entry.grasps for entry in pool.objects])
 
     def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
         """Draw ``k`` grasps for each item."""
@@ -47,7 +46,7 @@ class RandomTrainingGrasp:
             )
             for i, yaw in zip(chosen, rng.uniform(0.0, 2 * np.pi, size=k), strict=True)
         ]
-        return unscored(transform_grasps(subset(self._grasps, chosen), np.stack(motions)))
+        return unscored(transform_grasps(self._grasps[chosen], np.stack(motions)))
 
 
 class NearestObject:
@@ -74,19 +73,19 @@ class NearestObject:
         distance = np.linalg.norm(self._extents - extents(item.object), axis=-1)
         parts, missing = [], k
         for i in np.argsort(distance, kind="stable"):
-            carried = concatenate(
+            carried = Grasps.concatenate(
                 [
                     transform_grasps(entry.grasps, item.T_world_object @ np.linalg.inv(entry.T_world_object))
                     for entry in self._by_name[self._names[i]]
                 ]
             )
             chosen = rng.permutation(len(carried))[:missing]
-            parts.append(subset(carried, chosen))
+            parts.append(carried[chosen])
             missing -= len(chosen)
             if missing == 0:
                 break
-        found = concatenate(parts)
-        return unscored(subset(found, np.resize(np.arange(len(found)), k)))
+        found = Grasps.concatenate(parts)
+        return unscored(found[np.resize(np.arange(len(found)), k)])
 
 
 def extents(record: ObjectRecord) -> Float[np.ndarray, "3"]:
@@ -119,4 +118,4 @@ class GeneratorClosings:
                 f"Nothing is known of a generator for {item.object.name}: it comes from no store."
             )
         chosen = np.random.default_rng([self.seed, item.index]).permutation(len(closings))[:k]
-        return unscored(subset(closings, chosen))
+        return unscored(closings[chosen])

@@ -16,7 +16,6 @@ from torch import Tensor
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.base import Proposal, unscored
 from sceneleapultra.evaluation.methods.training_index import TrainingIndex, transform_grasps
-from sceneleapultra.evaluation.metrics import concatenate, subset
 from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.records import Grasps
@@ -107,12 +106,12 @@ class NearestView:
                 continue
             used.add(owner)
             grasps = self.pool.objects[owner].grasps
-            parts.append(transform_grasps(subset(grasps, rng.permutation(len(grasps))), match.T_test_train))
+            parts.append(transform_grasps(grasps[rng.permutation(len(grasps))], match.T_test_train))
             cost += [match.distance_m] * len(grasps)
-        candidates = concatenate(parts)
+        candidates = Grasps.concatenate(parts)
         total = np.array(cost) + self.depth_weight * self._depth(candidates, item)
         order = np.argsort(total, kind="stable")
-        return unscored(subset(candidates, np.resize(order, k)))
+        return unscored(candidates[np.resize(order, k)])
 
     @torch.no_grad()
     def _depth(self, grasps: Grasps, item: Item) -> Float[np.ndarray, "g"]:

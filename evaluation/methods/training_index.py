@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from sceneleapultra.evaluation.metrics import concatenate, subset
 from sceneleapultra.hands import GraspPose
 from sceneleapultra.utils.records import Grasps, ObjectRecord, SceneRecord
 
@@ -51,7 +50,7 @@ class TrainingIndex:
             for i, labeled in enumerate(scene_record.labeled):
                 if not labeled.success.any():
                     continue
-                grasps = subset(labeled.grasps, labeled.success)
+                grasps = labeled.grasps[labeled.success]
                 objects.append(TrainingObject(scene.objects[i], scene.T_world_object[i], grasps))
                 for view in scene_record.views:
                     points = view.points[view.instance == i + 1]
@@ -65,7 +64,7 @@ class TrainingIndex:
 
     def mean_qpos(self) -> tuple[Float[np.ndarray, "j"], Float[np.ndarray, "j"]]:
         """Return the mean joints at grasp and at pre-grasp over all successful grasps."""
-        grasps = concatenate([entry.grasps for entry in self.objects])
+        grasps = Grasps.concatenate([entry.grasps for entry in self.objects])
         qpos = GraspPose.from_hand_pose(torch.from_numpy(grasps.hand_pose)).qpos.numpy()
         return qpos.mean(0), grasps.pregrasp_qpos.mean(0)
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Int
 from scipy.spatial.transform import Rotation
 
 from sceneleapultra.simulation.collision import clearance
@@ -11,7 +10,7 @@ from sceneleapultra.simulation.protocols import GraspSimulator, Protocol
 from sceneleapultra.simulation.protocols.evaluate import stages
 from sceneleapultra.simulation.protocols.motion import pose_from_matrix
 from sceneleapultra.simulation.synthesis.base import Candidates, Target
-from sceneleapultra.utils.records import VERDICT_COLUMNS, Grasps, LabeledGrasps, Outcome
+from sceneleapultra.utils.records import Grasps, LabeledGrasps, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +56,7 @@ class Judge:
         )
         # A grasp that never touched is an honest failure; one finger alone is neither.
         fit &= (candidates.fingers >= q.min_fingers) | (candidates.fingers == 0)
-        return Candidates(take(candidates.grasps, fit), candidates.fingers[fit])
+        return Candidates(candidates.grasps[fit], candidates.fingers[fit])
 
     def judge(self, grasps: Grasps) -> LabeledGrasps:
         """Test every grasp; one that is not clear of the scene fails untested, directions not run count as failed."""
@@ -93,7 +92,7 @@ class Judge:
         chosen = np.flatnonzero(labeled.success)
         if not settings.trials or not len(chosen):
             return labeled
-        repeated = take(labeled.grasps, np.repeat(chosen, settings.trials))
+        repeated = labeled.grasps[np.repeat(chosen, settings.trials)]
         again = self.judge(displaced(repeated, self.target, settings, rng))
         robustness = labeled.robustness.copy()
         robustness[chosen] = again.success.reshape(-1, settings.trials).mean(axis=1)
@@ -112,15 +111,3 @@ def displaced(
     pose[:, :3] = center - turned.apply(palm) + settings.sigma_translation_m * rng.normal(size=(len(pose), 3))
     pose[:, -4:] = turned.as_quat(canonical=True, scalar_first=True)
     return Grasps(pose, grasps.pregrasp_qpos, grasps.squeeze_qpos)
-
-
-def take(grasps: Grasps, chosen: Bool[np.ndarray, "g"] | Int[np.ndarray, "m"]) -> Grasps:
-    """Return some of the grasps."""
-    return Grasps(grasps.hand_pose[chosen], grasps.pregrasp_qpos[chosen], grasps.squeeze_qpos[chosen])
-
-
-def select(labeled: LabeledGrasps, chosen: Int[np.ndarray, "m"]) -> LabeledGrasps:
-    """Return some of the judged grasps."""
-    return LabeledGrasps(
-        take(labeled.grasps, chosen), **{name: getattr(labeled, name)[chosen] for name in VERDICT_COLUMNS}
-    )

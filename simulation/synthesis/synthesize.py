@@ -7,7 +7,7 @@ import numpy as np
 from sceneleapultra.hands import Hand
 from sceneleapultra.simulation.protocols import get_protocol
 from sceneleapultra.simulation.synthesis.base import Synthesis, prepare
-from sceneleapultra.simulation.synthesis.judging import Judge, QualitySettings, RobustnessSettings, select
+from sceneleapultra.simulation.synthesis.judging import Judge, QualitySettings, RobustnessSettings
 from sceneleapultra.utils.records import LabeledGrasps, Scene
 
 
@@ -74,4 +74,4 @@ def _cap_failures(labeled: LabeledGrasps, ratio: float | None, rng: np.random.Ge
     if len(failures) <= most:
         return labeled
     kept = np.concatenate([np.flatnonzero(labeled.success), rng.permutation(failures)[:most]])
-    return select(labeled, np.sort(kept))
+    return labeled[np.sort(kept)]

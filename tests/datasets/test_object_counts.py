@@ -9,7 +9,7 @@ from factories.records import box, leap, scene_record, writer
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.inspection import inspect
 from sceneleapultra.datasets.store.object_counts import ObjectCount, count_objects, distinct, shared_shapes
-from sceneleapultra.utils.records import Grasps, SceneRecord
+from sceneleapultra.utils.records import SceneRecord
 
 
 def counted(*records: SceneRecord) -> dict[str, ObjectCount]:
@@ -111,7 +111,7 @@ def test_an_object_without_grasps_is_counted() -> None:
     g = labeled.grasps
     none = replace(
         labeled,
-        grasps=Grasps(g.hand_pose[:0], g.pregrasp_qpos[:0], g.squeeze_qpos[:0]),
+        grasps=g[:0],
         **{n: getattr(labeled, n)[:0] for n in labeled.__dataclass_fields__ if n != "grasps"},
     )
     count = counted(replace(record, labeled=(none, record.labeled[1])))["train-0-0"]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import trimesh
 
-from sceneleapultra.evaluation.metrics import concatenate
 from sceneleapultra.evaluation.result import MethodResult, Rows
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.records import (
@@ -119,7 +118,7 @@ def stored_result(training_records: list[SceneRecord]) -> Callable[..., MethodRe
             score=np.full(total, np.nan),
         )
         role = Role.MODEL if method == "model" else Role.BASELINE
-        grasps = concatenate([j.grasps for j in labeled])
+        grasps = Grasps.concatenate([j.grasps for j in labeled])
         return MethodResult(method, f"what {method} gets", role, split, rows, grasps)
 
     return result

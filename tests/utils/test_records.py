@@ -63,3 +63,26 @@ def test_concatenation_and_nothing() -> None:
     twice = LabeledGrasps.concatenate([CASES, LabeledGrasps.none(16, 6), CASES])
     assert len(twice.grasps) == 14
     np.testing.assert_array_equal(twice.outcome, np.tile(CASES.outcome, 2))
+
+
+def test_some_of_the_grasps_keep_their_labels() -> None:
+    chosen = CASES[CASES.success]
+    assert len(chosen) == len(chosen.grasps) == 3
+    np.testing.assert_array_equal(chosen.clearance_m, [0.02, NAN, 0.02])
+    np.testing.assert_array_equal(CASES[np.array([3, 0])].outcome, [Outcome.SLIPPED, Outcome.SUCCESS])
+    np.testing.assert_array_equal(CASES[-1].outcome, [Outcome.NOT_RUN])
+    assert CASES[2:2].direction_success.shape == (0, 6)
+
+
+def test_grasps_by_slice_mask_numbers_and_one_number() -> None:
+    grasps = Grasps(*(np.arange(4.0)[:, None] + np.zeros((4, width)) for width in (23, 16, 16)))
+    for rows in (slice(1, 3), np.array([False, True, True, False]), np.array([1, 2])):
+        np.testing.assert_array_equal(grasps[rows].squeeze_qpos[:, 0], [1, 2])
+    np.testing.assert_array_equal(grasps[3].hand_pose, np.full((1, 23), 3.0))
+    assert len(list(grasps)) == 4
+    joined = Grasps.concatenate([grasps[2:], grasps[:0], grasps[np.array([0, 0])]])
+    np.testing.assert_array_equal(joined.pregrasp_qpos[:, 5], [2, 3, 0, 0])
+    with pytest.raises(IndexError):
+        grasps[4]
+    with pytest.raises(ValueError, match="expected at least one set of grasps, got none"):
+        Grasps.concatenate([])

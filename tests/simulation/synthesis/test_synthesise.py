@@ -14,7 +14,6 @@ from sceneleapultra.simulation.synthesis import (
     Synthesised,
     synthesize,
 )
-from sceneleapultra.simulation.synthesis.judging import take
 from sceneleapultra.utils.core.config import load_group
 from sceneleapultra.utils.records import Outcome, Scene
 
@@ -37,7 +36,7 @@ def test_successes_pass_the_protocol_when_judged_again(
 ) -> None:
     labeled = synthesized.labeled
     assert labeled.success.sum() >= 3
-    good = take(labeled.grasps, labeled.success)
+    good = labeled.grasps[labeled.success]
     verdicts = evaluate_grasps(hand, scene, good, "dgb-fc-quick", workers=1, target=1)
     assert verdicts.success.all()
     assert (scene_clearance(hand, scene, 1, good) >= 0).all()
@@ -73,7 +72,7 @@ def test_fingers_close_from_pregrasp_to_squeeze(hand: Hand, synthesized: Synthes
 def test_successful_hands_are_above_the_table_and_out_of_the_object_before_the_grasp(
     hand: Hand, scene: Scene, synthesized: Synthesised
 ) -> None:
-    good = take(synthesized.labeled.grasps, synthesized.labeled.success)
+    good = synthesized.labeled.grasps[synthesized.labeled.success]
     pose = GraspPose.from_hand_pose(torch.as_tensor(good.hand_pose, dtype=torch.float32))
     opened = GraspPose(
         pose.translation, pose.rotation, torch.as_tensor(good.pregrasp_qpos, dtype=torch.float32)
