@@ -133,15 +133,15 @@ def test_fewer_than_no_workers_is_refused() -> None:
         LocalExecutor(workers=-1)
 
 
-PROGRAM = """
-import os, sys, time
+PROGRAM = r"""
+import itertools, os, sys, time
 from sceneleapultra.utils.core.parallel import LocalExecutor, map_ordered
 
 def work(seconds):
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\n".encode())  # at once: lines of two workers do not mix
     time.sleep(seconds)
 
-for _ in map_ordered(work, [float(sys.argv[1])] * 40, LocalExecutor(workers=3)):
+for _ in map_ordered(work, itertools.repeat(float(sys.argv[1])), LocalExecutor(workers=3)):
     pass
 """
 
