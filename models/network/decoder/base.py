@@ -1,20 +1,12 @@
 """What every decoder keeps to: noised grasps and a scene in, one prediction per grasp out, any number of grasps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sceneleapultra.models.network.decoder.attention import (
-    AttentionBackend,
-    GeometricCrossAttention,
-    PromptAttention,
-    SetAttention,
-    require_backend,
-)
+from sceneleapultra.models.network.decoder.attention import AttentionBackend, require_backend
 
 KeysValues = tuple[tuple[Tensor, Tensor], ...]  # per block
 
@@ -42,29 +34,20 @@ class GraspContext:
     prompt_valid: Bool[Tensor, "b l"] | None
 
 
-class AttentionBlock(Protocol):
-    """What :class:`Decoder` needs of each of its blocks."""
-
-    cross_attn: GeometricCrossAttention
-    prompt_attn: PromptAttention | None
-
-
 class Decoder(nn.Module, ABC):
-    """Predicts for a set of grasps; equivariant to their order. Its ``blocks`` attend to scene and prompt.
+    """Predicts for a set of grasps; equivariant to their order.
 
     Keys and values of scene and prompt depend on the scene alone: they are projected once and serve every grasp and
     every step; nothing of the scene is copied per grasp.
     """
 
-    blocks: Sequence[AttentionBlock]
-
+    @abstractmethod
     def keys_values(self, features: Float[Tensor, "b s c"]) -> KeysValues:
         """Project the scene's tokens for every block."""
-        return tuple(block.cross_attn.keys_values(features) for block in self.blocks)
 
+    @abstractmethod
     def prompt_keys_values(self, tokens: Float[Tensor, "b l c"]) -> KeysValues:
         """Project the prompt's tokens for every block; empty for a decoder built without ``dim_prompt``."""
-        return tuple(b.prompt_attn.keys_values(tokens) for b in self.blocks if b.prompt_attn is not None)
 
     @abstractmethod
     def forward(
@@ -107,19 +90,3 @@ class DecoderConfig(ABC):
     @abstractmethod
     def build(self, dims: DecoderDims) -> Decoder:
         """Make the decoder."""
-
-
-def attention_layers(
-    config: DecoderConfig, dims: DecoderDims
-) -> tuple[SetAttention | None, GeometricCrossAttention, PromptAttention | None]:
-    """Return a block's attention to its set, to the scene and to a prompt, the first and last where there is one."""
-    dim, heads = config.dim, config.heads
-    return (
-        SetAttention(dim=dim, heads=heads, attention=config.attention) if config.set_attention else None,
-        GeometricCrossAttention(
-            dim=dim, dim_scene=dims.dim_scene, dim_geometry=config.dim_geometry, heads=heads
-        ),
-        None
-        if dims.dim_prompt is None
-        else PromptAttention(dim=dim, dim_prompt=dims.dim_prompt, heads=heads),
-    )

@@ -3,21 +3,15 @@
 Source: Peebles & Xie 2023 (adaLN-zero).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from sceneleapultra.models.network.decoder.base import (
-    Decoder,
-    DecoderConfig,
-    DecoderDims,
-    GraspContext,
-    attention_layers,
-)
-from sceneleapultra.models.network.decoder.time import fourier_time, time_layers
+from sceneleapultra.models.network.decoder.base import DecoderConfig, DecoderDims
+from sceneleapultra.models.network.decoder.blocks import BlockDecoder, BlockView, attention_layers
 
 _SUBLAYERS = 3  # set attention, cross-attention, feed-forward; a prompt adds a fourth
 
@@ -46,15 +40,10 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.zeros(sublayers, 3, dim))
 
     def forward(
-        self,
-        x: Float[Tensor, "b g d"],
-        modulation: Float[Tensor, "b m 3 d"],
-        keys_values: tuple[Tensor, Tensor],
-        prompt: tuple[Tensor, Tensor] | None,
-        geometry: Float[Tensor, "b g s p"],
-        context: GraspContext,
+        self, x: Float[Tensor, "b g d"], modulation: Float[Tensor, "b m 3 d"], view: BlockView
     ) -> Float[Tensor, "b g d"]:
         """Refine grasp tokens; ``modulation`` is shared by all blocks, each adds its own offset."""
+        context, prompt = view.context, view.prompt
         layers = (modulation + self.modulation)[:, :, :, None].unbind(1)
 
         def modulate(i: int) -> Tensor:
@@ -63,21 +52,19 @@ class Block(nn.Module):
 
         if self.self_attn is not None:
             x = x + layers[0][:, 2] * self.self_attn(modulate(0), context.set_id)
-        x = x + layers[1][:, 2] * self.cross_attn(modulate(1), *keys_values, geometry, context.token_valid)
+        x = x + layers[1][:, 2] * self.cross_attn(
+            modulate(1), *view.keys_values, view.geometry, context.token_valid
+        )
         if self.prompt_attn is not None and prompt is not None and context.prompt_valid is not None:
             x = x + layers[3][:, 2] * self.prompt_attn(modulate(3), *prompt, context.prompt_valid)
         return x + layers[2][:, 2] * self.forward_layer(modulate(2))
 
 
-class SetDiT(Decoder):
+class SetDiT(BlockDecoder):
     """Denoises a set of grasps jointly; permutation-equivariant over the set, any number of grasps."""
 
     def __init__(self, config: DecoderConfig, dims: DecoderDims) -> None:
-        super().__init__()
-        self.dim, self.checkpointing = config.dim, config.checkpointing
-        self.state_in = nn.Linear(dims.dim_state, self.dim)
-        self.anchor_in = nn.Linear(dims.dim_scene, self.dim)
-        self.time = time_layers(self.dim)
+        super().__init__(config, dims, state_in=nn.Linear(dims.dim_state, config.dim))
         self.sublayers = _SUBLAYERS + (dims.dim_prompt is not None)
         self.modulation = nn.Linear(self.dim, self.sublayers * 3 * self.dim)
         self.blocks: list[Block] = nn.ModuleList(Block(config, dims) for _ in range(config.depth))  # type: ignore[assignment]
@@ -87,24 +74,11 @@ class SetDiT(Decoder):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(
-        self,
-        x_t: Float[Tensor, "b g d"],
-        t: Float[Tensor, "b"],
-        geometry: Float[Tensor, "b g s p"],
-        grasp_features: Float[Tensor, "b g h"],
-        context: GraspContext,
+    def refine(
+        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b c"], views: Sequence[BlockView]
     ) -> Float[Tensor, "b g o"]:
-        """See :class:`~sceneleapultra.models.network.decoder.base.Decoder`."""
-        x = self.state_in(x_t) + self.anchor_in(context.anchor) + grasp_features
-        modulation = self.modulation(self.time(fourier_time(t, self.dim))).unflatten(
-            -1, (self.sublayers, 3, -1)
-        )
-        prompts = context.prompt or (None,) * len(self.blocks)
-        for block, keys_values, prompt in zip(self.blocks, context.keys_values, prompts, strict=True):
-            arguments = (x, modulation, keys_values, prompt, geometry, context)
-            if self.checkpointing and self.training:
-                x = checkpoint(block, *arguments, use_reentrant=False)
-            else:
-                x = block(*arguments)
+        """See :class:`BlockDecoder`."""
+        modulation = self.modulation(time).unflatten(-1, (self.sublayers, 3, -1))
+        for block, view in zip(self.blocks, views, strict=True):
+            x = self.run_block(block, x, modulation, view)
         return self.out(self.out_norm(x))

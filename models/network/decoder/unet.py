@@ -5,21 +5,15 @@ half of the blocks takes the outputs of the first half as skips, innermost first
 and values; nothing is repeated per grasp.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from sceneleapultra.models.network.decoder.base import (
-    Decoder,
-    DecoderConfig,
-    DecoderDims,
-    GraspContext,
-    attention_layers,
-)
-from sceneleapultra.models.network.decoder.time import fourier_time, time_layers
+from sceneleapultra.models.network.decoder.base import DecoderConfig, DecoderDims
+from sceneleapultra.models.network.decoder.blocks import BlockDecoder, BlockView, attention_layers
 
 _MOST_GROUPS = 32
 
@@ -95,34 +89,28 @@ class UNetBlock(nn.Module):
                 self.norms[name] = nn.LayerNorm(dim)
 
     def forward(
-        self,
-        x: Float[Tensor, "b g c"],
-        time: Float[Tensor, "b d"],
-        keys_values: tuple[Tensor, Tensor],
-        prompt: tuple[Tensor, Tensor] | None,
-        geometry: Float[Tensor, "b g s p"],
-        context: GraspContext,
+        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b d"], view: BlockView
     ) -> Float[Tensor, "b g d"]:
         """Refine grasp vectors."""
+        context, prompt = view.context, view.prompt
         x = self.residual(x, time)
         if self.self_attn is not None:
             x = x + self.self_attn(self.norms["self_attn"](x), context.set_id)
-        x = x + self.cross_attn(self.norms["cross_attn"](x), *keys_values, geometry, context.token_valid)
+        x = x + self.cross_attn(
+            self.norms["cross_attn"](x), *view.keys_values, view.geometry, context.token_valid
+        )
         if self.prompt_attn is not None and prompt is not None and context.prompt_valid is not None:
             x = x + self.prompt_attn(self.norms["prompt_attn"](x), *prompt, context.prompt_valid)
         return x + self.gated(self.norms["gated"](x))
 
 
-class SetUNet(Decoder):
+class SetUNet(BlockDecoder):
     """Denoises grasps by residual blocks with skips from the first half of the blocks to the second."""
 
     def __init__(self, config: DecoderConfig, dims: DecoderDims) -> None:
-        super().__init__()
-        self.dim, self.checkpointing = config.dim, config.checkpointing
         dim, depth = config.dim, config.depth
-        self.state_in = nn.Sequential(nn.Linear(dims.dim_state, 2 * dim), nn.SiLU(), nn.Linear(2 * dim, dim))
-        self.anchor_in = nn.Linear(dims.dim_scene, dim)
-        self.time = time_layers(dim)
+        layers = (nn.Linear(dims.dim_state, 2 * dim), nn.SiLU(), nn.Linear(2 * dim, dim))
+        super().__init__(config, dims, state_in=nn.Sequential(*layers))
         self.num_skips = depth // 2
         self.blocks: list[UNetBlock] = nn.ModuleList(  # type: ignore[assignment]
             UNetBlock(config, dims, dim_in=2 * dim if i >= depth - self.num_skips else dim)
@@ -133,27 +121,15 @@ class SetUNet(Decoder):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
-    def forward(
-        self,
-        x_t: Float[Tensor, "b g d"],
-        t: Float[Tensor, "b"],
-        geometry: Float[Tensor, "b g s p"],
-        grasp_features: Float[Tensor, "b g h"],
-        context: GraspContext,
+    def refine(
+        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b c"], views: Sequence[BlockView]
     ) -> Float[Tensor, "b g o"]:
-        """See :class:`~sceneleapultra.models.network.decoder.base.Decoder`."""
-        x = self.state_in(x_t) + self.anchor_in(context.anchor) + grasp_features
-        time = self.time(fourier_time(t, self.dim))
-        prompts = context.prompt or (None,) * len(self.blocks)
+        """See :class:`BlockDecoder`."""
         skips: list[Tensor] = []
-        for i, block in enumerate(self.blocks):
+        for i, (block, view) in enumerate(zip(self.blocks, views, strict=True)):
             if i >= len(self.blocks) - self.num_skips:
                 x = torch.cat([x, skips.pop()], dim=-1)
-            arguments = (x, time, context.keys_values[i], prompts[i], geometry, context)
-            if self.checkpointing and self.training:
-                x = checkpoint(block, *arguments, use_reentrant=False)
-            else:
-                x = block(*arguments)
+            x = self.run_block(block, x, time, view)
             if i < self.num_skips:
                 skips.append(x)
         return self.out(x)

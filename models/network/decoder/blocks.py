@@ -1,0 +1,113 @@
+"""What decoders of attention blocks share: attention to the set, the scene and a prompt in each of their blocks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sceneleapultra.models.network.decoder.attention import (
+    GeometricCrossAttention,
+    PromptAttention,
+    SetAttention,
+)
+from sceneleapultra.models.network.decoder.base import (
+    Decoder,
+    DecoderConfig,
+    DecoderDims,
+    GraspContext,
+    KeysValues,
+)
+from sceneleapultra.models.network.decoder.time import fourier_time, time_layers
+
+
+class BlockView(NamedTuple):
+    """What one block reads of the scene and the prompt."""
+
+    context: GraspContext
+    geometry: Float[Tensor, "b g s p"]
+    keys_values: tuple[Tensor, Tensor]
+    prompt: tuple[Tensor, Tensor] | None
+
+
+@runtime_checkable
+class AttentionBlock(Protocol):
+    """A block of a :class:`BlockDecoder`."""
+
+    self_attn: SetAttention | None
+    cross_attn: GeometricCrossAttention
+    prompt_attn: PromptAttention | None
+
+    def __call__(self, x: Float[Tensor, "b g c"], time: Tensor, view: BlockView) -> Float[Tensor, "b g d"]:
+        """Refine the vectors of grasps."""
+
+
+class BlockDecoder(Decoder, ABC):
+    """A decoder whose ``blocks`` attend to the set, the scene and the prompt."""
+
+    blocks: Sequence[AttentionBlock]
+
+    def __init__(self, config: DecoderConfig, dims: DecoderDims, state_in: nn.Module) -> None:
+        super().__init__()
+        self.dim, self.checkpointing = config.dim, config.checkpointing
+        self.state_in = state_in
+        self.anchor_in = nn.Linear(dims.dim_scene, config.dim)
+        self.time = time_layers(config.dim)
+
+    def keys_values(self, features: Float[Tensor, "b s c"]) -> KeysValues:
+        """See :class:`Decoder`."""
+        return tuple(block.cross_attn.keys_values(features) for block in self.blocks)
+
+    def prompt_keys_values(self, tokens: Float[Tensor, "b l c"]) -> KeysValues:
+        """See :class:`Decoder`."""
+        return tuple(b.prompt_attn.keys_values(tokens) for b in self.blocks if b.prompt_attn is not None)
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "b g d"],
+        t: Float[Tensor, "b"],
+        geometry: Float[Tensor, "b g s p"],
+        grasp_features: Float[Tensor, "b g h"],
+        context: GraspContext,
+    ) -> Float[Tensor, "b g o"]:
+        """See :class:`Decoder`."""
+        x = self.state_in(x_t) + self.anchor_in(context.anchor) + grasp_features
+        prompts = context.prompt or (None,) * len(self.blocks)
+        views = [
+            BlockView(context, geometry, keys_values, prompt)
+            for keys_values, prompt in zip(context.keys_values, prompts, strict=True)
+        ]
+        return self.refine(x, self.time(fourier_time(t, self.dim)), views)
+
+    @abstractmethod
+    def refine(
+        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b c"], views: Sequence[BlockView]
+    ) -> Float[Tensor, "b g o"]:
+        """Run the blocks, each on its view, and the output layers."""
+
+    def run_block(
+        self, block: AttentionBlock, x: Float[Tensor, "b g c"], time: Tensor, view: BlockView
+    ) -> Float[Tensor, "b g d"]:
+        """Run a block; in training with ``checkpointing``, recompute it in the backward pass."""
+        if self.checkpointing and self.training:
+            recomputed: Tensor = checkpoint(block, x, time, view, use_reentrant=False)
+            return recomputed
+        return block(x, time, view)
+
+
+def attention_layers(
+    config: DecoderConfig, dims: DecoderDims
+) -> tuple[SetAttention | None, GeometricCrossAttention, PromptAttention | None]:
+    """Return a block's attention to its set, to the scene and to a prompt, the first and last where there is one."""
+    dim, heads = config.dim, config.heads
+    return (
+        SetAttention(dim=dim, heads=heads, attention=config.attention) if config.set_attention else None,
+        GeometricCrossAttention(
+            dim=dim, dim_scene=dims.dim_scene, dim_geometry=config.dim_geometry, heads=heads
+        ),
+        None
+        if dims.dim_prompt is None
+        else PromptAttention(dim=dim, dim_prompt=dims.dim_prompt, heads=heads),
+    )
