@@ -9,6 +9,7 @@ import numpy as np
 
 from sceneleapultra.simulation.objects import FAMILIES, load_objects, make_object
 from sceneleapultra.utils.core.names import unknown_name
+from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.records import ObjectRecord
 
 SPLITS = ("train", "val", "test", "test_family")
@@ -139,7 +140,7 @@ def plan_scenes(source: ObjectSource, scenes: int) -> list[ScenePlan]:
     for index in range(scenes):
         place = ((index + 1) * _GOLDEN) % 1.0
         split = SPLITS[min(int(np.searchsorted(bounds, place, side="right")), len(SPLITS) - 1)]
-        seed = int(np.random.SeedSequence([source.seed, 0, index]).generate_state(1)[0])
+        seed = keyed_seed(source.seed, 0, index, bits=32)
         rng = np.random.default_rng([seed, 0])
         weights = np.asarray(source.settings.per_scene)
         number = 1 + int(rng.choice(len(weights), p=weights / weights.sum()))

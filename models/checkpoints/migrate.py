@@ -141,6 +141,9 @@ _MOVED = {
 }
 
 
+_CLASSES = {"models.encoder.hierarchy.Level": "models.encoder.hierarchy.AbstractionLevel"}
+
+
 def _american_names_in_one_package(checkpoint: Checkpoint) -> None:
     """10: keys are spelled as the field spells them, and every class is imported through ``sceneleapultra``."""
     checkpoint["model_config"] = _renamed(checkpoint["model_config"])
@@ -167,11 +170,16 @@ def _renamed(node: Any) -> Any:
     for key, value in node.items():
         for old, american in _AMERICAN.items():
             key = key.replace(old, american) if isinstance(key, str) else key
-        if key == "_target_" and value.startswith("models."):
-            folder = ".".join(value.split(".")[:2])
-            value = f"sceneleapultra.{value.replace(folder, _MOVED.get(folder, folder), 1)}"
-        new[key] = _renamed(value)
+        new[key] = _class_of_today(value) if key == "_target_" else _renamed(value)
     return new
+
+
+def _class_of_today(target: str) -> str:
+    if not target.startswith("models."):
+        return target
+    target = _CLASSES.get(target, target)
+    folder = ".".join(target.split(".")[:2])
+    return f"sceneleapultra.{target.replace(folder, _MOVED.get(folder, folder), 1)}"
 
 
 def _copied(node: Any) -> Any:

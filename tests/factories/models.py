@@ -10,7 +10,7 @@ from sceneleapultra.models.diffusion.path import CosinePath
 from sceneleapultra.models.diffusion.weighting import LossWeighting
 from sceneleapultra.models.network.decoder.base import DecoderConfig
 from sceneleapultra.models.network.decoder.dit import DiTConfig
-from sceneleapultra.models.network.encoder.hierarchy import Level, PointHierarchy
+from sceneleapultra.models.network.encoder.hierarchy import AbstractionLevel, PointHierarchy
 from sceneleapultra.models.network.encoder.pointnet2 import PointNet2
 from sceneleapultra.models.network.encoder.ptv3 import Architecture, PTv3
 from sceneleapultra.models.network.scorer.surface import SurfaceScorerConfig
@@ -38,8 +38,8 @@ def small_encoder(kind: type[PointHierarchy] = PointNet2, **changes) -> PointHie
     """Two levels: 48 patches of 8 points, then 24 tokens."""
     settings = {
         "levels": {
-            "fine": Level(centers=48, radii=(0.04,), neighbors=(8,), widths=(32, 32)),
-            "coarse": Level(centers=24, radii=(0.1,), neighbors=(8,), widths=(32, 32)),
+            "fine": AbstractionLevel(centers=48, radii=(0.04,), neighbors=(8,), widths=(32, 32)),
+            "coarse": AbstractionLevel(centers=24, radii=(0.1,), neighbors=(8,), widths=(32, 32)),
         },
         "propagate": 0,
         "dim": 32,

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from factories.models import SMALL_PTV3 as SMALL
-from sceneleapultra.models.network.encoder.ptv3.level import Level, serialize
-from sceneleapultra.models.network.encoder.ptv3.network import Architecture, Encoded, PointTransformerV3
+from sceneleapultra.models.network.encoder.ptv3.architecture import Architecture
+from sceneleapultra.models.network.encoder.ptv3.level import SerializedLevel, serialize
+from sceneleapultra.models.network.encoder.ptv3.network import Encoded, PointTransformerV3
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "data" / "ptv3_reference"
 needs_reference = pytest.mark.skipif(
@@ -35,7 +36,7 @@ def surface(num_points: int, seed: int = 0, side: int = 64) -> torch.Tensor:
     return torch.stack([x, y, z], dim=1)
 
 
-def level_of(grids: list[torch.Tensor], curves=SMALL["order"], depth: int | None = 8) -> Level:
+def level_of(grids: list[torch.Tensor], curves=SMALL["order"], depth: int | None = 8) -> SerializedLevel:
     grid = torch.cat(grids)
     batch = torch.arange(len(grids)).repeat_interleave(torch.tensor([len(g) for g in grids]))
     return serialize(0.01 * grid.float(), grid, batch, num_clouds=len(grids), depth=depth, curves=curves)
@@ -75,7 +76,7 @@ def official_network(name: str, extra: str | None = None, **changes) -> PointTra
     return network.eval()
 
 
-def official_input(name: str, cloud: int | None = None) -> tuple[Level, torch.Tensor]:
+def official_input(name: str, cloud: int | None = None) -> tuple[SerializedLevel, torch.Tensor]:
     """The input of a folder of the reference, whole or one of its clouds."""
     curves = json.loads((REFERENCE / name / "config.json").read_text())["order"]
     data = arrays(f"{name}/inputs.npz")
@@ -98,7 +99,9 @@ def official_input(name: str, cloud: int | None = None) -> tuple[Level, torch.Te
     return level, data["feat"][chosen]
 
 
-def run_recorded(network: PointTransformerV3, level: Level, features: torch.Tensor) -> tuple[Encoded, dict]:
+def run_recorded(
+    network: PointTransformerV3, level: SerializedLevel, features: torch.Tensor
+) -> tuple[Encoded, dict]:
     """Run a network and keep what each of its named modules returned."""
     seen: dict[str, object] = {}
     hooks = [

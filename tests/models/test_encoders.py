@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from factories.models import small_encoder, small_ptv3
 from sceneleapultra.models.network.encoder.base import SceneEncoder
 from sceneleapultra.models.network.encoder.fpn import FeaturePyramid, nearest_to_target
-from sceneleapultra.models.network.encoder.hierarchy import Level
+from sceneleapultra.models.network.encoder.hierarchy import AbstractionLevel
 from sceneleapultra.models.network.encoder.pointnet2 import PointNet2
 from sceneleapultra.models.network.encoder.pointnet_lite import PointNetLite
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
@@ -27,9 +27,9 @@ def pyramid(**changes) -> FeaturePyramid:
 
 def two_scales(**changes) -> PointNet2:
     levels = {
-        "fine": Level(centers=48, radii=(0.03, 0.06), neighbors=(10, 16), widths=(16, 24)),
-        "middle": Level(centers=30, radii=(0.08,), neighbors=(8,), widths=(40,)),
-        "coarse": Level(centers=12, radii=(0.1, 0.2), neighbors=(4, 8), widths=(16, 24)),
+        "fine": AbstractionLevel(centers=48, radii=(0.03, 0.06), neighbors=(10, 16), widths=(16, 24)),
+        "middle": AbstractionLevel(centers=30, radii=(0.08,), neighbors=(8,), widths=(40,)),
+        "coarse": AbstractionLevel(centers=12, radii=(0.1, 0.2), neighbors=(4, 8), widths=(16, 24)),
     }
     return small_encoder(levels=levels, propagate=1, **changes)
 
@@ -257,7 +257,7 @@ def test_neighbors_that_fill_places_twice_change_nothing() -> None:
     cloud = scenes(1, 96)
     far = torch.arange(93.0)[:, None] * torch.tensor([1.0, 0, 0]) + 10
     cloud = replace(cloud, points=torch.cat([cloud.points[:, :1] + torch.rand(3, 3) * 0.01, far[None]], 1))
-    levels = {"only": Level(centers=1, radii=(0.05,), neighbors=(8,), widths=(16, 16))}
+    levels = {"only": AbstractionLevel(centers=1, radii=(0.05,), neighbors=(8,), widths=(16, 16))}
     torch.manual_seed(0)
     many = small_encoder(levels=levels)
     torch.manual_seed(0)
@@ -318,11 +318,11 @@ def test_a_pyramid_gives_the_targets_surroundings_finely() -> None:
 )
 def test_levels_that_make_no_sense_are_refused(changes, sentence) -> None:
     with pytest.raises(ValueError, match=sentence):
-        Level(**{"centers": 8, "radii": (0.1,), "neighbors": (4,), "widths": (16,), **changes})
+        AbstractionLevel(**{"centers": 8, "radii": (0.1,), "neighbors": (4,), "widths": (16,), **changes})
 
 
 def test_hierarchies_that_do_not_fit_are_refused() -> None:
-    fine = Level(centers=8, radii=(0.1,), neighbors=(4,), widths=(16, 16))
+    fine = AbstractionLevel(centers=8, radii=(0.1,), neighbors=(4,), widths=(16, 16))
     with pytest.raises(ValueError, match=r"levels.coarse takes centers=9 .* 8 centers of level 'fine'"):
         small_encoder(levels={"fine": fine, "coarse": replace(fine, centers=9)})
     with pytest.raises(ValueError, match=r"neighbors=\(9,\) from the 8 centers"):

@@ -1,4 +1,4 @@
-"""How a batch draws random numbers that depend on each item alone: not on its neighbors, the device or the process.
+"""Random numbers of a batch that depend on each item alone: not on its neighbors, the device or the process.
 
 Every number is a hash of (key of the item, stream, position): splitmix64 (Steele, Lea, Flood 2014), whose integer
 arithmetic gives the same bits on every device.
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed number; products wrap around
+GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed number; products wrap around
 _MIX1, _MIX2 = -4658895280553007687, -7723592293110705685  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _BITS = 24  # of a float32 below 1
 
@@ -27,8 +27,8 @@ class KeyedRandom:
         self.key = key
 
     def stream(self, name: str) -> "KeyedRandom":
-        """Return numbers that have nothing to do with those of other names."""
-        return KeyedRandom(_mix(self.key + zlib.crc32(name.encode()) * _GOLDEN % 2**62))
+        """Return numbers that are independent of those under other names."""
+        return KeyedRandom(mix_bits(self.key + zlib.crc32(name.encode()) * GOLDEN % 2**62))
 
     def uniform(self, *shape: int) -> Float[Tensor, "b *s"]:
         """Return numbers from 0 to below 1, ``shape`` for each item."""
@@ -51,18 +51,18 @@ class KeyedRandom:
         return both[:, :count].reshape(-1, *shape)
 
     def _bits(self, count: int) -> Int[Tensor, "b c"]:
-        counter = torch.arange(1, count + 1, device=self.key.device) * _GOLDEN
-        return _mix(self.key[:, None] + counter)
+        counter = torch.arange(1, count + 1, device=self.key.device) * GOLDEN
+        return mix_bits(self.key[:, None] + counter)
 
 
 def draw_keys(seed: int, epoch: Int[Tensor, "b"], item: Int[Tensor, "b"]) -> Int[Tensor, "b"]:
     """Return the keys of items in a pass: unrelated for neighboring seeds, passes and items."""
     start = torch.full_like(item, seed % 2**62)
-    return _mix(_mix(_mix(start * _GOLDEN) + epoch * _GOLDEN) + item * _GOLDEN)
+    return mix_bits(mix_bits(mix_bits(start * GOLDEN) + epoch * GOLDEN) + item * GOLDEN)
 
 
-def _mix(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
-    """Mix a tensor that nobody else holds, in place: fresh memory of large ones costs more than the arithmetic."""
+def mix_bits(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
+    """Return splitmix64's finalizer of every number; overwrites ``x``: fresh memory costs more than the arithmetic."""
     shifted = torch.empty_like(x)
     for shift, factor in ((30, _MIX1), (27, _MIX2), (31, None)):
         torch.bitwise_right_shift(x, shift, out=shifted)

@@ -3,19 +3,24 @@
 A stream that depends only on (seed, step) needs no saved state: a resumed run draws what the uninterrupted one drew.
 """
 
+from typing import Literal
+
 import numpy as np
 import torch
 
 
-def keyed_seed(*keys: int) -> int:
-    """Mix non-negative integers into one 63-bit seed; neighboring keys give unrelated streams.
+def keyed_seed(*keys: int, bits: Literal[32, 63] = 63) -> int:
+    """Mix non-negative integers into one seed of so many bits; neighboring keys give unrelated streams.
 
     Raises:
         ValueError: a key is negative.
     """
     if any(key < 0 for key in keys):
         raise ValueError(f"keyed_seed needs non-negative keys; got {keys}. Pass seed=0 or larger.")
-    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    sequence = np.random.SeedSequence(keys)
+    if bits == 32:
+        return int(sequence.generate_state(1)[0])
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def keyed_generator(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -26,7 +31,7 @@ def keyed_generator(*keys: int, device: torch.device | str = "cpu") -> torch.Gen
 
 
 class KeyedNumpy:
-    """A numpy generator that begins anew for every key, at a tenth of what making one costs.
+    """A numpy generator that starts a new stream for every key, at a tenth of what making one costs.
 
     Philox (Salmon et al. 2011) gives unrelated streams for different keys by design. What an earlier call returned is
     the same object, at the beginning of another stream.

@@ -7,6 +7,7 @@ nothing. Source: Qi et al. 2017, PointNet++, section 3; frames: see :mod:`scenel
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -19,11 +20,11 @@ from sceneleapultra.models.network.frames import local_frames
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
 from sceneleapultra.utils.geometry.points import Backend, gather, knn, require_backend
 
-Patch = tuple[Tensor, Tensor]  # geometry and index of one scale, see Stage
+Patch = tuple[Tensor, Tensor]  # geometry and index of one scale, see PatchNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
-class Level:
+class AbstractionLevel:
     """One level of a hierarchy; ``config/model/encoder`` says what each number means."""
 
     centers: int
@@ -53,8 +54,8 @@ class Level:
         return self.widths[-1] * len(self.radii)
 
 
-class Stage(nn.Module, ABC):
-    """The network of a patch, one per scale of a level: how neighbors become one feature of their center."""
+class PatchNetwork(nn.Module, ABC):
+    """Pools the neighbors of a center into one feature; one network per scale of a level."""
 
     @abstractmethod
     def __init__(self, dim_geometry: int, dim_in: int, widths: tuple[int, ...]) -> None:
@@ -78,10 +79,9 @@ class Stage(nn.Module, ABC):
 
 
 class PointHierarchy(PyramidEncoder):
-    """Levels of patches; ``Stage`` says what happens in one.
+    """Levels of patches, each pooled by a ``network``.
 
     Args:
-        stage: class of the network of a patch.
         levels: from fine to coarse.
         propagate: how many levels back, towards the fine ones, features are passed from the coarsest; the level
             reached gives the tokens.
@@ -96,12 +96,13 @@ class PointHierarchy(PyramidEncoder):
     """
 
     token_modules = ("back", "out")
+    network: ClassVar[type[PatchNetwork]]
+    """Pools a patch."""
 
     def __init__(
         self,
         *,
-        stage: type[Stage],
-        levels: dict[str, Level],
+        levels: dict[str, AbstractionLevel],
         propagate: int,
         dim: int,
         use_color: bool,
@@ -123,7 +124,7 @@ class PointHierarchy(PyramidEncoder):
         inputs = [0, *self.level_dims[:-1]]
         self.stages = nn.ModuleDict(
             {
-                name: nn.ModuleList(stage(g, c, level.widths) for _ in level.radii)
+                name: nn.ModuleList(self.network(g, c, level.widths) for _ in level.radii)
                 for (name, level), g, c in zip(levels.items(), geometry, inputs, strict=True)
             }
         )
@@ -143,7 +144,7 @@ class PointHierarchy(PyramidEncoder):
         for i, step in enumerate(self.back):
             tokens = step(levels[-2 - i], tokens, self.backend)
         with torch.autocast(cloud.points.device.type, enabled=False):
-            up = seen_from(tokens.frames, cloud.up.float())
+            up = in_frames(tokens.frames, cloud.up.float())
         features = self.out(torch.cat([tokens.features, up], dim=-1))
         features = features.masked_fill(~tokens.valid[..., None], 0.0)
         return SceneTokens(tokens.xyz, features, tokens.valid, tokens.target, tokens.frames)
@@ -201,7 +202,7 @@ class PointHierarchy(PyramidEncoder):
                     offsets = (gather(points, chosen) - centers[:, :, None]) @ own
                     # Gravity and kind of each point, or the way its surface faces, seen from the center's frame.
                     facts = (
-                        [seen_from(own, up)[:, :, None].expand_as(offsets), *_kinds(known, chosen)]
+                        [in_frames(own, up)[:, :, None].expand_as(offsets), *_kinds(known, chosen)]
                         if i == 0
                         else [gather(frames[..., 2], chosen) @ own]
                     )
@@ -211,8 +212,8 @@ class PointHierarchy(PyramidEncoder):
             return made, frames
 
 
-def seen_from(frames: Float[Tensor, "b s 3 3"], direction: Float[Tensor, "b 3"]) -> Float[Tensor, "b s 3"]:
-    """Return a direction of each cloud as its frames see it."""
+def in_frames(frames: Float[Tensor, "b s 3 3"], direction: Float[Tensor, "b 3"]) -> Float[Tensor, "b s 3"]:
+    """Return a direction of each cloud in the coordinates of its frames."""
     return (direction[:, None, None] @ frames).squeeze(-2)
 
 
@@ -224,7 +225,7 @@ def _kinds(known: Float[Tensor, "b n f"], index: Int[Tensor, "b s k"]) -> list[T
     return [kind, own, (kind - own).abs(), of_neighbor[..., 1:]]
 
 
-def _check_levels(levels: dict[str, Level], propagate: int) -> None:
+def _check_levels(levels: dict[str, AbstractionLevel], propagate: int) -> None:
     if not levels:
         raise ValueError("model.encoder.levels: expected at least one level, got none.")
     for (fine, before), (coarse, level) in pairwise(levels.items()):

@@ -5,12 +5,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sceneleapultra.models.network.encoder.grouped import grouped_maximum
-from sceneleapultra.models.network.encoder.hierarchy import Level, PointHierarchy, Stage
+from sceneleapultra.models.network.encoder.hierarchy import PatchNetwork, PointHierarchy
 from sceneleapultra.models.network.encoder.pooling import max_over_neighbors
-from sceneleapultra.utils.geometry.points import Backend, gather
+from sceneleapultra.utils.geometry.points import gather
 
 
-class SetAbstraction(Stage):
+class SetAbstraction(PatchNetwork):
     """A shared network on every neighbor, in the center's frame, then the maximum."""
 
     def __init__(self, dim_geometry: int, dim_in: int, widths: tuple[int, ...]) -> None:
@@ -29,16 +29,18 @@ class SetAbstraction(Stage):
         """Pool the neighbors of every center."""
         first, *rest = self.layers
         assert isinstance(first, nn.Linear)
-        seen, felt = first.weight.split([self.dim_geometry, first.in_features - self.dim_geometry], dim=1)
+        to_geometry, to_features = first.weight.split(
+            [self.dim_geometry, first.in_features - self.dim_geometry], dim=1
+        )
         # The layer is linear: what depends on the neighbor alone is computed once per point, not per pair.
-        point = None if features is None else nn.functional.linear(features, felt)
+        point = None if features is None else nn.functional.linear(features, to_features)
         # A compiler makes its own passes of plain operations.
         if rest and not torch.compiler.is_compiling():
-            weights = [seen, *(layer.get_parameter("weight") for layer in rest)]
+            weights = [to_geometry, *(layer.get_parameter("weight") for layer in rest)]
             biases = [layer.get_parameter("bias") for layer in self.layers]
             pooled = grouped_maximum(geometry, index, point, weights, biases)
         else:
-            h = nn.functional.linear(geometry, seen, first.bias)
+            h = nn.functional.linear(geometry, to_geometry, first.bias)
             h = h if point is None else h + gather(point, index)
             for layer in rest:
                 h = layer(nn.functional.gelu(h))
@@ -48,24 +50,6 @@ class SetAbstraction(Stage):
 
 
 class PointNet2(PointHierarchy):
-    """Levels of set abstraction; see :class:`~models.network.encoder.hierarchy.PointHierarchy` for the arguments."""
+    """Levels of set abstraction; see :class:`PointHierarchy` for the arguments."""
 
-    def __init__(
-        self,
-        *,
-        levels: dict[str, Level],
-        propagate: int,
-        dim: int,
-        use_color: bool,
-        checkpointing: bool,
-        backend: Backend,
-    ) -> None:
-        super().__init__(
-            stage=SetAbstraction,
-            levels=levels,
-            propagate=propagate,
-            dim=dim,
-            use_color=use_color,
-            checkpointing=checkpointing,
-            backend=backend,
-        )
+    network = SetAbstraction

@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sceneleapultra.models.network.encoder.hierarchy import Level, PointHierarchy, Stage
+from sceneleapultra.models.network.encoder.hierarchy import PatchNetwork, PointHierarchy
 from sceneleapultra.models.network.encoder.pooling import max_over_neighbors
-from sceneleapultra.utils.geometry.points import Backend, gather
+from sceneleapultra.utils.geometry.points import gather
 
 _MOMENTS = 6  # products of two of the offset's three coordinates
 
 
-class SeparableAbstraction(Stage):
+class SeparableAbstraction(PatchNetwork):
     """All widths but the last before grouping, the last one after the maximum."""
 
     def __init__(self, dim_geometry: int, dim_in: int, widths: tuple[int, ...]) -> None:
@@ -56,22 +56,4 @@ class SeparableAbstraction(Stage):
 class PointNetLite(PointHierarchy):
     """Levels of separable abstraction; see :class:`PointHierarchy` for the arguments."""
 
-    def __init__(
-        self,
-        *,
-        levels: dict[str, Level],
-        propagate: int,
-        dim: int,
-        use_color: bool,
-        checkpointing: bool,
-        backend: Backend,
-    ) -> None:
-        super().__init__(
-            stage=SeparableAbstraction,
-            levels=levels,
-            propagate=propagate,
-            dim=dim,
-            use_color=use_color,
-            checkpointing=checkpointing,
-            backend=backend,
-        )
+    network = SeparableAbstraction

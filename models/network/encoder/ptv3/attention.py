@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sceneleapultra.models.network.encoder.ptv3.level import Level
+from sceneleapultra.models.network.encoder.ptv3.level import SerializedLevel
 
 AttentionBackend = Literal["sdpa", "varlen"]
 PatchRule = Literal["cloud", "smallest_cloud"]
@@ -54,7 +54,7 @@ class PatchAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         self.rpe = RelativeBias(patch_size, heads) if relative_bias else None
 
-    def forward(self, x: Float[Tensor, "n c"], level: Level, curve: int) -> Float[Tensor, "n c"]:
+    def forward(self, x: Float[Tensor, "n c"], level: SerializedLevel, curve: int) -> Float[Tensor, "n c"]:
         """Attend in the patches of a curve."""
         size = (
             self.patch_size
@@ -64,7 +64,9 @@ class PatchAttention(nn.Module):
         attend = self._dense if self.backend == "sdpa" else self._packed
         return self.proj(attend(self.qkv(x), level, curve, size))
 
-    def _dense(self, qkv: Float[Tensor, "n e"], level: Level, curve: int, size: int) -> Float[Tensor, "n c"]:
+    def _dense(
+        self, qkv: Float[Tensor, "n e"], level: SerializedLevel, curve: int, size: int
+    ) -> Float[Tensor, "n c"]:
         points, back = level.patch_rows(size, curve, packed=False)
         groups = level.patches(size).groups
         sizes = [group.num_patches * group.width for group in groups]
@@ -82,7 +84,9 @@ class PatchAttention(nn.Module):
             outputs.append(out.transpose(1, 2).reshape(len(rows), -1))
         return back(torch.cat(outputs))
 
-    def _packed(self, qkv: Float[Tensor, "n e"], level: Level, curve: int, size: int) -> Float[Tensor, "n c"]:
+    def _packed(
+        self, qkv: Float[Tensor, "n e"], level: SerializedLevel, curve: int, size: int
+    ) -> Float[Tensor, "n c"]:
         from torch.nn.attention.varlen import varlen_attn
 
         if not qkv.is_cuda:

@@ -1,8 +1,8 @@
 """Point Transformer V3 as a scene encoder: a cloud in, tokens with positions and local frames out.
 
 The network itself is not equivariant to turns: its voxels and curves have axes. It works in the frame of
-:mod:`.voxels`, which turns with the scene about the vertical as long as the camera turns with it,
-and each token is told its local frame as seen from there. Against cameras that move around a scene, train with the data
+:mod:`.voxels`, which turns with the scene about the vertical as long as the camera turns with it, and each token has
+its local frame in those coordinates among its features. Against cameras that move around a scene, train with the data
 module's ``yaw``.
 """
 
@@ -16,9 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sceneleapultra.models.network.encoder.base import PyramidEncoder
-from sceneleapultra.models.network.encoder.ptv3.level import Level, serialize
-from sceneleapultra.models.network.encoder.ptv3.network import Architecture, Encoded, PointTransformerV3
-from sceneleapultra.models.network.encoder.ptv3.rows import Rows
+from sceneleapultra.models.network.encoder.ptv3.architecture import Architecture
+from sceneleapultra.models.network.encoder.ptv3.level import SerializedLevel, serialize
+from sceneleapultra.models.network.encoder.ptv3.network import Encoded, PointTransformerV3
+from sceneleapultra.models.network.encoder.ptv3.row_gather import RowGather
 from sceneleapultra.models.network.encoder.ptv3.voxels import Voxels, voxelise
 from sceneleapultra.models.network.encoder.ptv3.weights import load_weights
 from sceneleapultra.models.network.frames import local_frames, smallest_eigenvector
@@ -93,9 +94,9 @@ class PTv3(PyramidEncoder):
         """
         tokens, voxels, encoded = self._encoded(cloud, decode=True)
         with torch.autocast(cloud.points.device.type, enabled=False):
-            seen = self._seen(tokens, voxels)
+            own = self._frame_features(tokens, voxels)
         read = self._read(encoded, voxels.of_point[:, : self.num_tokens])
-        features = self.out(torch.cat([self.norm(read), seen.to(read.dtype)], dim=-1))
+        features = self.out(torch.cat([self.norm(read), own.to(read.dtype)], dim=-1))
         return replace(tokens, features=features.masked_fill(~tokens.valid[..., None], 0.0))
 
     def levels(self, cloud: Cloud) -> tuple[SceneTokens, ...]:
@@ -104,7 +105,7 @@ class PTv3(PyramidEncoder):
         made, index = [], voxels.of_point
         for size, level, features in zip(self.level_sizes, encoded.levels, encoded.encoder, strict=True):
             index = index if level.cluster is None else level.cluster.index[index]
-            rows = Rows(index=index[:, :size].flatten(), num_sources=len(features))
+            rows = RowGather(index=index[:, :size].flatten(), num_sources=len(features))
             valid = tokens.valid[:, :size]
             read = rows(features).view(*valid.shape, -1).masked_fill(~valid[..., None], 0.0)
             made.append(
@@ -144,7 +145,9 @@ class PTv3(PyramidEncoder):
                 "objects in view, and the masks of the right kind?"
             )
 
-    def _input(self, name: Input, cloud: Cloud, voxels: Voxels, level: Level) -> Float[Tensor, "v c"]:
+    def _input(
+        self, name: Input, cloud: Cloud, voxels: Voxels, level: SerializedLevel
+    ) -> Float[Tensor, "v c"]:
         """Return one of the input features of every voxel."""
         if name == "xyz":
             return voxels.coord / self.position_scale
@@ -171,8 +174,8 @@ class PTv3(PyramidEncoder):
             frames=frames,
         )
 
-    def _seen(self, tokens: SceneTokens, voxels: Voxels) -> Float[Tensor, "b s 13"]:
-        """Return what a token is told beside the network's features, all of it as seen from the voxels' frame."""
+    def _frame_features(self, tokens: SceneTokens, voxels: Voxels) -> Float[Tensor, "b s 13"]:
+        """Return each token's frame, its place in its voxel and whether it is the target's, in the voxels' frame."""
         frames = voxels.rotation.mT[:, None] @ tokens.frames.double()
         own = (tokens.xyz.double() - voxels.origin[:, None]) @ voxels.rotation
         offset = own - gather(voxels.coord[None], voxels.of_point[None, :, : self.num_tokens]).squeeze(0)
@@ -183,15 +186,17 @@ class PTv3(PyramidEncoder):
         """Look the tokens' features up: the decoder's, or those of all encoder levels side by side."""
         index = voxel.flatten()
         if encoded.decoder is not None:
-            return Rows(index=index, num_sources=len(encoded.decoder))(encoded.decoder).view(*voxel.shape, -1)
+            return RowGather(index=index, num_sources=len(encoded.decoder))(encoded.decoder).view(
+                *voxel.shape, -1
+            )
         read = []
         for level, features in zip(encoded.levels, encoded.encoder, strict=True):
             index = index if level.cluster is None else level.cluster.index[index]
-            read.append(Rows(index=index, num_sources=len(features))(features))
+            read.append(RowGather(index=index, num_sources=len(features))(features))
         return torch.cat([part.float() for part in read], dim=1).view(*voxel.shape, -1)
 
 
-def voxel_normals(level: Level, viewpoint: Float[Tensor, "b 3"]) -> Float[Tensor, "n 3"]:
+def voxel_normals(level: SerializedLevel, viewpoint: Float[Tensor, "b 3"]) -> Float[Tensor, "n 3"]:
     """Fit a plane to the voxels within two of each; return its normal on the viewpoint's side.
 
     Fewer than four voxels are no plane: the direction to the viewpoint stands for its normal.

@@ -1,24 +1,20 @@
-"""How a network draws at random without a generator: numbers are hashes of the cloud's own coordinates.
+"""Random numbers of a network without a generator: hashes of the cloud's own coordinates.
 
-A point is dropped, and a cloud's curves are shuffled, by what the cloud is and not by what was drawn before. So the
-draws of a cloud do not depend on its batch mates, on the process it is served by or on the order of its points, are
-the same when a stage is recomputed for its gradient, and a resumed run repeats them. Augmentation makes them new in
-every epoch.
+Whether a point is dropped and how a cloud's curves are shuffled depends on the cloud alone. So they do not depend on
+its batch mates, on the process or on the order of its points, are the same when a stage is recomputed for its gradient,
+and a resumed run repeats them. Augmentation changes the coordinates, and with them the numbers, in every epoch.
 """
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as a signed number
+from sceneleapultra.utils.core.keyed_random import GOLDEN, mix_bits
 
 
 def mix(values: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
     """Scramble 64-bit integers so that every bit depends on every bit (splitmix64, Steele et al. 2014)."""
-    v = values + _GOLDEN
-    v = (v ^ _right(v, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
-    v = (v ^ _right(v, 27)) * (0x94D049BB133111EB - 2**64)
-    return v ^ _right(v, 31)
+    return mix_bits(values + GOLDEN)
 
 
 def cloud_keys(coord: Float[Tensor, "n 3"], batch: Int[Tensor, "n"], num_clouds: int) -> Int[Tensor, "b"]:
@@ -45,8 +41,3 @@ def permutations(cloud_key: Int[Tensor, "b"], size: int, salt: int) -> Int[Tenso
     """Return one order of ``size`` things for each cloud."""
     things = torch.arange(size, device=cloud_key.device)
     return uniform(mix(cloud_key)[:, None] + things, salt).argsort(1)
-
-
-def _right(values: Tensor, bits: int) -> Tensor:
-    """Shift right as unsigned numbers are shifted."""
-    return values >> bits & (1 << 64 - bits) - 1

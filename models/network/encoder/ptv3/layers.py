@@ -5,20 +5,16 @@ Modules are named as in the official code, so that its state_dict loads.
 
 import math
 from importlib.util import find_spec
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sceneleapultra.models.network.encoder.ptv3.attention import AttentionBackend, PatchAttention, PatchRule
-from sceneleapultra.models.network.encoder.ptv3.draws import uniform
-from sceneleapultra.models.network.encoder.ptv3.level import Level
+from sceneleapultra.models.network.encoder.ptv3.architecture import Architecture, ConvolutionBackend, Norm
+from sceneleapultra.models.network.encoder.ptv3.attention import PatchAttention
+from sceneleapultra.models.network.encoder.ptv3.hashed_random import uniform
+from sceneleapultra.models.network.encoder.ptv3.level import SerializedLevel
 from sceneleapultra.models.network.encoder.ptv3.sparse_conv import convolve
-
-Norm = Literal["batch", "layer"]
-Stem = Literal["conv", "linear"]
-ConvolutionBackend = Literal["gather", "spconv"]
 
 
 def norm_of(kind: Norm, dim: int) -> nn.Module:
@@ -57,7 +53,7 @@ class SubMConv3d(nn.Module):
         self.weight = nn.Parameter(weight.uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(dim_out).uniform_(-bound, bound)) if bias else None
 
-    def forward(self, x: Float[Tensor, "n c"], level: Level) -> Float[Tensor, "n d"]:
+    def forward(self, x: Float[Tensor, "n c"], level: SerializedLevel) -> Float[Tensor, "n d"]:
         """Convolve over the level's neighbors."""
         out = convolve(x, self.weight, level.pairs(self.weight.shape[1]))
         return out if self.bias is None else out + self.bias
@@ -73,6 +69,11 @@ class LayerScale(nn.Module):
     def forward(self, x: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
         """Scale."""
         return x * self.gamma
+
+
+def layer_scale(dim: int, initial: float | None) -> nn.Module:
+    """Return the factor on a branch, or nothing at all."""
+    return nn.Identity() if initial is None else LayerScale(dim, initial)
 
 
 class MLP(nn.Module):
@@ -91,6 +92,10 @@ class Block(nn.Module):
     """Convolution as position code, patch attention and MLP, each added to what came in.
 
     Args:
+        architecture: of the network.
+        dim: width.
+        heads: attention heads.
+        level: at which the block works, 0 the finest.
         number: of this block among all of the network: its random draws are its own.
         curve: which of the level's curves it follows, counted cyclically.
         drop: probability that a point skips attention, and that it skips the MLP, in training.
@@ -98,41 +103,37 @@ class Block(nn.Module):
 
     def __init__(
         self,
+        architecture: Architecture,
         dim: int,
         heads: int,
         *,
+        level: int,
         number: int,
         curve: int,
         drop: float,
-        mlp_ratio: float,
-        layer_scale: float | None,
-        patch_size: int,
-        patch_rule: PatchRule,
-        relative_bias: bool,
-        attention: AttentionBackend,
-        backend: ConvolutionBackend,
     ) -> None:
         super().__init__()
+        a = architecture
         self.number, self.curve, self.drop = number, curve, drop
         self.cpe = nn.Sequential(
-            convolution(backend, dim, dim, 3, bias=True), nn.Linear(dim, dim), nn.LayerNorm(dim)
+            convolution(a.convolution, dim, dim, 3, bias=True), nn.Linear(dim, dim), nn.LayerNorm(dim)
         )
         self.norm1 = nn.Sequential(nn.LayerNorm(dim))
         self.attn = PatchAttention(
             dim,
             heads,
-            patch_size=patch_size,
-            patch_rule=patch_rule,
-            relative_bias=relative_bias,
-            backend=attention,
+            patch_size=a.patch_size[level],
+            patch_rule=a.patch_rule,
+            relative_bias=a.relative_bias,
+            backend=a.attention,
         )
         self.norm2 = nn.Sequential(nn.LayerNorm(dim))
-        self.mlp = nn.Sequential(MLP(dim, int(dim * mlp_ratio)))
-        self.ls1 = nn.Sequential(nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale))
-        self.ls2 = nn.Sequential(nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale))
+        self.mlp = nn.Sequential(MLP(dim, int(dim * a.mlp_ratio)))
+        self.ls1 = nn.Sequential(layer_scale(dim, a.layer_scale))
+        self.ls2 = nn.Sequential(layer_scale(dim, a.layer_scale))
 
     def forward(
-        self, x: Float[Tensor, "n c"], convolved: Float[Tensor, "n c"], level: Level
+        self, x: Float[Tensor, "n c"], convolved: Float[Tensor, "n c"], level: SerializedLevel
     ) -> Float[Tensor, "n c"]:
         """Transform the features ``x`` of a level; ``convolved`` is what the convolution reads, usually ``x``."""
         conv, linear, norm = self.cpe
@@ -141,7 +142,7 @@ class Block(nn.Module):
         x = x + self._kept(self.ls1(self.attn(self.norm1(x), level, curve)), level, 0)
         return x + self._kept(self.ls2(self.mlp(self.norm2(x))), level, 1)
 
-    def _kept(self, x: Tensor, level: Level, branch: int) -> Tensor:
+    def _kept(self, x: Tensor, level: SerializedLevel, branch: int) -> Tensor:
         """Drop the branch of random points (stochastic depth by point, as the official code has it)."""
         if not self.training or self.drop == 0.0:
             return x
@@ -157,7 +158,7 @@ class ConvStem(nn.Module):
         self.conv = convolution(backend, dim_in, dim, 5, bias=False)
         self.norm = norm_of(norm, dim)
 
-    def forward(self, x: Float[Tensor, "n c"], level: Level) -> Float[Tensor, "n d"]:
+    def forward(self, x: Float[Tensor, "n c"], level: SerializedLevel) -> Float[Tensor, "n d"]:
         """Embed the points."""
         return nn.functional.gelu(self.norm(self.conv(x, level)))
 
@@ -170,7 +171,7 @@ class LinearStem(nn.Module):
         self.linear = nn.Linear(dim_in, dim)
         self.norm = norm_of(norm, dim)
 
-    def forward(self, x: Float[Tensor, "n c"], level: Level) -> Float[Tensor, "n d"]:
+    def forward(self, x: Float[Tensor, "n c"], level: SerializedLevel) -> Float[Tensor, "n d"]:
         """Embed the points."""
         return nn.functional.gelu(self.norm(self.linear(x)))
 
@@ -183,7 +184,7 @@ class Pooling(nn.Module):
         self.proj = nn.Linear(dim_in, dim)
         self.norm = nn.Sequential(norm_of(norm, dim))
 
-    def forward(self, x: Float[Tensor, "n c"], coarse: Level) -> Float[Tensor, "m d"]:
+    def forward(self, x: Float[Tensor, "n c"], coarse: SerializedLevel) -> Float[Tensor, "m d"]:
         """Carry features to a coarser level."""
         assert coarse.cluster is not None
         return nn.functional.gelu(self.norm(coarse.cluster.max(self.proj(x))))
@@ -198,7 +199,7 @@ class Unpooling(nn.Module):
         self.proj_skip = nn.Sequential(nn.Linear(dim_skip, dim), norm_of(norm, dim), nn.GELU())
 
     def forward(
-        self, x: Float[Tensor, "m c"], skip: Float[Tensor, "n e"], coarse: Level
+        self, x: Float[Tensor, "m c"], skip: Float[Tensor, "n e"], coarse: SerializedLevel
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
         """Carry features back to the finer level; return the sum, and the skip branch alone."""
         assert coarse.cluster is not None

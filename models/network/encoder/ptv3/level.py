@@ -11,15 +11,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sceneleapultra.models.network.encoder.ptv3.draws import cloud_keys, point_keys
+from sceneleapultra.models.network.encoder.ptv3.hashed_random import cloud_keys, point_keys
 from sceneleapultra.models.network.encoder.ptv3.patches import Patches, lay_out
-from sceneleapultra.models.network.encoder.ptv3.rows import Rows
+from sceneleapultra.models.network.encoder.ptv3.row_gather import RowGather
 from sceneleapultra.models.network.encoder.ptv3.serialization import MAX_DEPTH, encode
 from sceneleapultra.models.network.encoder.ptv3.sparse_conv import Pairs, find_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Level:
+class SerializedLevel:
     """Voxels of a batch of clouds, one point in each.
 
     ``code`` holds the number of the cloud above the ``3 * depth`` bits of the curve, so that sorting keeps clouds
@@ -34,8 +34,8 @@ class Level:
     code: Int[Tensor, "o n"]
     order: Int[Tensor, "o n"]  # points along each curve
     inverse: Int[Tensor, "o n"]  # place of each point along each curve
-    finer: "Level | None"
-    cluster: Rows | None  # the point of this level that each point of the finer one went to
+    finer: "SerializedLevel | None"
+    cluster: RowGather | None  # the point of this level that each point of the finer one went to
     _tables: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def pairs(self, kernel: int) -> Pairs:
@@ -46,15 +46,15 @@ class Level:
         """Return the division of every curve into patches of at most ``size`` points."""
         return self.once(("patches", size), lambda: lay_out(self.counts, size, self.grid.device))
 
-    def patch_rows(self, size: int, curve: int, packed: bool) -> tuple[Rows, Rows]:
+    def patch_rows(self, size: int, curve: int, packed: bool) -> tuple[RowGather, RowGather]:
         """Return which point each row of the patches reads along a curve, and which row each point reads back."""
 
-        def make() -> tuple[Rows, Rows]:
+        def make() -> tuple[RowGather, RowGather]:
             patches = self.patches(size)
             reads, answers = (patches.pad, patches.unpad) if packed else (patches.dense, patches.home)
             return (
-                Rows(index=self.order[curve][reads], num_sources=len(self.grid)),
-                Rows(index=answers[self.inverse[curve]], num_sources=len(reads)),
+                RowGather(index=self.order[curve][reads], num_sources=len(self.grid)),
+                RowGather(index=answers[self.inverse[curve]], num_sources=len(reads)),
             )
 
         return self.once(("rows", size, curve, packed), make)
@@ -69,7 +69,7 @@ class Level:
             return self.finer.cloud_key()
         return self.once(("cloud key",), lambda: cloud_keys(self.coord, self.batch, len(self.counts)))
 
-    def shuffled(self, permutation: Int[Tensor, "b o"]) -> "Level":
+    def shuffled(self, permutation: Int[Tensor, "b o"]) -> "SerializedLevel":
         """Return the level with the curves of each cloud exchanged among each other."""
         row = permutation.T.contiguous()
         along = row[:, self.batch[self.order[0]]]  # clouds take the same places along every curve
@@ -98,7 +98,7 @@ def serialize(
     num_clouds: int,
     depth: int | None,
     curves: Sequence[str],
-) -> Level:
+) -> SerializedLevel:
     """Put the voxels of clouds in order along every curve.
 
     Args:
@@ -129,7 +129,7 @@ def serialize(
         )
     code = encode(grid, depth, curves) | batch << 3 * depth
     order = code.argsort(1)
-    return Level(
+    return SerializedLevel(
         coord=coord,
         grid=grid,
         batch=batch,
@@ -144,7 +144,7 @@ def serialize(
 
 
 @torch.no_grad()
-def pool(fine: Level, stride: int) -> Level:
+def pool(fine: SerializedLevel, stride: int) -> SerializedLevel:
     """Merge the points of each cube of ``stride`` voxels, a power of two; new points follow the first curve.
 
     Nothing is encoded or sorted anew: by the prefix property a coarse code is a fine one without its last bits, and
@@ -160,12 +160,12 @@ def pool(fine: Level, stride: int) -> Level:
     index = number[fine.inverse[0]]
     heads = fine.order[begins].view(len(shifted), -1)  # a member of each cluster, in the order of each curve
     order, members = index[heads], heads[0]
-    rows = Rows(
+    rows = RowGather(
         index=index, num_sources=len(members), known_readers=(fine.order[0], begins[0].nonzero().squeeze(1))
     )
     size = rows.readers[1].diff(append=torch.tensor([len(index)], device=index.device))
     batch = fine.batch[members]
-    return Level(
+    return SerializedLevel(
         coord=rows.sum(fine.coord) / size[:, None],
         grid=fine.grid[members] >> bits,
         batch=batch,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class RowGather:
     """Which source row every row reads; callable on features of the sources."""
 
     index: Int[Tensor, "r"]
@@ -53,7 +53,7 @@ def sum_bags(
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, rows: Rows) -> Tensor:
+    def forward(ctx: Any, features: Tensor, rows: RowGather) -> Tensor:
         ctx.rows = rows
         return torch.nn.functional.embedding(rows.index, features)
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sceneleapultra.models.network.encoder.ptv3.rows import sum_bags
+from sceneleapultra.models.network.encoder.ptv3.row_gather import sum_bags
 
 
 @dataclass(frozen=True, kw_only=True)

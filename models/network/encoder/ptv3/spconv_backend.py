@@ -5,7 +5,7 @@ from jaxtyping import Float
 from spconv.pytorch import SparseConvTensor, SubMConv3d
 from torch import Tensor
 
-from sceneleapultra.models.network.encoder.ptv3.level import Level
+from sceneleapultra.models.network.encoder.ptv3.level import SerializedLevel
 
 
 class SpconvSubMConv3d(SubMConv3d):
@@ -14,7 +14,7 @@ class SpconvSubMConv3d(SubMConv3d):
     def __init__(self, dim_in: int, dim_out: int, kernel: int, bias: bool) -> None:
         super().__init__(dim_in, dim_out, kernel, bias=bias, indice_key=f"kernel {kernel}")
 
-    def forward(self, x: Float[Tensor, "n c"], level: Level) -> Float[Tensor, "n d"]:
+    def forward(self, x: Float[Tensor, "n c"], level: SerializedLevel) -> Float[Tensor, "n d"]:
         """Convolve over the level's neighbors."""
 
         def make() -> SparseConvTensor:

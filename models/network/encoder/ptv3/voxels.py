@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sceneleapultra.models.network.encoder.ptv3.rows import Rows
+from sceneleapultra.models.network.encoder.ptv3.row_gather import RowGather
 from sceneleapultra.models.network.tokens import Cloud
 
 
@@ -23,7 +23,7 @@ class Voxels:
     coord: Float[Tensor, "v 3"]  # mean of each voxel's points in the cloud's own frame (m)
     grid: Int[Tensor, "v 3"]
     batch: Int[Tensor, "v"]
-    points: Rows  # the voxel of every valid point
+    points: RowGather  # the voxel of every valid point
     share: Float[Tensor, "v"]  # one over the number of points
     of_point: Int[Tensor, "b n"]  # voxel of each point; 0 for invalid ones
     origin: Float[Tensor, "b 3"]
@@ -64,7 +64,7 @@ def voxelise(cloud: Cloud, size: float, depth: int) -> Voxels:
     keys, index, counts = torch.unique(
         ((batch[valid] << depth | x) << depth | y) << depth | z, return_inverse=True, return_counts=True
     )
-    rows, mask = Rows(index=index, num_sources=len(keys)), (1 << depth) - 1
+    rows, mask = RowGather(index=index, num_sources=len(keys)), (1 << depth) - 1
     share = 1.0 / counts.double()
     return Voxels(
         coord=(rows.sum(points[valid]) * share[:, None]).float(),

@@ -7,8 +7,8 @@ import torch
 from torch.testing import assert_close
 
 from factories.ptv3 import SMALL, level_of, small_network, surface
-from sceneleapultra.models.network.encoder.ptv3 import draws
-from sceneleapultra.models.network.encoder.ptv3.network import Architecture
+from sceneleapultra.models.network.encoder.ptv3 import hashed_random
+from sceneleapultra.models.network.encoder.ptv3.architecture import Architecture
 
 CLOUDS = [surface(150, 0), surface(40, 1), surface(90, 2)]
 
@@ -78,10 +78,10 @@ def test_shuffling_in_training_changes_the_curves_and_always_does_so_in_evaluati
 
 @pytest.mark.parametrize("drop", [0.1, 0.4])
 def test_points_drop_at_the_asked_rate_independently(drop):
-    keys = draws.point_keys(
+    keys = hashed_random.point_keys(
         torch.tensor([3, 4]), torch.arange(2).repeat_interleave(5000), surface(10_000, side=128)
     )
-    kept = torch.stack([draws.uniform(keys, salt) >= drop for salt in range(4)]).float()
+    kept = torch.stack([hashed_random.uniform(keys, salt) >= drop for salt in range(4)]).float()
     # Standard error of a rate over 10000 points is at most 0.005.
     assert ((1 - kept.mean(1)) - drop).abs().max() < 0.02
     assert (torch.corrcoef(kept) - torch.eye(4)).abs().max() < 0.05

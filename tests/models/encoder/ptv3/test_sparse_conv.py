@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from factories.ptv3 import surface
-from sceneleapultra.models.network.encoder.ptv3.rows import Rows
+from sceneleapultra.models.network.encoder.ptv3.row_gather import RowGather
 from sceneleapultra.models.network.encoder.ptv3.sparse_conv import convolve, find_pairs
 
 
@@ -56,11 +56,11 @@ def test_gradients():
 
 
 def test_gradients_of_gathering_and_of_the_largest():
-    rows = Rows(index=torch.tensor([4, 0, 0, 2, 4, 4, 1]), num_sources=6)
+    rows = RowGather(index=torch.tensor([4, 0, 0, 2, 4, 4, 1]), num_sources=6)
     x = torch.randn(6, 3, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(rows, (x,))
     assert_close(rows(x), x[rows.index], atol=0, rtol=0)
-    filled = Rows(index=torch.tensor([1, 0, 0, 1, 2]), num_sources=3)
+    filled = RowGather(index=torch.tensor([1, 0, 0, 1, 2]), num_sources=3)
     values = torch.randn(5, 2, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(filled.max, (values,))
     expected = torch.stack([values[[1, 2]].amax(0), values[[0, 3]].amax(0), values[4]])
@@ -69,7 +69,7 @@ def test_gradients_of_gathering_and_of_the_largest():
 
 def test_the_gradient_of_the_largest_does_not_depend_on_what_the_memory_held():
     """Freed tensors with the very results are what new ones are made of; a tie with them would halve the gradient."""
-    rows = Rows(index=torch.arange(64).repeat(3), num_sources=64)
+    rows = RowGather(index=torch.arange(64).repeat(3), num_sources=64)
     for _ in range(30):
         values = torch.linspace(0, 1, 192 * 8).view(192, 8).requires_grad_()
         rows.max(values).sum().backward()
