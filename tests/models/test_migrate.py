@@ -5,9 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from models_under_test import small_decoder
 from numpy.testing import assert_allclose
 
+from factories.models import small_decoder
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION, migrated
 from sceneleapultra.models.diffusion.ancestral import DDPM
