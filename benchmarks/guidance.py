@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", type=Path, default=Path("docs/models/leap_table_cpu/model.ckpt"))
+    parser.add_argument("--checkpoint", type=Path, default=Path("model_zoo/leap_table_cpu/model.ckpt"))
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--split", default="test")
     parser.add_argument("--items", type=int, default=40)

@@ -73,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", type=Path, default=Path("docs/models/leap_table_own/model.ckpt"))
+    parser.add_argument("--checkpoint", type=Path, default=Path("model_zoo/leap_table/model.ckpt"))
     parser.add_argument("--store", type=Path, help="whose unseen objects the grasps are judged on")
     parser.add_argument("--items", type=int, default=120, help="views judged, of as many objects")
     parser.add_argument("--samples", type=int, default=8, help="grasps judged for each")

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from sceneleapultra.hands import Hand
 from sceneleapultra.models.checkpoints.migrate import migrated
+from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.diffusion.likelihood import FlowRank
 from sceneleapultra.models.diffusion.samplers import Sampler
 from sceneleapultra.models.guidance.guide import Guidance
@@ -262,16 +263,14 @@ def chosen_rank(name: str) -> Rank:
 
 
 def load_grasp_model(path: str | Path, device: str = "cpu") -> GraspModel:
-    """Load a checkpoint for sampling, with its averaged weights.
+    """Load a checkpoint for sampling, by path or by the name of a shipped model, with its averaged weights.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a checkpoint of this project, or its hand is described differently now, or a newer version of
             the project wrote it, or there is no such device.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No checkpoint at {path}. Train one with: python train_lightning.py")
+    path = find_checkpoint(path)
     _require_device(device)
     checkpoint = torch.load(path, map_location=device, weights_only=True)
     if not isinstance(checkpoint, dict) or "model_config" not in checkpoint:

@@ -15,7 +15,7 @@ from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.records import LabeledGrasps, Outcome, SceneRecord
 
-SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
+SHIPPED = CONFIG_DIR.parent / "model_zoo" / "leap_table_cpu" / "model.ckpt"
 SETTINGS = OwnGraspSettings(
     per_object=3,
     candidates=3,

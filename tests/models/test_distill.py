@@ -17,7 +17,7 @@ from sceneleapultra.models.diffusion.dormand_prince import DormandPrince
 from sceneleapultra.models.distill import ConsistencyDistiller, neighbors, with_boundary
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 
-SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
+SHIPPED = CONFIG_DIR.parent / "model_zoo" / "leap_table_cpu" / "model.ckpt"
 CONTINUOUS = [name for name, path in PATHS.items() if path.continuous]
 
 

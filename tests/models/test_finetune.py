@@ -13,7 +13,7 @@ from sceneleapultra.models.checkpoints.migrate import migrated
 from sceneleapultra.models.inference import load_grasp_model
 from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
 
-MODELS = CONFIG_DIR.parent / "docs" / "models"
+MODELS = CONFIG_DIR.parent / "model_zoo"
 SHIPPED = MODELS / "leap_table_cpu" / "model.ckpt"
 
 

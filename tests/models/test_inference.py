@@ -11,7 +11,7 @@ from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.checkpoints.migrate import migrated
 from sceneleapultra.utils.core.config import CONFIG_DIR
 
-SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
+SHIPPED = CONFIG_DIR.parent / "model_zoo" / "leap_table_cpu" / "model.ckpt"
 CLOUD = {
     "num_points": 96,
     "target_share": 0.6,
@@ -320,7 +320,7 @@ def test_a_device_that_is_not_there_is_named(device, said):
 @pytest.mark.gpu
 @pytest.mark.parametrize("guidance", ["none", "hold", "score", "physics", "physics_clear"])
 def test_a_gpu_samples_for_the_same_call(guidance):
-    model = load_grasp_model(SHIPPED.parents[1] / "leap_table_own" / "model.ckpt", device="cuda")
+    model = load_grasp_model(SHIPPED.parents[1] / "leap_table" / "model.ckpt", device="cuda")
     points, mask = cloud(900)
     made = ask(model, points, mask, guidance=guidance, temperature=0.2)
     assert_allclose(np.linalg.norm(made.hand_pose[:, -4:], axis=-1), 1.0, atol=1e-5)

@@ -19,7 +19,7 @@ from sceneleapultra.models.network.scorer.tokens import TokenScorerConfig
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.geometry.point_choice import PointChoice
 
-SHIPPED = CONFIG_DIR.parent / "docs" / "models" / "leap_table_cpu" / "model.ckpt"
+SHIPPED = CONFIG_DIR.parent / "model_zoo" / "leap_table_cpu" / "model.ckpt"
 SHIPPED_POSITIONS = [
     [-0.035305, -0.067464, 0.073682],
     [0.103644, -0.006213, 0.066230],
