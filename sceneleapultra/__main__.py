@@ -1,0 +1,53 @@
+"""The command ``sceneleap <verb>``: each verb is one program, imported when it is named."""
+
+import runpy
+import sys
+
+from sceneleapultra import __version__
+from sceneleapultra.utils.core.names import unknown_name
+
+# {verb: (module, what it does)}; ``--help`` of a verb comes from its module.
+VERBS = {
+    "train": ("train_lightning", "train a model, or continue a run"),
+    "test": ("test_lightning", "evaluate a checkpoint and the baselines in simulation"),
+    "predict": ("scripts.predict", "generate grasps for your own cloud or mesh"),
+    "generate": (
+        "scripts.generate_dataset",
+        "make a data set: objects, scenes, views, grasps tested in simulation",
+    ),
+    "convert": ("scripts.convert_dataset", "turn a foreign data set into a store"),
+    "inspect": ("scripts.inspect_dataset", "check a store and look at it"),
+    "store": ("scripts.store", "verify stores, list them, migrate and copy them"),
+    "export": ("scripts.export_dataset", "write a store in a foreign format"),
+    "statistics": ("scripts.compute_statistics", "measure the pose statistics that training normalizes by"),
+    "self-train": ("scripts.self_train_data", "make training data of a model's grasps, tested in simulation"),
+}
+
+
+def usage() -> str:
+    """Return the help of the command itself."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:{width}}  {summary}" for verb, (_, summary) in VERBS.items()]
+    return "\n".join(
+        ["usage: sceneleap <verb> ...", "", *lines, "", "sceneleap <verb> --help lists its options.", ""]
+    )
+
+
+def main() -> None:
+    """Run the program that the first word names with the remaining words."""
+    verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if verb in ("-h", "--help"):
+        sys.stdout.write(usage())
+    elif verb == "--version":
+        sys.stdout.write(f"sceneleapultra {__version__}\n")
+    elif verb not in VERBS:
+        sys.stderr.write(f"{unknown_name('verb', verb, VERBS)}\n")
+        raise SystemExit(2)
+    else:
+        del sys.argv[1]
+        # As __main__ with a spec: the processes that a program starts find it again by its module's name.
+        runpy.run_module(f"sceneleapultra.{VERBS[verb][0]}", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
