@@ -1,5 +1,6 @@
 """One folder per run under any launcher, and no run continued under another configuration."""
 
+import subprocess
 from datetime import datetime
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from sceneleapultra import __version__
 from sceneleapultra.utils.training.run_folder import (
     changed_keys,
     git_state,
@@ -77,8 +79,15 @@ def test_step_of_reads_the_checkpoint(tmp_path: Path) -> None:
     assert step_of(None) == 0
 
 
-def test_git_state_outside_a_checkout(tmp_path: Path) -> None:
-    assert git_state(tmp_path) == ("unknown", "")
+def test_outside_a_checkout_the_version_is_named(tmp_path: Path) -> None:
+    assert git_state(tmp_path) == (f"v{__version__}", "")
+
+
+def test_the_checkout_around_an_installed_package_is_not_its_own(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
+    assert git_state(installed) == (f"v{__version__}", "")
 
 
 def test_a_run_is_not_continued_on_other_data(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from sceneleapultra import __version__
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 VERSIONED = ("torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "mujoco", "h5py", "trimesh")
 
@@ -68,7 +70,10 @@ def step_of(checkpoint: Path | None) -> int:
 
 
 def git_state(root: Path = PROJECT_ROOT) -> tuple[str, str]:
-    """Return commit and uncommitted difference; ("unknown", "") outside a git checkout."""
+    """Return commit and uncommitted difference; the version and "" where ``root`` is no checkout's root.
+
+    An installed package may lie inside another project's checkout, whose commit says nothing about it.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -76,9 +81,11 @@ def git_state(root: Path = PROJECT_ROOT) -> tuple[str, str]:
         ).stdout
 
     try:
-        return git("rev-parse", "HEAD").strip(), git("diff", "HEAD")
+        if Path(git("rev-parse", "--show-toplevel").strip()).samefile(root):
+            return git("rev-parse", "HEAD").strip(), git("diff", "HEAD")
     except (subprocess.CalledProcessError, FileNotFoundError):
-        return "unknown", ""
+        pass
+    return f"v{__version__}", ""
 
 
 def versions() -> dict[str, str]:
