@@ -36,7 +36,7 @@ SHARES = (1.0, 0.5, 0.25, 0.1)
 DRAWS = 6  # of noise, per validation item
 RECIPE = (
     *("experiment=leap_table_cpu", "optimizer.lr=3e-4", "scheduler.warmup_steps=20"),
-    *("data.num_workers=0", "data.batch_size=8"),
+    *("data.loading.workers=0", "data.batch_size=8"),
 )
 MODELS = {
     "without": ("model.density.prediction_weight=0", "model.density.feature_weight=0"),

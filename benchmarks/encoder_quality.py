@@ -52,7 +52,7 @@ ENCODERS: dict[str, tuple[str, ...]] = {
     ),
 }
 # On a GPU in single precision, as on a CPU, so that encoders alone make the difference.
-ON_A_GPU = ("hardware=gpu", "hardware.devices=1", "hardware.precision=32-true", "data.num_workers=2")
+ON_A_GPU = ("hardware=gpu", "hardware.devices=1", "hardware.precision=32-true", "data.loading.workers=2")
 
 
 def milliseconds(checkpoint: Path, num_points: int) -> tuple[float, int]:

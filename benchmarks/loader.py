@@ -95,10 +95,9 @@ def data_module(store: Path, augment: dict[str, Any], num_points: int) -> GraspD
     cfg.merge_with(
         {
             "store": str(store),
-            "num_points": num_points,
+            "cloud": {"num_points": num_points},
             "hand": "leap_right",
-            "seed": 0,
-            "quarantine": str(store.parent / "quarantine.jsonl"),
+            "loading": {"seed": 0, "quarantine": str(store.parent / "quarantine.jsonl")},
         }
     )
     cfg.augment = augment  # instead of what is there; given to build, it would be merged into it

@@ -21,7 +21,12 @@ from sceneleapultra.datasets import GraspStore, StoreWriter
 from sceneleapultra.evaluation.stored import split_records
 from sceneleapultra.hands import load_hand
 
-PRETRAINING = ("experiment=pretrain_encoder", "logger=csv", "scheduler.warmup_steps=50", "data.num_workers=0")
+PRETRAINING = (
+    "experiment=pretrain_encoder",
+    "logger=csv",
+    "scheduler.warmup_steps=50",
+    "data.loading.workers=0",
+)
 
 
 def part_of(store: Path, path: Path, share: float) -> Path:

@@ -94,7 +94,7 @@ def run(store: Path, folder: Path, steps: int) -> Steps:
             "profiler=stages",
             "logger=csv",
         ),
-        *("data.num_workers=0", f"trainer.max_steps={steps + _WARMUP}", "scheduler.warmup_steps=1"),
+        *("data.loading.workers=0", f"trainer.max_steps={steps + _WARMUP}", "scheduler.warmup_steps=1"),
         *("trainer.limit_val_batches=0", "callbacks.stages.warmup_steps=0"),
     ]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):

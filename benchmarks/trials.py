@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEST = ("splits=[test]", "baselines=null", "top=null", "pictures=0", "workers=1", "sampler.temperature=0.3")
 
 
-RECIPE = ("experiment=quickstart", "logger=csv", "scheduler.warmup_steps=50", "data.num_workers=0")
+RECIPE = ("experiment=quickstart", "logger=csv", "scheduler.warmup_steps=50", "data.loading.workers=0")
 
 
 def steps(number: int) -> list[str]:

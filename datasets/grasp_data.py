@@ -1,4 +1,4 @@
-"""The store as Lightning reads it: typed batches, the same whatever the number of workers and processes."""
+"""A store as Lightning reads it: typed batches, the same for any number of workers and processes."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -11,10 +11,10 @@ import torch
 
 from sceneleapultra.datasets.augmentation import Augmentation
 from sceneleapultra.datasets.foreign.readers import Conversion, convert_once
-from sceneleapultra.datasets.items.grasp_sampling import GraspChoice, GraspDistance
+from sceneleapultra.datasets.items.grasp_sampling import GraspChoice
 from sceneleapultra.datasets.items.item_dataset import GraspLoader, Index, ItemDataset
 from sceneleapultra.datasets.items.items import ItemSettings
-from sceneleapultra.datasets.items.loading import choose
+from sceneleapultra.datasets.items.loading import LoadingSettings, choose_loading
 from sceneleapultra.datasets.items.quarantine import Quarantine
 from sceneleapultra.datasets.items.sampler import EpochBatchSampler, epoch_order
 from sceneleapultra.datasets.store.schema import GRASP_COLUMNS
@@ -22,47 +22,15 @@ from sceneleapultra.datasets.store.store import GraspStore
 from sceneleapultra.hands import load_hand
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.geometry.cloud import CloudProcessor
-from sceneleapultra.utils.geometry.point_choice import PointChoice
 from sceneleapultra.utils.training.profiling import StageProfiler
 
 _FEW = 16  # items of a batch that is only looked at
 
 
 class GraspDataModule(pl.LightningDataModule):
-    """Serves a store. The Trainer must leave dealing items to ranks to it (``use_distributed_sampler=False``).
+    """Serves a store, and spreads its items over ranks: the Trainer needs ``use_distributed_sampler=False``.
 
-    Args:
-        store: files of the data set, see :class:`~sceneleapultra.datasets.store.store.GraspStore`.
-        staging: local folder the files are copied to and read from; None reads them where they are.
-        root: folder of a foreign data set that the store is made of when it is not there yet, or None.
-        conversion: how it is made.
-        frame: coordinate mode of items, see :mod:`sceneleapultra.utils.geometry.frames`.
-        hand: name of the hand it must belong to.
-        batch_size: scenes per process and step.
-        num_points: points of a cloud.
-        target_share: share of the target's points in every prefix of a cloud.
-        crop_radius: points further from the target's visible centroid are left out (m).
-        points: which of a cloud's points are kept, see :mod:`sceneleapultra.utils.geometry.point_choice`.
-        colors: whether batches have colors.
-        prompt: what batches say of the target: nothing, or its ``category`` (family; the others of the scene are
-            negative prompts).
-        min_points: items whose target shows fewer points are left out.
-        num_grasps: successful grasps per item.
-        num_failures: failed grasps per item, behind the successful ones.
-        grasp_strategy: how grasps are drawn, see :mod:`sceneleapultra.datasets.items.grasp_sampling`.
-        grasp_chunks: how all successes are dealt to several items; None draws them.
-        grasp_shares: of ``hybrid``: farthest, best, random.
-        grasp_distance: how different two grasps are.
-        min_robustness: grasps that held, but whose measured robustness is below, are not learned.
-        min_clearance_m: grasps that held, but come nearer to table or neighbors, are not learned.
-        augment: what is changed of training batches, see :class:`~sceneleapultra.datasets.augmentation.Augmentation`.
-        augment_on: in loading processes or on the device.
-        num_workers: loading processes per training process, or ``auto``.
-        prefetch: batches each of them keeps ready, or ``auto``.
-        cache_mb: memory each loading process may use for what it has read.
-        max_bad_fraction: share of bad items above which the run stops.
-        quarantine: file that lists them.
-        seed: of order and choices.
+    ``config/data`` says what each setting means.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -72,76 +40,39 @@ class GraspDataModule(pl.LightningDataModule):
         self,
         *,
         store: str | list[str],
-        staging: str | None,
         root: str | None,
         conversion: Conversion | None,
-        frame: str,
         hand: str,
         batch_size: int,
-        num_points: int,
-        target_share: float,
-        crop_radius: float,
-        points: PointChoice,
+        min_points: int,
         colors: bool,
         prompt: Literal["none", "category"],
-        min_points: int,
-        num_grasps: int,
-        num_failures: int,
-        grasp_strategy: str,
-        grasp_chunks: str | None,
-        grasp_shares: tuple[float, float, float],
-        grasp_distance: GraspDistance,
-        min_robustness: float,
-        min_clearance_m: float,
+        cloud: CloudProcessor,
+        grasps: GraspChoice,
         augment: dict[str, dict[str, Any]],
-        augment_on: Literal["workers", "device"],
-        num_workers: int | Literal["auto"],
-        prefetch: int | Literal["auto"],
-        cache_mb: int,
-        max_bad_fraction: float,
-        quarantine: str,
-        seed: int,
+        loading: LoadingSettings,
     ) -> None:
         super().__init__()
         for key, value in {"batch_size": batch_size, "min_points": min_points}.items():
             if value < 1:
                 raise ValueError(f"data.{key}: expected at least 1, got {value}.")
-        if not 0.0 <= max_bad_fraction <= 1.0:
-            raise ValueError(f"data.max_bad_fraction: expected 0 to 1, got {max_bad_fraction}.")
         if conversion is not None and root is None:
             raise ValueError(
                 f"data.root: a value is required, {conversion.reader.name} is a foreign format. Pass data.root=<the "
                 f"folder of the data set>; config/conversion/{conversion.reader.name}.yaml says what must lie there."
             )
-        self.path, self.staging, self.hand = store, staging, load_hand(hand)
-        self.root, self.conversion, self.frame = root, conversion, frame
-        self.batch_size, self.min_points = batch_size, min_points
-        self.num_workers, self.prefetch = num_workers, prefetch
-        self.cache_mb, self.seed = cache_mb, seed
-        self.max_bad_fraction, self.quarantine = max_bad_fraction, Path(quarantine)
-        self.augment_on, self.prompt, self.augment = augment_on, prompt, augment
+        self.path, self.root, self.conversion = store, root, conversion
+        self.hand = load_hand(hand)
+        self.batch_size, self.min_points, self.prompt = batch_size, min_points, prompt
+        self.settings = ItemSettings(cloud=cloud, colors=colors, grasps=grasps)
+        self.augment, self.loading = augment, loading
         self.augmentation = Augmentation(augment, mode=self.frame, colors=colors, hand=self.hand)
-        self.settings = ItemSettings(
-            cloud=CloudProcessor(
-                num_points=num_points,
-                target_share=target_share,
-                crop_radius=crop_radius,
-                points=points,
-                frame=frame,
-            ),
-            colors=colors,
-            grasps=GraspChoice(
-                number=num_grasps,
-                failures=num_failures,
-                strategy=grasp_strategy,
-                partition=grasp_chunks,
-                shares=grasp_shares,
-                distance=grasp_distance,
-                min_robustness=min_robustness,
-                min_clearance_m=min_clearance_m,
-            ),
-        )
         self._store: GraspStore | None = None
+
+    @property
+    def frame(self) -> str:
+        """Coordinate mode of items, see :mod:`sceneleapultra.utils.geometry.frames`."""
+        return self.settings.cloud.frame
 
     def setup(self, stage: str) -> None:
         """Open and check the store; make it of the foreign data set first, if there is one and no store yet.
@@ -156,7 +87,7 @@ class GraspDataModule(pl.LightningDataModule):
                         f"data.store: a foreign data set becomes one store, got the list {self.path}. Name one file."
                     )
                 convert_once(self.root, Path(self.path), self.conversion)
-            self._store = GraspStore(self.path, hand=self.hand, staging=self.staging)
+            self._store = GraspStore(self.path, hand=self.hand, staging=self.loading.staging)
             absent = [n for n in GRASP_COLUMNS[1:] if getattr(self._store.origin, n) == "absent"]
             if absent:
                 raise ValueError(
@@ -180,7 +111,7 @@ class GraspDataModule(pl.LightningDataModule):
     @property
     def described(self) -> dict[str, Any]:
         """What the poses in training batches depend on, as plain containers."""
-        items = {**asdict(self.settings), "min_points": self.min_points, "seed": self.seed}
+        items = {**asdict(self.settings), "min_points": self.min_points, "seed": self.loading.seed}
         return {"data_hash": self.data_hash, "frame": self.frame, "items": items, "augment": self.augment}
 
     @property
@@ -192,10 +123,9 @@ class GraspDataModule(pl.LightningDataModule):
     def first_batches(self, count: int) -> Iterator[GraspBatch]:
         """Yield the first training items of the first epoch, augmented, made in this process."""
         data = self.dataset("train", augment=True)
-        order = epoch_order(len(data), self.seed, 0)[:count]
+        order = epoch_order(len(data), self.loading.seed, 0)[:count]
         listed = [[(0, int(i)) for i in order[k : k + _FEW]] for k in range(0, len(order), _FEW)]
-        quarantine = Quarantine(self.quarantine, num_items=len(data), max_fraction=self.max_bad_fraction)
-        for batch in GraspLoader(data, listed, quarantine, None, num_workers=0):
+        for batch in GraspLoader(data, listed, self._quarantine(data), None, num_workers=0):
             yield self.on_after_batch_transfer(batch, 0)
 
     @property
@@ -218,19 +148,19 @@ class GraspDataModule(pl.LightningDataModule):
         if not items:
             raise ValueError(
                 f"data.store: {self.path} has no item of split '{split}' with a grasp that held (of at least "
-                f"data.min_robustness={s.min_robustness:g} and data.min_clearance_m={s.min_clearance_m:g}, where "
-                f"measured) and data.min_points={self.min_points} points in view. "
+                f"data.grasps.min_robustness={s.min_robustness:g} and data.grasps.min_clearance_m="
+                f"{s.min_clearance_m:g}, where measured) and data.min_points={self.min_points} points in view. "
                 "Generate more scenes, or lower these."
             )
         return ItemDataset(
             self.store,
             items,
             self.settings,
-            augmentation=self.augmentation if augment and self.augment_on == "workers" else None,
+            augmentation=self.augmentation if augment and self.loading.augment_on == "workers" else None,
             keys=augment,
             prompted=self.prompt == "category",
-            seed=self.seed,
-            cache_bytes=self.cache_mb * 2**20,
+            seed=self.loading.seed,
+            cache_bytes=self.loading.cache_mb * 2**20,
             measured=self._profiler is not None,
         )
 
@@ -240,8 +170,8 @@ class GraspDataModule(pl.LightningDataModule):
         return profiler if isinstance(profiler, StageProfiler) else None
 
     def on_after_batch_transfer(self, batch: GraspBatch, dataloader_idx: int) -> GraspBatch:
-        """Augment a batch on the device, where that is asked for; batches of validation have no keys and stay."""
-        return self.augmentation(batch) if self.augment_on == "device" else batch
+        """Augment a batch on the device, where the settings say so; validation batches have no keys and stay."""
+        return self.augmentation(batch) if self.loading.augment_on == "device" else batch
 
     def train_dataloader(self) -> GraspLoader:
         """Serve training items; a resumed run continues with the batch after the last one it trained on."""
@@ -254,7 +184,12 @@ class GraspDataModule(pl.LightningDataModule):
 
         data = self.dataset("train", augment=True)
         sampler = EpochBatchSampler(
-            len(data), batch_size=self.batch_size, seed=self.seed, rank=rank, world=world, progress=progress
+            len(data),
+            batch_size=self.batch_size,
+            seed=self.loading.seed,
+            rank=rank,
+            world=world,
+            progress=progress,
         )
         return self._loader(data, sampler, sampler.some(3))
 
@@ -275,17 +210,17 @@ class GraspDataModule(pl.LightningDataModule):
     def _loader(
         self, data: ItemDataset, batches: Iterable[list[Index]], first: list[list[Index]]
     ) -> GraspLoader:
-        loading = choose(
+        loading = choose_loading(
             data,
             first,
-            workers=self.num_workers,
-            prefetch=self.prefetch,
+            workers=self.loading.workers,
+            prefetch=self.loading.prefetch,
             local_processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         )
         return GraspLoader(
             data,
             batches,
-            Quarantine(self.quarantine, num_items=len(data), max_fraction=self.max_bad_fraction),
+            self._quarantine(data),
             # What validation loads is not what training waits for.
             self._profiler if isinstance(batches, EpochBatchSampler) else None,
             num_workers=loading.workers,
@@ -293,6 +228,12 @@ class GraspDataModule(pl.LightningDataModule):
             persistent_workers=loading.workers > 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_single_thread if loading.workers else None,
+        )
+
+    def _quarantine(self, data: ItemDataset) -> Quarantine:
+        settings = self.loading
+        return Quarantine(
+            Path(settings.quarantine), num_items=len(data), max_fraction=settings.max_bad_fraction
         )
 
 

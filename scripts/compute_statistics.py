@@ -44,7 +44,7 @@ def main(words: Sequence[str]) -> int:
 
 def composed(overrides: Sequence[str], mode: str | None) -> DictConfig:
     """Return the configuration of training, in another coordinate mode where one is given."""
-    words = [*overrides, *([] if mode is None else [f"data.frame={mode}"])]
+    words = [*overrides, *([] if mode is None else [f"data.cloud.frame={mode}"])]
     if mode in CAMERA_MODES and not any(w.startswith("data/augment") for w in overrides):
         words.append("data/augment=camera")
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):

@@ -96,4 +96,9 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_data(tiny_store: Path) -> list[str]:
     """Overrides that serve the tiny store, without loading processes."""
-    return [f"data.store={tiny_store}", "data.num_workers=0", "data.num_points=256", "data.min_points=20"]
+    return [
+        f"data.store={tiny_store}",
+        "data.loading.workers=0",
+        "data.cloud.num_points=256",
+        "data.min_points=20",
+    ]

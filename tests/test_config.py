@@ -12,8 +12,9 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from sceneleapultra.utils.core.config import CONFIG_DIR, build, nearest_key, try_partial
+from sceneleapultra.utils.core.config import CONFIG_DIR, all_keys, build, nearest_key, try_partial
 from sceneleapultra.utils.core.console import override_hints
+from sceneleapultra.utils.core.renamed import RENAMED_KEYS
 from sceneleapultra.utils.training.validate import validate
 
 ROOT = CONFIG_DIR.parent
@@ -128,6 +129,12 @@ def test_an_experiment_trains_on_foreign_data(compose, experiment: str, data: st
     assert cfg.data.batch_size == compose(f"experiment={experiment}", *taught).data.batch_size
 
 
+def test_renamed_keys_exist_and_their_old_names_do_not(compose) -> None:
+    known = set(all_keys(compose()))
+    assert set(RENAMED_KEYS.values()) <= known
+    assert not set(RENAMED_KEYS) & known
+
+
 def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
     assert compose("experiment=leap_table_cpu").data.store == "data/leap_table.h5"
     assert compose("experiment=leap_table", "data.store=x.h5").data.store == "x.h5"
@@ -161,17 +168,17 @@ def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
             "optimizer.fused=true: Lightning clips no gradients of a fused optimizer at trainer.precision=bf16-mixed.",
         ),
         (["data.hand=allegro_right"], "model.hand=leap_right and data.hand=allegro_right differ"),
-        (["model.num_grasps=3"], "Set data.num_grasps only."),
+        (["model.num_grasps=3"], "Set data.grasps.number only."),
         (["model.prediction=eps"], "model.prediction=eps on model.path=CosinePath: x0 cannot be recovered"),
         (["model/process@model.path=ddpm", "model.prediction=eps"], "where no signal is left (t = 1)"),
         (["model/process@model.path=vp_linear", "model.prediction=u"], "it is infinite at t = 0"),
         (["model/process@model.path=edm", "model.prediction=v"], "it grows with the noise without bound"),
         (["model/process@model.path=edm", "model/sampler=ddpm"], "needs a variance-preserving path"),
         (["model/process@model.path=ddpm", "model/sampler=heun"], "needs a continuous path"),
-        (["data.num_points=100"], "data.num_points=100 is fewer than the 256 centers"),
+        (["data.cloud.num_points=100"], "data.cloud.num_points=100 is fewer than the 256 centers"),
         (
-            ["data.num_points=256", "model.encoder.levels.fine.neighbors=[300]"],
-            "data.num_points=256 is fewer than the 300 neighbors that a patch",
+            ["data.cloud.num_points=256", "model.encoder.levels.fine.neighbors=[300]"],
+            "data.cloud.num_points=256 is fewer than the 300 neighbors that a patch",
         ),
         (["data.min_points=8"], "data.min_points=8 lets in clouds of fewer points than the 16 neighbors"),
         (["model/encoder=fpn", "data.min_points=15"], "Pass data.min_points=16"),
@@ -243,6 +250,10 @@ def test_misspelt_override_raises_and_is_answered_with_the_nearest_key(compose) 
         compose("trainer.max_stepz=5")
     assert override_hints(["trainer.max_stepz=5", "seed=3", "model=grasp_dit"], "config") == [
         "Unknown key 'trainer.max_stepz'. Did you mean 'trainer.max_steps'?"
+    ]
+    assert override_hints(["data.num_points=96", "data.points.sampler=voxel"], "config") == [
+        "data.num_points is called data.cloud.num_points since 0.2.",
+        "data.points.sampler is called data.cloud.points.sampler since 0.2.",
     ]
     assert override_hints(["propagate=1"], "config") == [
         "Unknown key 'propagate'. Did you mean 'model.encoder.propagate'?"

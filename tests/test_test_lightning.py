@@ -46,8 +46,8 @@ MODEL = [
     "model.decoder.heads=2",
     "model.scorer.widths=[8, 8]",
     "model.scorer.dim=16",
-    "data.num_workers=0",
-    "data.num_points=256",
+    "data.loading.workers=0",
+    "data.cloud.num_points=256",
     "data.min_points=20",
     "data.batch_size=4",
 ]

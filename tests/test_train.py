@@ -42,7 +42,7 @@ TINY = [
     "model.encoder.levels.fine.neighbors=[8]",
     "model.encoder.levels.coarse.neighbors=[8]",
     "data.batch_size=4",
-    "data.num_grasps=4",
+    "data.grasps.number=4",
     "trainer.val_check_interval=4",
     "trainer.log_every_n_steps=1",
     "callbacks.last.every_n_steps=100",
@@ -141,7 +141,7 @@ def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(
 def test_loading_processes_do_not_change_the_run(
     tiny: Callable[..., Any], whole: Path, tmp_path: Path
 ) -> None:
-    tiny(tmp_path, "trainer.max_steps=9", "data.num_workers=2")
+    tiny(tmp_path, "trainer.max_steps=9", "data.loading.workers=2")
     assert_same(state(whole), state(tmp_path))
 
 

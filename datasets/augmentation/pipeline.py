@@ -68,7 +68,7 @@ class Augmentation:
         self, transforms: Mapping[str, Mapping[str, Any]], *, mode: str, colors: bool, hand: Hand
     ) -> None:
         if mode not in MODES:
-            raise unknown_name("data.frame", mode, MODES)
+            raise unknown_name("data.cloud.frame", mode, MODES)
         for name in transforms:
             if name not in TRANSFORMS and name not in NEVER:
                 raise unknown_name("augmentation", name, TRANSFORMS)

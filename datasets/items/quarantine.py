@@ -55,8 +55,8 @@ class Quarantine:
         if bad and len(self._known) > self.max_fraction * self.num_items:
             last = bad[-1]
             raise ValueError(
-                f"{len(self._known)} of {self.num_items} items are bad, more than data.max_bad_fraction="
+                f"{len(self._known)} of {self.num_items} items are bad, more than data.loading.max_bad_fraction="
                 f"{self.max_fraction:g} allows. The last: item {last.index} (scene {last.scene}, view {last.view}, "
                 f"object '{last.object_name}') of {last.store}: {last.cause} All are listed in {self.path}. Look at "
-                "the data with scripts/inspect_dataset.py, or raise data.max_bad_fraction to leave them out."
+                "the data with scripts/inspect_dataset.py, or raise data.loading.max_bad_fraction to leave them out."
             )

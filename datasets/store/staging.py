@@ -29,7 +29,8 @@ def staged(paths: Sequence[Path], folder: Path | None) -> list[Path]:
         for path in paths:
             if (kind := file_system(path)) is not None:
                 _log.warning(
-                    "data.store: %s lies on a network file system (%s). data.staging=<local folder> copies it once.",
+                    "data.store: %s lies on a network file system (%s). data.loading.staging=<local folder> copies it "
+                    "once.",
                     path,
                     kind,
                 )
@@ -67,10 +68,10 @@ def _copy(path: Path, folder: Path) -> Path:
             size, free = path.stat().st_size, shutil.disk_usage(folder).free
             if free < _ROOM * size:
                 raise ValueError(
-                    f"data.staging: {folder} has {free / 1e9:.1f} GB free, {path} needs {_ROOM * size / 1e9:.1f} GB. "
-                    "Make room, choose another folder, or pass data.staging=null."
+                    f"data.loading.staging: {folder} has {free / 1e9:.1f} GB free, {path} needs "
+                    f"{_ROOM * size / 1e9:.1f} GB. Make room, choose another folder, or pass data.loading.staging=null."
                 )
-            _log.info("data.staging: copying %s to %s", path, copy)
+            _log.info("data.loading.staging: copying %s to %s", path, copy)
             temporary = copy.with_suffix(".tmp")
             repack(source, temporary)
             with h5py.File(temporary) as made:
@@ -78,8 +79,9 @@ def _copy(path: Path, folder: Path) -> Path:
             if found != wanted:
                 temporary.unlink()
                 raise ValueError(
-                    f"data.staging: the copy of {path} has content hash {found[:12]}, the store says {wanted[:12]}. "
-                    "Either the store is damaged (check it with scripts/store.py verify) or the disk is; try again."
+                    f"data.loading.staging: the copy of {path} has content hash {found[:12]}, the store says "
+                    f"{wanted[:12]}. Either the store is damaged (check it with scripts/store.py verify) or the disk "
+                    "is; try again."
                 )
             flush(temporary)
             temporary.replace(copy)

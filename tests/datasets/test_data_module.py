@@ -30,7 +30,7 @@ def test_batches_are_typed_and_complete(finished_store: Path) -> None:
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_families_are_prompts(finished_store: Path, num_workers: int) -> None:
     """The target's family is said, the other families of its scene are what it is not."""
-    data = module(finished_store, prompt="category", num_workers=num_workers)
+    data = module(finished_store, prompt="category", workers=num_workers)
     names = dict(zip(data.store.object_names, data.store.object_families, strict=True))
     for batch in data.train_dataloader():
         assert batch.positive_prompt == tuple(names[name] for name in batch.object_name)
@@ -43,7 +43,7 @@ def test_families_are_prompts(finished_store: Path, num_workers: int) -> None:
 def test_loading_processes_change_nothing(finished_store: Path, workers: int) -> None:
     """Two epochs, so that processes that stay alive must learn of the new one."""
     alone = epochs(module(finished_store).train_dataloader(), 2)
-    assert_equal(alone, epochs(module(finished_store, num_workers=workers).train_dataloader(), 2))
+    assert_equal(alone, epochs(module(finished_store, workers=workers).train_dataloader(), 2))
 
 
 def test_memory_changes_nothing(finished_store: Path) -> None:
@@ -90,7 +90,7 @@ def test_augmented_here_or_on_the_device_is_the_same(finished_store: Path) -> No
 )
 def test_a_pass_over_chunks_holds_every_grasp_once(finished_store: Path, partition: str) -> None:
     """Six successes an object, four places: two chunks of four and two; 24 targets in views become 48 items."""
-    data = module(finished_store, grasp_chunks=partition, augment={}).dataset("train", augment=True)
+    data = module(finished_store, partition=partition, augment={}).dataset("train", augment=True)
     assert len(data) == 48
     for epoch in (0, 1):
         batches = [one(data, epoch, i) for i in range(len(data))]
@@ -107,7 +107,7 @@ def test_a_pass_over_chunks_holds_every_grasp_once(finished_store: Path, partiti
 
 def test_chunks_are_shuffled_anew_where_they_are_random(finished_store: Path) -> None:
     def first(partition: str, epoch: int) -> Tensor:
-        data = module(finished_store, grasp_chunks=partition, augment={}).dataset("train", augment=True)
+        data = module(finished_store, partition=partition, augment={}).dataset("train", augment=True)
         drawn = one(data, epoch, 0).squeeze_qpos
         assert drawn is not None
         return drawn[0, :4].sort(0)[0]
@@ -204,7 +204,9 @@ def test_a_split_with_nothing_to_learn(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no item of split 'val' with a grasp that held"):
         data.val_dataloader()
     strict = module(data.path, batch_size=1, min_robustness=1.0)
-    with pytest.raises(ValueError, match=r"data\.min_robustness=1 and data\.min_clearance_m=0, where"):
+    with pytest.raises(
+        ValueError, match=r"data\.grasps\.min_robustness=1 and data\.grasps\.min_clearance_m=0, where"
+    ):
         strict.train_dataloader()
 
 
@@ -215,7 +217,9 @@ def test_a_batch_larger_than_the_store(finished_store: Path) -> None:
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.5])
 def test_a_share_of_bad_items_is_a_share(finished_store: Path, fraction: float) -> None:
-    with pytest.raises(ValueError, match=rf"data\.max_bad_fraction: expected 0 to 1, got {fraction}\."):
+    with pytest.raises(
+        ValueError, match=rf"data\.loading\.max_bad_fraction: expected 0 to 1, got {fraction}\."
+    ):
         module(finished_store, max_bad_fraction=fraction)
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from factories.data_module import module
-from sceneleapultra.datasets.items.loading import Loading, choose, suited
+from sceneleapultra.datasets.items.loading import Loading, choose_loading, workers_needed
 
 
 def chosen(store: Path, **changes: Any) -> Loading:
     data = module(store)
     settings = {"workers": "auto", "prefetch": "auto", "local_processes": 1}
     batches = [[(0, 4 * k + i) for i in range(4)] for k in range(3)]
-    return choose(data.dataset("train", augment=True), batches, **{**settings, **changes})
+    return choose_loading(data.dataset("train", augment=True), batches, **{**settings, **changes})
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def chosen(store: Path, **changes: Any) -> Loading:
     [(0.002, 8, 1), (0.01, 8, 1), (0.035, 8, 4), (0.5, 8, 8), (0.002, 0, 0), (0.035, 2, 2)],
 )
 def test_a_batch_is_ready_every_ten_milliseconds(batch_s: float, most: int, expected: int) -> None:
-    assert suited(batch_s, most) == expected
+    assert workers_needed(batch_s, most) == expected
 
 
 def test_what_is_asked_for_is_done(finished_store: Path) -> None:
@@ -52,9 +52,9 @@ def test_one_core_loads_in_the_training_process(
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"prefetch": 0}, r"data\.prefetch must be 'auto' or a number from 1, got 0\."),
-        ({"prefetch": "many"}, r"data\.prefetch must be 'auto' or a number from 1, got 'many'\."),
-        ({"workers": -1}, r"data\.num_workers must be 'auto' or a number from 0, got -1\."),
+        ({"prefetch": 0}, r"data\.loading\.prefetch must be 'auto' or a number from 1, got 0\."),
+        ({"prefetch": "many"}, r"data\.loading\.prefetch must be 'auto' or a number from 1, got 'many'\."),
+        ({"workers": -1}, r"data\.loading\.workers must be 'auto' or a number from 0, got -1\."),
     ],
 )
 def test_wrong_numbers_are_answered(finished_store: Path, changes: dict[str, Any], sentence: str) -> None:

@@ -23,25 +23,27 @@ def damaged(path: Path, scene: int = 2) -> Path:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_first_bad_item_stops_the_run(store_path: Path, workers: int) -> None:
-    data = module(damaged(store_path), num_workers=workers)
+    data = module(damaged(store_path), workers=workers)
     with pytest.raises(ValueError) as caught:
         list(data.train_dataloader())
     sentence = str(caught.value)
-    assert " of 24 items are bad, more than data.max_bad_fraction=0 allows. The last: item " in sentence
+    assert (
+        " of 24 items are bad, more than data.loading.max_bad_fraction=0 allows. The last: item " in sentence
+    )
     assert "(scene 2, view " in sentence and "object 'train-2-0')" in sentence and str(store_path) in sentence
     assert "Grasps hold values that are not finite numbers." in sentence
-    assert "or raise data.max_bad_fraction to leave them out." in sentence
+    assert "or raise data.loading.max_bad_fraction to leave them out." in sentence
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_bad_items_are_left_out_and_listed(store_path: Path, workers: int) -> None:
-    data = module(damaged(store_path), num_workers=workers, max_bad_fraction=0.1)
+    data = module(damaged(store_path), workers=workers, max_bad_fraction=0.1)
     served = [batch for _ in range(2) for batch in data.train_dataloader()]
     index = [i for batch in served for i in batch.item_index]
     assert sum(batch.size for batch in served) == len(index) == 2 * 22
     assert all("train-2-0" not in batch.object_name for batch in served)
     assert all(batch.hand_pose.isfinite().all() for batch in served)
-    listed = [json.loads(line) for line in data.quarantine.read_text().splitlines()]
+    listed = [json.loads(line) for line in Path(data.loading.quarantine).read_text().splitlines()]
     assert len(listed) == 2, "each once, over two passes"
     assert {(bad["scene"], bad["target"], bad["object_name"]) for bad in listed} == {(2, 0, "train-2-0")}
     assert {bad["view"] for bad in listed} == {4, 5} and not {bad["index"] for bad in listed} & set(index)
@@ -54,7 +56,7 @@ def test_what_a_stopped_run_listed_still_counts(tmp_path: Path) -> None:
     again.add(bad[:1])
     assert len(again) == 2
     with pytest.raises(
-        ValueError, match=r"3 of 10 items are bad, more than data\.max_bad_fraction=0\.2 allows"
+        ValueError, match=r"3 of 10 items are bad, more than data\.loading\.max_bad_fraction=0\.2 allows"
     ):
         again.add(bad[2:])
     assert len((tmp_path / "q.jsonl").read_text().splitlines()) == 3

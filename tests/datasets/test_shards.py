@@ -71,7 +71,7 @@ def test_shards_are_one_data_set(shards: list[Path], finished_store: Path) -> No
 def test_batches_of_shards_are_those_of_one_file(shards: list[Path], finished_store: Path) -> None:
     pattern = str(shards[0].parent / "part*.h5")
     alone = epochs(module(finished_store).train_dataloader(), 2)
-    assert_equal(alone, epochs(module(pattern, num_workers=2).train_dataloader(), 2))
+    assert_equal(alone, epochs(module(pattern, workers=2).train_dataloader(), 2))
 
 
 def test_a_pattern_a_list_and_a_manifest_name_the_same(shards: list[Path], tmp_path: Path) -> None:
@@ -234,7 +234,8 @@ def test_a_damaged_store_is_not_staged(store_path: Path, tmp_path: Path) -> None
     with h5py.File(store_path, "r+") as file:
         file["grasps/hand_pose"][3, 0] += 1e-6
     with pytest.raises(
-        ValueError, match=r"data\.staging: the copy of .* has content hash .*scripts/store\.py verify"
+        ValueError,
+        match=r"data\.loading\.staging: the copy of .* has content hash .*scripts/store\.py verify",
     ):
         GraspStore(store_path, staging=tmp_path / "local")
     assert list((tmp_path / "local").glob("*.h5")) == []
@@ -242,7 +243,7 @@ def test_a_damaged_store_is_not_staged(store_path: Path, tmp_path: Path) -> None
 
 def test_a_full_disk_is_named(finished_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sceneleapultra.datasets.store.staging._ROOM", 1e12)
-    with pytest.raises(ValueError, match=r"data\.staging: .* GB free, .* needs .* GB\. Make room"):
+    with pytest.raises(ValueError, match=r"data\.loading\.staging: .* GB free, .* needs .* GB\. Make room"):
         GraspStore(finished_store, staging=tmp_path / "local")
 
 

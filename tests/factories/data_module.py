@@ -1,5 +1,6 @@
 """A data module over a small store, and batches of it to compare."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +9,28 @@ from torch import Tensor
 
 from factories.records import CHOICE, PROCESSOR
 from sceneleapultra.datasets import GraspDataModule
+from sceneleapultra.datasets.items.loading import LoadingSettings
 from sceneleapultra.utils.batch import GraspBatch
+
+LOADING = LoadingSettings(
+    workers=0,
+    prefetch="auto",
+    cache_mb=16,
+    staging=None,
+    augment_on="workers",
+    max_bad_fraction=0.0,
+    quarantine="",
+    seed=0,
+)
 
 
 def module(store: Path | str, **changes: Any) -> GraspDataModule:
-    settings = {
-        "frame": PROCESSOR.frame,
-        **PROCESSOR.settings,
-        "points": PROCESSOR.points,
-        "colors": False,
-        "num_grasps": CHOICE.number,
-        "num_failures": CHOICE.failures,
-        "min_robustness": 0.0,
-        "min_clearance_m": 0.0,
-    }
+    """Return a data module with changes of its own keys, or of its cloud's, grasps' and loading's."""
+    loading = replace(LOADING, quarantine=str(Path(store).parent / "quarantine.jsonl"))
+    parts = {}
+    for name, part in {"cloud": PROCESSOR, "grasps": CHOICE, "loading": loading}.items():
+        own = {key: changes.pop(key) for key in list(changes) if key in part.__dataclass_fields__}
+        parts[name] = replace(part, **own)
     rest = {
         "store": str(store),
         "root": None,
@@ -29,25 +38,14 @@ def module(store: Path | str, **changes: Any) -> GraspDataModule:
         "hand": "leap_right",
         "batch_size": 4,
         "min_points": 20,
-        "grasp_strategy": CHOICE.strategy,
-        "grasp_chunks": None,
-        "grasp_shares": CHOICE.shares,
-        "grasp_distance": CHOICE.distance,
+        "colors": False,
+        "prompt": "none",
         "augment": {
             "yaw": {"probability": 1.0, "max_deg": 180.0},
             "jitter": {"probability": 1.0, "sigma_m": 1e-3},
         },
-        "augment_on": "workers",
-        "prompt": "none",
-        "staging": None,
-        "num_workers": 0,
-        "prefetch": "auto",
-        "cache_mb": 16,
-        "max_bad_fraction": 0.0,
-        "quarantine": str(Path(store).parent / "quarantine.jsonl"),
-        "seed": 0,
     }
-    return GraspDataModule(**{**settings, **rest, **changes})
+    return GraspDataModule(**parts, **{**rest, **changes})
 
 
 def assert_equal(first: list[GraspBatch], second: list[GraspBatch]) -> None:

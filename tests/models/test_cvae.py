@@ -109,7 +109,7 @@ def test_training_on_one_batch_finds_its_grasps():
 
 
 def test_configured_cvae_goes_through_checkpoint_and_sample(compose, tmp_path):
-    cfg = compose("model=grasp_cvae", "model.decoder.dim=32", "model.decoder.depth=1", "data.num_grasps=4")
+    cfg = compose("model=grasp_cvae", "model.decoder.dim=32", "model.decoder.depth=1", "data.grasps.number=4")
     plain = OmegaConf.to_container(cfg.model, resolve=True)
     module = build(cfg.model).eval()
     module.config = {"model": plain, "cloud": CLOUD}

@@ -114,11 +114,17 @@ def test_they_are_measured_once_and_again_for_anything_else(words: list[str], mo
     first, path = measured(composed(words, None))
     written = path.read_text(), path.stat().st_mtime_ns
     # Neither the loading, nor the network behind the anchors, changes what a pose is.
-    same = [*words, "data.batch_size=2", "data.num_workers=1", "model.decoder.dim=48", "optimizer.lr=1e-2"]
+    same = [
+        *words,
+        "data.batch_size=2",
+        "data.loading.workers=1",
+        "model.decoder.dim=48",
+        "optimizer.lr=1e-2",
+    ]
     again, found = measured(composed(same, None))
     assert found == path and again == first and written == (path.read_text(), path.stat().st_mtime_ns)
     for override in (
-        *("data.augment.yaw.max_deg=90", "data.num_points=512", "seed=1", "model.anchor_reach=0.2"),
+        *("data.augment.yaw.max_deg=90", "data.cloud.num_points=512", "seed=1", "model.anchor_reach=0.2"),
         *("normalizer_scenes=20", "model.encoder.levels.coarse.centers=32"),
     ):
         other, place = measured(composed([*words, override], None))
@@ -136,7 +142,7 @@ def test_training_reads_them_and_refuses_those_of_other_data(words: list[str], t
     ]
     few += [
         "trainer.limit_val_batches=0",
-        "data.num_workers=0",
+        "data.loading.workers=0",
         "scheduler.warmup_steps=1",
         "model.decoder.dim=32",
     ]

@@ -132,17 +132,17 @@ def test_more_points_than_there_are_are_refused(k: int):
             {"sampler": "voxle"},
             "Unknown point sampler 'voxle'. Did you mean 'voxel'? Available: farthest, hybrid, voxel.",
         ),
-        ({"cell_m": 0.0}, "data.points.cell_m: expected more than 0 m, got 0.0."),
-        ({"falloff_m": -1.0}, "data.points.falloff_m: expected more than 0 m, got -1.0."),
+        ({"cell_m": 0.0}, "data.cloud.points.cell_m: expected more than 0 m, got 0.0."),
+        ({"falloff_m": -1.0}, "data.cloud.points.falloff_m: expected more than 0 m, got -1.0."),
         (
             {"shares": (0.5, 0.5, 0.5)},
-            "data.points.shares: expected three shares of at least 0 that add up to 1 (farthest, random, important), "
-            "got [0.5, 0.5, 0.5].",
+            "data.cloud.points.shares: expected three shares of at least 0 that add up to 1 (farthest, random, "
+            "important), got [0.5, 0.5, 0.5].",
         ),
         (
             {"shares": (1.5, -0.5, 0.0)},
-            "data.points.shares: expected three shares of at least 0 that add up to 1 (farthest, random, important), "
-            "got [1.5, -0.5, 0.0].",
+            "data.cloud.points.shares: expected three shares of at least 0 that add up to 1 (farthest, random, "
+            "important), got [1.5, -0.5, 0.0].",
         ),
     ],
 )

@@ -60,5 +60,5 @@ def test_processes_share_the_cores() -> None:
 
 @pytest.mark.parametrize("wanted", [-1, "all"])
 def test_other_numbers_are_refused(wanted: int | str) -> None:
-    with pytest.raises(ValueError, match=r"data\.num_workers must be 'auto' or a number from 0, got"):
+    with pytest.raises(ValueError, match=r"data\.loading\.workers must be 'auto' or a number from 0, got"):
         workers_per_process(wanted, 1)

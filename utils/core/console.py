@@ -17,6 +17,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from sceneleapultra.utils.core.config import CONFIG_DIR, all_keys, nearest_key
+from sceneleapultra.utils.core.renamed import new_name
 
 console = Console(markup=False)  # a path or an override in brackets is no markup
 
@@ -105,5 +106,11 @@ def override_hints(arguments: list[str], config_name: str) -> list[str]:
         return []
     wrong = [o.key_or_group for o in overrides if o.key_or_group not in known]
     wrong = [key for key in wrong if not (CONFIG_DIR / key).is_dir()]
-    near = {key: nearest_key(key, known) for key in wrong}
-    return [f"Unknown key '{key}'. Did you mean '{guess}'?" for key, guess in near.items() if guess]
+    return [hint for key in wrong if (hint := _hint(key, known))]
+
+
+def _hint(key: str, known: list[str]) -> str | None:
+    if (new := new_name(key)) is not None:
+        return f"{key} is called {new} since 0.2."
+    guess = nearest_key(key, known)
+    return None if guess is None else f"Unknown key '{key}'. Did you mean '{guess}'?"

@@ -43,7 +43,7 @@ def workers_per_process(wanted: int | str, local_processes: int) -> int:
         return min(_MOST_WORKERS, max(0, usable_cpus() // max(1, local_processes) - 1))
     if isinstance(wanted, int) and wanted >= 0:
         return wanted
-    raise ValueError(f"data.num_workers must be 'auto' or a number from 0, got {wanted!r}.")
+    raise ValueError(f"data.loading.workers must be 'auto' or a number from 0, got {wanted!r}.")
 
 
 def _quota(folder: Path) -> float | None:

@@ -48,7 +48,7 @@ def cloud_frame(
         if T_cloud_object is None:
             raise ValueError(
                 "This model learned poses in the object's own frame (object_centric), which a cloud does not show. "
-                "Pass T_cloud_object, the pose of the object; or train with another data.frame, or with "
+                "Pass T_cloud_object, the pose of the object; or train with another data.cloud.frame, or with "
                 "model.representation=anchored, which needs none."
             )
         return T_cloud_object.copy()

@@ -31,10 +31,12 @@ class PointChoice:
             raise unknown_name("point sampler", self.sampler, get_args(PointSampler))
         for key in ("cell_m", "falloff_m"):
             if not getattr(self, key) > 0.0:
-                raise ValueError(f"data.points.{key}: expected more than 0 m, got {getattr(self, key)}.")
+                raise ValueError(
+                    f"data.cloud.points.{key}: expected more than 0 m, got {getattr(self, key)}."
+                )
         if min(self.shares) < 0.0 or not math.isclose(sum(self.shares), 1.0, abs_tol=1e-6):
             raise ValueError(
-                "data.points.shares: expected three shares of at least 0 that add up to 1 (farthest, random, "
+                "data.cloud.points.shares: expected three shares of at least 0 that add up to 1 (farthest, random, "
                 f"important), got {list(self.shares)}."
             )
 

@@ -29,8 +29,8 @@ RESUMABLE = (
     "name",
     "run_dir",
 )
-_LOADING = ("num_workers", "prefetch", "cache_mb", "staging", "max_bad_fraction", "quarantine")
-RESUMABLE_KEYS = ("statistics", *(f"data.{key}" for key in _LOADING))
+_LOADING = ("workers", "prefetch", "cache_mb", "staging", "max_bad_fraction", "quarantine")
+RESUMABLE_KEYS = ("statistics", *(f"data.loading.{key}" for key in _LOADING))
 
 
 def run_id(environ: Mapping[str, str], now: datetime) -> str:

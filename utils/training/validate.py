@@ -126,19 +126,19 @@ def _one_hand(cfg: DictConfig) -> Iterator[str]:
 
 def _grasps_of_the_batch(cfg: DictConfig) -> Iterator[str]:
     num_grasps = OmegaConf.select(cfg, "model.num_grasps")
-    if num_grasps is not None and num_grasps != cfg.data.num_grasps:
+    if num_grasps is not None and num_grasps != cfg.data.grasps.number:
         yield (
-            f"model.num_grasps={num_grasps}, but batches hold data.num_grasps={cfg.data.num_grasps} "
-            "successful grasps, then failures: the model would take one for the other. Set data.num_grasps only."
+            f"model.num_grasps={num_grasps}, but batches hold data.grasps.number={cfg.data.grasps.number} "
+            "successful grasps, then failures: the model would take one for the other. Set data.grasps.number only."
         )
 
 
 def _enough_points(cfg: DictConfig) -> Iterator[str]:
-    encoder, points = _encoder(cfg), cfg.data.num_points
+    encoder, points = _encoder(cfg), cfg.data.cloud.num_points
     centers = max((*_values(encoder, "centers"), *_values(encoder, "num_tokens")), default=0)
     if isinstance(points, int) and points < centers:
         yield (
-            f"data.num_points={points} is fewer than the {centers} centers that model.encoder takes from "
+            f"data.cloud.num_points={points} is fewer than the {centers} centers that model.encoder takes from "
             "a cloud. Raise the one or lower the other."
         )
     # What an encoder calls its min_points: a patch of the cloud itself has no more neighbors than there are points.
@@ -146,7 +146,7 @@ def _enough_points(cfg: DictConfig) -> Iterator[str]:
     needed = max((v for v in (*first, *_values(encoder, "frame_neighbors")) if isinstance(v, int)), default=0)
     if isinstance(points, int) and centers <= points < needed:
         yield (
-            f"data.num_points={points} is fewer than the {needed} neighbors that a patch of model.encoder takes. "
+            f"data.cloud.num_points={points} is fewer than the {needed} neighbors that a patch of model.encoder takes. "
             "Raise the one or lower the other."
         )
     if isinstance(cfg.data.min_points, int) and cfg.data.min_points < needed:

@@ -158,7 +158,7 @@ class PointHierarchy(PyramidEncoder):
         if cloud.points.shape[1] < self.level_sizes[0]:
             raise ValueError(
                 f"Level '{next(iter(self.plan))}' of {type(self).__name__} takes {self.level_sizes[0]} centers from a "
-                f"cloud, got clouds of {cloud.points.shape[1]} points. Raise data.num_points, or lower centers."
+                f"cloud, got clouds of {cloud.points.shape[1]} points. Raise data.cloud.num_points, or lower centers."
             )
         patches, frames = self._patches(cloud)
         made: list[SceneTokens] = []

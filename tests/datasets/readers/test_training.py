@@ -28,7 +28,7 @@ SMALL = [
         "normalizer_scenes=2",
         "data.batch_size=1",
     ),
-    *("data.num_workers=0", "data.num_points=256", "data.min_points=20", "data.num_failures=1"),
+    *("data.loading.workers=0", "data.cloud.num_points=256", "data.min_points=20", "data.grasps.failures=1"),
     # Every grasp counts: of so few some may lie out of the reach of what a view shows.
     *(
         "model/encoder=pointnet2_small",

@@ -159,11 +159,11 @@ READ = {"hits": 0, "misses": 8, "mapped": 100, "decoded": 0, "fetched": 90}
     ("shares", "loading", "read", "words"),
     [
         ({"opt": 0.3}, {}, READ, "opt takes 30% of the time: trainer.accumulate_grad_batches"),
-        ({"wait": 0.5}, {"data.read_scene": 0.8}, READ, "reading takes 80% of loading; data.staging="),
-        ({"wait": 0.5}, {"data.read_scene": 0.8}, {**READ, "fetched": 0}, "data.cache_mb remembers more"),
-        ({"wait": 0.5}, {"data.augment": 0.8}, READ, "augmentation takes 80% of loading; data.augment_on=device"),
-        ({"wait": 0.5}, {"data.sample_grasps": 0.8}, READ, "data.grasp_strategy=random"),
-        ({"wait": 0.5}, {"data.augment": 0.3}, READ, "wait takes 50% of the time: data.num_workers"),
+        ({"wait": 0.5}, {"data.read_scene": 0.8}, READ, "reading takes 80% of loading; data.loading.staging="),
+        ({"wait": 0.5}, {"data.read_scene": 0.8}, {**READ, "fetched": 0}, "data.loading.cache_mb remembers more"),
+        ({"wait": 0.5}, {"data.augment": 0.8}, READ, "augmentation takes 80% of loading; data.loading.augment_on"),
+        ({"wait": 0.5}, {"data.sample_grasps": 0.8}, READ, "data.grasps.strategy=random"),
+        ({"wait": 0.5}, {"data.augment": 0.3}, READ, "wait takes 50% of the time: data.loading.workers"),
     ],
 )  # fmt: skip
 def test_rules_name_the_bottleneck_and_the_key(
@@ -194,7 +194,7 @@ TINY = [
     "model.decoder.dim=16", "model.decoder.depth=1", "model.decoder.heads=2", "model.scorer.dim=16",
     "model.scorer.widths=[8, 8]", "model.encoder.dim=16",
     "model.encoder.levels.fine.centers=32", "model.encoder.levels.coarse.centers=16",
-    "data.batch_size=4", "data.num_grasps=4",
+    "data.batch_size=4", "data.grasps.number=4",
     "trainer.val_check_interval=4", "trainer.log_every_n_steps=2", "normalizer_scenes=8", "trainer.max_steps=8",
 ]  # fmt: skip
 
@@ -210,7 +210,7 @@ def test_a_run_tells_where_its_time_went(
     tiny_data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: int
 ) -> None:
     steps = ["profiler=stages", "callbacks.stages.warmup_steps=2", "callbacks.stages.every_n_steps=2"]
-    trainer = run(tiny_data, tmp_path, *steps, f"data.num_workers={workers}")
+    trainer = run(tiny_data, tmp_path, *steps, f"data.loading.workers={workers}")
     out = capsys.readouterr().out
     for stage in ("train", "step", "fwd", "fwd.encode", "bwd", "opt", "wait", "data.total", "data.augment"):
         assert re.search(rf"^ *{re.escape(stage)} +\d+ ", out, re.M), stage
@@ -230,7 +230,7 @@ def test_a_run_tells_where_its_time_went(
 
 def test_a_trace_shows_stages_around_what_ran_in_them(tiny_data: list[str], tmp_path: Path) -> None:
     steps = ["profiler=stages", "callbacks.stages.warmup_steps=2", "callbacks.stages.trace_steps=2"]
-    run(tiny_data, tmp_path, *steps, "data.num_workers=0", "callbacks.stages.every_n_steps=2")
+    run(tiny_data, tmp_path, *steps, "data.loading.workers=0", "callbacks.stages.every_n_steps=2")
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     ranges = {
         n: [(e["ts"], e["ts"] + e["dur"]) for e in events if e.get("name") == n]

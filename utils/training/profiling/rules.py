@@ -14,11 +14,11 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("h2d", 0.05, "data.num_points or data.num_grasps make smaller batches"),
-    Rule("augment", 0.10, "data.augment_on=workers moves it to the loading processes"),
+    Rule("h2d", 0.05, "data.cloud.num_points or data.grasps.number make smaller batches"),
+    Rule("augment", 0.10, "data.loading.augment_on=workers moves it to the loading processes"),
     Rule("fwd.encode", 0.35, "model.encoder has fewer centers or channels to offer (levels, dim)"),
     Rule("fwd.denoise", 0.35, "model.decoder.set_attention=false, or fewer of model.decoder.depth and dim"),
-    Rule("fwd.score", 0.20, "data.num_failures makes fewer grasps to score"),
+    Rule("fwd.score", 0.20, "data.grasps.failures makes fewer grasps to score"),
     Rule("opt", 0.10, "trainer.accumulate_grad_batches makes updates rarer"),
     Rule("clip", 0.05, "trainer.gradient_clip_val=null leaves it out"),
     Rule("ema", 0.05, "callbacks.ema=null leaves it out"),
@@ -63,14 +63,14 @@ def _of_waiting(loading: Mapping[str, float], read: Mapping[str, int]) -> str:
     }
     worst = max(stages, key=lambda name: stages[name])
     if stages[worst] < 0.4:
-        return "data.num_workers loads in more processes"
+        return "data.loading.workers loads in more processes"
     remedies: dict[str, Callable[[], str]] = {
         "reading": lambda: (
-            "data.staging=<local folder> reads from a local disk"
+            "data.loading.staging=<local folder> reads from a local disk"
             if 2 * read["fetched"] > read["mapped"] + read["decoded"]
-            else "data.cache_mb remembers more, data.num_workers reads in more processes"
+            else "data.loading.cache_mb remembers more, data.loading.workers reads in more processes"
         ),
-        "augmentation": lambda: "data.augment_on=device, or a lighter data/augment",
-        "drawing grasps": lambda: "data.grasp_strategy=random draws at once",
+        "augmentation": lambda: "data.loading.augment_on=device, or a lighter data/augment",
+        "drawing grasps": lambda: "data.grasps.strategy=random draws at once",
     }
     return f"{worst} takes {stages[worst]:.0%} of loading; {remedies[worst]()}"

@@ -137,7 +137,7 @@ class PTv3(PyramidEncoder):
         if cloud.points.shape[1] < self.num_tokens:
             raise ValueError(
                 f"The cloud has room for {cloud.points.shape[1]} points, fewer than the num_tokens={self.num_tokens} "
-                "that the encoder takes from it. Raise data.num_points or lower num_tokens."
+                "that the encoder takes from it. Raise data.cloud.num_points or lower num_tokens."
             )
         if not bool(cloud.valid.any()):
             raise ValueError(
