@@ -25,10 +25,10 @@ import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 
+from sceneleapultra.train_lightning import assemble
 from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.training.profiling import DATA_STAGES, StageClock, StageProfiler
 from sceneleapultra.utils.training.run_folder import git_state
-from train_lightning import assemble
 
 _WARMUP = 6  # steps that are not measured
 

@@ -16,8 +16,7 @@ import trimesh
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-import test_lightning
-import train_lightning
+from sceneleapultra import test_lightning, train_lightning
 from sceneleapultra.evaluation.callback import SimulatedSuccess
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.utils.core.config import CONFIG_DIR

@@ -15,8 +15,8 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from sceneleapultra.train_lightning import assemble, train
 from sceneleapultra.utils.core.config import CONFIG_DIR
-from train_lightning import assemble, train
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -238,7 +238,7 @@ def test_a_second_setup_keeps_the_store(finished_store: Path) -> None:
 
 
 def test_foreign_data_needs_its_folder(finished_store: Path) -> None:
-    from scripts.convert_dataset import configured
+    from sceneleapultra.scripts.convert_dataset import configured
 
     with pytest.raises(ValueError, match=r"data\.root: a value is required, bodex is a foreign format"):
         module(finished_store, conversion=configured("bodex", []))

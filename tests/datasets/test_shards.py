@@ -17,7 +17,7 @@ from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.store.manifest import resolve, write_manifest
 from sceneleapultra.datasets.store.schema import COLUMNS
 from sceneleapultra.datasets.store.staging import network_type
-from scripts.store import main as store_command
+from sceneleapultra.scripts.store import main as store_command
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from factories.models import scene_batch, small_model
+from sceneleapultra.scripts.compute_statistics import composed, main, measured
+from sceneleapultra.train_lightning import assemble
 from sceneleapultra.utils.training.pose_statistics import Statistics, read_statistics, write_statistics
-from scripts.compute_statistics import composed, main, measured
-from train_lightning import assemble
 
 DESCRIBES = {"data_hash": "abc", "frame": "tabletop", "model": {"seed": 0}}
 
@@ -132,7 +132,7 @@ def test_they_are_measured_once_and_again_for_anything_else(words: list[str], mo
 
 
 def test_training_reads_them_and_refuses_those_of_other_data(words: list[str], tmp_path: Path) -> None:
-    from train_lightning import train
+    from sceneleapultra.train_lightning import train
 
     few = [
         "hardware=cpu",

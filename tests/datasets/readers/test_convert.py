@@ -20,8 +20,8 @@ from sceneleapultra.datasets.foreign.readers import Conversion, convert_once
 from sceneleapultra.datasets.foreign.readers.base import Entry
 from sceneleapultra.datasets.foreign.readers.splits import Splits
 from sceneleapultra.hands import load_hand
+from sceneleapultra.scripts.convert_dataset import main
 from sceneleapultra.utils.core.parallel import LocalExecutor
-from scripts.convert_dataset import main
 
 HAND = load_hand("leap_right")
 

@@ -6,7 +6,7 @@ import pytest
 
 from factories.sources import FORMATS, OVERRIDES, write_source
 from sceneleapultra.datasets import GraspStore
-from scripts.inspect_dataset import main
+from sceneleapultra.scripts.inspect_dataset import main
 
 
 @pytest.mark.parametrize("name", [*FORMATS, "sceneleapcache"])

@@ -17,7 +17,7 @@ from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.foreign.exporters import EXPORTERS
 from sceneleapultra.datasets.foreign.readers.files import read_npy, read_npz, read_pt
 from sceneleapultra.hands import load_hand
-from scripts.convert_dataset import configured
+from sceneleapultra.scripts.convert_dataset import configured
 
 HAND = load_hand("leap_right")
 

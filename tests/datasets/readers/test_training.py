@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 
 from factories.sources import FORMATS
 from sceneleapultra.hands import load_hand
+from sceneleapultra.test_lightning import test as run_test
+from sceneleapultra.train_lightning import train
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
-from test_lightning import test as run_test
-from train_lightning import train
 
 HAND = load_hand("leap_right")
 SMALL = [

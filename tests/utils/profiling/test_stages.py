@@ -11,11 +11,11 @@ import pytest
 import torch
 from hydra import initialize_config_dir
 
+from sceneleapultra.train_lightning import train
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.training.profiling import DATA_STAGES, LoadRecord, StageClock, StageProfiler
 from sceneleapultra.utils.training.profiling.rules import RULES, advice
 from sceneleapultra.utils.training.profiling.tree import StageTree
-from train_lightning import train
 
 
 def test_a_clock_adds_up_and_begins_again() -> None:
