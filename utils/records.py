@@ -12,6 +12,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from sceneleapultra.utils.columns import STORED_COLUMNS
+
 
 class Outcome(IntEnum):
     """Why a grasp passed or failed its protocol."""
@@ -98,31 +100,24 @@ class Grasps:
 
 
 GRASP_COLUMNS = ("hand_pose", "pregrasp_qpos", "squeeze_qpos")
-VERDICT_COLUMNS = (
-    "success",
-    "direction_success",
-    "outcome",
-    "penetration_m",
-    "self_penetration_m",
-    "clearance_m",
-    "robustness",
-)
+VERDICT_COLUMNS = tuple(column.name for column in STORED_COLUMNS)
 
 
 @dataclass(frozen=True)
 class LabeledGrasps:
-    """Grasps of one object of a scene with the verdict of a protocol; failures are kept."""
+    """Grasps of one object of a scene with the stored columns of ``utils/columns.py``; failures are kept.
+
+    Where a foreign data set only claims that its grasps hold, no direction has succeeded and no length is known (NaN).
+    """
 
     grasps: Grasps
-    success: Bool[np.ndarray, "g"]  # passed in every direction, and clear of table and neighbors
-    direction_success: Bool[np.ndarray, "g 6"]  # -x +x -y +y -z +z, world frame; all false where only claimed
-    outcome: UInt8[np.ndarray, "g"]  # values of Outcome
-    penetration_m: Float[
-        np.ndarray, "g"
-    ]  # hand in object, at the grasp; this and the next two NaN where claimed
+    success: Bool[np.ndarray, "g"]
+    direction_success: Bool[np.ndarray, "g d"]
+    outcome: UInt8[np.ndarray, "g"]
+    penetration_m: Float[np.ndarray, "g"]
     self_penetration_m: Float[np.ndarray, "g"]
-    clearance_m: Float[np.ndarray, "g"]  # least distance of the hand to table and neighbors, negative inside
-    robustness: Float[np.ndarray, "g"]  # share of perturbed repetitions that passed; NaN where not measured
+    clearance_m: Float[np.ndarray, "g"]
+    robustness: Float[np.ndarray, "g"]
 
     def __len__(self) -> int:
         return len(self.grasps)
@@ -146,13 +141,7 @@ class LabeledGrasps:
         qpos = np.zeros((0, num_joints))
         return cls(
             grasps=Grasps(np.zeros((0, 7 + num_joints)), qpos, qpos),
-            success=np.zeros(0, dtype=bool),
-            direction_success=np.zeros((0, num_directions), dtype=bool),
-            outcome=np.zeros(0, dtype=np.uint8),
-            penetration_m=np.zeros(0),
-            self_penetration_m=np.zeros(0),
-            clearance_m=np.zeros(0),
-            robustness=np.zeros(0),
+            **{c.name: np.zeros((0, *(num_directions for _ in c.row)), c.dtype) for c in STORED_COLUMNS},
         )
 
     @cached_property

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
+from sceneleapultra.utils.columns import STORED_COLUMNS
 from sceneleapultra.utils.records import GRASP_COLUMNS as GRASP_COLUMNS
 from sceneleapultra.utils.records import VERDICT_COLUMNS as VERDICT_COLUMNS
 
@@ -41,49 +42,43 @@ _HASHED_ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnType:
     """Type of a column, and the shape of one row; -1 where the hand or the protocol decides."""
 
     dtype: str  # as numpy spells it; "text" for strings
     row: tuple[int, ...] = ()
 
 
-COLUMNS: Mapping[str, Column] = {
-    "objects/name": Column("text"),
-    "objects/family": Column("text"),
-    "objects/mass": Column("f8"),
-    "objects/vertices_ptr": Column("i8"),
-    "objects/vertices": Column("f4", (3,)),
-    "objects/faces_ptr": Column("i8"),
-    "objects/faces": Column("i4", (3,)),
-    "objects/piece_sizes_ptr": Column("i8"),
-    "objects/piece_sizes": Column("i8"),
-    "objects/piece_vertices": Column("f4", (3,)),
-    "scenes/index": Column("i8"),
-    "scenes/seed": Column("i8"),
-    "scenes/split": Column("text"),
-    "scenes/table": Column("?"),
-    "scenes/object_ptr": Column("i8"),
-    "scenes/object": Column("i8"),
-    "scenes/T_world_object": Column("f8", (4, 4)),
-    "scenes/view_ptr": Column("i8"),
-    "views/T_world_cam": Column("f8", (4, 4)),
-    "views/K": Column("f8", (3, 3)),
-    "views/point_ptr": Column("i8"),
-    "views/points": Column("f4", (3,)),
-    "views/rgb": Column("u1", (3,)),
-    "views/instance": Column("u1"),
-    "grasps/ptr": Column("i8"),
-    "grasps/hand_pose": Column("f4", (-1,)),
-    "grasps/pregrasp_qpos": Column("f4", (-1,)),
-    "grasps/squeeze_qpos": Column("f4", (-1,)),
-    "grasps/success": Column("?"),
-    "grasps/direction_success": Column("?", (-1,)),
-    "grasps/outcome": Column("u1"),
-    "grasps/penetration_m": Column("f4"),
-    "grasps/self_penetration_m": Column("f4"),
-    "grasps/clearance_m": Column("f4"),
-    "grasps/robustness": Column("f4"),
+COLUMNS: Mapping[str, ColumnType] = {
+    "objects/name": ColumnType("text"),
+    "objects/family": ColumnType("text"),
+    "objects/mass": ColumnType("f8"),
+    "objects/vertices_ptr": ColumnType("i8"),
+    "objects/vertices": ColumnType("f4", (3,)),
+    "objects/faces_ptr": ColumnType("i8"),
+    "objects/faces": ColumnType("i4", (3,)),
+    "objects/piece_sizes_ptr": ColumnType("i8"),
+    "objects/piece_sizes": ColumnType("i8"),
+    "objects/piece_vertices": ColumnType("f4", (3,)),
+    "scenes/index": ColumnType("i8"),
+    "scenes/seed": ColumnType("i8"),
+    "scenes/split": ColumnType("text"),
+    "scenes/table": ColumnType("?"),
+    "scenes/object_ptr": ColumnType("i8"),
+    "scenes/object": ColumnType("i8"),
+    "scenes/T_world_object": ColumnType("f8", (4, 4)),
+    "scenes/view_ptr": ColumnType("i8"),
+    "views/T_world_cam": ColumnType("f8", (4, 4)),
+    "views/K": ColumnType("f8", (3, 3)),
+    "views/point_ptr": ColumnType("i8"),
+    "views/points": ColumnType("f4", (3,)),
+    "views/rgb": ColumnType("u1", (3,)),
+    "views/instance": ColumnType("u1"),
+    "grasps/ptr": ColumnType("i8"),
+    "grasps/hand_pose": ColumnType("f4", (-1,)),
+    "grasps/pregrasp_qpos": ColumnType("f4", (-1,)),
+    "grasps/squeeze_qpos": ColumnType("f4", (-1,)),
+    **{f"grasps/{c.name}": ColumnType(c.stored, c.row) for c in STORED_COLUMNS},
 }
 
 
