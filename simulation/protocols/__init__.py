@@ -1,20 +1,29 @@
-"""Physics tests of grasps: protocols, the engine that runs them, and their verdicts."""
+"""Physics tests of grasps: worlds, trials, protocols, metrics, and the engine that runs them."""
 
-from sceneleapultra.simulation.protocols.contacts import ContactMetrics
 from sceneleapultra.simulation.protocols.evaluate import evaluate_grasps, evaluate_many
-from sceneleapultra.simulation.protocols.model import HandModel, ObjectModel
+from sceneleapultra.simulation.protocols.hand_model import HandModel
+from sceneleapultra.simulation.protocols.metrics import CONTACT_METRICS, ContactSettings, GraspState, Metric
 from sceneleapultra.simulation.protocols.protocol import Protocol, get_protocol
-from sceneleapultra.simulation.protocols.simulator import GraspSimulator, GraspVerdict
-from sceneleapultra.simulation.protocols.verdicts import Verdicts
+from sceneleapultra.simulation.protocols.simulator import GraspSimulator
+from sceneleapultra.simulation.protocols.spec import Attempt, ObjectModel, Physics, WorldSpec
+from sceneleapultra.simulation.protocols.trials import Trial, Verdict
+from sceneleapultra.simulation.protocols.world import World
 
 __all__ = [
-    "ContactMetrics",
+    "CONTACT_METRICS",
+    "Attempt",
+    "ContactSettings",
     "GraspSimulator",
-    "GraspVerdict",
+    "GraspState",
     "HandModel",
+    "Metric",
     "ObjectModel",
+    "Physics",
     "Protocol",
-    "Verdicts",
+    "Trial",
+    "Verdict",
+    "World",
+    "WorldSpec",
     "evaluate_grasps",
     "evaluate_many",
     "get_protocol",

@@ -1,88 +1,66 @@
-"""How deep, how near and where the hand meets the object: read from MuJoCo's contacts."""
+"""Which bodies touch in a world: MuJoCo's contacts, sorted into hand, target and everything else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Literal
 
 import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sceneleapultra.simulation.protocols.model import HAND_PREFIX, HandModel
-from sceneleapultra.simulation.protocols.protocol import Protocol
+from sceneleapultra.simulation.protocols.compiling import HAND_PREFIX, object_body
+
+Group = Literal["target", "hand", "scene"]  # scene: table and other objects
 
 
-@dataclass(frozen=True)
-class ContactMetrics:
-    """How the hand meets the object at the grasp pose, nothing moving.
+class Contacts:
+    """Sorts the contacts of a compiled world."""
 
-    Source: DexGraspBench: PD, SPD, CLN, contact distance and contact distance consistency.
-    """
-
-    penetration_m: float  # deepest point of the hand in the object, 0 outside
-    self_penetration_m: float
-    contact_links: int  # links of the hand that touch the object
-    contact_distance_m: float  # mean over fingers of their distance, at most the margin
-    contact_consistency_m: float  # largest less least distance of a finger; 0 is best
-
-
-class ContactReader:
-    """Sorts the contacts of a compiled protocol into hand with object and hand with itself."""
-
-    def __init__(self, model: mujoco.MjModel, hand: HandModel, protocol: Protocol) -> None:
+    def __init__(self, model: mujoco.MjModel) -> None:
         self._model = model
-        self._protocol = protocol
-        # Bodies: world, the hand's subtree, the hand's target, the object. The floor belongs to the world.
-        self._object = model.nbody - 1
-        self._hand = np.zeros(model.nbody, dtype=bool)
-        self._hand[1 : model.nbody - 2] = True
-        self._links = self._ids(hand.contact_bodies)
-        self._fingers = [self._ids(bodies) for bodies in hand.finger_bodies.values()]
+        self.target = model.body(object_body(0)).id
+        root = int(model.body_rootid[model.joint("hand_freejoint").bodyid[0]])
+        self.is_hand: Bool[np.ndarray, "_"] = np.asarray(model.body_rootid == root)
 
-    def least_distance(self, data: mujoco.MjData, *, with_object: bool) -> float:
-        """Return the least distance of the hand to the object or to itself, 0 where nothing touches."""
-        pairs, dist = self._pairs(data)
-        chosen = self._with_object(pairs) if with_object else self._hand[pairs].all(axis=1)
-        return float(dist[chosen].min(initial=0.0))
+    def hand_distance(self, data: mujoco.MjData, to: Group) -> float:
+        """Return the least distance of the hand to the target, to itself or to the rest, 0 where nothing touches."""
+        pairs, distance = self._pairs(data)
+        return float(distance[self._between(pairs, to)].min(initial=0.0))
+
+    def with_target(self, data: mujoco.MjData) -> tuple[Int[np.ndarray, "c"], Float[np.ndarray, "c"]]:
+        """Return the body of the hand, and the distance, of each contact of hand and target."""
+        pairs, distance = self._pairs(data)
+        chosen = self._between(pairs, "target")
+        first, second = pairs[chosen].T
+        return np.where(self.is_hand[first], first, second), distance[chosen]
+
+    def hand_bodies(self, names: Sequence[str]) -> Int[np.ndarray, "_"]:
+        """Return the numbers of bodies of the hand, named as in its description."""
+        return np.array([self._model.body(HAND_PREFIX + name).id for name in names], dtype=int)
 
     @contextmanager
-    def margin(self) -> Iterator[None]:
-        """Let MuJoCo report contacts of the object from a distance, without force."""
-        model, margin = self._model, self._protocol.metric_margin_m
+    def margin(self, margin_m: float) -> Iterator[None]:
+        """Let MuJoCo report contacts of the target from a distance, without force."""
+        model = self._model
         arrays = (model.geom_margin, model.geom_gap, model.body_margin)
         saved = [array.copy() for array in arrays]
-        of_object = model.geom_bodyid == self._object
-        model.geom_margin[of_object] = margin
-        model.geom_gap[of_object] = margin
-        model.body_margin[self._object] = margin
+        of_target = model.geom_bodyid == self.target
+        model.geom_margin[of_target] = margin_m
+        model.geom_gap[of_target] = margin_m
+        model.body_margin[self.target] = margin_m
         try:
             yield
         finally:
             for array, values in zip(arrays, saved, strict=True):
                 array[:] = values
 
-    def metrics(self, data: mujoco.MjData) -> ContactMetrics:
-        """Measure the contacts of the data, which was brought forward within ``margin``."""
-        pairs, dist = self._pairs(data)
-        touching = self._with_object(pairs)
-        bodies, gaps = pairs[touching].min(axis=1), dist[touching]
-        near = bodies[np.abs(gaps) < self._protocol.touch_distance_m]
-        fingers = np.array(
-            [gaps[np.isin(bodies, f)].min(initial=self._protocol.metric_margin_m) for f in self._fingers]
-        )
-        return ContactMetrics(
-            penetration_m=max(0.0, -self.least_distance(data, with_object=True)),
-            self_penetration_m=max(0.0, -self.least_distance(data, with_object=False)),
-            contact_links=int(np.isin(self._links, near).sum()),
-            contact_distance_m=float(np.maximum(fingers, 0).mean()),
-            contact_consistency_m=float(fingers.max() - fingers.min()),
-        )
-
     def _pairs(self, data: mujoco.MjData) -> tuple[Int[np.ndarray, "c 2"], Float[np.ndarray, "c"]]:
         return self._model.geom_bodyid[data.contact.geom], data.contact.dist
 
-    def _with_object(self, pairs: Int[np.ndarray, "c 2"]) -> Bool[np.ndarray, "c"]:
-        return (pairs == self._object).any(axis=1) & self._hand[pairs].any(axis=1)
-
-    def _ids(self, bodies: tuple[str, ...]) -> Int[np.ndarray, "_"]:
-        return np.array([self._model.body(HAND_PREFIX + name).id for name in bodies], dtype=int)
+    def _between(self, pairs: Int[np.ndarray, "c 2"], to: Group) -> Bool[np.ndarray, "c"]:
+        hand, target = self.is_hand[pairs], (pairs == self.target).any(axis=1)
+        if to == "hand":
+            return hand.all(axis=1)
+        if to == "target":
+            return target & hand.any(axis=1)
+        return hand.any(axis=1) & ~hand.all(axis=1) & ~target

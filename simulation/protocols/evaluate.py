@@ -1,26 +1,26 @@
-"""How many grasps of many scenes are judged: in parallel processes, answers in the order of the questions."""
+"""How many grasps of many scenes are tried: in parallel, answers in the order of the jobs."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
-from sceneleapultra.simulation.protocols.model import HandModel
-from sceneleapultra.simulation.protocols.motion import pose_from_matrix
+from sceneleapultra.simulation.protocols.hand_model import HandModel
+from sceneleapultra.simulation.protocols.metrics import CONTACT_METRICS, Metric
 from sceneleapultra.simulation.protocols.protocol import Protocol, get_protocol
 from sceneleapultra.simulation.protocols.simulator import GraspSimulator
-from sceneleapultra.simulation.protocols.verdicts import Verdicts
+from sceneleapultra.simulation.protocols.spec import Attempt, WorldSpec
 from sceneleapultra.utils.core.parallel import Executor, LocalExecutor, map_ordered
-from sceneleapultra.utils.records import Grasps, ObjectRecord, Outcome, Scene
+from sceneleapultra.utils.records import Grasps, Scene
+from sceneleapultra.utils.verdicts import VerdictTable
 
 if TYPE_CHECKING:
     from sceneleapultra.hands import Hand
 
 Job = tuple[Scene, int, Grasps]  # a scene, the number of the target object, grasps in the world frame
 _GRASPS_PER_TASK = 16  # small enough to keep all workers busy to the end
-_COMPILED_OBJECTS = 4  # per process
+_COMPILED_WORLDS = 4  # per process
 
 
 def evaluate_grasps(
@@ -31,7 +31,7 @@ def evaluate_grasps(
     workers: int = 2,
     target: int = 0,
     stop_at_failure: bool = False,
-) -> Verdicts:
+) -> VerdictTable:
     """Evaluate grasps of one object of a scene in processes of this machine; see ``evaluate_many``."""
     jobs, executor = [(scene, target, grasps)], LocalExecutor(workers=workers)
     return evaluate_many(hand, jobs, protocol, executor, stop_at_failure=stop_at_failure)[0]
@@ -43,11 +43,13 @@ def evaluate_many(
     protocol: str | Protocol,
     executor: Executor,
     progress: Callable[[int], None] | None = None,
+    *,
+    metrics: Sequence[Metric] = (),
     stop_at_failure: bool = False,
-) -> list[Verdicts]:
-    """Judge each job's grasps by a protocol; the same verdicts wherever they are computed.
+) -> list[VerdictTable]:
+    """Try each job's grasps by a protocol; the same verdicts wherever they are computed.
 
-    The protocol knows the target object and perhaps a floor: neighbors in the scene are left out.
+    Which bodies of a scene are in the world is the trial's choice: those of DexGraspBench leave neighbors out.
 
     Args:
         hand: The hand whose joints the grasps move.
@@ -55,7 +57,8 @@ def evaluate_many(
         protocol: A protocol or the name of one.
         executor: Where physics runs.
         progress: Called with the number of grasps done since the last call.
-        stop_at_failure: Skip the directions after the first that fails: same success, fewer directions known.
+        metrics: Measured beside the contact metrics.
+        stop_at_failure: Skip the directions after the first that fails: same outcome, fewer directions known.
 
     Raises:
         ValueError: Unknown protocol or target, or grasps of another hand.
@@ -65,87 +68,70 @@ def evaluate_many(
     for index, job in enumerate(jobs):
         _check(index, job, len(model.joint_names))
     tasks = [
-        (scene.objects[target], scene.T_world_object[target], grasps[begin : begin + _GRASPS_PER_TASK])
+        (scene, target, grasps[begin : begin + _GRASPS_PER_TASK])
         for scene, target, grasps in jobs
         for begin in range(0, max(1, len(grasps)), _GRASPS_PER_TASK)
     ]
-    judge = _Judge(model, rules, stop_at_failure)
-    parts: list[Verdicts] = []
-    for part in map_ordered(judge, tasks, executor, describe=lambda task: f"grasps of {task[0].name}"):
+    evaluator = _Evaluator(model, rules, (*CONTACT_METRICS, *metrics), stop_at_failure)
+    parts: list[VerdictTable] = []
+    for part in map_ordered(
+        evaluator, tasks, executor, describe=lambda t: f"grasps of {t[0].objects[t[1]].name}"
+    ):
         parts.append(part)
         if progress is not None:
             progress(len(part))
     return _regroup(parts, [max(1, -(-len(grasps) // _GRASPS_PER_TASK)) for _, _, grasps in jobs])
 
 
-class _Judge:
-    """Judges grasps in one process; keeps the last objects compiled."""
+class _Evaluator:
+    """Evaluates grasps in one process; keeps the last worlds compiled."""
 
-    def __init__(self, hand: HandModel, protocol: Protocol, stop_at_failure: bool) -> None:
-        self.hand, self.protocol, self.stop_at_failure = hand, protocol, stop_at_failure
-        self._compiled: OrderedDict[str, GraspSimulator] = OrderedDict()
+    def __init__(
+        self, hand: HandModel, protocol: Protocol, metrics: Sequence[Metric], stop_at_failure: bool
+    ) -> None:
+        self.hand, self.protocol, self.metrics = hand, protocol, metrics
+        self.stop_at_failure = stop_at_failure
+        self._compiled: OrderedDict[tuple[object, ...], GraspSimulator] = OrderedDict()
 
-    def __call__(self, task: tuple[ObjectRecord, Float[np.ndarray, "4 4"], Grasps]) -> Verdicts:
-        record, T_world_object, grasps = task
-        simulator = self._simulator(record)
-        object_pose = pose_from_matrix(T_world_object)
-        n, d = len(grasps), len(self.protocol.directions)
-        outcome = np.zeros(n, dtype=np.uint8)
-        direction_success = np.zeros((n, d), dtype=bool)
-        moved, measures = np.full((n, 2), np.nan), np.zeros((n, 5))
-        for i in range(n):
-            pregrasp, grasp, squeeze = stages(grasps, i)
-            verdict = simulator.run(
-                pregrasp, grasp, squeeze, object_pose, stop_at_failure=self.stop_at_failure
-            )
-            outcome[i], direction_success[i] = verdict.outcome, verdict.direction_success
-            if np.isfinite(verdict.displacement_m).any():
-                moved[i] = np.nanmax(verdict.displacement_m), np.nanmax(verdict.angle_deg)
-            m = simulator.metrics(grasp, object_pose)
-            measures[i] = (
-                m.penetration_m,
-                m.self_penetration_m,
-                m.contact_links,
-                m.contact_distance_m,
-                m.contact_consistency_m,
-            )
-        return Verdicts(
-            protocol=self.protocol.name,
-            protocol_hash=self.protocol.hash,
-            object=(record.name,) * n,
-            success=outcome == Outcome.SUCCESS,
-            direction_success=direction_success,
-            outcome=outcome,
-            displacement_m=moved[:, 0],
-            angle_deg=moved[:, 1],
-            penetration_m=measures[:, 0],
-            self_penetration_m=measures[:, 1],
-            contact_links=measures[:, 2].astype(int),
-            contact_distance_m=measures[:, 3],
-            contact_consistency_m=measures[:, 4],
-        )
+    def __call__(self, job: Job) -> VerdictTable:
+        scene, target, grasps = job
+        trial = self.protocol.trial
+        spec = trial.world(scene, target)
+        simulator, poses = self._simulator(spec), spec.poses(scene)
+        attempts = [Attempt.of(grasps, i, poses) for i in range(len(grasps))]
+        verdicts = [simulator.run(attempt, stop_at_failure=self.stop_at_failure) for attempt in attempts]
+        measured = [simulator.measure(attempt, self.metrics) for attempt in attempts]
+        n, d = len(grasps), trial.num_directions
+        values: dict[str, Any] = {
+            "object_name": [scene.objects[target].name] * n,
+            "stable": [verdict.stable for verdict in verdicts],
+            "direction_success": np.array([v.direction_success for v in verdicts], dtype=bool).reshape(n, d),
+            "outcome": [verdict.outcome for verdict in verdicts],
+            "displacement_m": [_largest(verdict.displacement_m) for verdict in verdicts],
+            "angle_deg": [_largest(verdict.angle_deg) for verdict in verdicts],
+        }
+        values |= {c.name: [verdict.details[c.name] for verdict in verdicts] for c in trial.columns}
+        values |= {m.column.name: [found[m.column.name] for found in measured] for m in self.metrics}
+        extra = (*trial.columns, *(metric.column for metric in self.metrics))
+        return VerdictTable.of(self.protocol.name, self.protocol.hash, values, extra)
 
-    def _simulator(self, record: ObjectRecord) -> GraspSimulator:
-        key = record.name + "".join(str(hash(piece.tobytes())) for piece in record.pieces)
-        if key not in self._compiled:
-            if len(self._compiled) == _COMPILED_OBJECTS:
+    def _simulator(self, spec: WorldSpec) -> GraspSimulator:
+        if spec.key not in self._compiled:
+            if len(self._compiled) == _COMPILED_WORLDS:
                 self._compiled.popitem(last=False)
-            self._compiled[key] = GraspSimulator(self.hand, record, self.protocol)
-        return self._compiled[key]
+            self._compiled[spec.key] = GraspSimulator(self.hand, spec, self.protocol)
+        return self._compiled[spec.key]
 
 
-def stages(grasps: Grasps, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return pre-grasp, grasp and squeeze of one grasp as the simulator takes them: [base pose 7, joints]."""
-    pose = grasps.hand_pose[index]
-    base = np.concatenate([pose[:3], pose[-4:]])
-    joints = (grasps.pregrasp_qpos[index], pose[3:-4], grasps.squeeze_qpos[index])
-    pregrasp, grasp, squeeze = (np.concatenate([base, q]) for q in joints)
-    return pregrasp, grasp, squeeze
+def _largest(values: np.ndarray) -> float:
+    return float(np.nanmax(values)) if np.isfinite(values).any() else float("nan")
 
 
-def _regroup(parts: list[Verdicts], counts: list[int]) -> list[Verdicts]:
+def _regroup(parts: list[VerdictTable], counts: list[int]) -> list[VerdictTable]:
     ends = np.cumsum(counts)
-    return [Verdicts.concatenate(parts[end - count : end]) for end, count in zip(ends, counts, strict=True)]
+    return [
+        VerdictTable.concatenate(parts[end - count : end]) for end, count in zip(ends, counts, strict=True)
+    ]
 
 
 def _check(index: int, job: Job, num_joints: int) -> None:

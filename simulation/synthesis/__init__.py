@@ -1,22 +1,22 @@
-"""Grasp synthesis: methods that propose grasps in a scene, and the judge that tests them."""
+"""Grasp synthesis: methods that propose grasps in a scene, and the labeler that tries them."""
 
 from sceneleapultra.simulation.synthesis.base import Candidates, Proposer, Synthesis, Target, prepare
 from sceneleapultra.simulation.synthesis.closing import ClosingSettings
 from sceneleapultra.simulation.synthesis.forecast import ForecastSettings
-from sceneleapultra.simulation.synthesis.judging import Judge, QualitySettings, RobustnessSettings
+from sceneleapultra.simulation.synthesis.labeling import GraspLabeler, QualitySettings, RobustnessSettings
 from sceneleapultra.simulation.synthesis.optimize import EnergySettings, Optimize
 from sceneleapultra.simulation.synthesis.placement import PlacementSettings, initial_palm_poses
 from sceneleapultra.simulation.synthesis.preshape import PreshapeSettings
 from sceneleapultra.simulation.synthesis.sim_close import SimClose
-from sceneleapultra.simulation.synthesis.synthesize import GraspSettings, Synthesised, synthesize
+from sceneleapultra.simulation.synthesis.synthesize import GraspSettings, SynthesisResult, synthesize
 
 __all__ = [
     "Candidates",
     "ClosingSettings",
     "EnergySettings",
     "ForecastSettings",
+    "GraspLabeler",
     "GraspSettings",
-    "Judge",
     "Optimize",
     "PlacementSettings",
     "PreshapeSettings",
@@ -25,7 +25,7 @@ __all__ = [
     "RobustnessSettings",
     "SimClose",
     "Synthesis",
-    "Synthesised",
+    "SynthesisResult",
     "Target",
     "initial_palm_poses",
     "prepare",

@@ -1,4 +1,4 @@
-"""What a synthesis method is: something that proposes grasps of one object of a scene, for physics to judge."""
+"""What a synthesis method is: something that proposes grasps of one object of a scene, for physics to try."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from sceneleapultra.utils.records import Grasps, Scene
 
 @dataclass(frozen=True)
 class Target:
-    """One object of a scene and the hand that shall grasp it, prepared for repeated questions."""
+    """One object of a scene and the hand that shall grasp it, prepared once for many proposals."""
 
     hand: Hand
     model: HandModel

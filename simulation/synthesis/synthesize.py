@@ -1,4 +1,4 @@
-"""How one object of a scene gets its grasps: propose and judge in batches until there are enough."""
+"""How one object of a scene gets its grasps: propose and label in batches until there are enough."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ import numpy as np
 from sceneleapultra.hands import Hand
 from sceneleapultra.simulation.protocols import get_protocol
 from sceneleapultra.simulation.synthesis.base import Synthesis, prepare
-from sceneleapultra.simulation.synthesis.judging import Judge, QualitySettings, RobustnessSettings
+from sceneleapultra.simulation.synthesis.labeling import GraspLabeler, QualitySettings, RobustnessSettings
 from sceneleapultra.utils.records import LabeledGrasps, Scene
 
 
 @dataclass(frozen=True, kw_only=True)
 class GraspSettings:
-    """How many grasps an object gets and how they are judged; ``config/generate.yaml`` explains each number."""
+    """How many grasps an object gets and how they are labeled; ``config/generate.yaml`` explains each number."""
 
     successes: int
     max_attempts: int
@@ -25,8 +25,8 @@ class GraspSettings:
 
 
 @dataclass(frozen=True)
-class Synthesised:
-    """The judged grasps of one object, and what they cost."""
+class SynthesisResult:
+    """The labeled grasps of one object, and what they cost."""
 
     labeled: LabeledGrasps
     attempts: int  # grasps proposed, those dropped as unfit included
@@ -41,13 +41,13 @@ def synthesize(
     method: Synthesis,
     settings: GraspSettings,
     rng: np.random.Generator,
-) -> Synthesised:
-    """Make and judge grasps of one object of a scene until enough succeed or the attempts are used up."""
+) -> SynthesisResult:
+    """Make and label grasps of one object of a scene until enough succeed or the attempts are used up."""
     protocol = get_protocol(settings.protocol)
     if settings.max_attempts == 0:
-        return Synthesised(LabeledGrasps.none(hand.num_joints, len(protocol.directions)), 0, 0, 0)
+        return SynthesisResult(LabeledGrasps.none(hand.num_joints, protocol.trial.num_directions), 0, 0, 0)
     target = prepare(hand, scene, index)
-    judge = Judge(target, protocol, settings.quality)
+    labeler = GraspLabeler(target, protocol, settings.quality)
     proposer = method.proposer(target)
     parts: list[LabeledGrasps] = []
     asked = attempts = unfit = successes = 0
@@ -55,14 +55,14 @@ def synthesize(
         batch = min(settings.batch, settings.max_attempts - asked)
         asked += batch
         candidates = proposer.propose(batch, rng)
-        fit = judge.fit(candidates)
+        fit = labeler.drop_unfit(candidates)
         attempts += len(candidates.grasps)
         unfit += len(candidates.grasps) - len(fit.grasps)
-        labeled = judge.judge(fit.grasps)
+        labeled = labeler.label_grasps(fit.grasps)
         successes += int(labeled.success.sum())
-        parts.append(judge.with_robustness(labeled, settings.robustness, rng))
+        parts.append(labeler.with_robustness(labeled, settings.robustness, rng))
     labeled = _cap_failures(LabeledGrasps.concatenate(parts), settings.max_failures_per_success, rng)
-    return Synthesised(labeled, attempts, unfit, successes)
+    return SynthesisResult(labeled, attempts, unfit, successes)
 
 
 def _cap_failures(labeled: LabeledGrasps, ratio: float | None, rng: np.random.Generator) -> LabeledGrasps:

@@ -10,7 +10,15 @@ import pytest
 import trimesh
 
 from sceneleapultra.hands import load_hand
-from sceneleapultra.simulation.protocols import GraspSimulator, HandModel, ObjectModel, Protocol, get_protocol
+from sceneleapultra.simulation.protocols import (
+    Attempt,
+    GraspSimulator,
+    HandModel,
+    ObjectModel,
+    Protocol,
+    WorldSpec,
+    get_protocol,
+)
 from sceneleapultra.utils.records import Grasps, ObjectRecord, Scene
 
 REFERENCE = Path(__file__).parents[4] / "shared/data/dexgraspbench_reference"
@@ -41,12 +49,14 @@ class Reference:
             volume = info["mass"] / (info["density"] * info["scale"] ** 3) * scale**3
             files = sorted((folder / "urdf/meshes").glob("*.obj"))
             pieces = tuple(scale * np.asarray(trimesh.load(file, process=False).vertices) for file in files)
-            model = ObjectModel(pieces, self.protocol.object_mass_kg / volume)
-            self._compiled[key] = GraspSimulator(self.hand, model, self.protocol)
+            model = ObjectModel(pieces, self.protocol.trial.object_mass_kg / volume)
+            spec = WorldSpec((model,), (0,), table=False, gravity=False)
+            self._compiled[key] = GraspSimulator(self.hand, spec, self.protocol)
         return self._compiled[key]
 
-    def grasp(self, row: int) -> tuple[np.ndarray, ...]:
-        return tuple(self.rows[k][row] for k in ("pregrasp_qpos", "grasp_qpos", "squeeze_qpos", "obj_pose"))
+    def attempt(self, row: int) -> Attempt:
+        stages = (self.rows[k][row] for k in ("pregrasp_qpos", "grasp_qpos", "squeeze_qpos"))
+        return Attempt(*stages, self.rows["obj_pose"][row][None])
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sceneleapultra.simulation.protocols import HandModel, Verdicts, evaluate_grasps, evaluate_many
+from sceneleapultra.simulation.protocols import HandModel, evaluate_grasps, evaluate_many
 from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.core.stats import wilson_interval
 from sceneleapultra.utils.records import Grasps, ObjectRecord, Outcome, Scene
+from sceneleapultra.utils.verdicts import VerdictTable
 
 
 def repeated(grasps: Grasps, times: int) -> Grasps:
@@ -16,9 +17,10 @@ def repeated(grasps: Grasps, times: int) -> Grasps:
     )
 
 
-def assert_equal(a: Verdicts, b: Verdicts) -> None:
-    for name, value in vars(a).items():
-        np.testing.assert_array_equal(value, getattr(b, name), err_msg=name)
+def assert_equal(a: VerdictTable, b: VerdictTable) -> None:
+    assert a.columns == b.columns
+    for name, value in a.values.items():
+        np.testing.assert_array_equal(value, b[name], err_msg=name)
 
 
 def test_workers_do_not_change_verdicts_or_order(
@@ -37,24 +39,24 @@ def test_workers_do_not_change_verdicts_or_order(
     for a, b in zip(one, two, strict=True):
         assert_equal(a, b)
     # The same five grasps again and again.
-    np.testing.assert_array_equal(one[0].displacement_m[:5], one[0].displacement_m[15:])
-    assert one[0].success[0]
-    assert one[0].outcome[4] == Outcome.PREGRASP_PENETRATION
-    assert set(one[1].object) == {"other"}
+    np.testing.assert_array_equal(one[0]["displacement_m"][:5], one[0]["displacement_m"][15:])
+    assert one[0]["stable"][0]
+    assert one[0]["outcome"][4] == Outcome.PREGRASP_PENETRATION
+    assert set(one[1]["object_name"]) == {"other"}
 
 
 def test_summary_counts_and_speaks_json(hand_model: HandModel, scene: Scene, grasps: Grasps) -> None:
-    verdicts = evaluate_grasps(hand_model, scene, grasps, "dgb-fc-quick", workers=1, stop_at_failure=True)
-    outcome = verdicts.outcome.copy()
+    table = evaluate_grasps(hand_model, scene, grasps, "dgb-fc-quick", workers=1, stop_at_failure=True)
+    outcome = table["outcome"].copy()
     outcome[3] = Outcome.NOT_RUN
-    summary = replace(verdicts, outcome=outcome).summary()
+    summary = table.with_columns({"outcome": outcome}).summary()
     assert summary == json.loads(json.dumps(summary))
-    successes = int(verdicts.success.sum())
+    successes = int(table["stable"].sum())
     assert (summary["num_grasps"], summary["num_not_run"], summary["num_objects"]) == (5, 1, 1)
-    assert summary["success"] == successes / 4
-    assert tuple(summary["success_interval"]) == wilson_interval(successes, 4)
-    assert summary["outcome"]["not_run"] == 1
-    assert sum(summary["outcome"].values()) == 5
+    assert summary["stable"]["value"] == successes / 4
+    assert tuple(summary["stable"]["wilson95"]) == wilson_interval(successes, 4)
+    assert summary["outcomes"]["not_run"] == 1
+    assert sum(summary["outcomes"].values()) == 5
     assert len(summary["direction_success"]) == 6
 
 
@@ -62,13 +64,13 @@ def test_verdicts_of_different_protocols_do_not_mix(
     hand_model: HandModel, scene: Scene, grasps: Grasps
 ) -> None:
     a = evaluate_grasps(hand_model, scene, grasps, "dgb-fc-quick", workers=1)
-    joined = Verdicts.concatenate([a, a])
+    joined = VerdictTable.concatenate([a, a])
     assert len(joined) == 10
-    assert_equal(joined, replace(Verdicts.concatenate([joined])))
+    assert_equal(joined, VerdictTable.concatenate([joined]))
     with pytest.raises(
         ValueError, match=r"Verdicts of one protocol can be joined, got dgb-fc-quick .*, dgb-fc"
     ):
-        Verdicts.concatenate([a, replace(a, protocol="dgb-fc", protocol_hash="other")])
+        VerdictTable.concatenate([a, replace(a, protocol="dgb-fc", protocol_hash="other")])
 
 
 def test_bad_questions_get_a_sentence(hand_model: HandModel, scene: Scene, grasps: Grasps) -> None:

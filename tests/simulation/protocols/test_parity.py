@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sceneleapultra.hands import load_hand
-from sceneleapultra.simulation.protocols import GraspSimulator, HandModel
-from sceneleapultra.simulation.protocols.contacts import ContactReader
+from sceneleapultra.simulation.protocols import Attempt, GraspSimulator, HandModel
+from sceneleapultra.simulation.protocols.contacts import Contacts
 from sceneleapultra.simulation.protocols.motion import displacement, relocate, unit_pose
 from sceneleapultra.utils.records import Outcome
 
@@ -54,9 +54,9 @@ def compare(reference, rows: Iterable[int]) -> Comparison:
     official, found = reference.rows, Comparison()
     for row in rows:
         simulator: GraspSimulator = reference.simulator(row)
-        pregrasp, grasp, squeeze, object_pose = reference.grasp(row)
-        verdict = simulator.run(pregrasp, grasp, squeeze, object_pose)
-        if verdict.success != official["official/corrected"][row]:
+        attempt = reference.attempt(row)
+        verdict = simulator.run(attempt)
+        if verdict.stable != official["official/corrected"][row]:
             found.verdicts.append(row)
         if (verdict.outcome in REJECTED) != official["official/rejected"][row]:
             found.rejections.append(row)
@@ -65,14 +65,14 @@ def compare(reference, rows: Iterable[int]) -> Comparison:
             wrong = np.flatnonzero(verdict.direction_success != official["per_direction/success"][row])
             found.directions.extend((row, int(i)) for i in wrong)
         for name, ours in (
-            ("object", verdict.pregrasp_distance_object_m),
-            ("self", verdict.pregrasp_distance_self_m),
+            ("object", verdict.details["pregrasp_distance_object_m"]),
+            ("self", verdict.details["pregrasp_distance_self_m"]),
         ):
             theirs = float(official[f"official/pregrasp_min_dist_{name}"][row])
             found.distances = max(found.distances, abs(ours - theirs))
-        metrics = simulator.metrics(grasp, object_pose)
+        metrics = simulator.measure(attempt)
         for name, theirs_name in METRICS.items():
-            difference = abs(getattr(metrics, name) - float(official[f"official/{theirs_name}"][row]))
+            difference = abs(metrics[name] - float(official[f"official/{theirs_name}"][row]))
             found.worst[name] = max(found.worst[name], difference)
             if difference > 1e-6:
                 found.metrics[name].append(row)
@@ -115,35 +115,36 @@ def test_loaded_hand_gives_the_same_verdicts(reference) -> None:
     offset = np.array([0, 0, 0.1, 0, 1, 0, 0])
     back = np.array([0, 0, 0.1, 0, -1, 0, 0])
     for row in range(0, len(reference), 40):
-        *grasp, object_pose = reference.grasp(row)
-        palm = [np.concatenate([relocate(unit_pose("base", s[:7]), back), s[7:]]) for s in grasp]
+        attempt = reference.attempt(row)
+        stages = (attempt.pregrasp, attempt.grasp, attempt.squeeze)
+        palm = [np.concatenate([relocate(unit_pose("base", s[:7]), back), s[7:]]) for s in stages]
         again = relocate(palm[0][:7], offset)
-        np.testing.assert_allclose(displacement(unit_pose("base", grasp[0][:7]), again), 0, atol=1e-4)
-        verdict = loaded.simulator(row).run(*palm, object_pose, stop_at_failure=True)
-        assert verdict.success == reference.rows["official/corrected"][row], row
+        np.testing.assert_allclose(displacement(unit_pose("base", stages[0][:7]), again), 0, atol=1e-4)
+        verdict = loaded.simulator(row).run(Attempt(*palm, attempt.object_poses), stop_at_failure=True)
+        assert verdict.stable == reference.rows["official/corrected"][row], row
 
 
-class _NarrowBroadPhase(ContactReader):
+class _NarrowBroadPhase(Contacts):
     """Sees what the official code sees: the margin is not given to bodies, whose bounding boxes come first."""
 
     @contextmanager
-    def margin(self) -> Iterator[None]:
-        with super().margin():
+    def margin(self, margin_m: float) -> Iterator[None]:
+        with super().margin(margin_m):
             self._model.body_margin[:] = 0
             yield
 
 
 def test_official_contact_metrics_differ_only_by_overlooked_contacts(reference) -> None:
     for row in range(0, len(reference), 3):
-        simulator = reference.simulator(row)
-        _, grasp, _, object_pose = reference.grasp(row)
-        ours = simulator.contacts
-        simulator.contacts = _NarrowBroadPhase(simulator.model, reference.hand, reference.protocol)
+        simulator, attempt = reference.simulator(row), reference.attempt(row)
+        world = simulator.world
+        ours = world.contacts
+        world.contacts = _NarrowBroadPhase(world.model)
         try:
-            theirs = simulator.metrics(grasp, object_pose)
+            theirs = simulator.measure(attempt)
         finally:
-            simulator.contacts = ours
+            world.contacts = ours
         for name, official in METRICS.items():
             value = float(reference.rows[f"official/{official}"][row])
-            assert getattr(theirs, name) == pytest.approx(value, abs=1e-6), (row, name)
-        assert simulator.metrics(grasp, object_pose).contact_distance_m <= theirs.contact_distance_m + 1e-9
+            assert theirs[name] == pytest.approx(value, abs=1e-6), (row, name)
+        assert simulator.measure(attempt)["contact_distance_m"] <= theirs["contact_distance_m"] + 1e-9

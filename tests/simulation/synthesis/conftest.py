@@ -13,7 +13,7 @@ from sceneleapultra.simulation.synthesis import (
     QualitySettings,
     RobustnessSettings,
     SimClose,
-    Synthesised,
+    SynthesisResult,
     synthesize,
 )
 from sceneleapultra.utils.core.config import build, load_group
@@ -54,5 +54,7 @@ def grasp_settings() -> GraspSettings:
 
 
 @pytest.fixture(scope="session")
-def synthesized(hand: Hand, scene: Scene, sim_close: SimClose, grasp_settings: GraspSettings) -> Synthesised:
+def synthesized(
+    hand: Hand, scene: Scene, sim_close: SimClose, grasp_settings: GraspSettings
+) -> SynthesisResult:
     return synthesize(hand, scene, 1, sim_close, grasp_settings, np.random.default_rng(0))

@@ -5,7 +5,7 @@ import pytest
 
 from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.simulation.protocols import get_protocol
-from sceneleapultra.simulation.synthesis import Candidates, GraspSettings, Judge, Optimize, prepare
+from sceneleapultra.simulation.synthesis import Candidates, GraspLabeler, GraspSettings, Optimize, prepare
 from sceneleapultra.simulation.synthesis.optimize import Descent
 from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.records import Scene
@@ -30,8 +30,8 @@ def candidates(hand: Hand, lone: Scene, method: Optimize) -> Candidates:
 def test_descended_grasps_hold(
     hand: Hand, lone: Scene, candidates: Candidates, grasp_settings: GraspSettings
 ) -> None:
-    judge = Judge(prepare(hand, lone, 0), get_protocol("dgb-fc-quick"), grasp_settings.quality)
-    labeled = judge.judge(judge.fit(candidates).grasps)
+    labeler = GraspLabeler(prepare(hand, lone, 0), get_protocol("dgb-fc-quick"), grasp_settings.quality)
+    labeled = labeler.label_grasps(labeler.drop_unfit(candidates).grasps)
     assert labeled.success.sum() >= 0.15 * len(candidates.grasps)
 
 

@@ -1,16 +1,17 @@
-"""How proposed grasps become judged ones: fit, clear of the scene, and through the protocol in every direction."""
+"""How proposed grasps get labels: fit, clear of the scene, and tried by the protocol in every direction."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from sceneleapultra.simulation.collision import clearance
-from sceneleapultra.simulation.protocols import GraspSimulator, Protocol
-from sceneleapultra.simulation.protocols.evaluate import stages
-from sceneleapultra.simulation.protocols.motion import pose_from_matrix
+from sceneleapultra.simulation.protocols import CONTACT_METRICS, Attempt, GraspSimulator, Protocol
 from sceneleapultra.simulation.synthesis.base import Candidates, Target
 from sceneleapultra.utils.records import Grasps, LabeledGrasps, Outcome
+
+DEPTHS = CONTACT_METRICS[:2]  # penetration of the object, and of the hand itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,48 +33,34 @@ class RobustnessSettings:
     sigma_rotation_rad: float
 
 
-class Judge:
-    """Judges grasps of one target; the physics is compiled once."""
+class GraspLabeler:
+    """Labels grasps of one target; the physics is compiled once."""
 
     def __init__(self, target: Target, protocol: Protocol, quality: QualitySettings) -> None:
         self.target, self.quality = target, quality
-        self._simulator = GraspSimulator(target.model, target.scene.objects[target.index], protocol)
-        self._object_pose = pose_from_matrix(target.scene.T_world_object[target.index])
+        spec = protocol.trial.world(target.scene, target.index)
+        self._simulator = GraspSimulator(target.model, spec, protocol)
+        self._poses = spec.poses(target.scene)
 
-    def fit(self, candidates: Candidates) -> Candidates:
+    def drop_unfit(self, candidates: Candidates) -> Candidates:
         """Drop what no one should learn from: a hand deep in the object or in itself, or too few fingers on it."""
-        measured = [
-            self._simulator.metrics(stages(candidates.grasps, i)[1], self._object_pose)
-            for i in range(len(candidates.grasps))
-        ]
         q = self.quality
-        fit = np.array(
-            [
-                m.penetration_m <= q.max_penetration_m and m.self_penetration_m <= q.max_self_penetration_m
-                for m in measured
-            ],
-            dtype=bool,
-        )
+        depth = self._depths(candidates.grasps)
+        fit = (depth[:, 0] <= q.max_penetration_m) & (depth[:, 1] <= q.max_self_penetration_m)
         # A grasp that never touched is an honest failure; one finger alone is neither.
         fit &= (candidates.fingers >= q.min_fingers) | (candidates.fingers == 0)
         return Candidates(candidates.grasps[fit], candidates.fingers[fit])
 
-    def judge(self, grasps: Grasps) -> LabeledGrasps:
-        """Test every grasp; one that is not clear of the scene fails untested, directions not run count as failed."""
+    def label_grasps(self, grasps: Grasps) -> LabeledGrasps:
+        """Try every grasp; one that collides with the scene fails untried, directions not run count as failed."""
         n = len(grasps)
         clear_m = clearance(self.target.balls, self.target.distance, grasps)
         outcome = np.full(n, Outcome.SCENE_COLLISION, dtype=np.uint8)
-        directions = np.zeros((n, len(self._simulator.protocol.directions)), dtype=bool)
-        depth = np.zeros((n, 2))
-        for i in range(n):
-            pregrasp, grasp, squeeze = stages(grasps, i)
-            metrics = self._simulator.metrics(grasp, self._object_pose)
-            depth[i] = metrics.penetration_m, metrics.self_penetration_m
-            if clear_m[i] >= self.quality.min_clearance_m:
-                verdict = self._simulator.run(
-                    pregrasp, grasp, squeeze, self._object_pose, stop_at_failure=True
-                )
-                outcome[i], directions[i] = verdict.outcome, verdict.direction_success
+        directions = np.zeros((n, self._simulator.protocol.trial.num_directions), dtype=bool)
+        for i in np.flatnonzero(clear_m >= self.quality.min_clearance_m).tolist():
+            verdict = self._simulator.run(Attempt.of(grasps, i, self._poses), stop_at_failure=True)
+            outcome[i], directions[i] = verdict.outcome, verdict.direction_success
+        depth = self._depths(grasps)
         return LabeledGrasps(
             grasps=grasps,
             success=outcome == Outcome.SUCCESS,
@@ -93,13 +80,19 @@ class Judge:
         if not settings.trials or not len(chosen):
             return labeled
         repeated = labeled.grasps[np.repeat(chosen, settings.trials)]
-        again = self.judge(displaced(repeated, self.target, settings, rng))
+        again = self.label_grasps(displace(repeated, self.target, settings, rng))
         robustness = labeled.robustness.copy()
         robustness[chosen] = again.success.reshape(-1, settings.trials).mean(axis=1)
         return LabeledGrasps.concatenate([replace(labeled, robustness=robustness), again])
 
+    def _depths(self, grasps: Grasps) -> Float[np.ndarray, "g 2"]:
+        """Return how deep each hand is in the object and in itself, at the grasp."""
+        attempts = [Attempt.of(grasps, i, self._poses) for i in range(len(grasps))]
+        depths = [list(self._simulator.measure(attempt, DEPTHS).values()) for attempt in attempts]
+        return np.array(depths).reshape(-1, len(DEPTHS))
 
-def displaced(
+
+def displace(
     grasps: Grasps, target: Target, settings: RobustnessSettings, rng: np.random.Generator
 ) -> Grasps:
     """Move and turn each hand about its palm's center by normal noise."""

@@ -1,0 +1,122 @@
+"""How a world becomes a MuJoCo model, and where hand and objects stand in it."""
+
+import mujoco
+import numpy as np
+from jaxtyping import Float, Int
+
+from sceneleapultra.simulation.protocols.hand_model import HandModel
+from sceneleapultra.simulation.protocols.spec import Physics, WorldSpec
+
+HAND_PREFIX = "hand/"
+TARGET_BODY = "hand_target"
+_INTEGRATORS = {
+    "Euler": mujoco.mjtIntegrator.mjINT_EULER,
+    "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
+    "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
+}
+_CONES = {"elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC, "pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL}
+
+
+def object_body(number: int) -> str:
+    """Return the name of the body of an object of a world; 0 is the target."""
+    return "object" if number == 0 else f"object_{number}"
+
+
+def compile_world(hand: HandModel, world: WorldSpec, physics: Physics) -> mujoco.MjModel:
+    """Compile a world: the hand, welded to a mocap body that leads it, then the objects, then the table."""
+    spec = mujoco.MjSpec()
+    spec.option.timestep = physics.timestep_s
+    spec.option.integrator = _INTEGRATORS[physics.integrator]
+    spec.option.cone = _CONES[physics.cone]
+    spec.option.impratio = physics.impratio
+    spec.option.noslip_iterations = physics.noslip_iterations
+    if not world.gravity:
+        spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_GRAVITY
+
+    hand_spec = mujoco.MjSpec.from_string(hand.mjcf, assets=dict(hand.assets))
+    spec.assets = hand_spec.assets
+    base = spec.worldbody.add_frame().attach_body(hand_spec.worldbody, HAND_PREFIX, "")
+    base.add_freejoint(name="hand_freejoint")
+    for geom in spec.geoms:
+        geom.solimp[:3] = physics.hand_solimp
+        geom.solref[:2] = physics.hand_solref
+
+    spec.worldbody.add_body(name=TARGET_BODY, mocap=True)
+    spec.add_equality(
+        name="hand_weld",
+        type=mujoco.mjtEq.mjEQ_WELD,
+        objtype=mujoco.mjtObj.mjOBJ_BODY,
+        name1=TARGET_BODY,
+        name2=base.name,
+        solimp=physics.weld_solimp,
+        data=[0.0] * 10 + [physics.weld_torque_scale],
+    )
+
+    for number, entry in enumerate(world.objects):
+        name = object_body(number)
+        body = spec.worldbody.add_body(name=name)
+        body.add_freejoint(name=f"{name}_freejoint")
+        for i, piece in enumerate(entry.pieces):
+            vertices = np.asarray(piece, dtype=float).ravel()
+            mesh = spec.add_mesh(name=f"{name}/piece_{i}", uservert=vertices)
+            body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name, density=entry.density)
+    if world.table:
+        spec.worldbody.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1])
+
+    for geom in spec.geoms:
+        geom.friction[:2] = physics.friction
+        geom.condim = physics.condim
+    return spec.compile()
+
+
+def base_offset(model: mujoco.MjModel, hand: HandModel) -> Float[np.ndarray, "7"]:
+    """Return the pose of the hand's base body in the world of its MJCF.
+
+    The protocol holds the hand by its MJCF's origin, as the source does; how far it gives way depends on that.
+
+    Raises:
+        ValueError: The base body does not hang on the world of the MJCF.
+    """
+    if hand.base_body == "world":
+        return np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
+    roots = {
+        model.body(i).name.removeprefix(HAND_PREFIX): i for i in np.flatnonzero(model.body_parentid == 1)
+    }
+    if hand.base_body not in roots:
+        raise ValueError(
+            f"Hand: base body '{hand.base_body}' must be a child of the world in its MJCF, "
+            f"which has {', '.join(roots)}."
+        )
+    body = roots[hand.base_body]
+    return np.concatenate([model.body_pos[body], model.body_quat[body]])
+
+
+def joint_ids(model: mujoco.MjModel, hand: HandModel) -> Int[np.ndarray, "j"]:
+    """Return the joint of each name of the hand, in its order.
+
+    Raises:
+        ValueError: The MJCF has other joints than the hand names.
+    """
+    free = model.jnt_type == mujoco.mjtJoint.mjJNT_FREE
+    found = [model.joint(i).name.removeprefix(HAND_PREFIX) for i in np.flatnonzero(~free)]
+    balls = model.jnt_type == mujoco.mjtJoint.mjJNT_BALL
+    if sorted(found) != sorted(hand.joint_names) or balls.any():
+        raise ValueError(
+            f"Hand: joint_names must name the hinges of its MJCF, {', '.join(found)}; "
+            f"got {', '.join(hand.joint_names)}."
+        )
+    return np.array([model.joint(HAND_PREFIX + name).id for name in hand.joint_names], dtype=int)
+
+
+def actuator_map(model: mujoco.MjModel, dof: Int[np.ndarray, "j"]) -> Float[np.ndarray, "u j"]:
+    """Return the matrix from joint positions, of these degrees of freedom, to actuator targets, at the default pose.
+
+    It is the identity for one position actuator per joint and sums joints where a tendon couples them.
+    """
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    moment = np.zeros((model.nu, model.nv))
+    mujoco.mju_sparse2dense(
+        moment, data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind
+    )
+    return moment[:, dof]

@@ -1,0 +1,33 @@
+"""A hand as the simulator needs it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sceneleapultra.hands import Hand
+
+
+@dataclass(frozen=True)
+class HandModel:
+    """A hand as the simulator needs it: plain data, so that it travels to worker processes."""
+
+    mjcf: str
+    assets: Mapping[str, bytes]
+    base_body: str  # its frame is what a base pose places; "world" for the frame of the MJCF
+    joint_names: tuple[str, ...]  # in the order of a grasp's joints
+    contact_bodies: tuple[str, ...]  # links that count as touching
+    finger_bodies: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def from_hand(cls, hand: "Hand") -> "HandModel":
+        """Take what is needed of a hand; links that count: the palm, and all but the first of each finger."""
+        fingers = {finger: tuple(bodies) for finger, bodies in hand.finger_bodies.items()}
+        return cls(
+            mjcf=hand.to_mjcf(),
+            assets=dict(hand.mesh_assets),
+            base_body=hand.root_body,
+            joint_names=tuple(hand.joint_names),
+            contact_bodies=(hand.root_body, *(body for bodies in fingers.values() for body in bodies[1:])),
+            finger_bodies=fingers,
+        )

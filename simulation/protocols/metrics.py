@@ -1,0 +1,98 @@
+"""What is measured of a grasp at its grasp pose, nothing moving: a metric is one column and one function.
+
+A metric from outside the project is a function that returns a ``Metric``, named by ``_target_`` in the configuration::
+
+    # my_package/metrics.py
+    def palm_height() -> Metric:
+        column = Column("palm_height_m", "f8", "Height of the palm above the table.", unit="m", shown_unit="mm")
+        return Metric(column, lambda state: float(state.world.data.body("hand/palm").xpos[2]))
+
+    python test_lightning.py ... "+metrics.palm={_target_: my_package.metrics.palm_height}"
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from sceneleapultra.simulation.protocols.world import World
+from sceneleapultra.utils.columns import COLUMNS, Column
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContactSettings:
+    """How contacts are measured; ``config/protocol/contacts`` says what each number means."""
+
+    metric_margin_m: float
+    touch_distance_m: float
+
+
+@dataclass(frozen=True)
+class GraspState:
+    """A world with the hand at the grasp pose; contacts of the target are reported up to a margin."""
+
+    world: World
+    settings: ContactSettings
+
+    @cached_property
+    def target_contacts(self) -> tuple[Int[np.ndarray, "c"], Float[np.ndarray, "c"]]:
+        """Bodies of the hand near the target, and their distances."""
+        return self.world.contacts.with_target(self.world.data)
+
+    @cached_property
+    def finger_distance_m(self) -> Float[np.ndarray, "f"]:
+        """Distance of each finger to the target, at most the margin, negative inside."""
+        bodies, gaps = self.target_contacts
+        fingers = map(self.world.contacts.hand_bodies, self.world.hand.finger_bodies.values())
+        margin = self.settings.metric_margin_m
+        return np.array([gaps[np.isin(bodies, finger)].min(initial=margin) for finger in fingers])
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column and what measures it."""
+
+    column: Column
+    measure: Callable[[GraspState], float]
+
+
+def penetration_m(state: GraspState) -> float:
+    """Return the depth of the deepest point of the hand in the target, 0 outside."""
+    return max(0.0, -state.world.hand_distance("target"))
+
+
+def self_penetration_m(state: GraspState) -> float:
+    """Return the depth of the deepest point of the hand in itself."""
+    return max(0.0, -state.world.hand_distance("hand"))
+
+
+def contact_links(state: GraspState) -> int:
+    """Count the links that touch the target."""
+    bodies, gaps = state.target_contacts
+    near = bodies[np.abs(gaps) < state.settings.touch_distance_m]
+    return int(np.isin(state.world.contacts.hand_bodies(state.world.hand.contact_bodies), near).sum())
+
+
+def contact_distance_m(state: GraspState) -> float:
+    """Return the mean over fingers of their distance, at most the margin."""
+    return float(np.maximum(state.finger_distance_m, 0).mean())
+
+
+def contact_consistency_m(state: GraspState) -> float:
+    """Return the largest less least distance of a finger; 0 is best."""
+    return float(state.finger_distance_m.max() - state.finger_distance_m.min())
+
+
+# Source: DexGraspBench: PD, SPD, CLN, contact distance and contact distance consistency.
+CONTACT_METRICS = tuple(
+    Metric(COLUMNS[measure.__name__], measure)
+    for measure in (
+        penetration_m,
+        self_penetration_m,
+        contact_links,
+        contact_distance_m,
+        contact_consistency_m,
+    )
+)

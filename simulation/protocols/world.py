@@ -1,0 +1,132 @@
+"""The world that a grasp is tried in: a hand on a compliant base, objects, perhaps a table and gravity.
+
+A trial says what is in it (``WorldSpec``), a protocol how bodies behave (``Physics``). ``World`` compiles both and
+offers what trials are made of: place everything, lead the hand, push the target, save and restore.
+"""
+
+import logging
+
+import mujoco
+import numpy as np
+from jaxtyping import Float
+
+from sceneleapultra.simulation.protocols.compiling import (
+    actuator_map,
+    base_offset,
+    compile_world,
+    joint_ids,
+    object_body,
+)
+from sceneleapultra.simulation.protocols.contacts import Contacts, Group
+from sceneleapultra.simulation.protocols.hand_model import HandModel
+from sceneleapultra.simulation.protocols.motion import interpolate_pose, relocate, unit_pose
+from sceneleapultra.simulation.protocols.spec import Attempt, Physics, WorldSpec
+
+_log = logging.getLogger(__name__)
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+_FAILURES = (
+    mujoco.mjtWarning.mjWARN_BADQPOS,
+    mujoco.mjtWarning.mjWARN_BADQVEL,
+    mujoco.mjtWarning.mjWARN_BADQACC,
+    mujoco.mjtWarning.mjWARN_CONTACTFULL,
+    mujoco.mjtWarning.mjWARN_CNSTRFULL,
+)
+
+
+class World:
+    """One hand and its objects, compiled; nothing in it depends on what was run before a ``reset``.
+
+    Stages are [base pose 7, joints] as :meth:`prepare` returns them: of the MJCF's origin, which the world leads.
+    """
+
+    def __init__(self, hand: HandModel, spec: WorldSpec, physics: Physics) -> None:
+        mujoco.set_mju_user_warning(_log.warning)
+        self.hand = hand
+        self.model = compile_world(hand, spec, physics)
+        self.data = mujoco.MjData(self.model)
+        self.num_joints = len(hand.joint_names)
+        self.contacts = Contacts(self.model)
+        joints = joint_ids(self.model, hand)
+        self._base_offset = base_offset(self.model, hand)
+        self._joint_adr = self.model.jnt_qposadr[joints]
+        self._ctrl_from_qpos = actuator_map(self.model, self.model.jnt_dofadr[joints])
+        adr = [self.model.joint(f"{object_body(i)}_freejoint").qposadr[0] for i in range(len(spec.objects))]
+        self._object_adr = np.array(adr)[:, None] + np.arange(7)
+        self._state = np.empty(mujoco.mj_stateSize(self.model, _STATE))
+
+    def prepare(self, attempt: Attempt) -> Attempt:
+        """Return an attempt in the terms of this world, with unit quaternions.
+
+        Raises:
+            ValueError: A stage or pose of another length, or not finite.
+        """
+        poses = np.stack([unit_pose("object_pose", pose) for pose in attempt.object_poses])
+        if len(poses) != len(self._object_adr):
+            raise ValueError(f"{len(poses)} object poses for a world of {len(self._object_adr)} objects.")
+        return Attempt(
+            self._stage(attempt.pregrasp), self._stage(attempt.grasp), self._stage(attempt.squeeze), poses
+        )
+
+    def _stage(self, stage: Float[np.ndarray, "_"]) -> Float[np.ndarray, "h"]:
+        stage = np.array(stage, dtype=float)
+        if stage.shape != (7 + self.num_joints,):
+            raise ValueError(
+                f"A stage of a grasp is [position 3, quaternion wxyz 4, {self.num_joints} joints] = "
+                f"{7 + self.num_joints} numbers for this hand, got shape {stage.shape}."
+            )
+        if not np.isfinite(stage).all():
+            raise ValueError(f"A stage of a grasp must be finite, got {stage.tolist()}.")
+        stage[:7] = relocate(unit_pose("hand base", stage[:7]), self._base_offset)
+        return stage
+
+    def reset(self, stage: Float[np.ndarray, "h"], object_poses: Float[np.ndarray, "k 7"]) -> None:
+        """Place hand and objects, at rest, without forces."""
+        mujoco.mj_resetData(self.model, self.data)
+        self.data.qpos[:7], self.data.qpos[self._object_adr] = stage[:7], object_poses
+        self.data.qpos[self._joint_adr] = stage[7:]
+        self.aim(stage)
+
+    def aim(self, stage: Float[np.ndarray, "h"]) -> None:
+        """Set the targets of base and actuators."""
+        self.data.mocap_pos[0], self.data.mocap_quat[0] = stage[:3], stage[3:7]
+        self.data.ctrl[:] = self._ctrl_from_qpos @ stage[7:]
+        mujoco.mj_forward(self.model, self.data)
+
+    def move(
+        self, start: Float[np.ndarray, "h"], end: Float[np.ndarray, "h"], waypoints: int, steps: int
+    ) -> None:
+        """Lead the targets from one stage to the next, over way-points that are each held for some steps."""
+        for fraction in np.linspace(0.0, 1.0, waypoints + 1)[1:]:
+            base = interpolate_pose(start[:7], end[:7], fraction)
+            self.aim(np.concatenate([base, (1 - fraction) * start[7:] + fraction * end[7:]]))
+            self.step(steps)
+
+    def step(self, steps: int) -> None:
+        """Let time pass."""
+        mujoco.mj_step(self.model, self.data, nstep=steps)
+
+    def push(self, force_n: Float[np.ndarray, "3"]) -> None:
+        """Apply a force to the target, world frame, from now on."""
+        self.data.xfrc_applied[self.contacts.target, :3] = force_n
+
+    @property
+    def target_pose(self) -> Float[np.ndarray, "7"]:
+        """Where the target is."""
+        return self.data.qpos[self._object_adr[0]]
+
+    def hand_distance(self, to: Group) -> float:
+        """Return the least distance of the hand to something, negative inside, 0 where nothing touches."""
+        return self.contacts.hand_distance(self.data, to)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the simulation since the last reset means nothing."""
+        return any(self.data.warning[kind].number for kind in _FAILURES)
+
+    def save(self) -> None:
+        """Keep the state, with the solver's warm start: what continues from it is bit for bit the same."""
+        mujoco.mj_getState(self.model, self.data, self._state, _STATE)
+
+    def restore(self) -> None:
+        """Go back to the state that was kept."""
+        mujoco.mj_setState(self.model, self.data, self._state, _STATE)
