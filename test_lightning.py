@@ -55,9 +55,9 @@ def table(document: dict[str, Any]) -> Table:
     for method in results.methods:
         cells = []
         for split in results.splits:
-            summary = results.summary(method, split) or {"success": {}, "success_and_clear": {}}
+            summary = results.summary(method, split) or {"stable": {}, "stable_and_collision_free": {}}
             held, clear = (
-                percent(summary[key]).replace(" %", "") for key in ("success", "success_and_clear")
+                percent(summary[key]).replace(" %", "") for key in ("stable", "stable_and_collision_free")
             )
             cells += [held, clear.split(" [")[0]]
         view.add_row(method, *cells, style="" if results.role(method) is Role.BASELINE else "bold")

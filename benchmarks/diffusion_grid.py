@@ -144,11 +144,11 @@ class Grid:
             row = {"name": name, "sampler": sampler, "steps": steps, **timed(checkpoint, sampler, steps)}
             found = json.loads((output / "results.json").read_text())["methods"][0]["summary"]
             kept = (
-                "success",
-                "success_and_clear",
+                "stable",
+                "stable_and_collision_free",
                 "penetration_mm",
                 "diversity",
-                "object_success",
+                "stable_objects",
                 "num_grasps",
                 "num_objects",
             )
@@ -244,12 +244,16 @@ def table(rows: list[dict[str, Any]]) -> str:
     columns += ["penetration, mm", "joint spread, rad", "coverage, %", "objects solved, %"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in rows:
-        low, high = row["success"]["by_object95"]
+        low, high = row["stable"]["by_object95"]
         success = f"{shown(row['success']['value'], 100)} [{100 * low:.0f}, {100 * high:.0f}]"
         cells = [row["name"].partition(",")[0], f"{row['sampler']} {row['steps']}", row["nfe"]]
-        cells += [f"{row['ms_per_grasp']:.1f}", success, shown(row["success_and_clear"]["value"], 100)]
+        cells += [
+            f"{row['ms_per_grasp']:.1f}",
+            success,
+            shown(row["stable_and_collision_free"]["value"], 100),
+        ]
         cells += [shown(row["penetration_mm"]), shown(row["diversity"]["joints_rad"], digits=2)]
-        cells += [shown(row["coverage"], 100), shown(row["object_success"], 100)]
+        cells += [shown(row["coverage"], 100), shown(row["stable_objects"], 100)]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
@@ -269,7 +273,7 @@ def plot(sweep: list[dict[str, Any]], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(6, 3.5))
     for name in dict.fromkeys(row["sampler"] for row in sweep):
         rows = sorted((row for row in sweep if row["sampler"] == name), key=lambda row: row["nfe"])
-        rates = [100 * row["success"]["value"] for row in rows]
+        rates = [100 * row["stable"]["value"] for row in rows]
         axes.plot([row["nfe"] for row in rows], rates, marker="o", label=name)
     axes.set(xscale="log", xlabel="function evaluations", ylabel="success, %")
     if sweep:

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from omegaconf import OmegaConf
 
 from sceneleapultra.datasets import GraspStore
+from sceneleapultra.evaluation.evaluate import evaluate_method
 from sceneleapultra.evaluation.items import Item
-from sceneleapultra.evaluation.judge import judge
 from sceneleapultra.evaluation.methods.base import Proposal
 from sceneleapultra.evaluation.provenance import file_hash
 from sceneleapultra.evaluation.stored import chosen_items
@@ -114,7 +114,7 @@ def main() -> None:
         method.cpu_s = 0.0
     measured: dict[str, Any] = {}
     for method in methods:
-        result = judge(
+        result = evaluate_method(
             method,
             items,
             options.samples,
@@ -123,17 +123,17 @@ def main() -> None:
             executor=LocalExecutor(workers=options.workers),
             min_clearance_m=0.0,
         )
-        rows = result.rows
+        table = result.table
         measured[method.name] = {
-            "success": share(rows.success),
-            "clear": share(rows.clear),
-            "success_and_clear": share(rows.success & rows.clear),
+            "stable": share(table["stable"]),
+            "collision_free": share(table["collision_free"]),
+            "stable_and_collision_free": share(result.stable_and_collision_free),
             "penetration_mm": {
-                "mean": round(1e3 * float(rows.penetration_m.mean()), 2),
-                "median": round(1e3 * float(np.median(rows.penetration_m)), 2),
+                "mean": round(1e3 * float(table["penetration_m"].mean()), 2),
+                "median": round(1e3 * float(np.median(table["penetration_m"])), 2),
             },
-            "outcomes": {o.name.lower(): int((rows.outcome == o).sum()) for o in Outcome},
-            "self_penetration_mm": round(1e3 * float(rows.self_penetration_m.mean()), 2),
+            "outcomes": {o.name.lower(): int((table["outcome"] == o).sum()) for o in Outcome},
+            "self_penetration_mm": round(1e3 * float(table["self_penetration_m"].mean()), 2),
             "cpu_ms_per_item": round(1e3 * method.cpu_s / len(items), 1),
             "cost_factor": round(method.cpu_s / methods[0].cpu_s, 2),
         }

@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = {"ddim": 1, "dpmpp_2m": 1, "heun": 2, "edm_heun": 2, "rk4": 4}  # evaluations of a step
-KEPT = ("success", "success_and_clear", "penetration_mm", "num_grasps", "num_objects")
+KEPT = ("stable", "stable_and_collision_free", "penetration_mm", "num_grasps", "num_objects")
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
 def measure(options: argparse.Namespace) -> None:
     """Judge every way of sampling on the same views."""
     from sceneleapultra.datasets import GraspStore
-    from sceneleapultra.evaluation.judge import judge
+    from sceneleapultra.evaluation.evaluate import evaluate_method
     from sceneleapultra.evaluation.methods.model import ModelMethod
     from sceneleapultra.evaluation.stored import chosen_items
     from sceneleapultra.hands import load_hand
@@ -61,7 +61,7 @@ def measure(options: argparse.Namespace) -> None:
         start = time.process_time()
         method.sample_items(items[:1], k)
         spent = 1e3 * (time.process_time() - start) / k
-        found = judge(method, items, k, keep=keep, min_clearance_m=0.0, **settings).summary()
+        found = evaluate_method(method, items, k, keep=keep, min_clearance_m=0.0, **settings).summary()
         row = {
             "rank": rank,
             "sampler": sampler,
@@ -74,7 +74,7 @@ def measure(options: argparse.Namespace) -> None:
         (ROOT / "benchmarks" / "results" / "samplers_and_ranks.json").write_text(
             json.dumps(rows, indent=1) + "\n"
         )
-        rate, (low, high) = 100 * found["success"]["value"], found["success"]["by_object95"]
+        rate, (low, high) = 100 * found["stable"]["value"], found["stable"]["by_object95"]
         what = f"{sampler} {steps}" if keep is None else f"{sampler} {steps}, best {keep} of {k} by {rank}"
         print(
             f"{what:44s} {rate:5.1f} % [{100 * low:.0f}, {100 * high:.0f}], {spent:.1f} ms per sample",

@@ -131,7 +131,7 @@ def main() -> None:
 def labeled(options: argparse.Namespace) -> dict[str, Any]:
     """Put the grasps of each way into simulation: the same views, no ranking."""
     from sceneleapultra.datasets import GraspStore
-    from sceneleapultra.evaluation.judge import judge
+    from sceneleapultra.evaluation.evaluate import evaluate_method
     from sceneleapultra.evaluation.methods.model import ModelMethod
     from sceneleapultra.evaluation.stored import chosen_items
     from sceneleapultra.simulation.protocols import get_protocol
@@ -149,8 +149,8 @@ def labeled(options: argparse.Namespace) -> dict[str, Any]:
     rows = {}
     for sampler, steps in (("ddpm", 100), ("ddim", 20), ("ddim", 8), ("ddim", 6), ("ddim", 4)):
         method = ModelMethod(model, sampler, steps, options.temperature, 0, "none")
-        found = judge(method, items, options.samples, min_clearance_m=0.0, **settings).summary()
-        rows[f"{sampler} {steps}"] = {k: found[k] for k in ("success", "num_grasps", "num_objects")}
+        found = evaluate_method(method, items, options.samples, min_clearance_m=0.0, **settings).summary()
+        rows[f"{sampler} {steps}"] = {k: found[k] for k in ("stable", "num_grasps", "num_objects")}
         print(f"{sampler} {steps}: {json.dumps(rows[f'{sampler} {steps}'])}", file=sys.stderr, flush=True)
     return {"data_hash": store.content_hash, "temperature": options.temperature, "labeled": rows}
 

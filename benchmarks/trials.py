@@ -71,9 +71,9 @@ def test(run_dir: Path, output: Path, overrides: list[str]) -> dict[str, Any]:
     document = json.loads((output / "results.json").read_text())
     summary = document["methods"][0]["summary"]
     return {
-        "success": summary["success"]["value"],
-        "interval": summary["success"]["by_object95"],
-        "trials": summary["success"]["trials"],
+        "success": summary["stable"]["value"],
+        "interval": summary["stable"]["by_object95"],
+        "trials": summary["stable"]["trials"],
         "objects": summary["num_objects"],
         "penetration_mm": summary["penetration_mm"],
         "diversity_joints_rad": summary["diversity"]["joints_rad"],

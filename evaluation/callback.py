@@ -9,20 +9,20 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from sceneleapultra.datasets import GraspStore
+from sceneleapultra.evaluation.evaluate import evaluate_method
 from sceneleapultra.evaluation.items import Item
-from sceneleapultra.evaluation.judge import judge
 from sceneleapultra.evaluation.methods.model import ModelMethod
-from sceneleapultra.evaluation.result import MethodResult
+from sceneleapultra.evaluation.results import GraspResults
 from sceneleapultra.evaluation.stored import chosen_items
 from sceneleapultra.models import GraspModel
 from sceneleapultra.simulation.protocols import get_protocol
 from sceneleapultra.utils.core.parallel import LocalExecutor
 
-_METRICS = ("success", "success_and_clear", "penetration_mm", "joint_spread_rad")
+_METRICS = ("stable", "stable_and_collision_free", "penetration_mm", "joint_spread_rad")
 
 
 class SimulatedSuccess(Callback):
-    """Log ``val/success`` and its companions at every validation; the best checkpoint is kept by it.
+    """Log ``val/stable`` and its companions at every validation; the best checkpoint is kept by it.
 
     Items, noise and therefore the metric depend on the weights and ``seed`` alone. Must stand before the callback that
     averages weights, so that it judges the averaged ones. One process simulates, all log its numbers.
@@ -72,24 +72,24 @@ class SimulatedSuccess(Callback):
         for name in _METRICS:
             if (value := values[name]) is not None:
                 pl_module.log(
-                    f"val/{name}", value, prog_bar=name == "success", rank_zero_only=False, sync_dist=False
+                    f"val/{name}", value, prog_bar=name == "stable", rank_zero_only=False, sync_dist=False
                 )
 
     def _measure(self, module: Any) -> dict[str, float | None]:
         was_training = module.training
         module.eval()
         with torch.no_grad():
-            result = self.judge(module)
+            result = self.evaluate(module)
         module.train(was_training)
         summary = result.summary()
         return {
-            "success": summary["success"]["value"],
-            "success_and_clear": summary["success_and_clear"]["value"],
+            "stable": summary["stable"]["value"],
+            "stable_and_collision_free": summary["stable_and_collision_free"]["value"],
             "penetration_mm": summary["penetration_mm"],
             "joint_spread_rad": summary["diversity"]["joints_rad"],
         }
 
-    def judge(self, module: Any) -> MethodResult:
+    def evaluate(self, module: Any) -> GraspResults:
         """Put grasps of a module into physics."""
         if not self._items:
             chosen = {
@@ -107,7 +107,7 @@ class SimulatedSuccess(Callback):
             seed=self.seed,
             rank="score",
         )
-        return judge(
+        return evaluate_method(
             sampler,
             self._items,
             self.samples_per_item,

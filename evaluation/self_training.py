@@ -14,10 +14,11 @@ import numpy as np
 from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel
 from sceneleapultra.simulation.collision import scene_clearance
-from sceneleapultra.simulation.protocols import Protocol, Verdicts, evaluate_many
+from sceneleapultra.simulation.protocols import Protocol, evaluate_many
 from sceneleapultra.utils.core.parallel import Executor
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.records import Grasps, LabeledGrasps, Outcome, SceneRecord
+from sceneleapultra.utils.verdicts import VerdictTable
 
 _SCENES_AT_ONCE = 16  # judged by one pool of processes
 
@@ -101,24 +102,24 @@ def with_own_grasps(
         ]
         verdicts = evaluate_many(hand, jobs, protocol, executor, progress, stop_at_failure=True)
         for job, (i, target, _), verdict in zip(jobs, asked, verdicts, strict=True):
-            own = as_judged(job[2], verdict, scene_clearance(hand, *job))
+            own = label_grasps(job[2], verdict, scene_clearance(hand, *job))
             labeled = list(group[i].labeled)
             labeled[target] = LabeledGrasps.concatenate([labeled[target], own])
             group[i] = replace(group[i], labeled=tuple(labeled))
         yield from group
 
 
-def as_judged(grasps: Grasps, verdicts: Verdicts, clearance_m: np.ndarray) -> LabeledGrasps:
+def label_grasps(grasps: Grasps, table: VerdictTable, clearance_m: np.ndarray) -> LabeledGrasps:
     """Put a verdict of physics and the distance to the scene together: success is both."""
-    held, clear = verdicts.success, clearance_m >= 0.0
-    outcome = np.where(held & ~clear, Outcome.SCENE_COLLISION, verdicts.outcome).astype(np.uint8)
+    stable, collision_free = table["stable"], clearance_m >= 0.0
+    outcome = np.where(stable & ~collision_free, Outcome.SCENE_COLLISION, table["outcome"]).astype(np.uint8)
     return LabeledGrasps(
         grasps=grasps,
-        success=held & clear,
-        direction_success=verdicts.direction_success,
+        success=stable & collision_free,
+        direction_success=table["direction_success"],
         outcome=outcome,
-        penetration_m=verdicts.penetration_m,
-        self_penetration_m=verdicts.self_penetration_m,
+        penetration_m=table["penetration_m"],
+        self_penetration_m=table["self_penetration_m"],
         clearance_m=clearance_m,
         robustness=np.full(len(grasps), np.nan),
     )

@@ -14,14 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.store.schema import SPLITS
+from sceneleapultra.evaluation.evaluate import evaluate_method
 from sceneleapultra.evaluation.gallery import galleries
 from sceneleapultra.evaluation.items import Item, thinned
-from sceneleapultra.evaluation.judge import judge
 from sceneleapultra.evaluation.methods.base import Method
 from sceneleapultra.evaluation.methods.model import ModelMethod
 from sceneleapultra.evaluation.methods.training_index import TrainingIndex
 from sceneleapultra.evaluation.provenance import file_hash, provenance
-from sceneleapultra.evaluation.result import MethodResult
+from sceneleapultra.evaluation.results import GraspResults
 from sceneleapultra.evaluation.stored import chosen_items, require_match, split_records
 from sceneleapultra.evaluation.tuning import read_tuning, tune_temperature, write_tuning
 from sceneleapultra.hands import Hand, load_hand
@@ -81,17 +81,20 @@ class ModelTest:
             return self.store
         return GraspStore(trained_on(self.run_dir, Path(self.cfg.checkpoint)), self.hand)
 
-    def judge(self, sampler: Method, items: Sequence[Item], k: int, say: Say, **options: Any) -> MethodResult:
-        """Judge one method, by the configured protocol unless told otherwise."""
+    def evaluate(
+        self, sampler: Method, items: Sequence[Item], k: int, say: Say, **options: Any
+    ) -> GraspResults:
+        """Evaluate one method, by the configured protocol unless told otherwise."""
         labeled = len(items) * options.get("keep", k)
         what = f"{sampler.name}, {items[0].split}"
         settings = {"protocol": self.protocol, "min_clearance_m": self.cfg.min_clearance_m} | options
-        return judge(
+        return evaluate_method(
             sampler,
             items,
             k,
             hand=self.hand,
             executor=build(self.cfg.launcher),
+            metrics=[build(metric) for metric in self.cfg.metrics.values()],
             progress=say(what, labeled),
             **settings,
         )
@@ -128,7 +131,7 @@ class ModelTest:
         if tuning is None:
             items = self.items("val", self.training_store, cfg.max_items)
             tuning = tune_temperature(
-                lambda t: self.judge(
+                lambda t: self.evaluate(
                     self.sampler(t), items, cfg.samples_per_item, say, protocol=get_protocol(cfg.protocol)
                 ),
                 list(cfg.temperatures),
@@ -168,24 +171,24 @@ class ModelTest:
         return [build_baseline(entry, known) for entry in self.cfg.baselines.values()]
 
     def run(self, say: Say) -> dict[str, Any]:
-        """Judge model and baselines on every split; write everything down; return the results."""
+        """Evaluate model and baselines on every split; write everything down; return the results."""
         cfg = self.cfg
         temperature, source, tuning = self.temperature(say)
         model, baselines = self.sampler(temperature), self.baselines()
-        results: list[MethodResult] = []
+        results: list[GraspResults] = []
         drawn: list[Gallery] = []
         for split in cfg.splits:
             items = self.seen(self.items(split, self.store, cfg.max_items))
-            labeled = self.judge(model, items, cfg.samples_per_item, say)
+            labeled = self.evaluate(model, items, cfg.samples_per_item, say)
             results.append(labeled)
             drawn += galleries(labeled, items, self.hand, cfg.pictures)
             if cfg.top is not None:
                 few = items[: cfg.top.max_items]
                 for rank in cfg.top.ranks:
                     ranked = replace(model, rank=rank)
-                    best = self.judge(ranked, few, cfg.top.samples, say, keep=cfg.top.keep)
+                    best = self.evaluate(ranked, few, cfg.top.samples, say, keep=cfg.top.keep)
                     results.append(replace(best, method=f"{best.method} by {rank}"))
-            results += [self.judge(baseline, items, cfg.samples_per_item, say) for baseline in baselines]
+            results += [self.evaluate(baseline, items, cfg.samples_per_item, say) for baseline in baselines]
         document = {
             "provenance": self._provenance(temperature, source, results),
             "methods": [result.to_json() for result in results],
@@ -199,11 +202,11 @@ class ModelTest:
         """Folder of the results."""
         return Path(self.cfg.output) if self.cfg.output is not None else self.run_dir
 
-    def _provenance(self, temperature: float, source: str, results: Sequence[MethodResult]) -> dict[str, Any]:
+    def _provenance(self, temperature: float, source: str, results: Sequence[GraspResults]) -> dict[str, Any]:
         cfg = self.cfg
         of_model = [result for result in results if result.role is Role.MODEL]
-        objects = sum(len(set(result.rows.object_name)) for result in of_model)
-        grasps = sum(len(result.rows) for result in of_model)
+        objects = sum(len(set(result.table["object_name"])) for result in of_model)
+        grasps = sum(len(result.table) for result in of_model)
         facts = provenance(
             seed=cfg.seed,
             protocol=self.protocol,
@@ -227,7 +230,7 @@ class ModelTest:
         }
 
     def _write(
-        self, document: dict[str, Any], results: Sequence[MethodResult], drawn: Sequence[Gallery]
+        self, document: dict[str, Any], results: Sequence[GraspResults], drawn: Sequence[Gallery]
     ) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
         (self.output / "results.json").write_text(json.dumps(document) + "\n")
@@ -236,8 +239,8 @@ class ModelTest:
             for r in results
             if r.role is Role.MODEL
             for name, values in {
-                "item": r.rows.item,
-                "success": r.rows.success,
+                "item": r.table["item"],
+                "stable": r.table["stable"],
                 "hand_pose": r.grasps.hand_pose,
                 "pregrasp_qpos": r.grasps.pregrasp_qpos,
                 "squeeze_qpos": r.grasps.squeeze_qpos,

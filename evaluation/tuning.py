@@ -5,18 +5,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sceneleapultra.evaluation.result import MethodResult
+from sceneleapultra.evaluation.results import GraspResults
 
 TUNING_FILE = "tuning.json"
 
 
 def tune_temperature(
-    measure: Callable[[float], MethodResult], temperatures: Sequence[float]
+    measure: Callable[[float], GraspResults], temperatures: Sequence[float]
 ) -> dict[str, Any]:
     """Measure each temperature and return the curve with the best one; of equals, the highest (most diverse).
 
     Args:
-        measure: judges the model on validation items at a temperature.
+        measure: evaluates the model on validation items at a temperature.
         temperatures: the grid.
 
     Raises:
@@ -33,15 +33,15 @@ def tune_temperature(
         curve.append(
             {
                 "temperature": temperature,
-                "success": summary["success"],
-                "success_and_clear": summary["success_and_clear"],
+                "stable": summary["stable"],
+                "stable_and_collision_free": summary["stable_and_collision_free"],
                 "penetration_mm": summary["penetration_mm"],
                 "joint_spread_rad": summary["diversity"]["joints_rad"],
                 "num_grasps": summary["num_grasps"],
                 "num_objects": summary["num_objects"],
             }
         )
-    best = max(curve, key=lambda point: (point["success"]["value"] or 0.0, point["temperature"]))
+    best = max(curve, key=lambda point: (point["stable"]["value"] or 0.0, point["temperature"]))
     sentence = (
         f"Tuned on {best['num_grasps']} grasps of {best['num_objects']} validation objects: "
         f"{best['temperature']:g} held best of {', '.join(format(p['temperature'], 'g') for p in curve)}. "

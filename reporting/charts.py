@@ -84,7 +84,7 @@ def curve(points: Sequence[Mapping[str, Any]], *, x: str, chosen: float, other: 
     xs = [float(p[x]) for p in points]
     low, high = min(xs), max(xs)
     span = (high - low) or 1.0
-    top_rate = max(0.1, *(p["success"]["wilson95"][1] for p in points))
+    top_rate = max(0.1, *(p["stable"]["wilson95"][1] for p in points))
     top_other = max((p[other] or 0.0) for p in points) or 1.0
 
     def at(value: float) -> float:
@@ -99,7 +99,7 @@ def curve(points: Sequence[Mapping[str, Any]], *, x: str, chosen: float, other: 
         parts.append(f'<text x="{left - 6}" y="{up(tick) + 4:.0f}" class="label">{label}</text>')
     line, second = [], []
     for p, value in zip(points, xs, strict=True):
-        rate = p["success"]
+        rate = p["stable"]
         a, b = (up(v / top_rate) for v in rate["wilson95"])
         y = up((rate["value"] or 0.0) / top_rate)
         line.append(f"{at(value):.1f},{y:.1f}")

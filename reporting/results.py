@@ -44,6 +44,11 @@ class ResultTable:
         """Return (method, summary) of every method tested on a split."""
         return [(entry["method"], entry["summary"]) for entry in self.entries if entry["split"] == split]
 
+    def measures(self, split: str) -> list[Mapping[str, Any]]:
+        """Return every quantity that was averaged on a split: its ``keys`` in a summary, label, unit and help."""
+        found = {m["keys"][0]: m for e in self.entries if e["split"] == split for m in e["measures"]}
+        return list(found.values())
+
     def role(self, method: str) -> Role:
         """Return what a method is in the test."""
         return Role(self._first(method)["role"])

@@ -1,7 +1,7 @@
 """The sections of a test's report; ``config/report/default.yaml`` lists them."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -12,10 +12,10 @@ from sceneleapultra.reporting.report import ReportContext
 from sceneleapultra.reporting.results import ResultTable, Role
 
 _DEFINITIONS = """
-<b>Success</b>: the grasp held its object in every direction of the protocol. <b>And clear</b>: it also kept the hand
-off the table and the neighboring objects. Brackets and thick bars: 95 % Wilson interval, which takes grasps as
+<b>Stable</b>: the hand held the object through the whole protocol. <b>Collision-free</b>: it touched neither the table
+nor a neighboring object. Brackets and thick bars: 95 % Wilson interval, which takes grasps as
 independent; thin bars: 95 % interval over objects (whole objects drawn with replacement), wider because grasps of one
-object fail together. <b>Penetration</b>: hand in object at the grasp. <b>Diversity</b>: spread of an item's grasps in
+object fail together. <b>Diversity</b>: spread of an item's grasps in
 the frame of its object (standard deviation of the position, mean angle between pairs, standard deviation of the
 joints), averaged over items. Grasps whose simulation diverged are no trials and are counted as not run.
 """
@@ -32,7 +32,7 @@ class SuccessRates:
         rates = []
         for method in results.methods:
             found = [results.summary(method, split) for split in results.splits]
-            rates.append((method, [summary["success"] if summary else {} for summary in found]))
+            rates.append((method, [summary["stable"] if summary else {} for summary in found]))
         return (
             self._table(results)
             + forest(rates, results.splits)
@@ -40,13 +40,13 @@ class SuccessRates:
         )
 
     def _table(self, results: ResultTable) -> str:
-        head = "".join(f"<th>{escape(s)}: success</th><th>and clear</th>" for s in results.splits)
+        head = "".join(f"<th>{escape(s)}: stable</th><th>and collision-free</th>" for s in results.splits)
         rows = []
         for method in results.methods:
             cells = []
             for split in results.splits:
                 summary = results.summary(method, split)
-                for key in ("success", "success_and_clear"):
+                for key in ("stable", "stable_and_collision_free"):
                     cells.append(f'<td class="number">{percent(summary[key]) if summary else "-"}</td>')
             mark = "" if results.role(method) is Role.BASELINE else ' class="tested"'
             inputs = escape(results.privileged_inputs(method))
@@ -75,32 +75,29 @@ class Quality:
 
     def render(self, results: ResultTable, context: ReportContext) -> str:
         """Return one table for each split."""
+        return _by_split(results, lambda split: self._table(results, split))
+
+    def _table(self, results: ResultTable, split: str) -> str:
+        measures = results.measures(split)
         headings = (
             "method",
-            "penetration mm (median)",
-            "self-penetration mm",
-            "links touching",
+            *(escape(_heading(measure)) for measure in measures),
             "diversity: mm / ° / rad",
-            "of successes",
-            "objects with a success",
+            "of stable grasps",
+            "objects with a stable grasp",
             "grasps / objects",
             "not run",
         )
-        return _by_split(
-            results,
-            lambda split: table(
-                headings, [(m, *self._cells(summary)) for m, summary in results.of_split(split)]
-            ),
-        )
+        rows = [(m, *self._cells(summary, measures)) for m, summary in results.of_split(split)]
+        meanings = "; ".join(f"<b>{escape(m['label'])}</b>: {escape(m['help'])}" for m in measures)
+        return f'{table(headings, rows)}<p class="legend">{meanings}</p>'
 
-    def _cells(self, s: Mapping[str, Any]) -> tuple[str, ...]:
+    def _cells(self, s: Mapping[str, Any], measures: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         return (
-            f"{_number(s['penetration_mm'])} ({_number(s['penetration_mm_median'])})",
-            _number(s["self_penetration_mm"]),
-            _number(s["contact_links"]),
+            *(_measured(s, measure["keys"]) for measure in measures),
             _spread(s["diversity"]),
-            _spread(s["diversity_of_successes"]),
-            _number(s["object_success"], 100.0, " %"),
+            _spread(s["diversity_of_stable"]),
+            _number(s["stable_objects"], 100.0, " %"),
             f"{s['num_grasps']} / {s['num_objects']}",
             str(s["num_not_run"]),
         )
@@ -181,6 +178,18 @@ class Provenance:
 
 def _by_split(results: ResultTable, render: Callable[[str], str]) -> str:
     return "".join(f"<h3>{escape(split)}</h3>{render(split)}" for split in results.splits)
+
+
+def _heading(measure: Mapping[str, Any]) -> str:
+    several = (
+        f" ({', '.join(key.rsplit('_', 1)[1] for key in measure['keys'][1:])})" if measure["keys"][1:] else ""
+    )
+    return f"{measure['label']} {measure['unit']}".strip() + several
+
+
+def _measured(summary: Mapping[str, Any], keys: Sequence[str]) -> str:
+    first, *others = (_number(summary[key]) if key in summary else "-" for key in keys)
+    return first + (f" ({', '.join(others)})" if others else "")
 
 
 def _spread(values: Mapping[str, float | None]) -> str:

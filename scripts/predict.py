@@ -120,17 +120,17 @@ def labeled(question: Any, made: Any, hand: Any, options: argparse.Namespace) ->
     scene = question.item.scene
     verdicts = evaluate_grasps(hand, scene, grasps, options.protocol, options.workers)
     clearance = scene_clearance(hand, scene, 0, grasps)
-    held, n = int(verdicts.success.sum()), len(verdicts)
+    held, n = int(verdicts["stable"].sum()), len(verdicts)
     low, high = wilson_interval(held, n)
-    best = "held" if verdicts.success[0] else "did not hold"
+    best = "held" if verdicts["stable"][0] else "did not hold"
     console.print(
         f"{options.protocol}: {held} of {n} held, {100 * held / n:.0f} % [{100 * low:.0f}, {100 * high:.0f}]; "
-        f"{int((verdicts.success & (clearance >= 0)).sum())} of them clear of the table; the best-scored one {best}"
+        f"{int((verdicts['stable'] & (clearance >= 0)).sum())} of them clear of the table; the best-scored one {best}"
     )
     return {
-        "success": verdicts.success,
-        "outcome": verdicts.outcome,
-        "penetration_m": verdicts.penetration_m,
+        "stable": verdicts["stable"],
+        "outcome": verdicts["outcome"],
+        "penetration_m": verdicts["penetration_m"],
         "clearance_m": clearance,
     }
 

@@ -153,8 +153,8 @@ def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
             "scheduler.warmup_steps=100 does not end before trainer.max_steps=100",
         ),
         (
-            ["callbacks=no_simulation", "callbacks.best.monitor=val/success"],
-            "callbacks.best.monitor=val/success is logged by callbacks.simulation, which is off",
+            ["callbacks=no_simulation", "callbacks.best.monitor=val/stable"],
+            "callbacks.best.monitor=val/stable is logged by callbacks.simulation, which is off",
         ),
         (
             ["model=pretrain"],

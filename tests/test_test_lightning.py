@@ -113,7 +113,7 @@ def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pyte
     )
     assert methods == [(name, split) for split in ("test", "test_family") for name in names]
     assert written["methods"][0]["summary"]["num_grasps"] == 2
-    assert len(written["methods"][0]["rows"]["success"]) == 2
+    assert len(written["methods"][0]["rows"]["stable"]) == 2
     facts = written["provenance"]
     for key in ("command", "commit", "seed", "data hash", "protocol", "cores", "versions", "config"):
         assert key in facts
@@ -214,8 +214,8 @@ def test_too_thin_clouds(checkpoint: Path, share: float, sentence: str, capsys: 
 
 def test_training_logs_success_and_keeps_the_best_by_it(run_dir: Path):
     with (run_dir / "metrics.csv").open() as file:
-        logged = [row for row in csv.DictReader(file) if row.get("val/success")]
-    assert [float(row["val/success"]) for row in logged] in ([0.0], [1.0])  # one grasp
+        logged = [row for row in csv.DictReader(file) if row.get("val/stable")]
+    assert [float(row["val/stable"]) for row in logged] in ([0.0], [1.0])  # one grasp
     assert all(row["val/penetration_mm"] for row in logged)
     assert (run_dir / "checkpoints" / "best.ckpt").is_file()
 
@@ -225,11 +225,11 @@ def test_success_during_training_is_the_judges(checkpoint: Path, tiny_store: Pat
     settings |= {"protocol": "dgb-fc-quick", "sampler": "ddim", "temperature": 0.5}
     callback = SimulatedSuccess(store=str(tiny_store), min_clearance_m=0.0, workers=1, seed=0, **settings)
     module = load_grasp_model(checkpoint).module
-    first, second = callback.judge(module), callback.judge(module)
+    first, second = callback.evaluate(module), callback.evaluate(module)
     assert first.split == "val"
-    assert len(first.rows) == 4
+    assert len(first.table) == 4
     np.testing.assert_array_equal(first.grasps.hand_pose, second.grasps.hand_pose)
-    np.testing.assert_array_equal(first.rows.penetration_m, second.rows.penetration_m)
+    np.testing.assert_array_equal(first.table["penetration_m"], second.table["penetration_m"])
 
 
 def predict(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -248,7 +248,7 @@ def test_predict_judges_a_mesh_and_answers_a_cloud(checkpoint: Path, tmp_path: P
     assert "of 2 held" in mesh.stdout
     found = np.load(tmp_path / "predicted" / "grasps.npz")
     assert found["hand_pose"].shape == (2, 23)
-    assert found["success"].shape == (2,)
+    assert found["stable"].shape == (2,)
     assert 'canvas class="view"' in (tmp_path / "predicted" / "grasps.html").read_text()
 
     rng = np.random.default_rng(0)

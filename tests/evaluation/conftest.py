@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from sceneleapultra.evaluation.result import MethodResult, Rows
+from sceneleapultra.evaluation.results import GraspResults
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.records import (
     Grasps,
@@ -17,6 +17,7 @@ from sceneleapultra.utils.records import (
     SceneRecord,
     View,
 )
+from sceneleapultra.utils.verdicts import VerdictTable
 
 JOINTS = 16
 
@@ -94,31 +95,32 @@ def training_records() -> list[SceneRecord]:
 
 
 @pytest.fixture
-def stored_result(training_records: list[SceneRecord]) -> Callable[..., MethodResult]:
+def stored_result(training_records: list[SceneRecord]) -> Callable[..., GraspResults]:
     """Return what a method would get that proposes the stored grasps: 5 objects, 3 of 4 grasps held."""
 
-    def result(split: str, method: str = "model") -> MethodResult:
+    def result(split: str, method: str = "model") -> GraspResults:
         labeled = [record.labeled[0] for record in training_records]
         n = [len(j.success) for j in labeled]
         names = [record.scene.objects[0].name for record in training_records]
         total = sum(n)
-        rows = Rows(
-            object_name=tuple(name for name, count in zip(names, n, strict=True) for _ in range(count)),
-            family=("box",) * total,
-            item=np.repeat(np.arange(len(n)), n),
-            success=np.concatenate([j.success for j in labeled]),
-            clear=np.ones(total, dtype=bool),
-            outcome=np.concatenate([j.outcome for j in labeled]),
-            direction_success=np.concatenate([j.direction_success for j in labeled]),
-            displacement_m=np.full(total, np.nan),
-            penetration_m=np.concatenate([j.penetration_m for j in labeled]),
-            self_penetration_m=np.zeros(total),
-            contact_links=np.full(total, np.nan),
-            clearance_m=np.full(total, 0.01),
-            score=np.full(total, np.nan),
-        )
+        values = {
+            "object_name": np.repeat(names, n),
+            "family": ["box"] * total,
+            "item": np.repeat(np.arange(len(n)), n),
+            "stable": np.concatenate([j.success for j in labeled]),
+            "collision_free": np.ones(total, dtype=bool),
+            "outcome": np.concatenate([j.outcome for j in labeled]),
+            "direction_success": np.concatenate([j.direction_success for j in labeled]),
+            "displacement_m": np.full(total, np.nan),
+            "penetration_m": np.concatenate([j.penetration_m for j in labeled]),
+            "self_penetration_m": np.zeros(total),
+            "contact_distance_m": np.full(total, np.nan),
+            "clearance_m": np.full(total, 0.01),
+            "score": np.full(total, np.nan),
+        }
+        table = VerdictTable.of("dgb-fc", "0", values)
         role = Role.MODEL if method == "model" else Role.BASELINE
         grasps = Grasps.concatenate([j.grasps for j in labeled])
-        return MethodResult(method, f"what {method} gets", role, split, rows, grasps)
+        return GraspResults(method, f"what {method} gets", role, split, table, grasps)
 
     return result

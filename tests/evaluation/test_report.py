@@ -8,12 +8,13 @@ import pytest
 
 from sceneleapultra.evaluation.gallery import galleries
 from sceneleapultra.evaluation.items import Item
-from sceneleapultra.evaluation.result import MethodResult, Rows
+from sceneleapultra.evaluation.results import GraspResults
 from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.reporting.charts import forest, outcome_bars, percent
 from sceneleapultra.reporting.report import write_report
 from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.records import SceneRecord
+from sceneleapultra.utils.verdicts import VerdictTable
 
 SECTIONS = [build(section) for section in load_group("report", "default").values()]
 METHODS = ("model", "random training grasp", "nearest training view", "generator (ceiling)")
@@ -25,13 +26,13 @@ def hand() -> Hand:
 
 
 @pytest.fixture
-def results(stored_result) -> list[MethodResult]:
+def results(stored_result) -> list[GraspResults]:
     return [stored_result("test", name) for name in METHODS]
 
 
-def document(results: list[MethodResult]) -> dict:
+def document(results: list[GraspResults]) -> dict:
     rate = {"value": 0.5, "wilson95": [0.4, 0.6], "by_object95": [0.3, 0.7], "trials": 100, "successes": 50}
-    curve = [{"temperature": t, "success": rate, "joint_spread_rad": t / 5} for t in (0.3, 0.6, 1.0)]
+    curve = [{"temperature": t, "stable": rate, "joint_spread_rad": t / 5} for t in (0.3, 0.6, 1.0)]
     provenance = {
         "title": "Grasps",
         "sentence": "20 grasps <of> 5 objects.",
@@ -43,29 +44,30 @@ def document(results: list[MethodResult]) -> dict:
     return {"provenance": provenance, "methods": [r.to_json() for r in results], "tuning": tuning}
 
 
-def test_rows_survive_json(results: list[MethodResult]):
-    rows = results[0].rows
-    again = Rows.from_json(json.loads(json.dumps(rows.to_json())))
-    for name in ("item", "success", "clear", "outcome", "direction_success"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(rows, name))
-    np.testing.assert_allclose(again.penetration_m, rows.penetration_m, atol=1e-6)
-    assert np.isnan(again.score).all()
-    assert again.object_name == rows.object_name
+def test_tables_survive_json(results: list[GraspResults]):
+    table = results[0].table
+    again = VerdictTable.from_json("dgb-fc", "0", json.loads(json.dumps(table.to_json())))
+    for name in ("object_name", "item", "stable", "collision_free", "outcome", "direction_success"):
+        np.testing.assert_array_equal(again[name], table[name])
+    np.testing.assert_allclose(again["penetration_m"], table["penetration_m"], atol=1e-6)
+    assert np.isnan(again["score"]).all()
     assert "NaN" not in json.dumps(results[0].to_json())
 
 
-def test_summary_counts(results: list[MethodResult]):
+def test_summary_counts(results: list[GraspResults]):
     summary = results[0].summary()
-    assert summary["success"]["successes"] == 15
+    assert summary["stable"]["successes"] == 15
     assert summary["num_objects"] == 5
-    assert summary["object_success"] == 1.0
+    assert summary["stable_objects"] == 1.0
     assert summary["families"]["box"]["trials"] == 20
     assert summary["penetration_mm"] == pytest.approx(1.0)
-    assert summary["contact_links"] is None  # the store does not know
+    assert summary["contact_distance_mm"] is None  # nobody measured it
+    assert "contact_links" not in summary
+    assert summary["stable_and_collision_free"] == summary["stable"]
 
 
 def test_the_report_needs_nothing_beside_it(
-    results: list[MethodResult], training_records: list[SceneRecord], hand: Hand, tmp_path: Path
+    results: list[GraspResults], training_records: list[SceneRecord], hand: Hand, tmp_path: Path
 ):
     items = [Item(i, "test", r.scene, 0, r.views[0]) for i, r in enumerate(training_records)]
     drawn = galleries(results[0], items, hand, count=2)
@@ -81,7 +83,7 @@ def test_the_report_needs_nothing_beside_it(
         "checkpoint=x.ckpt",
         "20 grasps &lt;of&gt; 5 objects",
         "Temperature",
-        "test: success",
+        "test: stable",
     ):
         assert fact in page
     assert page.count('<canvas class="view"') == 4
@@ -91,15 +93,15 @@ def test_the_report_needs_nothing_beside_it(
     assert all(s["vertices"] in packed["assets"] and s["faces"] in packed["assets"] for s in meshes)
 
 
-def test_the_gallery_shows_the_worst_failure_first(results: list[MethodResult], training_records, hand: Hand):
-    rows = results[0].rows
-    deep = rows.penetration_m.copy()
-    failures = np.flatnonzero(~rows.success)
+def test_the_gallery_shows_the_worst_failure_first(results: list[GraspResults], training_records, hand: Hand):
+    table = results[0].table
+    deep = table["penetration_m"].copy()
+    failures = np.flatnonzero(~table["stable"])
     deep[failures[3]] = 0.02
-    changed = replace(results[0], rows=replace(rows, penetration_m=deep))
+    changed = replace(results[0], table=table.with_columns({"penetration_m": deep}))
     items = [Item(i, "test", r.scene, 0, r.views[0]) for i, r in enumerate(training_records)]
     first = galleries(changed, items, hand, count=3)[0].drawings[0]
-    assert first.caption == f"{rows.object_name[failures[3]]}: slipped"
+    assert first.caption == f"{table['object_name'][failures[3]]}: slipped"
     assert first.detail.startswith("20.0 mm in the object")
 
 

@@ -77,7 +77,7 @@ def test_the_verdict_is_that_of_physics_and_of_the_scene(made: list[SceneRecord]
         own = record.labeled[0].grasps
         held = evaluate_grasps(
             load_hand("leap_right"), record.scene, own, protocol="dgb-fc-quick", workers=1
-        ).success
+        )["stable"]
         labeled = record.labeled[0]
         new = slice(len(own) - 3, None)
         np.testing.assert_array_equal(labeled.stable[new] == 1.0, held[new])

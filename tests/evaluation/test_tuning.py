@@ -4,14 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sceneleapultra.evaluation.result import MethodResult
+from sceneleapultra.evaluation.results import GraspResults
 from sceneleapultra.evaluation.tuning import read_tuning, tune_temperature, tuned_temperature, write_tuning
 
 
-def result(stored_result, share: float, split: str = "val") -> MethodResult:
+def result(stored_result, share: float, split: str = "val") -> GraspResults:
     found = stored_result(split)
-    success = np.arange(len(found.rows)) < share * len(found.rows)
-    return replace(found, rows=replace(found.rows, success=success))
+    stable = np.arange(len(found.table)) < share * len(found.table)
+    return replace(found, table=found.table.with_columns({"stable": stable}))
 
 
 def test_the_best_temperature_wins_and_of_equals_the_highest(stored_result):
@@ -19,7 +19,7 @@ def test_the_best_temperature_wins_and_of_equals_the_highest(stored_result):
     tuning = tune_temperature(lambda t: result(stored_result, shares[t]), list(shares))
     assert tuning["temperature"] == 0.7
     assert [point["temperature"] for point in tuning["curve"]] == [0.3, 0.5, 0.7, 1.0]
-    assert tuning["curve"][1]["success"]["successes"] == 12  # 0.6 of 20
+    assert tuning["curve"][1]["stable"]["successes"] == 12  # 0.6 of 20
     assert "validation objects" in tuning["sentence"]
 
 

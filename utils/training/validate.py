@@ -72,9 +72,9 @@ def _warmup_fits(cfg: DictConfig) -> Iterator[str]:
 
 def _success_needs_simulation(cfg: DictConfig) -> Iterator[str]:
     best = OmegaConf.select(cfg, "callbacks.best.monitor")
-    if best == "val/success" and OmegaConf.select(cfg, "callbacks.simulation") is None:
+    if best == "val/stable" and OmegaConf.select(cfg, "callbacks.simulation") is None:
         yield (
-            "callbacks.best.monitor=val/success is logged by callbacks.simulation, which is off. "
+            "callbacks.best.monitor=val/stable is logged by callbacks.simulation, which is off. "
             "Pass callbacks=no_simulation, which keeps the best checkpoint by val/loss."
         )
 

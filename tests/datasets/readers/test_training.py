@@ -108,4 +108,4 @@ def test_training_and_testing(generated, tmp_path, name) -> None:
     )
     results = run_test(cfg)
     assert {m["split"] for m in results["methods"]} == set(splits[1:-1].split(","))
-    assert all(m["summary"]["success"]["value"] is not None for m in results["methods"])
+    assert all(m["summary"]["stable"]["value"] is not None for m in results["methods"])
