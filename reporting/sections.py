@@ -21,7 +21,7 @@ joints), averaged over items. Grasps whose simulation diverged are no trials and
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SuccessRates:
     """Success of every method on every split, as a table and as a chart with intervals."""
 
@@ -55,7 +55,7 @@ class SuccessRates:
         return f"<table><tr><th>method</th>{head}</tr>{''.join(rows)}</table>"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Galleries:
     """3D views of tested grasps."""
 
@@ -67,7 +67,7 @@ class Galleries:
         return LAYERS + "".join(parts) if parts else ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Quality:
     """Penetration, contacts and diversity of every method."""
 
@@ -103,7 +103,7 @@ class Quality:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcomes:
     """How many grasps of each method ended in which way."""
 
@@ -117,7 +117,7 @@ class Outcomes:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Families:
     """Success by family of objects, for chosen methods.
 
@@ -140,7 +140,7 @@ class Families:
         return forest(rates, shown)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tuning:
     """Success on validation objects against the temperature of the initial noise."""
 
@@ -160,7 +160,7 @@ class Tuning:
         return f"<p>{escape(context.tuning['sentence'])}</p>{chart}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Command, commit, data, model, protocol and configuration: what repeats the test."""
 
