@@ -4,7 +4,7 @@ Frames: ``base`` is the root body's frame. Methods that take a ``GraspPose`` ans
 Axes beyond the usual ones: c contact candidates, k keypoints, s spheres.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -12,16 +12,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sceneleapultra.hands.body_points import BodyPoints
-from sceneleapultra.hands.description import HandDescription, Semantics
+from sceneleapultra.hands.description import HandDescription
 from sceneleapultra.hands.geometry import PrimitiveSet
 from sceneleapultra.hands.kinematics import KinematicTree
 from sceneleapultra.hands.mjcf import to_mjcf
 from sceneleapultra.hands.pose import GraspPose
-from sceneleapultra.hands.sampling import contact_set, primitive_mesh, sphere_set, surface_set
+from sceneleapultra.hands.sampling import primitive_mesh, sphere_set, surface_set
+from sceneleapultra.hands.semantics import KEY_OF_ATTRIBUTE, HandSemantics
 
 SURFACE_POINTS = 1024  # stored; any prefix of them is evenly spread
-CONTACTS_PER_TIP = 16
-CONTACT_MIN_COS = 0.35  # normals up to about 70 degrees off the pad direction
 SURFACE_SEED = 0
 
 
@@ -31,6 +30,22 @@ class CollisionSpheres(NamedTuple):
     centers: Float[Tensor, "s 3"]
     bodies: Int[Tensor, "s"]
     radii: Float[Tensor, "s"]
+
+
+T = TypeVar("T")
+
+
+class Known(Generic[T]):
+    """An attribute of a hand that its source may not say; reading it then is refused with the key to add."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, hand: "Hand | None", owner: type | None = None) -> T:
+        if hand is None:
+            return self  # type: ignore[return-value]
+        value: T = hand.require(self._name)
+        return value
 
 
 class Hand(nn.Module):
@@ -48,19 +63,19 @@ class Hand(nn.Module):
     sphere_radii: Float[Tensor, "s"]
     sphere_pairs: Int[Tensor, "2 m"]  # spheres of bodies that must not overlap
     # Known by our own descriptions, and by foreign hands as far as their config/hand file says it:
-    finger_bodies: dict[str, tuple[str, ...]]  # base to tip
-    finger_names: tuple[str, ...]  # ``contact_finger`` counts in this order
-    fingertip_bodies: tuple[str, ...]
-    thumb: str
-    palm_center: Float[Tensor, "3"]
-    palm_direction: Float[Tensor, "3"]
-    finger_direction: Float[Tensor, "3"]
-    flexion_sign: Float[Tensor, "j"]
-    rest_qpos: Float[Tensor, "j"]
-    contact_body: Int[Tensor, "c"]
-    contact_finger: Int[Tensor, "c"]
-    keypoint_radius: Float[Tensor, ""]
-    keypoint_pairs: Int[Tensor, "2 m"]
+    finger_bodies = Known[dict[str, tuple[str, ...]]]()  # base to tip
+    finger_names = Known[tuple[str, ...]]()  # ``contact_finger`` counts in this order
+    fingertip_bodies = Known[tuple[str, ...]]()
+    thumb = Known[str]()
+    palm_center = Known[Float[Tensor, "3"]]()
+    palm_direction = Known[Float[Tensor, "3"]]()
+    finger_direction = Known[Float[Tensor, "3"]]()
+    flexion_sign = Known[Float[Tensor, "j"]]()
+    rest_qpos = Known[Float[Tensor, "j"]]()
+    contact_body = Known[Int[Tensor, "c"]]()
+    contact_finger = Known[Int[Tensor, "c"]]()
+    keypoint_radius = Known[Float[Tensor, ""]]()
+    keypoint_pairs = Known[Int[Tensor, "2 m"]]()
 
     def __init__(self, description: HandDescription, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -90,7 +105,7 @@ class Hand(nn.Module):
         self._spheres = self._fixed(spheres.centers, spheres.body)
         self._constant("sphere_radii", spheres.radii)
         self._constant("sphere_pairs", self._colliding_pairs(spheres.body), torch.int64)
-        self._register_semantics(description.semantics)
+        self.semantics = HandSemantics(description, self._fixed, self._colliding_pairs, dtype)
 
     # Kinematics.
 
@@ -138,13 +153,13 @@ class Hand(nn.Module):
 
     def contact_candidates(self, pose: GraspPose) -> tuple[Float[Tensor, "*b c 3"], Float[Tensor, "*b c 3"]]:
         """Return where the fingertips may touch, and the outward normals there; fingers in ``contact_finger``."""
-        points, normals = self._contacts, self._contact_normals
+        points, normals = self.require("contacts"), self.require("contact_normals")
         T = self.body_poses(pose)
         return points(T), normals(T)
 
     def keypoints(self, pose: GraspPose) -> Float[Tensor, "*b k 3"]:
         """Return the self-penetration keypoints: spheres of ``keypoint_radius``; pairs in ``keypoint_pairs``."""
-        return self._keypoints(self.body_poses(pose))
+        return self.require("keypoints")(self.body_poses(pose))
 
     def spheres(self, pose: GraspPose) -> tuple[Float[Tensor, "*b s 3"], Float[Tensor, "s"]]:
         """Return centers and radii of the collision spheres in the frame of ``pose``."""
@@ -180,49 +195,24 @@ class Hand(nn.Module):
 
     # What the parts mean.
 
-    def __getattr__(self, name: str) -> Any:
-        # Semantics that are not known were never set: say which key is missing.
-        if name in _KEY_OF_ATTRIBUTE and name not in self._buffers and name not in self._modules:
-            key = _KEY_OF_ATTRIBUTE[name]
-            raise AttributeError(
-                f"Hand '{self.name}' does not know its `{name}`: it came from a file that cannot say it. Add "
-                f"`semantics.{key}` to a config/hand/<name>.yaml and load the hand by that name (or its file with "
-                "semantics=<name>)."
-            )
-        return super().__getattr__(name)
+    def knows(self, name: str) -> bool:
+        """Tell whether the hand's source says this of it, for example ``flexion_sign``."""
+        return getattr(self.semantics, name) is not None
 
-    def _register_semantics(self, semantics: Semantics) -> None:
-        names = self.joint_names
-        if semantics.fingers is not None:
-            self.finger_bodies = dict(semantics.fingers)
-            self.finger_names = tuple(semantics.fingers)
-            self.fingertip_bodies = tuple(bodies[-1] for bodies in semantics.fingers.values())
-        if semantics.thumb is not None:
-            self.thumb = semantics.thumb
-        if semantics.palm is not None:
-            self._constant("palm_center", semantics.palm.center)
-            self._constant("palm_direction", semantics.palm.direction)
-            self._constant("finger_direction", semantics.palm.finger_direction)
-        if semantics.flexion_sign is not None:
-            self._constant("flexion_sign", [float(semantics.flexion_sign[n]) for n in names])
-        if semantics.rest_qpos is not None:
-            self._constant("rest_qpos", [semantics.rest_qpos[n] for n in names])
-        if semantics.contacts is not None:
-            contacts = contact_set(self.description, CONTACTS_PER_TIP, CONTACT_MIN_COS, SURFACE_SEED)
-            self._contacts = self._fixed(contacts.points, contacts.body)
-            self._contact_normals = self._fixed(contacts.normals, contacts.body, vectors=True)
-            self._constant("contact_body", contacts.body, torch.int64)
-            finger_of = {b: f for f, bodies in enumerate(self.finger_bodies.values()) for b in bodies}
-            finger = [finger_of[self.body_names[i]] for i in contacts.body]
-            self._constant("contact_finger", finger, torch.int64)
-        if semantics.keypoints is not None:
-            body = np.array(
-                [self.body_names.index(b) for b, points in semantics.keypoints.items() for _ in points]
+    def require(self, name: str) -> Any:
+        """Return what the hand's source says of it, for example ``flexion_sign``.
+
+        Raises:
+            ValueError: it does not say it; names the key to add.
+        """
+        value = getattr(self.semantics, name)
+        if value is None:
+            raise ValueError(
+                f"Hand '{self.name}' does not know its `{name}`: it came from a file that cannot say it. Add "
+                f"`semantics.{KEY_OF_ATTRIBUTE[name]}` to a config/hand/<name>.yaml and load the hand by that name (or "
+                "its file with semantics=<name>)."
             )
-            points = np.concatenate([np.array(p) for p in semantics.keypoints.values()])
-            self._keypoints = self._fixed(points, body)
-            self._constant("keypoint_pairs", self._colliding_pairs(body), torch.int64)
-            self._constant("keypoint_radius", semantics.keypoint_radius)
+        return value
 
     def _colliding_pairs(self, body: Int[np.ndarray, "s"]) -> Int[np.ndarray, "2 m"]:
         """Pairs of points whose bodies must not overlap."""
@@ -242,15 +232,3 @@ class Hand(nn.Module):
         self.register_buffer(
             name, torch.tensor(np.asarray(value), dtype=dtype or self._dtype), persistent=False
         )
-
-
-# Attribute -> the key under `semantics` that it comes from.
-_KEY_OF_ATTRIBUTE = {
-    **dict.fromkeys(("finger_bodies", "finger_names", "fingertip_bodies"), "fingers"),
-    "thumb": "thumb",
-    **dict.fromkeys(("palm_center", "palm_direction", "finger_direction"), "palm"),
-    "flexion_sign": "flexion_sign",
-    "rest_qpos": "rest_qpos",
-    **dict.fromkeys(("contact_finger", "contact_body", "_contacts", "_contact_normals"), "contacts"),
-    **dict.fromkeys(("keypoint_radius", "keypoint_pairs", "_keypoints"), "keypoints"),
-}

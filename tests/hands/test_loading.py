@@ -105,12 +105,12 @@ def test_a_urdf_becomes_what_mujoco_makes_of_it(tmp_path):
 def test_what_a_file_cannot_say_is_asked_for(tmp_path):
     hand = load_hand(write_urdf(tmp_path))
     with pytest.raises(
-        AttributeError, match=r"'claw' does not know its `palm_center`.*semantics.palm.*config/hand"
+        ValueError, match=r"'claw' does not know its `palm_center`.*semantics.palm.*config/hand"
     ):
         _ = hand.palm_center
-    with pytest.raises(AttributeError, match=r"does not know its `thumb`"):
+    with pytest.raises(ValueError, match=r"does not know its `thumb`"):
         _ = hand.thumb
-    with pytest.raises(AttributeError, match=r"`semantics.contacts`"):
+    with pytest.raises(ValueError, match=r"`semantics.contacts`"):
         hand.contact_candidates(GraspPose(torch.zeros(1, 3), torch.eye(3)[None], torch.zeros(1, 1)))
 
 
