@@ -1,7 +1,7 @@
 """Turn a foreign data set into a store: `python scripts/convert_dataset.py SOURCE DEST --format bodex [key=value ...]`.
 
 A killed conversion continues with the same command. Keys are those of config/conversion/<format>.yaml, without the
-group: max_grasps=64 reader.objects=/data/objects hand=allegro_right.
+group: grasps.max_grasps=64 reader.objects=/data/objects hand=allegro_right.
 """
 
 import argparse

@@ -34,6 +34,6 @@ class Studio:
         vertices, faces = mesh
         return as_solid(scale * vertices, faces, name=name, family=family)
 
-    def look(self, scene: Scene, rng: np.random.Generator) -> tuple[View, ...]:
+    def render_views(self, scene: Scene, rng: np.random.Generator) -> tuple[View, ...]:
         """Return views of a scene, as a depth camera would see it."""
         return render_views(scene, self.views, rng, self.camera)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
-from sceneleapultra.datasets.foreign.readers.base import Claims, Placed, RawScene, Workshop
+from sceneleapultra.datasets.foreign.readers.base import Claims, MeshProvider, Placed, RawScene
 from sceneleapultra.datasets.foreign.readers.geometry import check_grasps, check_view, chosen
 from sceneleapultra.hands import Hand
 from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
@@ -46,28 +46,51 @@ class GraspCount:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Assembler:
-    """Makes scene records; the same scene always becomes the same record."""
+class GraspRules:
+    """Which grasps are kept and how missing joints are derived; ``config/conversion`` says what each setting means."""
 
-    hand: Hand
-    studio: Workshop
-    split_of_object: dict[str, str]  # empty: objects are not split
-    columns: frozenset[str]  # joints that the source has beside the grasp's
     max_grasps: int
     open_rad: float | None
     squeeze_rad: float | None
     max_wrist_motion_m: float | None
     max_wrist_motion_deg: float | None
+
+    def __post_init__(self) -> None:
+        if self.max_grasps < 1:
+            raise ValueError(f"conversion.grasps.max_grasps: expected at least 1, got {self.max_grasps}.")
+        for name in ("max_wrist_motion_m", "max_wrist_motion_deg"):
+            if (value := getattr(self, name)) is not None and value < 0.0:
+                raise ValueError(
+                    f"conversion.grasps.{name}: expected at least 0, or null for any, got {value}."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointRules:
+    """How many points of a view are kept; ``config/conversion`` says what each setting means."""
+
     object_points: int
     table_points: int
     table_margin_m: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembler:
+    """Makes scene records; the same scene always becomes the same record."""
+
+    hand: Hand
+    studio: MeshProvider
+    split_of_object: dict[str, str]  # empty: objects are not split
+    columns: frozenset[str]  # joints that the source has beside the grasp's
+    grasps: GraspRules
+    points: PointRules
     seed: int
 
     def __post_init__(self) -> None:
-        if self._derives() and "flexion_sign" not in dict(self.hand.named_buffers()):
+        if self._derives() and not self.hand.knows("flexion_sign"):
             raise ValueError(
-                f"conversion.open_rad and squeeze_rad need to know which way the joints of hand '{self.hand.name}' "
-                "close. Add semantics.flexion_sign to its config/hand file, or pass null for both."
+                "conversion.grasps.open_rad and squeeze_rad need to know which way the joints of hand "
+                f"'{self.hand.name}' close. Add semantics.flexion_sign to its config/hand file, or pass null for both."
             )
 
     def assemble(self, raw: RawScene, index: int, split: str, key: str) -> tuple[SceneRecord, GraspCount]:
@@ -99,17 +122,17 @@ class Assembler:
         for view in raw.views:
             check_view(view, raw.objects, records, T)
         scene = Scene(records, T, raw.table)
-        views = tuple(self._thin(view, T, rng) for view in raw.views) or self.studio.look(scene, rng)
+        views = tuple(self._thin(view, T, rng) for view in raw.views) or self.studio.render_views(scene, rng)
         return SceneRecord(index, split, self.seed, scene, views, tuple(labeled)), count
 
     def _still(self, claims: Claims) -> Bool[np.ndarray, "g"]:
         """Tell which grasps have their pre-grasp and squeeze at nearly the same wrist."""
         still = np.ones(len(claims), dtype=bool)
         if claims.wrist_motion is not None:
-            if self.max_wrist_motion_m is not None:
-                still &= claims.wrist_motion[:, 0] <= self.max_wrist_motion_m
-            if self.max_wrist_motion_deg is not None:
-                still &= np.rad2deg(claims.wrist_motion[:, 1]) <= self.max_wrist_motion_deg
+            if self.grasps.max_wrist_motion_m is not None:
+                still &= claims.wrist_motion[:, 0] <= self.grasps.max_wrist_motion_m
+            if self.grasps.max_wrist_motion_deg is not None:
+                still &= np.rad2deg(claims.wrist_motion[:, 1]) <= self.grasps.max_wrist_motion_deg
         return still
 
     def _kept(self, name: str, num: int, split: str, rng: np.random.Generator) -> np.ndarray:
@@ -117,7 +140,7 @@ class Assembler:
         own = self.split_of_object.get(name.split("@")[0], split)
         if own != split:
             return np.zeros(0, dtype=np.int64)
-        return np.sort(rng.permutation(num)[: self.max_grasps])
+        return np.sort(rng.permutation(num)[: self.grasps.max_grasps])
 
     def _labeled(self, claims: Claims, T_world_object: Float[np.ndarray, "4 4"]) -> LabeledGrasps:
         T = T_world_object @ claims.T_object_base
@@ -142,8 +165,8 @@ class Assembler:
         n = len(claims)
         grasps = Grasps(
             hand_pose=np.concatenate([T[:, :3, 3], claims.qpos, quat], axis=1).astype(np.float32),
-            pregrasp_qpos=moved("pregrasp_qpos", self.open_rad, -1.0).astype(np.float32),
-            squeeze_qpos=moved("squeeze_qpos", self.squeeze_rad, 1.0).astype(np.float32),
+            pregrasp_qpos=moved("pregrasp_qpos", self.grasps.open_rad, -1.0).astype(np.float32),
+            squeeze_qpos=moved("squeeze_qpos", self.grasps.squeeze_rad, 1.0).astype(np.float32),
         )
         unknown = np.full(n, np.nan, np.float32)
         return LabeledGrasps(
@@ -158,7 +181,7 @@ class Assembler:
         )
 
     def _derives(self) -> bool:
-        wanted = {"pregrasp_qpos": self.open_rad, "squeeze_qpos": self.squeeze_rad}
+        wanted = {"pregrasp_qpos": self.grasps.open_rad, "squeeze_qpos": self.grasps.squeeze_rad}
         return any(rad is not None and name not in self.columns for name, rad in wanted.items())
 
     def _thin(self, view: View, T: Float[np.ndarray, "k 4 4"], rng: np.random.Generator) -> View:
@@ -168,8 +191,8 @@ class Assembler:
             block = np.flatnonzero(view.instance == i)
             if i == 0:
                 away = np.linalg.norm(view.points[block, None, :2] - T[None, :, :2, 3], axis=-1).min(1)
-                block = block[away <= self.table_margin_m]
-            most = self.object_points if i else self.table_points
+                block = block[away <= self.points.table_margin_m]
+            most = self.points.object_points if i else self.points.table_points
             block = block[rng.permutation(len(block))[: most * _OVERSAMPLING]]
             if len(block):
                 block = block[farthest_point_order_numpy(view.points[block], min(most, len(block)))]

@@ -13,11 +13,11 @@ from jaxtyping import Float, Int, UInt8
 from sceneleapultra.hands import Hand
 from sceneleapultra.utils.records import ObjectRecord, Scene, View
 
-Surface = tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]
+MeshSurface = tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]
 
 
 @dataclass(frozen=True)
-class Entry:
+class SourceScene:
     """A scene of a source, known before it is read: its key, and the objects it has grasps of."""
 
     key: str
@@ -46,7 +46,7 @@ class Placed:
 
     name: str  # differs wherever the shape or size does
     family: str
-    mesh: Path | Surface
+    mesh: Path | MeshSurface
     scale: float  # metres per unit of the mesh
     T_world_object: Float[np.ndarray, "4 4"]  # of the mesh's frame
     grasps: Claims
@@ -72,7 +72,7 @@ class Format(Protocol):
     def places(self, root: Path) -> list[Path]:
         """Return the files and folders that are read."""
 
-    def index(self, root: Path) -> list[Entry]:
+    def index(self, root: Path) -> list[SourceScene]:
         """Return the scenes below a folder, sorted by key, without reading much.
 
         Raises:
@@ -93,13 +93,13 @@ class Format(Protocol):
 
 
 @runtime_checkable
-class Workshop(Protocol):
+class MeshProvider(Protocol):
     """What the converter needs that is no reading: ``simulation.studio.Studio`` is one."""
 
     def solid(
-        self, mesh: Path | Surface, *, name: str, family: str, scale: float
+        self, mesh: Path | MeshSurface, *, name: str, family: str, scale: float
     ) -> tuple[ObjectRecord, Float[np.ndarray, "3"]]:
         """Return an object, and its center of mass in the frame of its mesh (m)."""
 
-    def look(self, scene: Scene, rng: np.random.Generator) -> tuple[View, ...]:
+    def render_views(self, scene: Scene, rng: np.random.Generator) -> tuple[View, ...]:
         """Return views of a scene that came without."""

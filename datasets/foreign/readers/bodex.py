@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sceneleapultra.datasets.foreign.readers.base import Claims, Entry, Placed, RawScene
+from sceneleapultra.datasets.foreign.readers.base import Claims, Placed, RawScene, SourceScene
 from sceneleapultra.datasets.foreign.readers.files import numbers, read_npy
 from sceneleapultra.datasets.foreign.readers.frames import (
     DEXGRASPBENCH_BASES,
@@ -49,7 +49,7 @@ class BODex:
         """Grasps and objects."""
         return [root / self.grasps, root / self.objects]
 
-    def index(self, root: Path) -> list[Entry]:
+    def index(self, root: Path) -> list[SourceScene]:
         """List files of several grasps, and folders of files of one; reads the first file of each folder."""
         folders: dict[Path, list[Path]] = {}
         for path in sorted((root / self.grasps).rglob("*.npy")):
@@ -62,7 +62,7 @@ class BODex:
             for path in [folder] if single else files:
                 first = files[0] if single else path
                 name = _object(_record(first), first).name
-                entries.append(Entry(str(path.relative_to(root)), ((name, category(name)),)))
+                entries.append(SourceScene(str(path.relative_to(root)), ((name, category(name)),)))
         return sorted(entries, key=lambda e: e.key)
 
     def columns(self, root: Path) -> set[str]:

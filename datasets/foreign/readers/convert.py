@@ -3,12 +3,12 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from sceneleapultra.datasets.foreign.readers.assemble import Assembler, GraspCount
-from sceneleapultra.datasets.foreign.readers.base import Entry, Format, Workshop
+from sceneleapultra.datasets.foreign.readers.assemble import Assembler, GraspCount, GraspRules, PointRules
+from sceneleapultra.datasets.foreign.readers.base import Format, MeshProvider, SourceScene
 from sceneleapultra.datasets.foreign.readers.source import Source
 from sceneleapultra.datasets.foreign.readers.splits import Splits
 from sceneleapultra.datasets.store.schema import Origin
@@ -48,34 +48,26 @@ class Conversion:
     """How a data set is converted; ``config/conversion`` says what each setting means."""
 
     reader: Format
-    studio: Workshop
+    studio: MeshProvider
     hand: str
     splits: Splits
-    max_grasps: int
-    open_rad: float | None
-    squeeze_rad: float | None
-    max_wrist_motion_m: float | None
-    max_wrist_motion_deg: float | None
-    object_points: int
-    table_points: int
-    table_margin_m: float
+    grasps: GraspRules
+    points: PointRules
     max_bad_fraction: float
     executor: Executor
 
     def __post_init__(self) -> None:
-        if self.max_grasps < 1:
-            raise ValueError(f"conversion.max_grasps: expected at least 1, got {self.max_grasps}.")
         if not 0.0 <= self.max_bad_fraction <= 1.0:
             raise ValueError(f"conversion.max_bad_fraction: expected 0 to 1, got {self.max_bad_fraction}.")
-        for name in ("max_wrist_motion_m", "max_wrist_motion_deg"):
-            if (value := getattr(self, name)) is not None and value < 0.0:
-                raise ValueError(f"conversion.{name}: expected at least 0, or null for any, got {value}.")
 
     def settings(self) -> dict[str, object]:
         """Return everything the content of the store depends on, beside the source, as plain containers."""
-        names = [f.name for f in fields(self) if f.name not in ("reader", "studio", "splits", "executor")]
-        plain = {name: getattr(self, name) for name in names if name != "max_bad_fraction"}
         reader = {"format": self.reader.name, **asdict(self.reader)}  # type: ignore[call-overload]
+        plain = {
+            "hand": self.hand,
+            **asdict(self.grasps),
+            **asdict(self.points),
+        }  # flat, as stores of 0.1 have them
         return {**plain, "reader": reader, "splits": asdict(self.splits), "studio": repr(vars(self.studio))}
 
     def __call__(
@@ -90,26 +82,17 @@ class Conversion:
         """
         root, dest, hand = Path(root), Path(dest), load_hand(self.hand)
         entries = index(self.reader, root)
-        source = Source.look(root, self.reader.places(root))
+        source = Source.scan(root, self.reader.places(root))
         splits, of_object = self.splits.assign(entries)
         columns = self.reader.columns(root)
-        shared = (
-            "studio",
-            "max_grasps",
-            "open_rad",
-            "squeeze_rad",
-            "max_wrist_motion_m",
-            "max_wrist_motion_deg",
-            "object_points",
-            "table_points",
-            "table_margin_m",
-        )
         assembler = Assembler(
             hand=hand,
+            studio=self.studio,
             split_of_object=of_object,
             columns=frozenset(columns),
+            grasps=self.grasps,
+            points=self.points,
             seed=self.splits.seed,
-            **{name: getattr(self, name) for name in shared},
         )
         writer = StoreWriter(
             dest,
@@ -119,8 +102,8 @@ class Conversion:
             generator={"conversion": self.settings(), "source": fingerprint(entries)},
             seed=self.splits.seed,
             origin=Origin(
-                pregrasp_qpos=_origin("pregrasp_qpos" in columns, self.open_rad),
-                squeeze_qpos=_origin("squeeze_qpos" in columns, self.squeeze_rad),
+                pregrasp_qpos=_origin("pregrasp_qpos" in columns, self.grasps.open_rad),
+                squeeze_qpos=_origin("squeeze_qpos" in columns, self.grasps.squeeze_rad),
                 verdicts="claimed",
                 split_by=self.splits.by,
             ),
@@ -145,7 +128,7 @@ class Conversion:
                     f"{self.max_bad_fraction:g} allows {allowed}. Last: {bad[-1].reason} Mend it and repeat the "
                     "command: what is written is kept."
                 )
-        self._check_unchanged(begun, Source.look(root, self.reader.places(root)), root, writer)
+        self._check_unchanged(begun, Source.scan(root, self.reader.places(root)), root, writer)
         _write_skipped(dest, reports)
         if not writer.done_indices():
             reasons = "; ".join(sorted({r.reason for r in reports})[:3])
@@ -167,7 +150,7 @@ class Conversion:
             )
 
 
-def index(reader: Format, root: Path) -> list[Entry]:
+def index(reader: Format, root: Path) -> list[SourceScene]:
     """List the scenes of a source.
 
     Raises:
@@ -186,7 +169,7 @@ def claim_of(format_name: str) -> str:
     return f"claimed by {format_name}"
 
 
-def fingerprint(entries: list[Entry]) -> str:
+def fingerprint(entries: list[SourceScene]) -> str:
     """Hash what a source holds, by name."""
     text = json.dumps([[e.key, e.objects] for e in entries])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -209,7 +192,7 @@ class Job:
 
     root: Path
     reader: Format
-    entries: list[Entry]
+    entries: list[SourceScene]
     splits: list[str]
     assembler: Assembler
     writer: StoreWriter
@@ -232,6 +215,6 @@ def _without(key: str, grasps: GraspCount) -> str:
     """Say why no grasp is left of a scene."""
     moved = (
         f"; {grasps.moved} whose wrist moves between pre-grasp, grasp and squeeze further than "
-        "conversion.max_wrist_motion_m and max_wrist_motion_deg allow (null keeps them)"
+        "conversion.grasps.max_wrist_motion_m and max_wrist_motion_deg allow (null keeps them)"
     )
     return f"{key}: no grasp left after filtering ({grasps.dropped} dropped{moved if grasps.moved else ''})."

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from sceneleapultra.datasets.foreign.readers.base import Claims, Entry, Placed, RawScene
+from sceneleapultra.datasets.foreign.readers.base import Claims, Placed, RawScene, SourceScene
 from sceneleapultra.datasets.foreign.readers.bodex import category
 from sceneleapultra.datasets.foreign.readers.files import read_npy
 from sceneleapultra.datasets.foreign.readers.frames import joined, joint_order, stored_base
@@ -37,13 +37,13 @@ class DexGraspNet:
         """Grasps and objects."""
         return [root / self.grasps, root / self.objects]
 
-    def index(self, root: Path) -> list[Entry]:
+    def index(self, root: Path) -> list[SourceScene]:
         """List every size of every object; reads all files."""
         entries = []
         for path in sorted((root / self.grasps).glob("*.npy")):
             scales = sorted({float(r["scale"]) for r in _records(path)})
             name = path.stem
-            entries += [Entry(f"{name}@{scale:g}", ((name, category(name)),)) for scale in scales]
+            entries += [SourceScene(f"{name}@{scale:g}", ((name, category(name)),)) for scale in scales]
         return entries
 
     def columns(self, root: Path) -> set[str]:

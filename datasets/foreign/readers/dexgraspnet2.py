@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 from jaxtyping import Float
 
-from sceneleapultra.datasets.foreign.readers.base import Claims, Entry, Placed, RawScene
+from sceneleapultra.datasets.foreign.readers.base import Claims, Placed, RawScene, SourceScene
 from sceneleapultra.datasets.foreign.readers.files import numbers, read_npy, read_npz, read_png
 from sceneleapultra.datasets.foreign.readers.frames import inverse, joined, joint_order, rigid, stored_base
 from sceneleapultra.hands import Hand
@@ -43,13 +43,13 @@ class DexGraspNet2:
         images = sorted((root / "scenes").glob(f"scene_*/{self.camera}"))
         return [*images, root / self.grasps, root / self.objects]
 
-    def index(self, root: Path) -> list[Entry]:
+    def index(self, root: Path) -> list[SourceScene]:
         """List the scenes that have grasps of this hand."""
         entries = []
         for folder in sorted((root / self.grasps).glob(f"scene_*/{self.robot}")):
             names = tuple((f"object_{p.stem}", f"object_{p.stem}") for p in sorted(folder.glob("*.npz")))
             if names:
-                entries.append(Entry(folder.parent.name, names))
+                entries.append(SourceScene(folder.parent.name, names))
         return entries
 
     def columns(self, root: Path) -> set[str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sceneleapultra.datasets.foreign.readers.base import Claims, Entry, Placed, RawScene
+from sceneleapultra.datasets.foreign.readers.base import Claims, Placed, RawScene, SourceScene
 from sceneleapultra.datasets.foreign.readers.files import read_pt
 from sceneleapultra.datasets.foreign.readers.frames import check_width, joined, joint_order, stored_base
 from sceneleapultra.hands import Hand
@@ -48,10 +48,10 @@ class MultiDex:
         """Grasps and objects."""
         return [root / self.grasps, root / self.objects]
 
-    def index(self, root: Path) -> list[Entry]:
+    def index(self, root: Path) -> list[SourceScene]:
         """List every size of every object."""
         keys = sorted({(g.name, g.scale) for g in _grasps(root / self.grasps)})
-        return [Entry(_key(name, scale), ((name, _category(name)),)) for name, scale in keys]
+        return [SourceScene(_key(name, scale), ((name, _category(name)),)) for name, scale in keys]
 
     def columns(self, root: Path) -> set[str]:
         """The format has the grasp only."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sceneleapultra.datasets.foreign.readers.base import Claims, Entry, Placed, RawScene
+from sceneleapultra.datasets.foreign.readers.base import Claims, Placed, RawScene, SourceScene
 from sceneleapultra.datasets.foreign.readers.bodex import category, mesh_of
 from sceneleapultra.datasets.foreign.readers.files import numbers, read_npy
 from sceneleapultra.datasets.foreign.readers.frames import (
@@ -44,10 +44,10 @@ class ObjectCentric:
         """Grasps and objects."""
         return [root / self.grasps, root / self.objects]
 
-    def index(self, root: Path) -> list[Entry]:
+    def index(self, root: Path) -> list[SourceScene]:
         """List the grasp files."""
         files = sorted((root / self.grasps).glob("*.npy"))
-        return [Entry(path.stem, ((path.stem, category(path.stem)),)) for path in files]
+        return [SourceScene(path.stem, ((path.stem, category(path.stem)),)) for path in files]
 
     def columns(self, root: Path) -> set[str]:
         """Look into the first file; the predecessor's hold the grasp only."""

@@ -1,6 +1,5 @@
 """How a foreign data set is converted at its first use: once, whoever asks first; the others wait."""
 
-import fcntl
 import json
 import logging
 from pathlib import Path
@@ -10,6 +9,7 @@ from sceneleapultra.datasets.foreign.readers.source import Source
 from sceneleapultra.datasets.store.layout import read_source
 from sceneleapultra.datasets.store.store import GraspStore
 from sceneleapultra.utils.core.compare import differences
+from sceneleapultra.utils.core.locks import owned_lock
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ def convert_once(root: str | Path, store: Path, conversion: Conversion) -> None:
         _check(Path(root), store, conversion)
         return
     store.parent.mkdir(parents=True, exist_ok=True)
-    with store.with_name(f"{store.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    doing = f"converting {root} to {store}"
+    with owned_lock(store.with_name(f"{store.name}.lock"), doing=doing, wait=True):
         if store.is_file():
             return
         _LOG.info("Converting %s (%s) to %s, once.", root, conversion.reader.name, store)
@@ -45,7 +45,7 @@ def convert_once(root: str | Path, store: Path, conversion: Conversion) -> None:
         if summary.grasps.moved:
             _LOG.warning(
                 "%d grasps were left out because their wrist moves between pre-grasp, grasp and squeeze (see "
-                "conversion.max_wrist_motion_m).",
+                "conversion.grasps.max_wrist_motion_m).",
                 summary.grasps.moved,
             )
 
@@ -72,5 +72,5 @@ def _check(root: Path, store: Path, conversion: Conversion) -> None:
             f"data.store: {store} does not say of which files it was made, so nobody knows whether they are still the "
             f"same. {way_out}"
         )
-    if changes := Source.from_json(text).changes(Source.look(root, conversion.reader.places(root))):
+    if changes := Source.from_json(text).changes(Source.scan(root, conversion.reader.places(root))):
         raise ValueError(f"data.root: {root} changed since {store} was made of it: {changes}. {way_out}")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sceneleapultra.datasets.foreign.readers.base import Claims, Entry, Placed, RawScene
+from sceneleapultra.datasets.foreign.readers.base import Claims, Placed, RawScene, SourceScene
 from sceneleapultra.datasets.foreign.readers.files import numbers, read_json, read_npy, read_png
 from sceneleapultra.datasets.foreign.readers.frames import (
     DEXGRASPBENCH_BASES,
@@ -55,13 +55,13 @@ class SceneLeap:
         """Scenes with their camera, grasps and objects."""
         return [root / "camera.json", *root.glob("scene*"), root / self.grasps, root / self.objects]
 
-    def index(self, root: Path) -> list[Entry]:
+    def index(self, root: Path) -> list[SourceScene]:
         """List the scene folders."""
         entries = []
         for folder in sorted(p for p in root.glob("scene*") if p.is_dir()):
             listed = read_json(folder / "collision_free_grasp_indices.json")
             names = tuple((_code(o), str(o["object_name"])) for o in listed)
-            entries.append(Entry(folder.name, names))
+            entries.append(SourceScene(folder.name, names))
         return entries
 
     def columns(self, root: Path) -> set[str]:

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from sceneleapultra.datasets.foreign.readers.base import Claims, Entry, Placed, RawScene, Surface
+from sceneleapultra.datasets.foreign.readers.base import Claims, MeshSurface, Placed, RawScene, SourceScene
 from sceneleapultra.datasets.foreign.readers.bodex import category
 from sceneleapultra.datasets.foreign.readers.frames import (
     check_width,
@@ -45,7 +45,7 @@ class SceneLeapCache:
         """The caches."""
         return _caches(root)
 
-    def index(self, root: Path) -> list[Entry]:
+    def index(self, root: Path) -> list[SourceScene]:
         """List every cloud of every file; reads all of them once."""
         entries = []
         for path in _caches(root):
@@ -56,7 +56,7 @@ class SceneLeapCache:
                 )
             within = str(path.relative_to(root)) if root.is_dir() else ""
             for groups, code in _catalog(path).clouds.items():
-                entries.append(Entry(f"{within}#{groups}", ((code, category(code)),)))
+                entries.append(SourceScene(f"{within}#{groups}", ((code, category(code)),)))
         return sorted(entries, key=lambda e: e.key)
 
     def columns(self, root: Path) -> set[str]:
@@ -147,13 +147,13 @@ class _Catalog:
     """What is in a cache: the items of each cloud (joined by +) with their object, and each object's first mesh."""
 
     clouds: dict[str, str]
-    shapes: dict[str, Surface]
+    shapes: dict[str, MeshSurface]
 
 
 @lru_cache(maxsize=8)
 def _catalog(path: Path) -> _Catalog:
     found: dict[str, tuple[list[str], str]] = {}
-    shapes: dict[str, Surface] = {}
+    shapes: dict[str, MeshSurface] = {}
     with _opened(path) as file:
         for name, group in _groups(file):
             item = _item(group, path)

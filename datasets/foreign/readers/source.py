@@ -16,7 +16,7 @@ class Source:
     files: Mapping[str, tuple[int, int]]
 
     @classmethod
-    def look(cls, root: Path, places: Iterable[Path]) -> "Source":
+    def scan(cls, root: Path, places: Iterable[Path]) -> "Source":
         """List every file in some files and folders; reads none. A place that is not there has no files."""
         found = {}
         for place in places:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sceneleapultra.datasets.foreign.readers.base import Entry
+from sceneleapultra.datasets.foreign.readers.base import SourceScene
 
 SplitBy = Literal["object", "category", "scene"]
 # A scene of several objects belongs to the first of these that one of its objects belongs to.
@@ -34,7 +34,7 @@ class Splits:
         if sum(shares.values()) >= 1.0:
             raise ValueError(f"conversion.splits: shares {shares} leave nothing for training.")
 
-    def assign(self, entries: Sequence[Entry]) -> tuple[list[str], dict[str, str]]:
+    def assign(self, entries: Sequence[SourceScene]) -> tuple[list[str], dict[str, str]]:
         """Return the split of each scene, and of each object (empty where split by scene).
 
         A scene that holds an object of a held-out split is of that split; its other objects are neighbors there,

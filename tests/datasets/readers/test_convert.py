@@ -17,7 +17,7 @@ from factories import foreign
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.foreign.exporters import EXPORTERS
 from sceneleapultra.datasets.foreign.readers import Conversion, convert_once
-from sceneleapultra.datasets.foreign.readers.base import Entry
+from sceneleapultra.datasets.foreign.readers.base import SourceScene
 from sceneleapultra.datasets.foreign.readers.splits import Splits
 from sceneleapultra.hands import load_hand
 from sceneleapultra.scripts.convert_dataset import main
@@ -67,11 +67,11 @@ def test_a_conversion_with_other_settings_does_not_continue(conversion, source, 
     with pytest.raises(Stop):
         conversion("bodex")(source, tmp_path / "s.h5", stop)
     with pytest.raises(ValueError, match=r"another configuration.*max_grasps was 1024, is 5"):
-        conversion("bodex", "max_grasps=5")(source, tmp_path / "s.h5")
+        conversion("bodex", "grasps.max_grasps=5")(source, tmp_path / "s.h5")
 
 
 def test_at_most_so_many_grasps(conversion, source, tmp_path) -> None:
-    summary = conversion("bodex", "max_grasps=2")(source, tmp_path / "s.h5")
+    summary = conversion("bodex", "grasps.max_grasps=2")(source, tmp_path / "s.h5")
     store = GraspStore(summary.store)
     assert max(store.num_grasps(row, 0) for row in range(store.num_scenes)) == 2
     assert summary.grasps.dropped > 0 and summary.grasps.moved == 0
@@ -84,7 +84,7 @@ def _ask(args) -> float:
 
 
 def test_two_processes_that_ask_at_once_make_one_store(conversion, source, tmp_path) -> None:
-    job = (source, tmp_path / "once.h5", conversion("bodex", "max_grasps=1"))
+    job = (source, tmp_path / "once.h5", conversion("bodex", "grasps.max_grasps=1"))
     with multiprocessing.get_context("fork").Pool(2) as pool:
         first, second = pool.map(_ask, [job, job], chunksize=1)
     assert first == second
@@ -132,10 +132,10 @@ def test_grasps_whose_wrist_moves_are_left_out_and_counted(conversion, own_sourc
     counted = json.loads(store.attributes["counted"])
     assert counted["grasps"]["moved"] == 1 and counted["grasps"]["motion_m"] == pytest.approx(0.005)
     assert counted["grasps"]["written"] == sum(store.num_grasps(i, 0) for i in range(store.num_scenes))
-    kept = conversion("bodex", "max_wrist_motion_deg=null")(own_source, tmp_path / "kept.h5").grasps
+    kept = conversion("bodex", "grasps.max_wrist_motion_deg=null")(own_source, tmp_path / "kept.h5").grasps
     assert (kept.moved, kept.written) == (0, made.grasps.written + 1)
     assert kept.motion_deg == pytest.approx(30.0, abs=1e-3)
-    strict = conversion("bodex", "max_wrist_motion_m=0.004")(own_source, tmp_path / "strict.h5").grasps
+    strict = conversion("bodex", "grasps.max_wrist_motion_m=0.004")(own_source, tmp_path / "strict.h5").grasps
     assert strict.moved == 2
 
 
@@ -146,7 +146,7 @@ def test_a_scene_whose_wrists_all_move_says_so(conversion, own_source, tmp_path)
     made = conversion("bodex")(own_source, tmp_path / "s.h5")
     (skipped,) = made.counted("skipped")
     assert "whose wrist moves between pre-grasp, grasp and squeeze" in skipped.reason
-    assert "conversion.max_wrist_motion_m" in skipped.reason and "null keeps them" in skipped.reason
+    assert "conversion.grasps.max_wrist_motion_m" in skipped.reason and "null keeps them" in skipped.reason
 
 
 def test_a_changed_source_is_refused(conversion, own_source, tmp_path) -> None:
@@ -179,7 +179,7 @@ def test_a_changed_source_is_refused(conversion, own_source, tmp_path) -> None:
 def test_a_store_of_other_settings_is_not_taken(conversion, source, tmp_path) -> None:
     convert_once(source, tmp_path / "s.h5", conversion("bodex"))
     with pytest.raises(ValueError, match=r"other settings \(max_grasps was 1024, is 5\)\. Remove"):
-        convert_once(source, tmp_path / "s.h5", conversion("bodex", "max_grasps=5"))
+        convert_once(source, tmp_path / "s.h5", conversion("bodex", "grasps.max_grasps=5"))
 
 
 def test_a_source_that_changes_on_the_way_is_refused(conversion, own_source, tmp_path) -> None:
@@ -240,7 +240,7 @@ def test_a_conversion_killed_at_20_moments_ends_the_same(conversion, source, tmp
 
 def test_unknown_joints_stay_unknown_where_none_are_derived(conversion, generated, tmp_path) -> None:
     foreign.objectcentric(tmp_path / "data", generated)
-    made = conversion("objectcentric", "open_rad=null", "squeeze_rad=null")(
+    made = conversion("objectcentric", "grasps.open_rad=null", "grasps.squeeze_rad=null")(
         tmp_path / "data", tmp_path / "s.h5"
     )
     store = GraspStore(made.store)
@@ -256,7 +256,7 @@ def test_the_command(source, tmp_path, capsys) -> None:
         "bodex",
         "executor.workers=1",
         "studio.views=1",
-        "max_grasps=1",
+        "grasps.max_grasps=1",
     ]
     assert main([*words, "splits.by=object", "splits.test_family=0"]) == 0
     said = capsys.readouterr().out
@@ -267,10 +267,10 @@ def test_the_command(source, tmp_path, capsys) -> None:
 # Splits
 
 
-def entries(num_scenes: int, num_objects: int, per_scene: int) -> list[Entry]:
+def entries(num_scenes: int, num_objects: int, per_scene: int) -> list[SourceScene]:
     rng = np.random.default_rng(0)
     return [
-        Entry(
+        SourceScene(
             f"scene{i}", tuple((f"o{k}", f"family{k % 7}") for k in rng.permutation(num_objects)[:per_scene])
         )
         for i in range(num_scenes)
@@ -317,6 +317,6 @@ def test_a_split_depends_on_names_and_seed_alone() -> None:
 
 
 def test_one_category_cannot_be_held_out() -> None:
-    one = [Entry("a", (("x", "mug"),)), Entry("b", (("y", "mug"),))]
+    one = [SourceScene("a", (("x", "mug"),)), SourceScene("b", (("y", "mug"),))]
     with pytest.raises(ValueError, match=r"all 2 objects are of one category \('mug'\).*splits\.by=object"):
         splits(by="category", test_family=0.1).assign(one)

@@ -56,7 +56,7 @@ def test_hands_stay_on_objects(generated, converted, tmp_path, name, write, over
 
 def test_dexgraspnet2_scenes(generated, converted, tmp_path) -> None:
     foreign.dexgraspnet2(tmp_path / "data", generated)
-    store = converted("dexgraspnet2", tmp_path / "data", "reader.views=[0,1]", "table_margin_m=1.0")
+    store = converted("dexgraspnet2", tmp_path / "data", "reader.views=[0,1]", "points.table_margin_m=1.0")
     found, made = store.record(0), generated.record(0)
     assert [o.name for o in found.scene.objects] == ["object_004", "object_005"]
     for i, entry in enumerate(made.scene.objects):
@@ -76,7 +76,7 @@ def test_caches_of_items(generated, converted, tmp_path) -> None:
     (tmp_path / "data").mkdir()
     items = write_cache(tmp_path / "data/sceneleappro_ab_camera_centric_64.h5", record, target, chunk=3)
     assert items == 2 * -(-len(record.labeled[target].grasps) // 3)
-    store = converted("sceneleapcache", tmp_path / "data", "table_margin_m=1.0")
+    store = converted("sceneleapcache", tmp_path / "data", "points.table_margin_m=1.0")
     assert store.num_scenes == 2 and store.num_objects == 1  # one object, seen twice
     expected = distances(
         record.scene.objects[target], record.scene.T_world_object[target], record.labeled[target]
@@ -248,7 +248,9 @@ def test_grasps_of_the_official_benchmark_lie_on_their_objects(converted, conver
             folder.mkdir(parents=True, exist_ok=True)
             np.save(folder / f"{i}.npy", {"obj_path": f"objects/{names[0]}", **record})
     root = ["reader.table=false", f"reader.objects={REFERENCE / 'objects'}"]
-    store = converted("bodex", tmp_path, *root, "max_wrist_motion_m=null", "max_wrist_motion_deg=null")
+    store = converted(
+        "bodex", tmp_path, *root, "grasps.max_wrist_motion_m=null", "grasps.max_wrist_motion_deg=null"
+    )
     assert sum(store.num_grasps(s, 0) for s in range(store.num_scenes)) == len(first) > 5
     # Among them are some whose pre-grasp was drawn back; the wrist of a triple here is one.
     with h5py.File(REFERENCE / "reference.h5") as file:

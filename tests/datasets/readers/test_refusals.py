@@ -107,7 +107,7 @@ def test_unknown_setting_of_a_format() -> None:
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("max_grasps=0", "conversion.max_grasps: expected at least 1, got 0"),
+        ("grasps.max_grasps=0", "conversion.grasps.max_grasps: expected at least 1, got 0"),
         ("max_bad_fraction=2", "conversion.max_bad_fraction: expected 0 to 1, got 2"),
         ("splits.val=1.5", "conversion.splits.val: expected 0 to less than 1, got 1.5"),
         ("splits.val=0.9", "leave nothing for training"),

@@ -48,7 +48,7 @@ def same_object(found, made) -> None:
 
 
 def test_sceneleapplus_gives_back_scenes(generated, folders, converted) -> None:
-    store = converted("sceneleapplus", folders["sceneleapplus"], "table_margin_m=1.0")
+    store = converted("sceneleapplus", folders["sceneleapplus"], "points.table_margin_m=1.0")
     store.verify()
     assert store.num_scenes == generated.num_scenes == 3
     assert store.origin.pregrasp_qpos == store.origin.squeeze_qpos == "source"

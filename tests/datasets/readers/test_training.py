@@ -71,7 +71,7 @@ def test_one_override_serves_batches(generated, tmp_path) -> None:
     again = build(composed("config", *words, *SMALL).data)
     assert again.data_hash == data.data_hash and Path(again.path).stat().st_mtime_ns == made
     # Other settings, or another folder, are another store.
-    other = build(composed("config", *words, *SMALL, "data.conversion.max_grasps=1").data)
+    other = build(composed("config", *words, *SMALL, "data.conversion.grasps.max_grasps=1").data)
     assert other.path != data.path
 
 
