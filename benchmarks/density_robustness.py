@@ -1,6 +1,6 @@
 """What thin clouds cost a model that goes on learning with the density consistency term, and one that does without.
 
-    python benchmarks/density_robustness.py --store data/quick.h5 --runs runs/density \
+    python -m benchmarks.density_robustness --store data/quick.h5 --runs runs/density \
         --checkpoint model_zoo/leap_table_cpu/model.ckpt --output benchmarks/results/density_robustness.json
 
 Both go on from the same trained model, over the same items with the same noise, for the same steps. Success at shares
@@ -8,22 +8,19 @@ of the points of the test views (`points_share` of test_lightning.py); and, less
 items at the same shares of their clouds. Finished runs are not made again. Prints two tables.
 """
 
-import argparse
 import json
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from benchmarks.trials import rate, steps, table, test, write
+from benchmarks.common import command_line, table, write
+from benchmarks.trials import rate, steps, test
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.density import reordered, stratified
 from sceneleapultra.models.diffuser import GraspDiffuser
@@ -108,9 +105,7 @@ def denoising_losses(model: GraspDiffuser, batches: list[GraspBatch], target_sha
 
 def main() -> None:
     """Measure, print, and write where asked to."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, required=True, help="the model that goes on learning")
     parser.add_argument("--steps", type=int, default=150)

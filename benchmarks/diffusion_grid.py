@@ -1,6 +1,6 @@
 """Compare {ddpm, edm, flow} x {dit, unet} and a cvae on one store, then samplers at numbers of evaluations.
 
-    python benchmarks/diffusion_grid.py data/quick.h5 --steps 300 --items 8
+    python -m benchmarks.diffusion_grid data/quick.h5 --steps 300 --items 8
 
 Every model is trained by train_lightning.py for the same number of steps and judged by test_lightning.py; a part that
 is done already is not done again, so the command continues where it was stopped. Writes
@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.common import RESULTS, ROOT, command_line, commit, write
+
 PROCESSES = {
     "ddpm": ["model/process@model.path=ddpm", "model.prediction=v", "model/weighting=bounded_v"],
     "edm": ["model/process@model.path=edm", "model/weighting=edm"],
@@ -34,9 +35,7 @@ NEAR = (0.05, 45.0)  # m and degrees of the palm within which a grasp covers ano
 
 def main() -> None:
     """Train, judge, tabulate."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("store", type=Path)
     parser.add_argument("--steps", type=int, default=300, help="training steps of every model")
     parser.add_argument("--items", type=int, default=12, help="views judged")
@@ -72,15 +71,13 @@ class Grid:
         cells.append(self.cell("cvae", ["model=grasp_cvae"], *OWN["cvae"]))
         sweep = self.sweep()
         document = {
-            "command": " ".join([Path(sys.argv[0]).name, *map(str, sys.argv[1:])]),
-            "commit": said(["git", "rev-parse", "--short", "HEAD"]),
+            "command": " ".join([Path(sys.argv[0]).stem, *map(str, sys.argv[1:])]),
+            "commit": commit(),
             "grid": [cell for cell in cells if cell],
             "sweep": [point for point in sweep if point],
             "not_run": self.skipped,
         }
-        path = ROOT / "benchmarks" / "results" / "diffusion_grid.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(document, indent=1) + "\n")
+        write(document, RESULTS / "diffusion_grid.json")
         publish(document)
 
     def sweep(self) -> list[dict[str, Any] | None]:
@@ -171,11 +168,6 @@ def call(program: str, arguments: list[str]) -> None:
         raise SystemExit(f"{program} {' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
 
 
-def said(command: list[str]) -> str:
-    """Return what a command prints."""
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-
 def coverage(path: Path, output: Path) -> float:
     """Return the share of the store's successful grasps with a judged one near them, averaged over the objects."""
     import torch
@@ -225,7 +217,7 @@ def timed(checkpoint: Path, sampler: str, steps: int, grasps: int = 64) -> dict[
 
 def publish(document: dict[str, Any]) -> None:
     """Write the table and the plot of docs/diffusion.md."""
-    note = f"`python benchmarks/{document['command']}`, commit {document['commit']}."
+    note = f"`python -m benchmarks.{document['command']}`, commit {document['commit']}."
     if document["not_run"]:
         note += f" Not run for want of time: {', '.join(document['not_run'])}."
     page = ROOT / "docs" / "diffusion.md"
@@ -283,5 +275,4 @@ def plot(sweep: list[dict[str, Any]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     main()

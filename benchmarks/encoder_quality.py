@@ -1,6 +1,6 @@
 """Which encoder gives the better grasps: each trained with the same few steps, then put into physics.
 
-    python benchmarks/encoder_quality.py --store data/quick.h5 --steps 800 --runs runs/encoder_quality \
+    python -m benchmarks.encoder_quality --store data/quick.h5 --steps 800 --runs runs/encoder_quality \
         --output benchmarks/results/encoder_quality.json
 
 Recipe of experiment=quickstart with another encoder; 64 tokens of width 64 for each, so that the decoder costs the
@@ -10,19 +10,16 @@ object by object. Finished runs are not made again. Prints the table of docs/enc
 
 import argparse
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from benchmarks.encoders import machine
-from benchmarks.trials import RECIPE, steps, table, test, train, validation_loss, write
+from benchmarks.common import command_line, machine, table, write
+from benchmarks.trials import RECIPE, steps, test, train, validation_loss
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.network.tokens import Cloud
 
@@ -123,9 +120,7 @@ def said(interval: list[float], sign: str = "") -> str:
 
 def main() -> None:
     """Measure, print, and write where asked to."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument(
         "--test-store", type=Path, help="whose test objects are judged; by default the store's own"

@@ -1,6 +1,6 @@
 """What does each scene encoder cost? Time, memory, parameters and tokens.
 
-``python benchmarks/encoders.py`` measures every encoder of config/model/encoder on clouds of 1000, 4000 and 10000
+``python -m benchmarks.encoders`` measures every encoder of config/model/encoder on clouds of 1000, 4000 and 10000
 points, in float32 and bfloat16, beside a PointNet++ as most of the field writes it, and writes a JSON file. On a CPU
 each cell has a process of its own, time is the process's on one thread, memory what the resident set grew by; on a GPU
 time is the wall's, memory what was allocated.
@@ -8,8 +8,6 @@ time is the wall's, memory what was allocated.
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
@@ -17,23 +15,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import torch
 from hydra import compose, initialize_config_dir
 
+from benchmarks.common import RESULTS, ROOT, command_line, commit, machine, write
 from benchmarks.reference_pointnet2 import ReferencePointNet2
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.geometry.points import farthest_point_order, gather
 
-ROOT = CONFIG_DIR.parent
 REFERENCE = "reference"
 
 
 def main() -> None:
     """Measure, print a table and write the file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     names = sorted(p.stem for p in (CONFIG_DIR / "model" / "encoder").glob("*.yaml"))
     parser.add_argument("--encoders", nargs="+", default=[*names, REFERENCE], choices=[*names, REFERENCE])
     parser.add_argument("--points", nargs="+", type=int, default=[1000, 4000, 10000])
@@ -57,8 +53,7 @@ def main() -> None:
     }
     result |= {"commit": commit(), "batch": arguments.batch, "cells": cells}
     stem = "".join(c if c.isalnum() else "_" for c in result["machine"])
-    out = arguments.out or ROOT / "benchmarks" / "results" / f"encoders_{stem}.json"
-    out.parent.mkdir(exist_ok=True)
+    out = arguments.out or RESULTS / f"encoders_{stem}.json"
     head = f"{'encoder':24} {'points':>6} {'precision':9} {'tokens':>6} {'params':>9}"
     print(head + f" {'fwd ms':>9} {'f+b ms':>9} {'fwd MB':>8} {'f+b MB':>8}")
     for name, points, precision, tokens in plan(arguments):
@@ -68,14 +63,15 @@ def main() -> None:
             made = cell(name, points, precision, tokens, arguments)
         cells.append(made)
         print(row(made), flush=True)
-        out.write_text(json.dumps(result, indent=1) + "\n")
+        write(result, out)
     print(out)
 
 
 def cell_apart(name: str, points: int, precision: str, tokens: int) -> dict[str, Any]:
     """Measure a cell in a process of its own, whose memory nothing else has touched."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--cell", name, str(points), precision, str(tokens)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    program = [sys.executable, "-m", "benchmarks.encoders", *sys.argv[1:]]
+    command = [*program, "--cell", name, str(points), precision, str(tokens)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{name}, {points} points, {precision}: {done.stderr}")
     made: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -217,22 +213,6 @@ def row(made: dict[str, Any]) -> str:
         f"{made['tokens']:6} {made['parameters']:9} {made['forward_ms']:9.1f} {made['forward_backward_ms']:9.1f} "
         f"{made['forward_peak_mb']:8.0f} {made['forward_backward_peak_mb']:8.0f}"
     )
-
-
-def machine(device: str) -> str:
-    """Name the processor or the GPU that networks run on."""
-    if device != "cpu":
-        return torch.cuda.get_device_name()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return f"{line.split(':', 1)[1].strip()} {os.cpu_count()} cores"
-    return platform.processor()
-
-
-def commit() -> str:
-    """Name the commit that was measured, with a plus where files differ from it."""
-    say = ["git", "describe", "--always", "--dirty=+"]
-    return subprocess.run(say, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

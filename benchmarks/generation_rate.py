@@ -1,23 +1,19 @@
 """How many successful grasps a second the generator makes: lone objects by family, or scenes with everything.
 
-    python benchmarks/generation_rate.py --workers 2                 # lone objects, no images
-    python benchmarks/generation_rate.py --workers 2 --scenes 40     # on tables, images included
+    python -m benchmarks.generation_rate --workers 2                 # lone objects, no images
+    python -m benchmarks.generation_rate --workers 2 --scenes 40     # on tables, images included
 
 Prints JSON. Processor seconds are the measure on a machine that others use too; wall-clock seconds on an idle one.
 """
 
-import argparse
 import json
-import sys
 import time
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from benchmarks.common import command_line
 from sceneleapultra.hands import load_hand
 from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes
 from sceneleapultra.simulation.objects import FAMILIES
@@ -58,9 +54,7 @@ def totals(reports: list[SceneReport]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument(
         "--scenes", type=int, default=0, help="scenes on a table; 0: lone objects of each family"

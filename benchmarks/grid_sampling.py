@@ -1,26 +1,21 @@
 """What grid-aware subsampling costs: one sort against a loop over the cells.
 
-    python benchmarks/grid_sampling.py --output benchmarks/results/grid_sampling.json
+    python -m benchmarks.grid_sampling --output benchmarks/results/grid_sampling.json
 
 Keeps 30-70 % of each cell of clouds spread over a surface. Milliseconds of processor time on one thread: the median of
 `--repeats` calls; the loop is called once per cloud.
 """
 
-import argparse
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import numpy as np
 import torch
 
-from benchmarks.encoders import machine
+from benchmarks.common import command_line, machine, write
 from sceneleapultra.utils.geometry.grid_sampling import (
     cell_shares,
     cells,
@@ -94,9 +89,7 @@ def measure(n: int, edge_m: float, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print, and write where asked to."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -106,11 +99,7 @@ def main() -> None:
         "machine": f"{machine('cpu')}, torch {torch.__version__}, numpy {np.__version__}",
         "clouds": [measure(n, edge_m, arguments.repeats) for n, edge_m in CLOUDS],
     }
-    text = json.dumps(document, indent=1)
-    print(text)
-    if arguments.output is not None:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(text + "\n")
+    write(document, arguments.output, show=True)
 
 
 if __name__ == "__main__":

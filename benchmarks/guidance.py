@@ -1,12 +1,11 @@
 """What guidance does to a trained model's grasps, and what it costs: without and with, side by side.
 
-    python benchmarks/guidance.py --store data/leap_table.h5
-    python benchmarks/guidance.py --store data/leap_table.h5 --split val --rows none "hold scorer.iterations=3"
+    python -m benchmarks.guidance --store data/leap_table.h5
+    python -m benchmarks.guidance --store data/leap_table.h5 --split val --rows none "hold scorer.iterations=3"
 
 Prints JSON. The cost is processor time of whole calls of ``sample`` (encoding and scoring included), the two in turn.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -16,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from omegaconf import OmegaConf
 
+from benchmarks.common import command_line
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.evaluation.evaluate import evaluate_method
 from sceneleapultra.evaluation.items import Item
@@ -81,9 +78,7 @@ def share(values: np.ndarray) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--checkpoint", type=Path, default=Path("model_zoo/leap_table_cpu/model.ckpt"))
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--split", default="test")

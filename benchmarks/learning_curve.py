@@ -1,22 +1,18 @@
 """How success grows with data and with training: the quickstart's recipe on parts of its data and of its steps.
 
-    python benchmarks/learning_curve.py --runs runs/learning_curve --output benchmarks/results/learning_curve.json
+    python -m benchmarks.learning_curve --runs runs/learning_curve --output benchmarks/results/learning_curve.json
 
 Stores of fewer scenes begin with the same scenes. Every model is judged on the same unseen objects of the largest one.
 Finished stores and runs are not made again. Prints the table of docs/results.md.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.encoders import machine
-from benchmarks.trials import RECIPE, rate, run, steps, table, test, train, validation_loss, write
+from benchmarks.common import command_line, machine, table, write
+from benchmarks.trials import RECIPE, rate, run, steps, test, train, validation_loss
 from sceneleapultra.datasets import GraspStore
 
 SCENES = (40, 80, 160)
@@ -66,9 +62,7 @@ def learned_from(path: Path) -> dict[str, int]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, and write where asked to."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="folder of stores and runs")
     parser.add_argument("--items", type=int, default=40)
     parser.add_argument("--at-once", type=int, default=2, help="models that are trained at the same time")

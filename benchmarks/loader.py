@@ -1,6 +1,6 @@
 """How many samples a second the store serves, beside the predecessor's cache and beside plain arrays in memory.
 
-    python benchmarks/loader.py data/quick.h5 --num-points 768 --output benchmarks/results/loader.json
+    python -m benchmarks.loader data/quick.h5 --num-points 768 --output benchmarks/results/loader.json
 
 The same items in three layouts. `store`: this project's, grasps drawn and clouds augmented anew in each pass.
 `store_plain`: the same without augmentation. `predecessor`: one HDF5 group per item, gzip 9, cloud and mesh stored
@@ -10,25 +10,21 @@ remembered; warm: the pass after. Rounds alternate between layouts; medians are 
 what else the machine does; processor time per sample, over all processes, hardly does.
 """
 
-import argparse
-import json
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import h5py
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from benchmarks.common import command_line, write
 from sceneleapultra.datasets.grasp_data import GraspDataModule
 from sceneleapultra.datasets.items.item_dataset import GraspLoader
 from sceneleapultra.datasets.items.quarantine import Quarantine
@@ -190,9 +186,7 @@ def loader_of(layout: str, made: dict[str, Any], limit: int, workers: int) -> Da
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("store", type=Path)
     parser.add_argument(
         "--samples",
@@ -275,11 +269,7 @@ def main() -> None:
             k: [round(x) for x in cell["samples_per_s"]] for k, cell in measured.items()
         },
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if arguments.output is not None:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(text + "\n")
+    write(result, arguments.output, show=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Does pretraining the encoder help where labels are few?
 
-    python benchmarks/pretraining.py --store data/quick.h5 --steps 500 --runs runs/pretraining \
+    python -m benchmarks.pretraining --store data/quick.h5 --steps 500 --runs runs/pretraining \
         --output benchmarks/results/pretraining.json
 
 An encoder learns from the clouds of all training scenes, then a model from the grasps of a quarter of them; beside it
@@ -8,15 +8,12 @@ models that start fresh: with the same steps, and with as many steps more as the
 Validation loss, and success in physics. Finished runs are not made again. Prints a table.
 """
 
-import argparse
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from benchmarks.trials import RECIPE, rate, steps, table, test, train, validation_loss, write
+from benchmarks.common import command_line, table, write
+from benchmarks.trials import RECIPE, rate, steps, test, train, validation_loss
 from sceneleapultra.datasets import GraspStore, StoreWriter
 from sceneleapultra.evaluation.stored import split_records
 from sceneleapultra.hands import load_hand
@@ -55,9 +52,7 @@ def part_of(store: Path, path: Path, share: float) -> Path:
 
 def main() -> None:
     """Measure, print, and write where asked to."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.25, help="of the training scenes that have labels")
     parser.add_argument("--steps", type=int, default=500)

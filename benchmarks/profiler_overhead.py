@@ -1,6 +1,6 @@
 """What `profiler=stages` costs a training step, measured in two ways on the quickstart's model.
 
-    python benchmarks/profiler_overhead.py data/quick.h5 --output benchmarks/results/profiler_overhead.json
+    python -m benchmarks.profiler_overhead data/quick.h5 --output benchmarks/results/profiler_overhead.json
 
 `direct`: the processor time of entering and leaving a stage, times the stages of a step, over the processor time of a
 step. `compared`: processor time of steps of one run, every other one of them with the profiler (and the clocks of
@@ -8,23 +8,19 @@ loading) on; which comes first in a pair alternates. The median of the ratios wi
 10,000 bootstrap samples.
 """
 
-import argparse
-import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 
+from benchmarks.common import command_line, write
 from sceneleapultra.train_lightning import assemble
 from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.training.profiling import DATA_STAGES, StageClock, StageProfiler
@@ -123,9 +119,7 @@ def pair_s(count: int = 20000) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("store", type=Path)
     parser.add_argument("--steps", type=int, default=200, help="half of them with the profiler")
     parser.add_argument("--output", type=Path)
@@ -156,11 +150,7 @@ def main() -> None:
         },
         "machine": {"cores": os.cpu_count(), "load": os.getloadavg()[0]},
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if arguments.output is not None:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(text + "\n")
+    write(result, arguments.output, show=True)
 
 
 if __name__ == "__main__":

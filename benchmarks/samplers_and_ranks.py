@@ -1,27 +1,24 @@
 """Judge one trained model at growing numbers of evaluations by each sampler, and by each way of ranking its grasps.
 
-    python benchmarks/samplers_and_ranks.py model_zoo/leap_table_cpu/model.ckpt data/quick.h5
+    python -m benchmarks.samplers_and_ranks model_zoo/leap_table_cpu/model.ckpt data/quick.h5
 
 All samplers answer the same views with the same noise. Writes what is done so far to
 benchmarks/results/samplers_and_ranks.json after every row.
 """
 
 import argparse
-import json
-import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.common import RESULTS, command_line, write
+
 STAGES = {"ddim": 1, "dpmpp_2m": 1, "heun": 2, "edm_heun": 2, "rk4": 4}  # evaluations of a step
 KEPT = ("stable", "stable_and_collision_free", "penetration_mm", "num_grasps", "num_objects")
 
 
 def main() -> None:
     """Judge, print and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("store", type=Path)
     parser.add_argument("--items", type=int, default=16, help="views judged")
@@ -31,7 +28,6 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.2)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    sys.path.insert(0, str(ROOT))
     measure(options)
 
 
@@ -71,9 +67,7 @@ def measure(options: argparse.Namespace) -> None:
             "ms_per_sample": spent,
         }
         rows.append(row | {key: found[key] for key in KEPT})
-        (ROOT / "benchmarks" / "results" / "samplers_and_ranks.json").write_text(
-            json.dumps(rows, indent=1) + "\n"
-        )
+        write(rows, RESULTS / "samplers_and_ranks.json")
         rate, (low, high) = 100 * found["stable"]["value"], found["stable"]["by_object95"]
         what = f"{sampler} {steps}" if keep is None else f"{sampler} {steps}, best {keep} of {k} by {rank}"
         print(

@@ -1,7 +1,7 @@
 """What sampling costs beside a reference-like baseline of the same network: 100 ancestral steps, the scene encoded anew
 for each, float32, not compiled.
 
-    python benchmarks/sampling_cost.py --store data/leap_table.h5
+    python -m benchmarks.sampling_cost --store data/leap_table.h5
 
 Prints JSON: processor milliseconds per grasp, and the ratio, and with a store the success in simulation. All ways draw
 the same number of grasps for the same random cloud, in turn, in one process. Recomputing the context changes no grasp,
@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from benchmarks.common import command_line
 from sceneleapultra.evaluation.provenance import file_hash
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.diffuser import GraspDiffuser
@@ -70,9 +69,7 @@ def reference(module: GraspDiffuser, batch: GraspBatch, k: int) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--checkpoint", type=Path, default=Path("model_zoo/leap_table/model.ckpt"))
     parser.add_argument("--store", type=Path, help="whose unseen objects the grasps are judged on")
     parser.add_argument("--items", type=int, default=120, help="views judged, of as many objects")

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.common import ROOT
+
 # One view each of this many unseen objects; no baselines, no pictures, the same temperature for all.
 TEST = ("splits=[test]", "baselines=null", "top=null", "pictures=0", "workers=1", "sampler.temperature=0.3")
 
@@ -91,16 +92,3 @@ def rate(row: dict[str, Any]) -> str:
     """Write a success rate with its interval, in percent."""
     low, high = row["interval"]
     return f"{100 * row['success']:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Write a table as Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def write(document: dict[str, Any], path: Path | None) -> None:
-    """Write results where asked to."""
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(document, indent=1) + "\n")

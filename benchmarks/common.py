@@ -1,0 +1,51 @@
+"""What every benchmark needs: its command line, the machine and commit it measured, tables, and a place for results."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def command_line(text: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose help is a module's docstring."""
+    return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def machine(device: str) -> str:
+    """Name the processor or the GPU that networks run on."""
+    if device != "cpu":
+        import torch
+
+        return torch.cuda.get_device_name()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return f"{line.split(':', 1)[1].strip()} {os.cpu_count()} cores"
+    return platform.processor()
+
+
+def commit() -> str:
+    """Name the commit that was measured, with a plus where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty=+"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Write a table as Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write(document: Any, path: Path | None, *, show: bool = False) -> None:
+    """Write results as JSON where asked to, and print them with ``show``."""
+    text = json.dumps(document, indent=1)
+    if show:
+        print(text)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
