@@ -6,18 +6,14 @@ import torch
 
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.baselines import GeneratorClosings, NearestObject, RandomTrainingGrasp
-from sceneleapultra.evaluation.methods.nearest_view import NearestView, chamfer
+from sceneleapultra.evaluation.methods.nearest_view import NearestView
 from sceneleapultra.evaluation.methods.training_index import TrainingIndex, transform_grasps, turn_about_z
+from sceneleapultra.evaluation.methods.view_matching import Matching, chamfer
 from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.utils.records import Grasps, Scene, SceneRecord, View
 
 SETTINGS = {
-    "points": 96,
-    "coarse_points": 32,
-    "shortlist": 3,
-    "turns": 24,
-    "refined": 3,
-    "alignment_steps": 10,
+    "matching": Matching(points=96, coarse_points=32, shortlist=3, turns=24, refined=3, alignment_steps=10),
     "keep_height": False,
     "competing": 1,
     "depth_weight": 0.0,
@@ -102,7 +98,7 @@ def test_kept_height_is_kept(hand, pool, training_records):
     lifted[2, 3] = 0.02
     for keep, height in ((True, 0.0), (False, 0.02)):
         baseline = NearestView(hand=hand, pool=pool, seed=0, **{**SETTINGS, "keep_height": keep})
-        (match, *_) = baseline.matches(moved_item(record, lifted).target_points, on_table=True)
+        (match, *_) = baseline.matcher.matches(moved_item(record, lifted).target_points, on_table=True)
         assert match.T_test_train[2, 3] == pytest.approx(height, abs=1e-3)
 
 
