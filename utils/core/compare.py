@@ -5,13 +5,13 @@ from typing import Any
 
 
 def differences(
-    before: Mapping[str, Any], now: Mapping[str, Any], words: str = "{key} was {old}, is {new}"
+    before: Mapping[str, Any], now: Mapping[str, Any], sentence: str = "{key} was {old}, is {new}"
 ) -> list[str]:
-    """Say which values differ, inside nested settings too; ``words`` is how."""
+    """Say which values differ, inside nested settings too, one ``sentence`` for each in the order of their keys."""
     old, new = _leaves(before, ""), _leaves(now, "")
     pairs = {key: (old.get(key, "absent"), new.get(key, "absent")) for key in sorted(old.keys() | new.keys())}
     return [
-        words.format(key=key, old=str(one), new=str(other))
+        sentence.format(key=key, old=str(one), new=str(other))
         for key, (one, other) in pairs.items()
         if one != other
     ]

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra import __version__
+from sceneleapultra.utils.core.compare import differences
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 VERSIONED = ("torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "mujoco", "h5py", "trimesh")
@@ -95,9 +97,7 @@ def versions() -> dict[str, str]:
 
 def changed_keys(old: DictConfig, new: DictConfig) -> list[str]:
     """List ``key: old -> new`` for every leaf that differs between two configurations."""
-    before, after = _leaves(OmegaConf.to_container(old)), _leaves(OmegaConf.to_container(new))
-    keys = sorted(key for key in before | after if before.get(key, "absent") != after.get(key, "absent"))
-    return [f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}" for key in keys]
+    return differences(_plain(old), _plain(new), "{key}: {old} -> {new}")
 
 
 def write_run_folder(cfg: DictConfig, overrides: list[str]) -> list[str]:
@@ -156,12 +156,10 @@ def same_data(run_dir: Path, frame: str, data_hash: str, *, write: bool) -> None
         path.write_text(json.dumps(now, indent=2) + "\n")
 
 
-def _leaves(node: object, prefix: str = "") -> dict[str, object]:
-    if not isinstance(node, dict):
-        return {prefix: node}
-    return {
-        k: v for key, value in node.items() for k, v in _leaves(value, f"{prefix}.{key}".lstrip(".")).items()
-    }
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(cfg)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
 
 
 def current_run_id() -> str:
