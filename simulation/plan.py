@@ -10,9 +10,8 @@ import numpy as np
 from sceneleapultra.simulation.objects import FAMILIES, load_objects, make_object
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.core.seeding import keyed_seed
-from sceneleapultra.utils.records import ObjectRecord
+from sceneleapultra.utils.records import SPLITS, ObjectRecord
 
-SPLITS = ("train", "val", "test", "test_family")
 # Procedural objects of a split have seeds from here on, so no object is in two splits.
 _FIRST_SEED = {"train": 0, "val": 700_000, "test": 800_000, "test_family": 900_000}
 _MAX_PER_FAMILY = 100_000

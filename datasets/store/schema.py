@@ -19,12 +19,12 @@ import numpy as np
 
 from sceneleapultra.utils.columns import STORED_COLUMNS
 from sceneleapultra.utils.records import GRASP_COLUMNS as GRASP_COLUMNS
+from sceneleapultra.utils.records import SPLITS as SPLITS
 from sceneleapultra.utils.records import VERDICT_COLUMNS as VERDICT_COLUMNS
 
 SCHEMA_VERSION = 2
 STORE_FRAME = "world"
 UNITS = "m rad kg"
-SPLITS = ("train", "val", "test", "test_family")
 VIEW_COLUMNS = ("T_world_cam", "K", "points", "rgb", "instance")
 # Attributes that say what was generated, not how it was stored; they enter the content hash.
 CONTENT_ATTRIBUTES = (
