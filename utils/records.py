@@ -12,11 +12,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-<<<<<<< HEAD
 from sceneleapultra.utils.columns import STORED_COLUMNS
-=======
 SPLITS = ("train", "val", "test", "test_family")
->>>>>>> 57b2617 (The splits stand in records, once)
 
 
 class Outcome(IntEnum):
