@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from sceneleapultra.utils.columns import STORED_COLUMNS
+
 SPLITS = ("train", "val", "test", "test_family")
 
 
