@@ -31,12 +31,12 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
         if not cfg.dry_run:
             same_data(run_dir, data.frame, data.data_hash, write=console.is_first_process())
         if resume is None:
-            from sceneleapultra.models.checkpoints.init import begin
-            from sceneleapultra.models.statistics import statistics_of
+            from sceneleapultra.models.checkpoints.init import init_weights
+            from sceneleapultra.models.statistics import set_statistics, statistics_of
 
-            begin(model, cfg.init_from, cfg.encoder_weights, frame=data.frame)
+            init_weights(model.generator, cfg.init_from, cfg.encoder_weights, frame=data.frame)
             if found := statistics_of(model, data, scenes=cfg.normalizer_scenes, path=cfg.statistics):
-                model.adopt(found)
+                set_statistics(model.generator, found)
     console.card(cfg.name, opening(cfg, model, trainer, overrides, step_of(resume), changed))
     start = time.monotonic()
     trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -50,14 +50,18 @@ def assemble(cfg: DictConfig) -> tuple[Any, Any, Any]:
     import pytorch_lightning as pl
     import torch  # here, because it takes seconds that --help should not
 
+    from sceneleapultra.models.checks import check_data
+    from sceneleapultra.models.module import build_module
+
     console.quiet_lightning()
     require_accelerator(cfg.trainer.accelerator)
     pl.seed_everything(cfg.seed, verbose=False)
     optimizer = try_partial("optimizer", cfg.optimizer, [{"params": [torch.nn.Parameter(torch.zeros(1))]}])
     try_partial("scheduler", cfg.scheduler, optimizer)
-    model = build(cfg.model, optimizer=cfg.optimizer, scheduler=cfg.scheduler)
+    parts = {"optimizer": build(cfg.optimizer), "scheduler": build(cfg.scheduler)}
     data = build(cfg.data)
-    model.config = {"model": OmegaConf.to_container(cfg.model, resolve=True), "cloud": data.cloud}
+    model = build_module(cfg.model, cloud=data.cloud, **parts)
+    check_data(model, data)
     trainer = build(
         cfg.trainer if not cfg.dry_run else OmegaConf.merge(cfg.trainer, {"fast_dev_run": 1}),
         callbacks=[build(callback) for callback in cfg.callbacks.values() if callback is not None],

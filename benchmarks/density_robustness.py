@@ -22,9 +22,10 @@ from omegaconf import OmegaConf
 from benchmarks.common import command_line, table, write
 from benchmarks.trials import rate, steps, test
 from sceneleapultra.models import load_grasp_model
-from sceneleapultra.models.density import reordered, stratified
-from sceneleapultra.models.diffuser import GraspDiffuser
-from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.module import GraspModule, build_module
+from sceneleapultra.models.network.tokens import Cloud
+from sceneleapultra.models.objectives.sparse import reordered, stratified
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.core.console import quiet_lightning
@@ -36,11 +37,13 @@ RECIPE = (
     *("data.loading.workers=0", "data.batch_size=8"),
 )
 MODELS = {
-    "without": ("model.density.prediction_weight=0", "model.density.feature_weight=0"),
+    "without": (
+        "model.objective.terms.sparse_prediction.weight=0",
+        "model.objective.terms.sparse_features.weight=0",
+    ),
     "with": (
-        "model.density.prediction_weight=1.0",
-        "model.density.feature_weight=0.1",
-        "model.density.ramp_steps=20",
+        "model.objective.terms.sparse_prediction.weight=1.0",
+        "model.objective.terms.sparse_features.weight=0.1",
     ),
 }
 
@@ -58,9 +61,10 @@ def continued(checkpoint: Path, run_dir: Path, cfg: Any) -> float:
     if not kept.is_file():
         quiet_lightning()
         pl.seed_everything(cfg.seed, verbose=False)
-        model = load_grasp_model(checkpoint).module.train()
-        model.density = build(cfg.model.density)
-        model.optimizer_factory, model.scheduler_factory = build(cfg.optimizer), build(cfg.scheduler)
+        data = build(cfg.data)
+        parts = {"optimizer": build(cfg.optimizer), "scheduler": build(cfg.scheduler)}
+        module = build_module(cfg.model, cloud=data.cloud, **parts)
+        module.generator.load_state_dict(load_grasp_model(checkpoint).generator.state_dict())
         start = time.process_time()
         trainer = build(
             OmegaConf.merge(cfg.trainer, {"limit_val_batches": 0}),
@@ -70,7 +74,7 @@ def continued(checkpoint: Path, run_dir: Path, cfg: Any) -> float:
             enable_progress_bar=False,
             enable_checkpointing=False,
         )
-        trainer.fit(model, datamodule=build(cfg.data))
+        trainer.fit(module, datamodule=data)
         trainer.save_checkpoint(run_dir / "checkpoints" / "last.ckpt")
         kept.write_text(json.dumps(time.process_time() - start))
     return float(json.loads(kept.read_text()))
@@ -79,7 +83,7 @@ def continued(checkpoint: Path, run_dir: Path, cfg: Any) -> float:
 def thinner(batch: GraspBatch, share: float, target_share: float) -> GraspBatch:
     """Return the batch with a share of the points of each cloud, drawn at random and ordered anew."""
     generator = torch.Generator().manual_seed(0)
-    cloud = cloud_of(batch)
+    cloud = Cloud.of(batch)
     rank = torch.rand(cloud.valid.shape, generator=generator).masked_fill(~cloud.valid, torch.inf).argsort(1)
     keeps = torch.ceil(share * cloud.valid.sum(1, keepdim=True))
     stays = torch.zeros_like(cloud.valid)
@@ -89,16 +93,18 @@ def thinner(batch: GraspBatch, share: float, target_share: float) -> GraspBatch:
 
 
 @torch.no_grad()
-def denoising_losses(model: GraspDiffuser, batches: list[GraspBatch], target_share: float) -> list[float]:
+def denoising_losses(module: GraspModule, batches: list[GraspBatch], target_share: float) -> list[float]:
     """Return the weighted denoising loss of validation items at each share, averaged over noise."""
-    groups = model.denoiser.codec.layout.groups
+    generator, objective = module.generator, module.objective
+    assert isinstance(generator, GraspGenerator)
     found = []
     for share in SHARES:
         total = 0.0
         for batch in (thinner(batch, share, target_share) for batch in batches):
-            for draw in range(DRAWS):
-                terms = model.losses(batch, model.draw(batch, draw, model.encoder.num_tokens))
-                total += batch.size * sum(float(model.loss_weights[name] * terms[name]) for name in groups)
+            for step in range(DRAWS):
+                context = objective.context(generator, batch, step=step, training=False)
+                terms = {name: objective.terms[name](context) for name in generator.codec.layout.groups}
+                total += batch.size * float(objective.total(terms, step))
         found.append(total / (DRAWS * sum(batch.size for batch in batches)))
     return found
 
@@ -129,8 +135,10 @@ def main() -> None:
             arguments.checkpoint, run_dir, configured(arguments.store, arguments.steps, overrides)
         )
         checkpoint = run_dir / "checkpoints" / "last.ckpt"
-        module = load_grasp_model(checkpoint).module
-        assert isinstance(module, GraspDiffuser)
+        module = build_module(
+            cfg.model, cloud=data.cloud, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler)
+        )
+        module.generator.load_state_dict(load_grasp_model(checkpoint).generator.state_dict())
         noise = denoising_losses(module, batches, data.settings.cloud.target_share)
         rows = []
         for share, loss in zip(SHARES, noise, strict=True):

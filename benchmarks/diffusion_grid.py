@@ -20,12 +20,20 @@ import numpy as np
 from benchmarks.common import RESULTS, ROOT, command_line, commit, write
 
 PROCESSES = {
-    "ddpm": ["model/process@model.path=ddpm", "model.prediction=v", "model/weighting=bounded_v"],
-    "edm": ["model/process@model.path=edm", "model/weighting=edm"],
-    "flow": ["model/process@model.path=flow", "model.prediction=u", "model/weighting=velocity"],
+    "ddpm": [
+        "model/generator/process=ddpm",
+        "model.generator.process.prediction=v",
+        "model/objective/weighting=bounded_v",
+    ],
+    "edm": ["model/generator/process=edm", "model/objective/weighting=edm"],
+    "flow": [
+        "model/generator/process=flow",
+        "model.generator.process.prediction=u",
+        "model/objective/weighting=velocity",
+    ],
 }
-DECODERS = {"dit": ["model/decoder=dit"], "unet": ["model/decoder=unet"]}
-SIZE = ["model.decoder.dim=96", "model.decoder.depth=3"]
+DECODERS = {"dit": ["model/generator/decoder=dit"], "unet": ["model/generator/decoder=unet"]}
+SIZE = ["model.generator.decoder.dim=96", "model.generator.decoder.depth=3"]
 # About ten evaluations each.
 OWN = {"ddpm": ("dpmpp_2m", 10), "edm": ("edm_heun", 6), "flow": ("heun", 6), "cvae": ("prior", 1)}
 SWEEP = {"ddim": 1, "euler": 1, "dpmpp_2m": 1, "heun": 2, "edm_heun": 2, "rk4": 4, "consistency": 1}
@@ -124,7 +132,7 @@ class Grid:
         teacher = self.trained(self.options.swept, [])
         if teacher is None:
             return None
-        return self.trained("student", ["experiment=distill", f"model.teacher={teacher}"])
+        return self.trained("student", ["experiment=distill", f"model.generator.teacher={teacher}"])
 
     def labeled(self, name: str, checkpoint: Path, sampler: str, steps: int) -> dict[str, Any] | None:
         """Return what test_lightning.py says of a model, and how long its grasps take."""
@@ -210,7 +218,7 @@ def timed(checkpoint: Path, sampler: str, steps: int, grasps: int = 64) -> dict[
     seconds = []
     for _ in range(3):
         start = time.process_time()
-        made = model.sample(points, grasps, **asked, sampler=sampler, steps=steps)
+        made = model.sample(points, grasps, **asked, sampling={"solver": sampler, "steps": steps})
         seconds.append(time.process_time() - start)
     return {"nfe": made.nfe, "ms_per_grasp": 1e3 * min(seconds) / grasps}
 

@@ -24,28 +24,32 @@ from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.network.tokens import Cloud
 
 LEVELS = (
-    "model.encoder.levels.fine.centers=160",
-    "model.encoder.levels.fine.widths=[64,64]",
-    "model.encoder.levels.coarse.widths=[64,64]",
+    "model.generator.encoder.levels.fine.centers=160",
+    "model.generator.encoder.levels.fine.widths=[64,64]",
+    "model.generator.encoder.levels.coarse.widths=[64,64]",
 )
 # Sizes of each encoder for 64 tokens of width 64.
 ENCODERS: dict[str, tuple[str, ...]] = {
     "pointnet2_small": (),
-    "pointnet_lite": (*LEVELS, "model.encoder.levels.coarse.centers=64", "model.encoder.dim=64"),
+    "pointnet_lite": (
+        *LEVELS,
+        "model.generator.encoder.levels.coarse.centers=64",
+        "model.generator.encoder.dim=64",
+    ),
     "fpn": (
         *(word.replace("encoder.", "encoder.backbone.") for word in LEVELS),
-        "model.encoder.backbone.levels.coarse.centers=64",
-        "model.encoder.backbone.dim=64",
-        "model.encoder.num_fine=48",
-        "model.encoder.num_coarse=16",
-        "model.encoder.dim=64",
+        "model.generator.encoder.backbone.levels.coarse.centers=64",
+        "model.generator.encoder.backbone.dim=64",
+        "model.generator.encoder.num_fine=48",
+        "model.generator.encoder.num_coarse=16",
+        "model.generator.encoder.dim=64",
     ),
     "ptv3_light": (),
     "pointnet2": (),  # its own 96 tokens of width 96
     "ptv3": (  # nothing computed twice: the memory is there
-        "model.encoder.num_tokens=64",
-        "model.encoder.dim=64",
-        "model.encoder.architecture.checkpointing=false",
+        "model.generator.encoder.num_tokens=64",
+        "model.generator.encoder.dim=64",
+        "model.generator.encoder.architecture.checkpointing=false",
     ),
 }
 # On a GPU in single precision, as on a CPU, so that encoders alone make the difference.
@@ -54,7 +58,7 @@ ON_A_GPU = ("hardware=gpu", "hardware.devices=1", "hardware.precision=32-true", 
 
 def milliseconds(checkpoint: Path, num_points: int) -> tuple[float, int]:
     """Return the processor time of encoding one cloud, and the encoder's parameters."""
-    denoiser = load_grasp_model(checkpoint).module.denoiser
+    generator = load_grasp_model(checkpoint).generator
     points = 0.1 * torch.randn(1, num_points, 3, generator=torch.Generator().manual_seed(0))
     yes = torch.ones(1, num_points, dtype=torch.bool)
     direction = torch.tensor([[0.0, 0.0, 1.0]])
@@ -63,9 +67,9 @@ def milliseconds(checkpoint: Path, num_points: int) -> tuple[float, int]:
     with torch.no_grad():
         for _ in range(12):
             start = time.process_time()
-            denoiser.encode(cloud)
+            generator.encode(cloud)
             times.append(time.process_time() - start)
-    return 1e3 * statistics.median(times), sum(p.numel() for p in denoiser.encoder.parameters())
+    return 1e3 * statistics.median(times), sum(p.numel() for p in generator.encoder.parameters())
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -79,7 +83,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             *(ON_A_GPU if arguments.device == "cuda" else ()),
             f"data.store={arguments.store}",
             f"seed={seed}",
-            f"model/encoder={name}",
+            f"model/generator/encoder={name}",
             *ENCODERS[name],
         ]
         cost = train(run_dir, overrides)

@@ -133,7 +133,12 @@ def encoder(
         return reference, lambda: reference(cloud.points, target), tokens
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose(
-            "config", overrides=[f"model/encoder={name}", f"data.cloud.num_points={points}", "run_dir=unused"]
+            "config",
+            overrides=[
+                f"model/generator/encoder={name}",
+                f"data.cloud.num_points={points}",
+                "run_dir=unused",
+            ],
         )
     made = build(cfg.model.encoder).to(arguments.device)
     return made, lambda: made(cloud).features, made.num_tokens

@@ -63,8 +63,7 @@ class Guided:
             viewpoint=(x, y, z),
             up=(0.0, 0.0, 1.0),
             seed=keyed_seed(0, item.index),
-            temperature=self.temperature,
-            guidance=self.guidance,
+            sampling={"temperature": self.temperature, "guidance": self.guidance},
         )
         self.cpu_s += time.process_time() - start
         return Proposal(Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos), made.score)
@@ -90,19 +89,19 @@ def main() -> None:
     parser.add_argument(
         "--rows",
         nargs="*",
-        default=["none", "hold", "score", "physics", "physics_clear"],
-        help="names of config/guidance, each with settings changed; costs are told by the first",
+        default=["none", "stable", "score", "physics", "physics_clear"],
+        help="names of config/sampling/guidance, each with settings changed; costs are told by the first",
     )
     options = parser.parse_args()
 
     model = load_grasp_model(options.checkpoint)
-    hand = load_hand(model.module.hand.name)
+    hand = load_hand(model.hand.name)
     store = GraspStore(options.store, hand)
     items = chosen_items(store, options.split, max_items=options.items, per_object=1, min_points=100, seed=0)
     methods = []
     for row in options.rows:
         name, *changes = row.split()
-        guidance = OmegaConf.merge(load_group("guidance", name), OmegaConf.from_dotlist(changes))
+        guidance = OmegaConf.merge(load_group("sampling/guidance", name), OmegaConf.from_dotlist(changes))
         methods.append(Guided(model, build(guidance), options.temperature, row))
     for method in methods:  # first calls cost more
         method.sample(items[0], options.samples)

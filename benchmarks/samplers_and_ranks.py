@@ -43,7 +43,7 @@ def measure(options: argparse.Namespace) -> None:
     from sceneleapultra.utils.core.parallel import LocalExecutor
 
     model = load_grasp_model(options.checkpoint)
-    hand = load_hand(model.module.hand.name)
+    hand = load_hand(model.hand.name)
     store = GraspStore(options.store, hand)
     items = chosen_items(store, "test", max_items=options.items, per_object=1, min_points=100, seed=0)
     settings: dict[str, Any] = {
@@ -53,7 +53,8 @@ def measure(options: argparse.Namespace) -> None:
     }
     rows = []
     for rank, sampler, steps, k, keep in ways(options):
-        method = ModelMethod(model, sampler, steps, options.temperature, 0, rank)
+        changes = {"solver": sampler, "steps": steps, "temperature": options.temperature, "rank": rank}
+        method = ModelMethod(model, model.generator.sampling.changed(**changes), 0)
         start = time.process_time()
         method.sample_items(items[:1], k)
         spent = 1e3 * (time.process_time() - start) / k
@@ -78,7 +79,7 @@ def measure(options: argparse.Namespace) -> None:
 
 def ways(options: argparse.Namespace) -> list[tuple[str, str, int, int, int | None]]:
     """Return (rank, sampler, steps, samples, kept) of every row; ten unranked grasps stand for no rank."""
-    ranks = [(rank, "ddim", 10, options.candidates, 10) for rank in ("score", "log_prob", "divergence")]
+    ranks = [(rank, "ddim", 10, options.candidates, 10) for rank in ("score", "log_prob")]
     steps = [
         ("none", name, (count - 1) // stages + 1, options.samples, None)
         for count in options.evaluations

@@ -13,7 +13,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,11 @@ import torch
 from benchmarks.common import command_line
 from sceneleapultra.evaluation.provenance import file_hash
 from sceneleapultra.models import load_grasp_model
-from sceneleapultra.models.diffuser import GraspDiffuser
-from sceneleapultra.models.guidance.guide import Guide
-from sceneleapultra.models.inference import chosen_guidance
-from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.network.tokens import Cloud
+from sceneleapultra.models.process import Diffusion
+from sceneleapultra.models.sampling import SampleRandom, choose_anchors
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.core.config import build, load_group
 
 
 def scene(num_points: int, seed: int) -> GraspBatch:
@@ -49,22 +47,21 @@ def scene(num_points: int, seed: int) -> GraspBatch:
     )
 
 
-def reference(module: GraspDiffuser, batch: GraspBatch, k: int) -> None:
+def reference(generator: GraspGenerator, batch: GraspBatch, k: int) -> None:
     """Sample 100 ancestral steps, each encoding the scene and projecting keys and values again."""
-    encode, predict = module.denoiser.encode, module.predicted_x0
-    ancestral = replace(build(load_group("model/sampler", "ddpm")), steps=100)
-    generator = torch.Generator().manual_seed(0)
+    config = generator.sampling.changed(solver="ddpm", steps=100)
+    rng, cloud = SampleRandom([0], generator.device), Cloud.of(batch)
     with torch.no_grad():
-        index = module.sample_anchors(encode(cloud_of(batch)), k, generator)
+        index = choose_anchors(generator.encode(cloud), k, config.anchor_temperature, rng)
 
         def denoise(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            anchored = module.denoiser.anchor(encode(cloud_of(batch)), index, torch.zeros_like(index))
-            return predict(x_t, t, anchored)
+            anchored = generator.anchor(generator.encode(cloud), index, torch.zeros_like(index))
+            return generator.predict_x0(x_t, t, anchored)
 
-        noise = torch.randn(1, k, module.denoiser.dim_input, generator=generator)
-        samples = ancestral(denoise, module.path, noise, generator)
-        anchored = module.denoiser.anchor(encode(cloud_of(batch)), index, torch.zeros_like(index))
-        module._finish(samples, Guide(anchored, None, (), anchored, ("conditional",)), by_hold=False)
+        noise = rng(torch.empty(1, k, generator.dim_input))
+        samples = generator.process.solve(config.solver, denoise, noise, rng, trajectory=False)
+        anchored = generator.anchor(generator.encode(cloud), index, torch.zeros_like(index))
+        config.rank.score(generator, anchored, generator.decode(samples.x0, anchored), rng)
 
 
 def main() -> None:
@@ -80,18 +77,17 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     loaded = load_grasp_model(options.checkpoint)
-    module = loaded.module
-    if not isinstance(module, GraspDiffuser):
+    generator = loaded.generator
+    if not isinstance(generator.process, Diffusion):
         raise SystemExit(f"{options.checkpoint} is no diffusion model: the reference takes 100 steps.")
     batch = scene(loaded.cloud_settings["num_points"], 0)
 
     def ours(steps: int, guided: bool) -> Callable[[int], Any]:
-        guidance = chosen_guidance("physics") if guided else None
-        sampler = replace(module.sampler, steps=steps)
-        return lambda k: module.forward_infer(batch, k, sampler=sampler, guidance=guidance)
+        changes = {"steps": steps, "guidance": "physics" if guided else None}
+        return lambda k: generator.sample(batch, k, seeds=[0], sampling=changes)
 
     ways: dict[str, Callable[[int], Any]] = {
-        "reference": lambda k: reference(module, batch, k),
+        "reference": lambda k: reference(generator, batch, k),
         "ddim 20": ours(20, False),
         "ddim 8": ours(8, False),
         "ddim 6": ours(6, False),
@@ -135,7 +131,7 @@ def labeled(options: argparse.Namespace) -> dict[str, Any]:
     from sceneleapultra.utils.core.parallel import LocalExecutor
 
     model = load_grasp_model(options.checkpoint)
-    hand = model.module.hand
+    hand = model.hand
     store = GraspStore(options.store, hand)
     items = chosen_items(store, "test", max_items=options.items, per_object=1, min_points=100, seed=0)
     settings: dict[str, Any] = {
@@ -145,7 +141,8 @@ def labeled(options: argparse.Namespace) -> dict[str, Any]:
     }
     rows = {}
     for sampler, steps in (("ddpm", 100), ("ddim", 20), ("ddim", 8), ("ddim", 6), ("ddim", 4)):
-        method = ModelMethod(model, sampler, steps, options.temperature, 0, "none")
+        changes = {"solver": sampler, "steps": steps, "temperature": options.temperature, "rank": "none"}
+        method = ModelMethod(model, model.generator.sampling.changed(**changes), 0)
         found = evaluate_method(method, items, options.samples, min_clearance_m=0.0, **settings).summary()
         rows[f"{sampler} {steps}"] = {k: found[k] for k in ("stable", "num_grasps", "num_objects")}
         print(f"{sampler} {steps}: {json.dumps(rows[f'{sampler} {steps}'])}", file=sys.stderr, flush=True)

@@ -33,9 +33,7 @@ class SimulatedSuccess(Callback):
         min_points: visible points of the target from which an item is a fair question.
         samples_per_item: grasps for each.
         protocol: name of the physics test.
-        sampler: name of the sampler.
-        steps: function evaluations.
-        temperature: scale of the initial noise.
+        sampling: changes of the model's own sampling, by name.
         min_clearance_m: distance to table and neighbors from which a grasp counts as clear.
         workers: processes of the simulation.
         seed: of the choice of items and of the noise.
@@ -49,9 +47,7 @@ class SimulatedSuccess(Callback):
         min_points: int,
         samples_per_item: int,
         protocol: str,
-        sampler: str,
-        steps: int,
-        temperature: float,
+        sampling: dict[str, Any],
         min_clearance_m: float,
         workers: int,
         seed: int,
@@ -59,7 +55,7 @@ class SimulatedSuccess(Callback):
         super().__init__()
         self.store, self.max_items, self.samples_per_item = store, max_items, samples_per_item
         self.min_points = min_points
-        self.protocol, self.sampler, self.steps, self.temperature = protocol, sampler, steps, temperature
+        self.protocol, self.sampling = protocol, sampling
         self.min_clearance_m, self.workers, self.seed = min_clearance_m, workers, seed
         self._items: Sequence[Item] = ()
 
@@ -100,18 +96,15 @@ class SimulatedSuccess(Callback):
             }
             self._items = chosen_items(GraspStore(self.store), "val", **chosen)
         sampler = ModelMethod(
-            model=GraspModel(module=module, cloud_settings=module.config["cloud"]),
-            sampler=self.sampler,
-            steps=self.steps,
-            temperature=self.temperature,
+            model=GraspModel(generator=module.generator, cloud_settings=module.config["cloud"]),
+            sampling=module.generator.sampling.changed(**self.sampling),
             seed=self.seed,
-            rank="score",
         )
         return evaluate_method(
             sampler,
             self._items,
             self.samples_per_item,
-            hand=copy.deepcopy(module.hand).cpu(),  # physics runs beside the device
+            hand=copy.deepcopy(module.generator.hand).cpu(),  # physics runs beside the device
             protocol=get_protocol(self.protocol),
             executor=LocalExecutor(workers=self.workers),
             min_clearance_m=self.min_clearance_m,

@@ -29,13 +29,10 @@ class OwnGraspSettings:
 
     Args:
         per_object: grasps of each object that are judged.
-        candidates: grasps of each object that are sampled; the best by ``rank`` are judged.
-        rank: see :meth:`~sceneleapultra.models.inference.GraspModel.sample`.
+        candidates: grasps of each object that are sampled; the best by the rank of ``sampling`` are judged.
         temperatures: scales of the initial noise; each object gets one of them.
         squeeze_gains: factors on the predicted squeeze; each object gets one of them.
-        sampler: name.
-        steps: function evaluations.
-        guidance: name, see ``config/guidance``.
+        sampling: changes of the model's own sampling, by name.
         min_points: objects with fewer visible points are not asked for.
         splits: scenes of other splits stay as they are.
         seed: of every choice.
@@ -46,12 +43,9 @@ class OwnGraspSettings:
 
     per_object: int
     candidates: int
-    rank: str
     temperatures: tuple[float, ...]
     squeeze_gains: tuple[float, ...]
-    sampler: str
-    steps: int
-    guidance: str
+    sampling: dict[str, Any]
     min_points: int
     splits: tuple[str, ...]
     seed: int
@@ -62,9 +56,10 @@ class OwnGraspSettings:
                 f"per_object={self.per_object}, temperatures={self.temperatures}, squeeze_gains={self.squeeze_gains}: "
                 "expected at least one grasp, one temperature and one gain."
             )
-        if self.candidates < self.per_object or (self.candidates > self.per_object and self.rank == "none"):
+        rank = self.sampling.get("rank")
+        if self.candidates < self.per_object or (self.candidates > self.per_object and rank == "none"):
             raise ValueError(
-                f"candidates={self.candidates}, rank={self.rank}: expected as many candidates as are judged, "
+                f"candidates={self.candidates}, rank={rank}: expected as many candidates as are judged, "
                 f"per_object={self.per_object}, or more and a rank to choose by."
             )
 
@@ -162,17 +157,12 @@ def _sampled(
         viewpoint=(x, y, z),
         up=(0.0, 0.0, 1.0),
         seed=keyed_seed(s.seed, record.index, target),
-        scene_rgb=view.rgb if model.sees_color else None,
-        sampler=s.sampler,
-        steps=s.steps,
-        guidance=s.guidance,
-        temperature=float(rng.choice(s.temperatures)),
-        rank=s.rank,
+        rgb=view.rgb if model.uses_color else None,
+        sampling={
+            **s.sampling,
+            "temperature": float(rng.choice(s.temperatures)),
+            "squeeze_gain": float(rng.choice(s.squeeze_gains)),
+        },
     )
     best = slice(s.per_object)
-    # The model's own gain is taken out and another one put in, within the joints' limits.
-    grasp = made.hand_pose[best, 3:-4]
-    gain = float(rng.choice(s.squeeze_gains)) / model.module.squeeze_gain
-    low, high = model.hand.joint_limits.cpu().numpy().T
-    squeeze = np.clip(grasp + gain * (made.squeeze_qpos[best] - grasp), low, high)
-    return Grasps(made.hand_pose[best], made.pregrasp_qpos[best], squeeze)
+    return Grasps(made.hand_pose[best], made.pregrasp_qpos[best], made.squeeze_qpos[best])

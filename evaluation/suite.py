@@ -26,8 +26,7 @@ from sceneleapultra.evaluation.stored import chosen_items, require_match, split_
 from sceneleapultra.evaluation.tuning import read_tuning, tune_temperature, write_tuning
 from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.models import GraspModel, load_grasp_model
-from sceneleapultra.models.guidance.learned import CHANCES
-from sceneleapultra.models.guidance.physics import ENERGIES
+from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.reporting.pictures import render_png
 from sceneleapultra.reporting.report import Gallery, write_report
 from sceneleapultra.reporting.results import Role
@@ -99,31 +98,35 @@ class ModelTest:
             **settings,
         )
 
+    @property
+    def sampling(self) -> SamplingConfig:
+        """The checkpoint's own sampling with the configured changes, but for a temperature that is tuned."""
+        changes: dict[str, Any] = OmegaConf.to_container(self.cfg.sampling)  # type: ignore[assignment]
+        if changes["temperature"] == "tuned":
+            changes["temperature"] = None
+        return self.model.generator.sampling.changed(**changes)
+
     def sampler(self, temperature: float) -> ModelMethod:
         """Return the model as a method under test."""
-        s = self.cfg.sampler
         return ModelMethod(
             model=self.model,
-            sampler=s.name,
-            steps=s.steps,
-            temperature=temperature,
+            sampling=self.sampling.changed(temperature=temperature),
             seed=self.cfg.seed,
-            rank=self.cfg.rank,
-            guidance=build(self.cfg.guidance),
             prompted=self.cfg.prompt == "category",
         )
 
     def temperature(self, say: Say) -> tuple[float, str, dict[str, Any] | None]:
         """Return the temperature, where it comes from, and the tuning if there was one."""
-        wanted = self.cfg.sampler.temperature
+        wanted = self.cfg.sampling.temperature
+        if wanted is None:
+            return self.sampling.solver.temperature, "the checkpoint's own", None
         if wanted != "tuned":
             return float(wanted), "given on the command line", None
         cfg = self.cfg.tuning
         settings = {
             "checkpoint": file_hash(Path(self.cfg.checkpoint)),
             "data": self.model.data_hash,
-            "sampler": [self.cfg.sampler.name, self.cfg.sampler.steps],
-            "guidance": OmegaConf.to_container(self.cfg.guidance),
+            "sampling": repr((self.sampling.solver, self.sampling.guidance)),
             "tuning": OmegaConf.to_container(cfg),
             "seed": self.cfg.seed,
         }
@@ -185,7 +188,7 @@ class ModelTest:
             if cfg.top is not None:
                 few = items[: cfg.top.max_items]
                 for rank in cfg.top.ranks:
-                    ranked = replace(model, rank=rank)
+                    ranked = replace(model, sampling=model.sampling.changed(rank=rank))
                     best = self.evaluate(ranked, few, cfg.top.samples, say, keep=cfg.top.keep)
                     results.append(replace(best, method=f"{best.method} by {rank}"))
             results += [self.evaluate(baseline, items, cfg.samples_per_item, say) for baseline in baselines]
@@ -204,6 +207,7 @@ class ModelTest:
 
     def _provenance(self, temperature: float, source: str, results: Sequence[GraspResults]) -> dict[str, Any]:
         cfg = self.cfg
+        sampling = self.sampling
         of_model = [result for result in results if result.role is Role.MODEL]
         objects = sum(len(set(result.table["object_name"])) for result in of_model)
         grasps = sum(len(result.table) for result in of_model)
@@ -213,8 +217,8 @@ class ModelTest:
             data={"store": str(self.store.path), "hash": self.store.content_hash},
             model={
                 "checkpoint": f"{cfg.checkpoint} ({file_hash(Path(cfg.checkpoint))})",
-                "sampler": f"{cfg.sampler.name}, {cfg.sampler.steps} steps",
-                "guidance": steered_by(cfg.guidance),
+                "solver": f"{sampling.solver.name}, {sampling.solver.steps} steps",
+                "guidance": sampling.guidance.describe(),
                 "temperature": f"{temperature:g}, {source}",
                 "hand": self.hand.name,
             },
@@ -253,16 +257,6 @@ class ModelTest:
         if held:
             title = "Grasps of objects the model has never seen, held in simulation"
             render_png(held[:8], self.output / "grasps.png", columns=4, size=300, title=title)
-
-
-def steered_by(guidance: DictConfig) -> str:
-    """Say what corrects the grasps: what counts, with its weight."""
-    said = []
-    for name, counts in {"scorer": (*CHANCES, "anchors"), "physics": ENERGIES}.items():
-        if (settings := guidance[name]) is not None:
-            weights = [f"{key} {settings[key]:g}" for key in counts if settings[key] > 0.0]
-            said.append(f"{name} ({', '.join(weights)})")
-    return ", ".join(said) or "none"
 
 
 def run_folder(checkpoint: Path) -> Path:

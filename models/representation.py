@@ -18,6 +18,20 @@ from sceneleapultra.utils.geometry.rotation import matrix_from_rot6d, rot6d_from
 from sceneleapultra.utils.training.pose_statistics import Statistics
 
 
+@dataclass(frozen=True, kw_only=True)
+class PoseRepresentation:
+    """What a state's pose is relative to; ``config/model/generator`` explains each number.
+
+    Attributes:
+        anchored: express each grasp in the local frame of its anchor, which makes generation equivariant to turns about
+            the vertical and to translations; otherwise in the cloud's own frame.
+        reference_depth: distance of the pose's reference point in front of the palm (m).
+    """
+
+    anchored: bool
+    reference_depth: float
+
+
 @dataclass(frozen=True)
 class StateLayout:
     """Where each group of the state vector lies, for a hand with ``num_joints`` joints."""
@@ -132,8 +146,8 @@ class StateNormalizer(nn.Module):
         self.frame = ""
         self.data_hash = ""
 
-    def adopt(self, statistics: Statistics) -> None:
-        """Take these statistics, whose frame and data they then come from."""
+    def set_statistics(self, statistics: Statistics) -> None:
+        """Normalize by these statistics from now on; their frame and data are remembered."""
         self.mean.copy_(torch.from_numpy(statistics.mean))
         self.std.copy_(torch.from_numpy(statistics.scale))
         self.fitted.fill_(True)

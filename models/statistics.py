@@ -1,9 +1,15 @@
-"""Where the statistics by which a model normalizes poses come from: one file, measured by whoever needs it first."""
+"""Where the statistics by which a model normalizes poses come from: one file, computed by whoever needs it first."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
+from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.module import GraspModule
+from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.locks import owned_lock
 from sceneleapultra.utils.training.pose_statistics import (
     Statistics,
@@ -11,6 +17,46 @@ from sceneleapultra.utils.training.pose_statistics import (
     read_statistics,
     write_statistics,
 )
+
+# Settings by which a grasp becomes a state: where anchors are, which one it takes, what it is relative to.
+_DEPENDS_ON = {
+    "generator": ("hand", "encoder", "representation"),
+    "objective": ("anchors", "seed"),
+}
+
+
+def statistics_settings(module: GraspModule) -> dict[str, Any] | None:
+    """Return what a module's states depend on, as plain settings; None for one that takes statistics from elsewhere."""
+    if not module.objective.measures_statistics:
+        return None
+    return {part: {key: module.config[part][key] for key in keys} for part, keys in _DEPENDS_ON.items()}
+
+
+def compute_statistics(
+    module: GraspModule, batches: Iterable[GraspBatch], describes: Mapping[str, Any]
+) -> Statistics:
+    """Compute the statistics of the states of the successful grasps in training batches.
+
+    Raises:
+        ValueError: there are fewer than two within reach of an anchor.
+    """
+    generator = module.generator
+    assert isinstance(generator, GraspGenerator)
+    states = [np.zeros((0, generator.codec.layout.dim))]
+    with torch.no_grad():
+        for batch in batches:
+            assert batch.grasp_success is not None
+            context = module.objective.context(generator, batch, step=0, training=False)
+            rows = generator.states(context.pose, context.squeeze_qpos, context.scene.tokens, context.index)
+            states.append(rows[context.valid & batch.grasp_success].double().numpy())
+    names = generator.codec.layout.names(generator.hand.joint_names)
+    return Statistics.of(np.concatenate(states), names, describes)
+
+
+def set_statistics(generator: GraspGenerator, statistics: Statistics) -> None:
+    """Normalize by these statistics from now on, and let the noise process know how far clean states are spread."""
+    generator.normalizer.set_statistics(statistics)
+    generator.process.set_sigma_data(statistics.spread)
 
 
 def statistics_file(data: Any, describes: Mapping[str, Any], path: str | None) -> Path:
@@ -22,13 +68,13 @@ def statistics_file(data: Any, describes: Mapping[str, Any], path: str | None) -
     )
 
 
-def statistics_of(model: Any, data: Any, *, scenes: int, path: str | None) -> Statistics | None:
+def statistics_of(module: GraspModule, data: Any, *, scenes: int, path: str | None) -> Statistics | None:
     """Return the statistics of a model's states on a data module's training items, augmented as they are in training.
 
     Args:
-        model: the model, with its configuration.
+        module: the generator and its objective, with their configuration.
         data: the data module, set up.
-        scenes: training items they are measured on.
+        scenes: training items they are computed from.
         path: file of them; None for the one beside the store whose name says what they describe.
 
     Returns:
@@ -37,7 +83,7 @@ def statistics_of(model: Any, data: Any, *, scenes: int, path: str | None) -> St
     Raises:
         ValueError: the file describes other data, another frame or other settings.
     """
-    if (settings := model.states_depend_on) is None:
+    if (settings := statistics_settings(module)) is None:
         return None
     describes = {**data.described, "scenes": scenes, "model": settings}
     file = statistics_file(data, describes, path)
@@ -51,6 +97,6 @@ def statistics_of(model: Any, data: Any, *, scenes: int, path: str | None) -> St
             ) from error
         with owned_lock(file.with_suffix(".lock"), doing=f"measuring {file}", wait=True):
             if not file.is_file():
-                write_statistics(file, model.measure(data.first_batches(scenes), describes))
+                write_statistics(file, compute_statistics(module, data.first_batches(scenes), describes))
     # What was just measured is read, too: the numbers are those of the file, whoever wrote it.
     return read_statistics(file, describes)

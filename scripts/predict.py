@@ -33,11 +33,13 @@ def arguments() -> argparse.Namespace:
         "--viewpoint", type=float, nargs=3, default=(0.0, 0.0, 0.0), help="camera center (cloud)"
     )
     parser.add_argument("--up", type=float, nargs=3, default=(0.0, -1.0, 0.0), help="against gravity (cloud)")
-    parser.add_argument("--sampler", default="ddim", help="a file of config/model/sampler")
+    parser.add_argument("--sampler", default="ddim", help="a file of config/sampling/solver")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--temperature", default="tuned", help="a number, or `tuned`: by test_lightning.py")
     parser.add_argument(
-        "--guidance", default="none", help="none, hold, score, physics or physics_clear: config/guidance"
+        "--guidance",
+        default="none",
+        help="none, stable, score, physics or physics_clear: config/sampling/guidance",
     )
     parser.add_argument("--cfg-scale", type=float, help="of classifier-free guidance: 1 off, 0 unconditional")
     parser.add_argument("--prompt", help="what to grasp, for models trained with prompts")
@@ -67,7 +69,7 @@ def predict(options: argparse.Namespace) -> dict[str, Any]:
     from sceneleapultra.models import load_grasp_model
 
     model = load_grasp_model(options.checkpoint)
-    hand = load_hand(model.module.hand.name)
+    hand = load_hand(model.hand.name)
     if options.temperature == "tuned":
         temperature = tuned_temperature(run_folder(options.checkpoint))
     else:
@@ -83,11 +85,13 @@ def predict(options: argparse.Namespace) -> dict[str, Any]:
         viewpoint=tuple(question.viewpoint.tolist()),
         up=tuple(question.up.tolist()),
         seed=options.seed,
-        sampler=options.sampler,
-        steps=options.steps,
-        temperature=temperature,
-        guidance=options.guidance,
-        cfg_scale=options.cfg_scale,
+        sampling={
+            "solver": options.sampler,
+            "steps": options.steps,
+            "temperature": temperature,
+            "guidance": options.guidance,
+            "cfg_scale": options.cfg_scale,
+        },
         prompt=options.prompt,
         negative_prompts=options.negative_prompt,
     )

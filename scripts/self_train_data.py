@@ -33,14 +33,18 @@ def arguments() -> argparse.Namespace:
         type=int,
         help="grasps sampled of which the best are judged; by default as many as judged",
     )
-    parser.add_argument("--rank", default="none", help="by which they are best: hold, score; config/rank")
+    parser.add_argument(
+        "--rank", default="none", help="by which they are best: stable, score; config/sampling/rank"
+    )
     parser.add_argument(
         "--temperatures", type=float, nargs="+", default=(0.2, 0.4), help="one is drawn per object"
     )
     parser.add_argument("--squeeze-gains", type=float, nargs="+", default=(1.5, 2.5, 4.0), help="likewise")
     parser.add_argument("--sampler", default="ddim")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance", default="none", help="none, hold, score, ...: config/guidance")
+    parser.add_argument(
+        "--guidance", default="none", help="none, stable, score, ...: config/sampling/guidance"
+    )
     parser.add_argument("--min-points", type=int, default=100, help="visible points an object must show")
     parser.add_argument("--protocol", default="dgb-fc-quick")
     parser.add_argument("--workers", type=int, default=2, help="processes of the simulation")
@@ -65,30 +69,24 @@ def judge_own(o: argparse.Namespace) -> Path:
     from sceneleapultra.evaluation.self_training import OwnGraspSettings, with_own_grasps
     from sceneleapultra.hands import load_hand
     from sceneleapultra.models import load_grasp_model
-    from sceneleapultra.models.inference import chosen_guidance, chosen_rank
     from sceneleapultra.simulation.protocols import get_protocol
     from sceneleapultra.utils.core.parallel import LocalExecutor
 
     model = load_grasp_model(o.checkpoint, device=o.device)
-    hand, protocol = load_hand(model.module.hand.name), get_protocol(o.protocol)
+    hand, protocol = load_hand(model.hand.name), get_protocol(o.protocol)
     store = GraspStore(o.store, hand)
     settings = OwnGraspSettings(
         per_object=o.per_object,
         candidates=o.per_object if o.candidates is None else o.candidates,
-        rank=o.rank,
         temperatures=tuple(o.temperatures),
         squeeze_gains=tuple(o.squeeze_gains),
-        sampler=o.sampler,
-        steps=o.steps,
-        guidance=o.guidance,
+        sampling={"solver": o.sampler, "steps": o.steps, "guidance": o.guidance, "rank": o.rank},
         min_points=o.min_points,
         splits=ASKED,
         seed=o.seed,
     )
     # Unknown names are answered before the output is begun.
-    model.chosen_sampler(o.sampler, steps=o.steps, temperature=None)
-    chosen_guidance(o.guidance)
-    chosen_rank(o.rank)
+    model.generator.sampling.changed(**settings.sampling)
     asked = {**vars(settings), "checkpoint": file_hash(o.checkpoint), "store": store.content_hash}
     writer = StoreWriter(
         o.output,

@@ -22,12 +22,12 @@ OURS = "sceneleapultra."
 GROUPS = [
     *(
         "model",
-        "model/encoder",
-        "model/decoder",
-        "model/conditions",
+        "model/generator/encoder",
+        "model/generator/decoder",
+        "model/generator/conditions",
         "model/process",
-        "model/sampler",
-        "model/weighting",
+        "sampling/solver",
+        "model/objective/weighting",
     ),
     *("data", "hand", "optimizer", "scheduler", "hardware", "trainer", "callbacks", "logger", "paths"),
 ]
@@ -43,11 +43,11 @@ NEEDS = {
     "pretrain": ["callbacks=no_simulation"],
     "simulation": ["callbacks=default"],
 }
-TEACHER = ["model.teacher=teacher.ckpt"]
+TEACHER = ["model.generator.teacher=teacher.ckpt"]
 
 
 def override_of(group: str, option: str) -> str:
-    return f"{'model/process@model.path' if group == 'model/process' else group}={option}"
+    return f"{'model/generator/process' if group == 'model/process' else group}={option}"
 
 
 def nodes_with_target(node: object, key: str = "") -> list[tuple[str, DictConfig]]:
@@ -168,30 +168,48 @@ def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
             "optimizer.fused=true: Lightning clips no gradients of a fused optimizer at trainer.precision=bf16-mixed.",
         ),
         (["data.hand=allegro_right"], "model.hand=leap_right and data.hand=allegro_right differ"),
-        (["model.num_grasps=3"], "Set data.grasps.number only."),
-        (["model.prediction=eps"], "model.prediction=eps on model.path=CosinePath: x0 cannot be recovered"),
-        (["model/process@model.path=ddpm", "model.prediction=eps"], "where no signal is left (t = 1)"),
-        (["model/process@model.path=vp_linear", "model.prediction=u"], "it is infinite at t = 0"),
-        (["model/process@model.path=edm", "model.prediction=v"], "it grows with the noise without bound"),
-        (["model/process@model.path=edm", "model/sampler=ddpm"], "needs a variance-preserving path"),
-        (["model/process@model.path=ddpm", "model/sampler=heun"], "needs a continuous path"),
+        (["model.objective.num_grasps=3"], "Set data.grasps.number only."),
+        (
+            ["model.generator.process.prediction=eps"],
+            "model.generator.process.prediction=eps on model.generator.process.noise=CosinePath: x0 cannot be recovered",
+        ),
+        (
+            ["model/generator/process=ddpm", "model.generator.process.prediction=eps"],
+            "where no signal is left (t = 1)",
+        ),
+        (
+            ["model/generator/process=vp_linear", "model.generator.process.prediction=u"],
+            "it is infinite at t = 0",
+        ),
+        (
+            ["model/generator/process=edm", "model.generator.process.prediction=v"],
+            "it grows with the noise without bound",
+        ),
+        (["model/generator/process=edm", "sampling/solver=ddpm"], "needs a variance-preserving path"),
+        (["model/generator/process=ddpm", "sampling/solver=heun"], "needs a continuous path"),
         (["data.cloud.num_points=100"], "data.cloud.num_points=100 is fewer than the 256 centers"),
         (
-            ["data.cloud.num_points=256", "model.encoder.levels.fine.neighbors=[300]"],
+            ["data.cloud.num_points=256", "model.generator.encoder.levels.fine.neighbors=[300]"],
             "data.cloud.num_points=256 is fewer than the 300 neighbors that a patch",
         ),
         (["data.min_points=8"], "data.min_points=8 lets in clouds of fewer points than the 16 neighbors"),
-        (["model/encoder=fpn", "data.min_points=15"], "Pass data.min_points=16"),
-        (["model/encoder=ptv3", "data.min_points=15"], "(ptv3: frame_neighbors)"),
-        (["model/conditions=category"], "data.prompt=none says nothing to model.conditions."),
-        (["data.prompt=category"], "data.prompt=category, but the model does not listen."),
-        (["data.colors=true"], "data.colors=true, but model.encoder does not see colors."),
-        (["model.encoder.use_color=true"], "data.colors=false, but model.encoder sees colors."),
+        (["model/generator/encoder=fpn", "data.min_points=15"], "Pass data.min_points=16"),
+        (["model/generator/encoder=ptv3", "data.min_points=15"], "(ptv3: frame_neighbors)"),
         (
-            ["model/encoder=ptv3", "model.encoder.inputs=[xyz,color]"],
-            "data.colors=false, but model.encoder sees",
+            ["model/generator/conditions=category"],
+            "data.prompt=none says nothing to model.generator.conditions.",
         ),
-        (["model.seed=${nowhere}"], "model.seed: "),
+        (["data.prompt=category"], "data.prompt=category, but the model does not listen."),
+        (["data.colors=true"], "data.colors=true, but model.generator.encoder does not see colors."),
+        (
+            ["model.generator.encoder.use_color=true"],
+            "data.colors=false, but model.generator.encoder sees colors.",
+        ),
+        (
+            ["model/generator/encoder=ptv3", "model.generator.encoder.inputs=[xyz,color]"],
+            "data.colors=false, but model.generator.encoder sees",
+        ),
+        (["model.objective.seed=${nowhere}"], "model.objective.seed: "),
         (["run_dir=???"], "run_dir: a value is required"),
         (
             ["callbacks=no_simulation", "trainer.val_check_interval=0"],
@@ -217,15 +235,18 @@ def test_all_broken_rules_are_reported_at_once(compose) -> None:
     [
         ("trainer.max_steps=abc", "trainer.max_steps: Input should be a valid integer"),
         (
-            "model.prediction=velocity",
-            "model.prediction: Input should be 'x0', 'eps', 'v' or 'u'; got 'velocity'",
+            "model.generator.process.prediction=velocity",
+            "model.generator.process.prediction: Input should be 'x0', 'eps', 'v' or 'u'; got 'velocity'",
         ),
-        ("model.anchor_reach=far", "model.anchor_reach: Input should be a valid number"),
         (
-            "model.encoder.levels.fine.centers=many",
-            "model.encoder.levels.fine.centers: Input should be a valid",
+            "model.objective.anchors.reach=far",
+            "model.objective.anchors.reach: Input should be a valid number",
         ),
-        ("+model.encoder.color=red", "model.encoder.color: unexpected keyword argument"),
+        (
+            "model.generator.encoder.levels.fine.centers=many",
+            "model.generator.encoder.levels.fine.centers: Input should be a valid",
+        ),
+        ("+model.generator.encoder.color=red", "model.generator.encoder.color: unexpected keyword argument"),
     ],
 )
 def test_wrong_type_is_named_with_its_full_key(compose, override: str, sentence: str) -> None:
@@ -256,7 +277,7 @@ def test_misspelt_override_raises_and_is_answered_with_the_nearest_key(compose) 
         "data.points.sampler is called data.cloud.points.sampler since 0.2.",
     ]
     assert override_hints(["propagate=1"], "config") == [
-        "Unknown key 'propagate'. Did you mean 'model.encoder.propagate'?"
+        "Unknown key 'propagate'. Did you mean 'model.generator.encoder.propagate'?"
     ]
 
 

@@ -29,25 +29,25 @@ TINY = [
     "optimizer.eps=1e-3",
     "scheduler.warmup_steps=1",
     "scheduler.total_steps=12",
-    "model.decoder.dim=16",
-    "model.decoder.depth=1",
-    "model.decoder.heads=2",
-    "model.scorer.widths=[8, 8]",
-    "model.scorer.dim=16",
-    "model.encoder.dim=16",
-    "model.encoder.levels.fine.widths=[16,16]",
-    "model.encoder.levels.coarse.widths=[16,16]",
-    "model.encoder.levels.fine.centers=32",
-    "model.encoder.levels.coarse.centers=16",
-    "model.encoder.levels.fine.neighbors=[8]",
-    "model.encoder.levels.coarse.neighbors=[8]",
+    "model.generator.decoder.dim=16",
+    "model.generator.decoder.depth=1",
+    "model.generator.decoder.heads=2",
+    "model.generator.heads.score.widths=[8, 8]",
+    "model.generator.heads.score.dim=16",
+    "model.generator.encoder.dim=16",
+    "model.generator.encoder.levels.fine.widths=[16,16]",
+    "model.generator.encoder.levels.coarse.widths=[16,16]",
+    "model.generator.encoder.levels.fine.centers=32",
+    "model.generator.encoder.levels.coarse.centers=16",
+    "model.generator.encoder.levels.fine.neighbors=[8]",
+    "model.generator.encoder.levels.coarse.neighbors=[8]",
     "data.batch_size=4",
     "data.grasps.number=4",
     "trainer.val_check_interval=4",
     "trainer.log_every_n_steps=1",
     "callbacks.last.every_n_steps=100",
     "normalizer_scenes=8",
-    "model.anchor_reach=0.2",
+    "model.objective.anchors.reach=0.2",
 ]
 
 
@@ -161,10 +161,10 @@ def test_a_folder_of_another_run_is_not_continued(
 ) -> None:
     tiny(tmp_path, "trainer.max_steps=2")
     with pytest.raises(SystemExit):
-        tiny(tmp_path, "trainer.max_steps=3", "model.decoder.depth=2")
+        tiny(tmp_path, "trainer.max_steps=3", "model.generator.decoder.depth=2")
     said = " ".join(capsys.readouterr().err.split())
     assert "holds a run with another configuration" in said
-    assert "model.decoder.depth: 1 -> 2" in said
+    assert "model.generator.decoder.depth: 1 -> 2" in said
 
 
 def test_dry_run_trains_one_batch_and_writes_nothing(
@@ -180,9 +180,10 @@ def test_wrong_value_is_answered_before_any_data_is_read(
     tiny: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        tiny(tmp_path, "model.prediction=velocity")
+        tiny(tmp_path, "model.generator.process.prediction=velocity")
     assert (
-        "model.prediction: Input should be 'x0', 'eps', 'v' or 'u'; got 'velocity'" in capsys.readouterr().err
+        "model.generator.process.prediction: Input should be 'x0', 'eps', 'v' or 'u'; got 'velocity'"
+        in capsys.readouterr().err
     )
 
 
@@ -211,7 +212,11 @@ def test_two_processes_train_what_one_trains(
 
 def test_a_model_starts_from_an_encoder_pretrained_on_clouds(tiny_data: list[str], tmp_path: Path) -> None:
     """Pretraining is a run like any other; the model's run begins with its averaged encoder, and says so."""
-    kept = [word for word in TINY if not word.startswith(("model.decoder", "model.scorer", "model.anchor"))]
+    kept = [
+        word
+        for word in TINY
+        if not word.startswith(("model.generator.decoder", "model.generator.heads.score", "model.anchor"))
+    ]
     words = [
         *tiny_data,
         *kept,
@@ -250,11 +255,19 @@ def test_a_gpu_that_is_not_there_is_one_sentence(compose: Callable[..., Any]) ->
     "words",
     [
         [],
-        ["model/decoder=unet", "model/process@model.path=flow", "model.prediction=u", "model/sampler=euler"],
-        pytest.param(["model/conditions=category", "data.prompt=category"], marks=pytest.mark.slow),
+        [
+            "model/generator/decoder=unet",
+            "model/generator/process=flow",
+            "model.generator.process.prediction=u",
+            "sampling/solver=euler",
+        ],
+        pytest.param(["model/generator/conditions=category", "data.prompt=category"], marks=pytest.mark.slow),
         pytest.param(["model=grasp_cvae"], marks=pytest.mark.slow),
         pytest.param(
-            ["model.density.prediction_weight=1.0", "model.density.feature_weight=0.1"],
+            [
+                "model.objective.terms.sparse_prediction.weight=1.0",
+                "model.objective.terms.sparse_features.weight=0.1",
+            ],
             marks=pytest.mark.slow,
         ),
     ],

@@ -44,6 +44,11 @@ class GraspBatch:
     positive_prompt: tuple[str, ...] = ()  # what to grasp, in words; none where nothing is said
     negative_prompts: tuple[tuple[str, ...], ...] = ()  # what not to grasp, of each scene
 
+    def item(self, i: int) -> "GraspBatch":
+        """Return the i-th scene as a batch of one."""
+        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: v[i : i + 1] for k, v in columns.items() if v is not None})
+
     @property
     def size(self) -> int:
         """Number of scenes in the batch."""

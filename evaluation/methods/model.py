@@ -9,7 +9,7 @@ from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.base import Proposal
 from sceneleapultra.evaluation.methods.training_index import transform_grasps
 from sceneleapultra.models import GraspModel
-from sceneleapultra.models.guidance.guide import Guidance
+from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.geometry.frames import CAMERA_MODES
@@ -21,12 +21,8 @@ class ModelMethod:
     """A trained model, called as a user's program calls it: one partial cloud at a time."""
 
     model: GraspModel
-    sampler: str
-    steps: int
-    temperature: float
+    sampling: SamplingConfig
     seed: int
-    rank: str
-    guidance: Guidance | None = None
     prompted: bool = False  # whether the family of the object is the prompt
     name: str = "model"
     role: Role = Role.MODEL
@@ -49,12 +45,8 @@ class ModelMethod:
             viewpoint=tuple(viewpoint.tolist()),
             up=tuple(up.tolist()),
             seed=keyed_seed(self.seed, item.index),
-            scene_rgb=item.view.rgb if self.model.sees_color else None,
-            sampler=self.sampler,
-            steps=self.steps,
-            temperature=self.temperature,
-            rank=self.rank,
-            guidance=self.guidance,
+            rgb=item.view.rgb if self.model.uses_color else None,
+            sampling=self.sampling,
             prompt=item.object.family if self.prompted else None,
         )
         grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)

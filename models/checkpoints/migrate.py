@@ -5,18 +5,19 @@ constructor argument of a model, or moves a weight, appends the step that brings
 what it computes.
 """
 
-import re
 from collections.abc import Callable
 from copy import copy
 from typing import Any
 
 import torch
 
+from sceneleapultra.models.checkpoints.from_0_1 import rename, rename_weight, split_model
+
 Checkpoint = dict[str, Any]
 SURELY_CLEAR = 20.0  # log-odds of being clear that a scorer which never learned them gives every grasp
 
 
-def migrated(checkpoint: Checkpoint) -> Checkpoint:
+def migrate(checkpoint: Checkpoint) -> Checkpoint:
     """Return the checkpoint in today's layout; the one given is not changed.
 
     Raises:
@@ -130,56 +131,22 @@ def _scorer_is_a_group(checkpoint: Checkpoint) -> None:
     scorer["_target_"] = "models.scorer.tokens.TokenScorerConfig"
 
 
-def _colours_may_be_dropped(checkpoint: Checkpoint) -> None:
-    """9: a model may do without colours."""
+def _colors_may_be_dropped(checkpoint: Checkpoint) -> None:
+    """9: a model may do without colors."""
     checkpoint["model_config"]["model"]["color_drop_prob"] = 0.0
 
 
-_AMERICAN = {"neighbour": "neighbor", "centre": "center", "colour": "color"}
-_MOVED = {
-    f"models.{part}": f"models.network.{part}" for part in ("encoder", "decoder", "conditions", "scorer")
-}
+def _generator_apart(checkpoint: Checkpoint) -> None:
+    """10: generator and objective are apart, names are the field's, and all is imported through ``sceneleapultra``.
 
-
-_CLASSES = {"models.encoder.hierarchy.Level": "models.encoder.hierarchy.AbstractionLevel"}
-
-
-def _american_names_in_one_package(checkpoint: Checkpoint) -> None:
-    """10: keys are spelled as the field spells them, and every class is imported through ``sceneleapultra``."""
-    checkpoint["model_config"] = _renamed(checkpoint["model_config"])
-
-
-_ATTENTION = {"among": "self_attn", "across": "cross_attn", "told": "prompt_attn"}
-_OF_A_BLOCK = re.compile(rf"(\.blocks\.\d+\.(?:norms\.)?)({'|'.join(_ATTENTION)})\.")
-
-
-def _attention_is_called_attention(checkpoint: Checkpoint) -> None:
-    """11: a decoder block's attention to its set, the scene and a prompt is named as the field names it."""
+    The objective is training's: what 0.1 trained with is not kept.
+    """
+    config = rename(checkpoint["model_config"])
+    generator, process = split_model(config.pop("model"))
+    checkpoint["model_config"] = {**config, "generator": generator, "objective": None}
     checkpoint["state_dict"] = {
-        _OF_A_BLOCK.sub(lambda found: f"{found[1]}{_ATTENTION[found[2]]}.", key): value
-        for key, value in checkpoint["state_dict"].items()
+        rename_weight(key, process): value for key, value in checkpoint["state_dict"].items()
     }
-
-
-def _renamed(node: Any) -> Any:
-    if isinstance(node, list | tuple):
-        return type(node)(_renamed(value) for value in node)
-    if not isinstance(node, dict):
-        return node
-    new = {}
-    for key, value in node.items():
-        for old, american in _AMERICAN.items():
-            key = key.replace(old, american) if isinstance(key, str) else key
-        new[key] = _class_of_today(value) if key == "_target_" else _renamed(value)
-    return new
-
-
-def _class_of_today(target: str) -> str:
-    if not target.startswith("models."):
-        return target
-    target = _CLASSES.get(target, target)
-    folder = ".".join(target.split(".")[:2])
-    return f"sceneleapultra.{target.replace(folder, _MOVED.get(folder, folder), 1)}"
 
 
 def _copied(node: Any) -> Any:
@@ -197,8 +164,7 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _density_is_taught,
     _conditions,
     _scorer_is_a_group,
-    _colours_may_be_dropped,
-    _american_names_in_one_package,
-    _attention_is_called_attention,
+    _colors_may_be_dropped,
+    _generator_apart,
 )
 CHECKPOINT_VERSION = len(STEPS)

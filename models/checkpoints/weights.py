@@ -9,8 +9,8 @@ from torch import nn
 
 log = logging.getLogger(__name__)
 
-# Where an encoder stands in the checkpoint of a pretraining and in that of a grasp model.
-PREFIXES = ("encoder.", "denoiser.encoder.")
+# Where an encoder stands in a checkpoint: of this version, and of 0.1 as part of a model and alone.
+PREFIXES = ("generator.encoder.", "denoiser.encoder.", "encoder.")
 
 
 def load_encoder(encoder: nn.Module, path: str | Path) -> None:
@@ -32,7 +32,7 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
     if prefix is None:
         raise ValueError(
             f"encoder_weights: {path} holds no encoder of this project: expected keys that begin with "
-            f"{' or '.join(PREFIXES)} under 'state_dict'. Official weights are read by model.encoder.weights."
+            f"{' or '.join(PREFIXES)} under 'state_dict'. Official weights are read by model.generator.encoder.weights."
         )
     found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     wanted = encoder.state_dict()
@@ -40,8 +40,8 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
         have, need = (shape_of(tensors, key) for tensors in (found, wanted))
         if have != need:
             raise ValueError(
-                f"encoder_weights: {path} has {key} {have}, the model's encoder {need}. Pass the model.encoder "
-                "options it was trained with."
+                f"encoder_weights: {path} has {key} {have}, the model's encoder {need}. Pass the options "
+                "of model.generator.encoder that it was trained with."
             )
     encoder.load_state_dict(found)
     count = sum(value.numel() for value in found.values())

@@ -1,1 +1,1 @@
-"""Diffusion processes and samplers: ``x_t = alpha_t * x0 + sigma_t * eps`` with t = 0 data and t = 1 noise."""
+"""Diffusion processes and solvers: ``x_t = alpha_t * x0 + sigma_t * eps`` with t = 0 data and t = 1 noise."""

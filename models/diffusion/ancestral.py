@@ -4,26 +4,37 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sceneleapultra.models.diffusion.path import Path
-from sceneleapultra.models.diffusion.samplers import Evaluate, Sampler, Spacing, time_grid
+from sceneleapultra.models.diffusion.process import NoiseProcess
+from sceneleapultra.models.diffusion.solvers import (
+    CountingDenoiser,
+    NoiseSource,
+    Solver,
+    Spacing,
+    normal_like,
+    time_grid,
+)
 
 
 def ddim_step(
-    path: Path,
+    process: NoiseProcess,
     x: Float[Tensor, "b g d"],
     x0: Float[Tensor, "b g d"],
     t: Float[Tensor, ""],
     s: Float[Tensor, ""],
     *,
     eta: float,
-    generator: torch.Generator | None,
+    rng: NoiseSource | None,
 ) -> Float[Tensor, "b g d"]:
     """Step from ``t`` to ``s`` < t (Song et al. 2021, eq. 12); ``eta`` = 1 is a sample of the posterior."""
-    alpha_t, sigma_t, alpha_s, sigma_s = path.alpha(t), path.sigma(t), path.alpha(s), path.sigma(s)
+    alpha_t, sigma_t, alpha_s, sigma_s = (
+        process.alpha(t),
+        process.sigma(t),
+        process.alpha(s),
+        process.sigma(s),
+    )
     eps = (x - alpha_t * x0) / sigma_t
     # Noise of the posterior q(x_s | x_t, x0): Ho et al. 2020, eq. 7, for any pair of times s < t.
     step_variance = sigma_t**2 - (alpha_t / alpha_s) ** 2 * sigma_s**2
@@ -31,11 +42,11 @@ def ddim_step(
     x = alpha_s * x0 + (sigma_s**2 - added**2).clamp(min=0.0).sqrt() * eps
     if eta == 0.0:
         return x
-    return x + added * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    return x + added * normal_like(x, rng)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDIM(Sampler):
+class DDIM(Solver):
     """DDIM (Song et al. 2021): one evaluation per step, first order, on every path.
 
     ``eta`` is the share of the ancestral noise that is added back: 0 is deterministic, 1 is the ancestral DDPM step.
@@ -50,38 +61,46 @@ class DDIM(Sampler):
         """Refuse shares that are none."""
         super().__post_init__()
         if not 0.0 <= self.eta <= 1.0:
-            raise ValueError(f"sampler.eta must lie in [0, 1], got {self.eta}.")
+            raise ValueError(f"solver.eta must lie in [0, 1], got {self.eta}.")
 
     def solve(
-        self, ask: Evaluate, path: Path, x: Float[Tensor, "b g d"], generator: torch.Generator | None
+        self,
+        denoise: CountingDenoiser,
+        process: NoiseProcess,
+        x: Float[Tensor, "b g d"],
+        rng: NoiseSource | None,
     ) -> Iterator[Float[Tensor, "b g d"]]:
         """Yield the state after each step."""
-        times = time_grid(path, self.steps, self.spacing, x)
+        times = time_grid(process, self.steps, self.spacing, x)
         for t, s in pairwise(times):
-            x = ddim_step(path, x, ask(x, t), t, s, eta=self.eta, generator=generator)
+            x = ddim_step(process, x, denoise(x, t), t, s, eta=self.eta, rng=rng)
             yield x
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDPM(Sampler):
+class DDPM(Solver):
     """Ancestral sampling (Ho et al. 2020, algorithm 2) on any grid of times: DDIM with ``eta`` = 1."""
 
     name = "ddpm"
     spacing: Spacing
 
-    def check(self, path: Path) -> None:
+    def check(self, process: NoiseProcess) -> None:
         """Refuse paths that DDPM is not defined on."""
-        if not path.variance_preserving:
+        if not process.variance_preserving:
             raise ValueError(
-                f"sampler=ddpm steps through a variance-preserving chain; model.path={path.name} is none. "
-                "Use sampler=ddim (sampler.eta=1 adds noise), heun or dopri5."
+                f"solver=ddpm steps through a variance-preserving chain; process={process.name} is none. "
+                "Use solver=ddim (solver.eta=1 adds noise), heun or dopri5."
             )
 
     def solve(
-        self, ask: Evaluate, path: Path, x: Float[Tensor, "b g d"], generator: torch.Generator | None
+        self,
+        denoise: CountingDenoiser,
+        process: NoiseProcess,
+        x: Float[Tensor, "b g d"],
+        rng: NoiseSource | None,
     ) -> Iterator[Float[Tensor, "b g d"]]:
         """Yield the state after each step."""
-        times = time_grid(path, self.steps, self.spacing, x)
+        times = time_grid(process, self.steps, self.spacing, x)
         for t, s in pairwise(times):
-            x = ddim_step(path, x, ask(x, t), t, s, eta=1.0, generator=generator)
+            x = ddim_step(process, x, denoise(x, t), t, s, eta=1.0, rng=rng)
             yield x

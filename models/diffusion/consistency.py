@@ -3,28 +3,37 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sceneleapultra.models.diffusion.path import Path
-from sceneleapultra.models.diffusion.samplers import Evaluate, Sampler, time_grid
+from sceneleapultra.models.diffusion.process import NoiseProcess
+from sceneleapultra.models.diffusion.solvers import (
+    CountingDenoiser,
+    NoiseSource,
+    Solver,
+    normal_like,
+    time_grid,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Consistency(Sampler):
+class Consistency(Solver):
     """Multistep consistency sampling (Song et al. 2023, algorithm 1): answer, add fresh noise, answer again."""
 
     name = "consistency"
-    for_distilled = True
+    kind = "consistency"
 
     def solve(
-        self, ask: Evaluate, path: Path, x: Float[Tensor, "b g d"], generator: torch.Generator | None
+        self,
+        denoise: CountingDenoiser,
+        process: NoiseProcess,
+        x: Float[Tensor, "b g d"],
+        rng: NoiseSource | None,
     ) -> Iterator[Float[Tensor, "b g d"]]:
         """Yield the clean sample after each answer."""
-        for i, t in enumerate(time_grid(path, self.steps, "trailing", x)[:-1]):
+        for i, t in enumerate(time_grid(process, self.steps, "trailing", x)[:-1]):
             if i > 0:
-                noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-                x = path.alpha(t) * x + path.sigma(t) * noise
-            x = ask(x, t)
+                noise = normal_like(x, rng)
+                x = process.alpha(t) * x + process.sigma(t) * noise
+            x = denoise(x, t)
             yield x

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sceneleapultra.models.diffusion.path import Path
+from sceneleapultra.models.diffusion.process import NoiseProcess
 
 
-class DiscretePath(Path):
+class DiscreteProcess(NoiseProcess):
     """A path that stands on N steps; times in between are moved up to the next step.
 
     Args:
@@ -41,8 +41,8 @@ class DiscretePath(Path):
     def refused(self) -> dict[str, str]:
         """A table has no derivative."""
         return super().refused | {
-            "u": "needs a path with a derivative; model.path=ddpm is discrete. "
-            "Use model.prediction=v or x0, or model/process@model.path=cosine or flow."
+            "u": "needs a path with a derivative; process=ddpm is discrete. "
+            "Use prediction=v or x0, or process=cosine or flow."
         }
 
     def alpha(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
@@ -61,7 +61,7 @@ class DiscretePath(Path):
         """Refuse: there is none."""
         raise ValueError("A discrete path has no rate of change.")
 
-    def training_time(self, uniform: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    def sample_t(self, uniform: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """Return one of the N times, each equally likely."""
         return ((uniform * self.num_steps).floor() + 1.0) / self.num_steps
 
@@ -74,20 +74,20 @@ class DiscretePath(Path):
         return (t.double() * self.num_steps - 1e-4).ceil().long().clamp(0, self.num_steps)
 
 
-def discrete_view(*, path: Path, num_steps: int) -> DiscretePath:
+def discrete_view(*, process: NoiseProcess, num_steps: int) -> DiscreteProcess:
     """Look at a continuous variance-preserving path at ``num_steps`` equidistant times only.
 
     Raises:
         ValueError: fewer than one step, or a path that does not preserve the variance.
     """
     if num_steps < 1:
-        raise ValueError(f"model.path.num_steps must be at least 1, got {num_steps}.")
-    if not path.variance_preserving:
-        raise ValueError(f"DDPM preserves the variance, model.path.path={path.name} does not. Use cosine.")
-    return DiscretePath(alphas=path.alpha(torch.linspace(0, 1, num_steps + 1, dtype=torch.float64))[1:])
+        raise ValueError(f"process.noise.num_steps must be at least 1, got {num_steps}.")
+    if not process.variance_preserving:
+        raise ValueError(f"DDPM preserves the variance, process={process.name} does not. Use cosine.")
+    return DiscreteProcess(alphas=process.alpha(torch.linspace(0, 1, num_steps + 1, dtype=torch.float64))[1:])
 
 
-def path_from_betas(betas: Float[Tensor, "n"], *, zero_terminal_snr: bool) -> DiscretePath:
+def path_from_betas(betas: Float[Tensor, "n"], *, zero_terminal_snr: bool) -> DiscreteProcess:
     """Build the path of a table of betas (Ho et al. 2020), rescaled to end without signal if wanted.
 
     The rescaling is algorithm 1 of Lin et al. 2024.
@@ -95,4 +95,4 @@ def path_from_betas(betas: Float[Tensor, "n"], *, zero_terminal_snr: bool) -> Di
     alphas = (1.0 - betas.double()).cumprod(0).sqrt()
     if zero_terminal_snr:
         alphas = (alphas - alphas[-1]) * alphas[0] / (alphas[0] - alphas[-1])
-    return DiscretePath(alphas=alphas)
+    return DiscreteProcess(alphas=alphas)

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sceneleapultra.models.diffusion.ode import FlowSampler, Tableau, combined, stage_slopes
-from sceneleapultra.models.diffusion.path import Path
-from sceneleapultra.models.diffusion.samplers import Evaluate
+from sceneleapultra.models.diffusion.ode import FlowSolver, Tableau, combine, stage_slopes
+from sceneleapultra.models.diffusion.process import NoiseProcess
+from sceneleapultra.models.diffusion.solvers import CountingDenoiser, NoiseSource
 
 # Dormand & Prince 1980, as table II.5.2 of Hairer, Norsett & Wanner 1993.
 _STAGES = (
@@ -31,7 +31,7 @@ _PI_NOW, _PI_BEFORE = 0.7 / 5, 0.4 / 5  # Hairer & Wanner 1996, section IV.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class DormandPrince(FlowSampler):
+class DormandPrince(FlowSolver):
     """Steps as long as the tolerance allows, the same for all samples of a batch: the worst sample decides.
 
     The last slope of a step is the first of the next; a rejected step is tried again, shorter, from where it began.
@@ -51,11 +51,15 @@ class DormandPrince(FlowSampler):
         super().__post_init__()
         if not (self.rtol >= 0.0 and self.atol > 0.0):
             raise ValueError(
-                f"sampler.rtol must not be negative and sampler.atol positive, got {self.rtol} and {self.atol}."
+                f"solver.rtol must not be negative and solver.atol positive, got {self.rtol} and {self.atol}."
             )
 
     def solve(
-        self, ask: Evaluate, path: Path, x: Float[Tensor, "b g d"], generator: torch.Generator | None
+        self,
+        denoise: CountingDenoiser,
+        process: NoiseProcess,
+        x: Float[Tensor, "b g d"],
+        rng: NoiseSource | None,
     ) -> Iterator[Float[Tensor, "b g d"]]:
         """Yield the state after each accepted step.
 
@@ -64,7 +68,7 @@ class DormandPrince(FlowSampler):
         """
 
         def u(x: Tensor, t: Tensor) -> Tensor:
-            return path.velocity(x, ask(x, t), t)
+            return process.velocity(x, denoise(x, t), t)
 
         t, slope = 1.0, u(x, x.new_tensor(1.0))
         length = min(
@@ -72,26 +76,26 @@ class DormandPrince(FlowSampler):
         )
         error_before, may_grow = 1.0, True
         for _ in range(self.steps):
-            length = min(length, t - path.t_min)
+            length = min(length, t - process.t_min)
             slopes = stage_slopes(_PAIR, u, x, x.new_tensor(t), x.new_tensor(-length), slope)
-            ahead = x - length * combined(slopes, _FIFTH)
-            error = self._error(length * combined(slopes, _ERROR), x, ahead)
+            ahead = x - length * combine(slopes, _FIFTH)
+            error = self._error(length * combine(slopes, _ERROR), x, ahead)
             if error > 1.0:
                 length *= max(_SHRINK, _SAFETY * error**-0.2)
                 may_grow = False
                 continue
             t, x, slope = t - length, ahead, slopes[-1]
             yield x
-            if t - path.t_min < 1e-7:
-                yield ask(x, x.new_tensor(path.t_min))
+            if t - process.t_min < 1e-7:
+                yield denoise(x, x.new_tensor(process.t_min))
                 return
             error = max(error, 1e-4)
             factor = _SAFETY * error**-_PI_NOW * error_before**_PI_BEFORE
             length *= min(_GROW if may_grow else 1.0, max(_SHRINK, factor))
             error_before, may_grow = error, True
         raise ValueError(
-            f"sampler=dopri5 reached t = {t:.3g} in {self.steps} steps with rtol={self.rtol:g} and atol={self.atol:g}. "
-            "Raise sampler.steps or the tolerances."
+            f"solver=dopri5 reached t = {t:.3g} in {self.steps} steps with rtol={self.rtol:g} and atol={self.atol:g}. "
+            "Raise solver.steps or the tolerances."
         )
 
     def _error(self, error: Tensor, x: Tensor, ahead: Tensor) -> float:

@@ -10,15 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sceneleapultra.models.diffusion.path import Path, Prediction, like
+from sceneleapultra.models.diffusion.process import NoiseProcess, Prediction, like
 
 _UNBOUNDED = (
-    "grows with sigma without bound on model.path=edm. Use model.prediction=x0, which the preconditioning "
+    "grows with sigma without bound on process=edm. Use prediction=x0, which the preconditioning "
     "turns into v of unit variance."
 )
 
 
-class EDMPath(Path):
+class EDMProcess(NoiseProcess):
     """Variance-exploding path with the preconditioning of EDM.
 
     Args:
@@ -39,7 +39,7 @@ class EDMPath(Path):
         super().__init__()
         if not (0 < sigma_min < sigma_max and rho > 1 and log_sigma_std > 0):
             raise ValueError(
-                "model.path=edm needs 0 < sigma_min < sigma_max, rho > 1 and log_sigma_std > 0, got "
+                "process=edm needs 0 < sigma_min < sigma_max, rho > 1 and log_sigma_std > 0, got "
                 f"{sigma_min}, {sigma_max}, {rho} and {log_sigma_std}."
             )
         self.sigma_max, self.rho = sigma_max, rho
@@ -73,12 +73,12 @@ class EDMPath(Path):
         """Return the time at which sigma has this value."""
         return (noise_level / self.sigma_max) ** (1.0 / self.rho)
 
-    def training_time(self, uniform: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    def sample_t(self, uniform: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """Return times whose ln(sigma) is normally distributed."""
         log_sigma = self.log_sigma_mean + self.log_sigma_std * torch.special.ndtri(uniform)
         return torch.exp((log_sigma - math.log(self.sigma_max)) / self.rho).clamp(self.t_min, 1.0)
 
-    def fit(self, spread: float) -> None:
+    def set_sigma_data(self, spread: float) -> None:
         """Take it as sigma_data."""
         self.sigma_data.fill_(spread)
 
@@ -95,7 +95,7 @@ class EDMPath(Path):
         if prediction != "x0":
             return super().target(prediction, x0, eps, t)
         c_skip, c_out = self._output_scales(x0, t)
-        return (x0 - c_skip * self.noised(x0, eps, t)) / c_out
+        return (x0 - c_skip * self.add_noise(x0, eps, t)) / c_out
 
     def to_x0(self, prediction: Prediction, output: Tensor, x_t: Tensor, t: Float[Tensor, "b"]) -> Tensor:
         """Convert a network's output to the clean sample; for x0, c_skip x_t + c_out output."""

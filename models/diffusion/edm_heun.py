@@ -1,4 +1,4 @@
-"""EDM's own sampler: Heun's method in the noise level, with noise stirred in before each step."""
+"""EDM's own solver: Heun's method in the noise level, with noise stirred in before each step."""
 
 import math
 from collections.abc import Iterator
@@ -10,14 +10,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sceneleapultra.models.diffusion.ancestral import ddim_step
-from sceneleapultra.models.diffusion.ode import FlowSampler
-from sceneleapultra.models.diffusion.path import Path
-from sceneleapultra.models.diffusion.samplers import Evaluate, Spacing, time_grid
+from sceneleapultra.models.diffusion.ode import FlowSolver
+from sceneleapultra.models.diffusion.process import NoiseProcess
+from sceneleapultra.models.diffusion.solvers import (
+    CountingDenoiser,
+    NoiseSource,
+    Spacing,
+    normal_like,
+    time_grid,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EDMHeun(FlowSampler):
-    """Stochastic sampler of Karras et al. 2022, algorithm 2, on every path through y = x / alpha, n = sigma / alpha.
+class EDMHeun(FlowSolver):
+    """Stochastic solver of Karras et al. 2022, algorithm 2, on every path through y = x / alpha, n = sigma / alpha.
 
     The last step, and the first where no signal is left, are Euler's; so N steps cost 2 N - 1 evaluations.
     Second order; where no signal is left at t = 1, where n is infinite, up to a logarithm.
@@ -40,43 +46,47 @@ class EDMHeun(FlowSampler):
         super().__post_init__()
         if self.churn < 0.0 or self.churn_noise < 0.0:
             raise ValueError(
-                "sampler.churn and sampler.churn_noise must not be negative, got "
+                "solver.churn and solver.churn_noise must not be negative, got "
                 f"{self.churn} and {self.churn_noise}."
             )
 
     def solve(
-        self, ask: Evaluate, path: Path, x: Float[Tensor, "b g d"], generator: torch.Generator | None
+        self,
+        denoise: CountingDenoiser,
+        process: NoiseProcess,
+        x: Float[Tensor, "b g d"],
+        rng: NoiseSource | None,
     ) -> Iterator[Float[Tensor, "b g d"]]:
         """Yield the state after each step."""
-        times = time_grid(path, self.steps, self.spacing, x)
+        times = time_grid(process, self.steps, self.spacing, x)
         for i, (t, s) in enumerate(pairwise(times)):
             if self.churn > 0.0:
-                x, t = self._stirred(path, x, t, generator)
-            alpha, ahead = path.alpha(t), path.alpha(s)
-            noise, noise_ahead = path.sigma(t) / alpha, path.sigma(s) / ahead
-            x0 = ask(x, t)
-            if i == self.steps - 1 or (i == 0 and path.terminal_alpha == 0.0):
-                x = ddim_step(path, x, x0, t, s, eta=0.0, generator=None)
+                x, t = self._add_churn(process, x, t, rng)
+            alpha, ahead = process.alpha(t), process.alpha(s)
+            noise, noise_ahead = process.sigma(t) / alpha, process.sigma(s) / ahead
+            x0 = denoise(x, t)
+            if i == self.steps - 1 or (i == 0 and process.terminal_alpha == 0.0):
+                x = ddim_step(process, x, x0, t, s, eta=0.0, rng=None)
             else:
                 y = x / alpha
                 slope = (y - x0) / noise
                 guess = y + (noise_ahead - noise) * slope
-                slope_ahead = (guess - ask(ahead * guess, s)) / noise_ahead
+                slope_ahead = (guess - denoise(ahead * guess, s)) / noise_ahead
                 x = ahead * (y + (noise_ahead - noise) * 0.5 * (slope + slope_ahead))
             yield x
 
-    def _stirred(
-        self, path: Path, x: Float[Tensor, "b g d"], t: Float[Tensor, ""], generator: torch.Generator | None
+    def _add_churn(
+        self, process: NoiseProcess, x: Float[Tensor, "b g d"], t: Float[Tensor, ""], rng: NoiseSource | None
     ) -> tuple[Float[Tensor, "b g d"], Float[Tensor, ""]]:
         """Add noise and return the time at which a state has as much."""
-        level = path.sigma(t) / path.alpha(t)
+        level = process.sigma(t) / process.alpha(t)
         low, high = self.churn_range
         more = min(self.churn / self.steps, math.sqrt(2.0) - 1.0)
         inside = ((level >= low) & (level <= high)).to(level.dtype)
-        raised = path.time_at(level * (1.0 + more * inside))
-        kept = path.alpha(raised) / path.alpha(t)
-        added = (path.sigma(raised) ** 2 - (kept * path.sigma(t)) ** 2).clamp(min=0.0).sqrt()
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        raised = process.time_at(level * (1.0 + more * inside))
+        kept = process.alpha(raised) / process.alpha(t)
+        added = (process.sigma(raised) ** 2 - (kept * process.sigma(t)) ** 2).clamp(min=0.0).sqrt()
+        noise = normal_like(x, rng)
         stirred = kept * x + added * self.churn_noise * noise
         unchanged = raised <= t  # also where no signal is left to be drowned
         return torch.where(unchanged, x, stirred), torch.where(unchanged, t, raised)

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import betaincinv
 from torch import Tensor
 
-from sceneleapultra.models.diffusion.path import Path
+from sceneleapultra.models.diffusion.process import NoiseProcess
 from sceneleapultra.utils.core.names import unknown_name
 
 Timing = Literal["uniform", "logit_normal", "beta"]
@@ -18,7 +18,7 @@ _T_MIN = 1e-3
 _QUANTILES = 4096  # of a Beta distribution, between which it is taken to be even
 
 
-class FlowPath(Path):
+class FlowProcess(NoiseProcess):
     """Straight path between data and noise.
 
     Args:
@@ -38,13 +38,13 @@ class FlowPath(Path):
     def __init__(self, *, timing: Timing, timing_parameters: tuple[float, float], coupling: Coupling) -> None:
         super().__init__()
         if timing not in get_args(Timing):
-            raise unknown_name("model.path.timing", timing, get_args(Timing))
+            raise unknown_name("process.noise.timing", timing, get_args(Timing))
         if coupling not in get_args(Coupling):
-            raise unknown_name("model.path.coupling", coupling, get_args(Coupling))
+            raise unknown_name("process.noise.coupling", coupling, get_args(Coupling))
         first, second = timing_parameters
         if (timing == "logit_normal" and not second > 0) or (timing == "beta" and not min(first, second) > 0):
             raise ValueError(
-                f"model.path.timing_parameters={[first, second]}: logit_normal needs a positive second number "
+                f"process.noise.timing_parameters={[first, second]}: logit_normal needs a positive second number "
                 "(its standard deviation), beta two positive ones."
             )
         self.timing, self.timing_parameters, self.coupling = timing, timing_parameters, coupling
@@ -73,7 +73,7 @@ class FlowPath(Path):
         """Return the time at which t / (1 - t) has this value."""
         return 1.0 - 1.0 / (1.0 + noise_level)
 
-    def training_time(self, uniform: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    def sample_t(self, uniform: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """Turn uniform numbers into times of the chosen distribution by its inverse cumulative distribution."""
         first, second = self.timing_parameters
         if self.timing == "logit_normal":
@@ -86,7 +86,7 @@ class FlowPath(Path):
             t = uniform
         return t.clamp(self.t_min, 1.0)
 
-    def coupled(
+    def pair_noise(
         self,
         x0: Float[Tensor, "b g d"],
         eps: Float[Tensor, "b g d"],

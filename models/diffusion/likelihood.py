@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sceneleapultra.models.diffusion.ode import RK4, combined, stage_slopes
-from sceneleapultra.models.diffusion.path import Path
-from sceneleapultra.models.diffusion.samplers import Denoise, time_grid
+from sceneleapultra.models.diffusion.ode import RK4, combine, stage_slopes
+from sceneleapultra.models.diffusion.process import NoiseProcess
+from sceneleapultra.models.diffusion.solvers import Denoise, NoiseSource, normal_like, time_grid
 
 
 @dataclass(frozen=True)
@@ -29,61 +29,56 @@ class Likelihood:
 
 @dataclass(frozen=True, kw_only=True)
 class FlowRank:
-    """How sampled grasps are ordered by their flow; the settings of ``config/rank``.
+    """How exactly the likelihood of sampled grasps is computed, as ``config/sampling/rank`` names it.
 
     Attributes:
-        by: ``log_prob``, or ``divergence``, which leaves out how likely the noise was.
         steps: of the integration (Runge-Kutta, four evaluations each).
         probes: random directions that estimate each divergence; None for the exact one.
     """
 
-    by: str
     steps: int
     probes: int | None
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be run."""
-        if self.by not in ("log_prob", "divergence"):
-            raise ValueError(f"rank.by must be log_prob or divergence, got {self.by}.")
         if self.steps < 1 or (self.probes is not None and self.probes < 1):
             raise ValueError(
-                f"rank.steps and rank.probes must be at least 1, got {self.steps} and {self.probes}."
+                f"rank.flow.steps and probes must be at least 1, got {self.steps} and {self.probes}."
             )
 
 
 def log_likelihood(
     denoise: Denoise,
-    path: Path,
+    process: NoiseProcess,
     x0: Float[Tensor, "b g d"],
     *,
     steps: int,
     probes: int | None,
-    generator: torch.Generator | None,
+    rng: NoiseSource | None,
 ) -> Likelihood:
     """Return the log-likelihood of each sample, whose denoising may not depend on the other samples.
 
     Args:
         denoise: maps (x_t, t) to the expected clean sample; not guided, not clipped.
-        path: the process it was trained on.
+        process: the process it was trained on.
         x0: clean samples.
         steps: of the integration from ``t_min`` to noise.
         probes: random signs per sample that estimate a divergence; None for the exact one.
-        generator: source of the probes.
+        rng: source of the probes.
 
     Raises:
         ValueError: a path without a derivative.
     """
-    if not path.continuous:
+    if not process.continuous:
         raise ValueError(
-            f"rank=log_prob follows a flow in continuous time; model.path={path.name} is known at discrete steps "
+            f"rank=log_prob follows a flow in continuous time; process={process.name} is known at discrete steps "
             "only. Use rank=score or none."
         )
     dim, nfe = x0.shape[-1], 0
     if probes is None:
         directions = torch.eye(dim, dtype=x0.dtype, device=x0.device)[:, None, None].expand(dim, *x0.shape)
     else:
-        signs = torch.randint(0, 2, (probes, *x0.shape), generator=generator, device=x0.device)
-        directions = 2.0 * signs.to(x0.dtype) - 1.0
+        directions = torch.stack([normal_like(x0, rng).sign() for _ in range(probes)])
     share = 1.0 if probes is None else 1.0 / probes
 
     def u(state: Tensor, t: Tensor) -> Tensor:
@@ -92,21 +87,21 @@ def log_likelihood(
         nfe += 1
         with torch.enable_grad():
             x = state[..., :dim].detach().requires_grad_()
-            velocity = path.velocity(x, denoise(x, t.expand(len(x))), t)
+            velocity = process.velocity(x, denoise(x, t.expand(len(x))), t)
             products = [
                 (torch.autograd.grad(velocity, x, d, retain_graph=True)[0] * d).sum(-1) for d in directions
             ]
         divergence = share * torch.stack(products).sum(0)
         return torch.cat([velocity.detach(), divergence[..., None]], dim=-1)
 
-    start, nothing = torch.tensor(path.t_min, dtype=x0.dtype), torch.zeros_like(x0[..., :1])
-    alpha = float(path.alpha(start))
+    start, nothing = torch.tensor(process.t_min, dtype=x0.dtype), torch.zeros_like(x0[..., :1])
+    alpha = float(process.alpha(start))
     state = torch.cat([alpha * x0, nothing], dim=-1)
-    times = time_grid(path, steps + 1, "linspace", x0)[:-1].flip(0)
+    times = time_grid(process, steps + 1, "linspace", x0)[:-1].flip(0)
     for t, s in pairwise(times):
-        state = state + (s - t) * combined(stage_slopes(RK4.tableau, u, state, t, s - t), RK4.tableau.weights)
-    noise, divergence = state[..., :dim] / path.prior_scale, state[..., dim]
+        state = state + (s - t) * combine(stage_slopes(RK4.tableau, u, state, t, s - t), RK4.tableau.weights)
+    noise, divergence = state[..., :dim] / process.prior_scale, state[..., dim]
     log_noise = -0.5 * noise.square().sum(-1) - dim * (
-        0.5 * math.log(2 * math.pi) + math.log(path.prior_scale)
+        0.5 * math.log(2 * math.pi) + math.log(process.prior_scale)
     )
     return Likelihood(log_noise + divergence + dim * math.log(alpha), divergence, nfe)

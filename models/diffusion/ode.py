@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sceneleapultra.models.diffusion.path import Path
-from sceneleapultra.models.diffusion.samplers import Evaluate, Sampler, Spacing, time_grid
+from sceneleapultra.models.diffusion.process import NoiseProcess
+from sceneleapultra.models.diffusion.solvers import CountingDenoiser, NoiseSource, Solver, Spacing, time_grid
 
 Velocity = Callable[[Float[Tensor, "b g d"], Float[Tensor, ""]], Float[Tensor, "b g d"]]
 
@@ -28,7 +28,7 @@ class Tableau:
     weights: tuple[float, ...]
 
 
-def combined(slopes: list[Tensor], weights: tuple[float, ...]) -> Tensor:
+def combine(slopes: list[Tensor], weights: tuple[float, ...]) -> Tensor:
     """Add up slopes by their weights, leaving out what weighs nothing."""
     return torch.stack([w * k for w, k in zip(weights, slopes, strict=True) if w != 0.0]).sum(0)
 
@@ -44,25 +44,25 @@ def stage_slopes(
     """Return the slopes of all stages of a step of length ``h``; the first is not computed where it is given."""
     slopes = [u(x, t) if first is None else first]
     for node, weights in zip(tableau.nodes[1:], tableau.stages[1:], strict=True):
-        slopes.append(u(x + h * combined(slopes, weights), t + node * h))
+        slopes.append(u(x + h * combine(slopes, weights), t + node * h))
     return slopes
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlowSampler(Sampler):
-    """A sampler that integrates the probability flow."""
+class FlowSolver(Solver):
+    """A solver that integrates the probability flow."""
 
-    def check(self, path: Path) -> None:
+    def check(self, process: NoiseProcess) -> None:
         """Refuse paths without a derivative."""
-        if not path.continuous:
+        if not process.continuous:
             raise ValueError(
-                f"sampler={self.name} integrates a flow in continuous time; model.path={path.name} is known at "
-                "discrete steps only. Use sampler=ddim, dpmpp_2m or ddpm."
+                f"solver={self.name} integrates a flow in continuous time; process={process.name} is known at "
+                "discrete steps only. Use solver=ddim, dpmpp_2m or ddpm."
             )
 
 
 @dataclass(frozen=True, kw_only=True)
-class RungeKutta(FlowSampler):
+class RungeKutta(FlowSolver):
     """An explicit method of fixed steps, equidistant in the time of the path.
 
     With ``linspace`` the last step is short, and the order that of the method. ``trailing`` is better with few steps: a
@@ -73,18 +73,22 @@ class RungeKutta(FlowSampler):
     tableau: ClassVar[Tableau]
 
     def solve(
-        self, ask: Evaluate, path: Path, x: Float[Tensor, "b g d"], generator: torch.Generator | None
+        self,
+        denoise: CountingDenoiser,
+        process: NoiseProcess,
+        x: Float[Tensor, "b g d"],
+        rng: NoiseSource | None,
     ) -> Iterator[Float[Tensor, "b g d"]]:
         """Yield the state after each step."""
 
         def u(x: Tensor, t: Tensor) -> Tensor:
-            return path.velocity(x, ask(x, t), t)
+            return process.velocity(x, denoise(x, t), t)
 
-        times = time_grid(path, self.steps, self.spacing, x)[:-1]
+        times = time_grid(process, self.steps, self.spacing, x)[:-1]
         for t, s in pairwise(times):
-            x = x + (s - t) * combined(stage_slopes(self.tableau, u, x, t, s - t), self.tableau.weights)
+            x = x + (s - t) * combine(stage_slopes(self.tableau, u, x, t, s - t), self.tableau.weights)
             yield x
-        yield ask(x, times[-1])
+        yield denoise(x, times[-1])
 
 
 class Euler(RungeKutta):

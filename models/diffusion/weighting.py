@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from jaxtyping import Float
 from torch import Tensor
 
-from sceneleapultra.models.diffusion.path import Path
+from sceneleapultra.models.diffusion.process import NoiseProcess
 from sceneleapultra.utils.core.names import unknown_name
 
 Weight = Literal["uniform", "snr", "edm", "velocity"]
@@ -28,32 +28,32 @@ class LossWeighting:
     def __post_init__(self) -> None:
         """Refuse what weighs nothing."""
         if self.kind not in get_args(Weight):
-            raise unknown_name("model.weighting.kind", self.kind, get_args(Weight))
+            raise unknown_name("weighting.kind", self.kind, get_args(Weight))
         if self.maximum is not None and not self.maximum > 0:
-            raise ValueError(f"model.weighting.maximum must be positive or null, got {self.maximum}.")
+            raise ValueError(f"weighting.maximum must be positive or null, got {self.maximum}.")
 
-    def check(self, path: Path) -> None:
+    def check(self, process: NoiseProcess) -> None:
         """Refuse a weight that a path cannot have.
 
         Raises:
             ValueError: ``velocity`` on a path without a bounded one.
         """
-        if self.kind == "velocity" and "u" in path.refused:
+        if self.kind == "velocity" and "u" in process.refused:
             raise ValueError(
-                f"model.weighting=velocity weighs the error of u, which model.path={path.name} does not have. "
-                "Use model/weighting=edm."
+                f"weighting=velocity weighs the error of u, which process={process.name} does not have. "
+                "Use weighting=edm."
             )
 
-    def __call__(self, path: Path, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+    def __call__(self, process: NoiseProcess, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
         """Return the weight of each noise level."""
-        alpha, sigma = path.alpha(t), path.sigma(t).clamp(min=_SIGMA_MIN)
+        alpha, sigma = process.alpha(t), process.sigma(t).clamp(min=_SIGMA_MIN)
         snr = (alpha / sigma).square()
         if self.kind == "uniform":
             weight = snr.new_ones(snr.shape)
         elif self.kind == "snr":
             weight = snr
         elif self.kind == "edm":
-            weight = 1.0 / path.sigma_data**2 + snr
+            weight = 1.0 / process.sigma_data**2 + snr
         else:
-            weight = ((alpha * path.sigma_dot(t) - path.alpha_dot(t) * sigma) / sigma).square()
+            weight = ((alpha * process.sigma_dot(t) - process.alpha_dot(t) * sigma) / sigma).square()
         return weight if self.maximum is None else weight.clamp(max=self.maximum)

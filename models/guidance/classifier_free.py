@@ -59,7 +59,7 @@ class ClassifierFree:
         low, high = self.interval
         return (low, high) == (0.0, 1.0) or low <= float(t[0]) <= high
 
-    def combined(self, parts: dict[str, Tensor]) -> Float[Tensor, "b g d"]:
+    def combine(self, parts: dict[str, Tensor]) -> Float[Tensor, "b g d"]:
         """Join the predictions of the branches.
 
         Args:

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from sceneleapultra.utils.batch import GraspBatch
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,18 @@ class Cloud:
     viewpoint: Float[Tensor, "b 3"]  # camera center
     up: Float[Tensor, "b 3"]  # unit vector against gravity
     rgb: Float[Tensor, "b n 3"] | None = None  # 0 to 1; given exactly to encoders that use color
+
+    @classmethod
+    def of(cls, batch: GraspBatch) -> "Cloud":
+        """Return what an encoder reads of a batch."""
+        return cls(
+            points=batch.scene_pc,
+            valid=batch.point_valid,
+            target=batch.object_mask & batch.point_valid,
+            viewpoint=batch.viewpoint,
+            up=batch.up,
+            rgb=None if batch.scene_rgb is None else batch.scene_rgb.to(torch.float32) / 255.0,
+        )
 
 
 @dataclass(frozen=True)

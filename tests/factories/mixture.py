@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 from sceneleapultra.models.diffusion.discrete import discrete_view
-from sceneleapultra.models.diffusion.edm import EDMPath
-from sceneleapultra.models.diffusion.flow import FlowPath
-from sceneleapultra.models.diffusion.path import CosinePath, LinearPath, Path
+from sceneleapultra.models.diffusion.edm import EDMProcess
+from sceneleapultra.models.diffusion.flow import FlowProcess
+from sceneleapultra.models.diffusion.process import CosineProcess, LinearProcess, NoiseProcess
 
-PATHS: dict[str, Path] = {
-    "cosine": CosinePath(),
-    "linear": LinearPath(beta_min=0.1, beta_max=20.0, zero_terminal_snr=True),
-    "linear_raw": LinearPath(beta_min=0.1, beta_max=20.0, zero_terminal_snr=False),
-    "edm": EDMPath(sigma_min=0.002, sigma_max=80.0, rho=7.0, log_sigma_mean=-0.5, log_sigma_std=1.2),
-    "flow": FlowPath(timing="uniform", timing_parameters=(0.0, 1.0), coupling="independent"),
-    "ddpm": discrete_view(path=CosinePath(), num_steps=1000),
+PATHS: dict[str, NoiseProcess] = {
+    "cosine": CosineProcess(),
+    "linear": LinearProcess(beta_min=0.1, beta_max=20.0, zero_terminal_snr=True),
+    "linear_raw": LinearProcess(beta_min=0.1, beta_max=20.0, zero_terminal_snr=False),
+    "edm": EDMProcess(sigma_min=0.002, sigma_max=80.0, rho=7.0, log_sigma_mean=-0.5, log_sigma_std=1.2),
+    "flow": FlowProcess(timing="uniform", timing_parameters=(0.0, 1.0), coupling="independent"),
+    "ddpm": discrete_view(process=CosineProcess(), num_steps=1000),
 }
 
 
@@ -40,7 +40,7 @@ class Mixture:
             "k,ki,kj->ij", self.weights, centered, centered
         )
 
-    def noised(self, alpha: Tensor, sigma: Tensor) -> "Mixture":
+    def add_noise(self, alpha: Tensor, sigma: Tensor) -> "Mixture":
         """The mixture that alpha x0 + sigma eps is drawn from."""
         eye = torch.eye(self.means.shape[-1], dtype=self.means.dtype)
         return Mixture(self.weights, alpha * self.means, alpha**2 * self.covariances + sigma**2 * eye)
@@ -57,27 +57,27 @@ class Mixture:
         distance = torch.einsum("...ki,kij,...kj->...k", away, inverse, away)
         return self.weights.log() - 0.5 * distance - half_log_det - math.log(2 * math.pi)
 
-    def expected_x0(self, path: Path, x: Tensor, t: Tensor) -> Tensor:
+    def expected_x0(self, process: NoiseProcess, x: Tensor, t: Tensor) -> Tensor:
         """E[x0 | x_t]: sum of w_k(x) (m_k + alpha C_k S_k^-1 (x - alpha m_k)), S_k = alpha^2 C_k + sigma^2 I."""
-        alpha, sigma = path.alpha(t[:1]).to(x.dtype), path.sigma(t[:1]).to(x.dtype)
-        seen = self.noised(alpha, sigma)
+        alpha, sigma = process.alpha(t[:1]).to(x.dtype), process.sigma(t[:1]).to(x.dtype)
+        seen = self.add_noise(alpha, sigma)
         responsibility = seen._log_parts(x).softmax(-1)
         gains = alpha * self.covariances @ torch.linalg.inv(seen.covariances)
         guesses = self.means + torch.einsum("kij,...kj->...ki", gains, x[..., None, :] - seen.means)
         return (responsibility[..., None] * guesses).sum(-2)
 
-    def expected_x0_of(self, path: Path):
+    def expected_x0_of(self, process: NoiseProcess):
         """The perfect denoiser on a path."""
-        return lambda x, t: self.expected_x0(path, x, t)
+        return lambda x, t: self.expected_x0(process, x, t)
 
-    def network(self, path: Path, prediction: str):
+    def network(self, process: NoiseProcess, prediction: str):
         """A denoiser that goes through what a perfect network of this prediction type would output."""
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
-            x0 = self.expected_x0(path, x, t)
-            alpha, sigma = path.alpha(t)[:, None, None], path.sigma(t)[:, None, None]
-            output = path.target(prediction, x0, (x - alpha * x0) / sigma, t)
-            return path.to_x0(prediction, output, x, t)
+            x0 = self.expected_x0(process, x, t)
+            alpha, sigma = process.alpha(t)[:, None, None], process.sigma(t)[:, None, None]
+            output = process.target(prediction, x0, (x - alpha * x0) / sigma, t)
+            return process.to_x0(prediction, output, x, t)
 
         return denoise
 
@@ -93,3 +93,9 @@ BLOBS = Mixture(
     means=torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64),
     covariances=1e-4 * torch.eye(2, dtype=torch.float64).expand(2, 2, 2),
 )
+
+
+def noise_source(seed: int):
+    """Return a source of normal numbers from one seeded generator."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype)

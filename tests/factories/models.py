@@ -3,19 +3,33 @@
 import torch
 
 from sceneleapultra.hands import load_hand
-from sceneleapultra.models.cvae import GraspCVAE, Prior
-from sceneleapultra.models.diffuser import GraspDiffuser
 from sceneleapultra.models.diffusion.ancestral import DDIM
-from sceneleapultra.models.diffusion.path import CosinePath
+from sceneleapultra.models.diffusion.prior import PriorSolver
+from sceneleapultra.models.diffusion.process import CosineProcess
 from sceneleapultra.models.diffusion.weighting import LossWeighting
+from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.module import GraspModule
 from sceneleapultra.models.network.decoder.base import DecoderConfig
 from sceneleapultra.models.network.decoder.dit import DiTConfig
 from sceneleapultra.models.network.encoder.hierarchy import AbstractionLevel, PointHierarchy
 from sceneleapultra.models.network.encoder.pointnet2 import PointNet2
 from sceneleapultra.models.network.encoder.ptv3 import Architecture, PTv3
-from sceneleapultra.models.network.scorer.surface import SurfaceScorerConfig
-from sceneleapultra.models.network.scorer.tokens import TokenScorerConfig
+from sceneleapultra.models.network.heads.anchors import AnchorHeadConfig
+from sceneleapultra.models.network.heads.surface import SurfaceScoreConfig
+from sceneleapultra.models.network.heads.tokens import TokenScoreConfig
+from sceneleapultra.models.objectives.context import AnchorAssignment
+from sceneleapultra.models.objectives.denoising import Denoising
+from sceneleapultra.models.objectives.latent import Divergence, LatentVariable
+from sceneleapultra.models.objectives.objective import Objective
+from sceneleapultra.models.objectives.states import HeadLoss, StateError
+from sceneleapultra.models.objectives.term import LossTerm
+from sceneleapultra.models.process import Diffusion, LatentDecoding
+from sceneleapultra.models.ranking import LearnedRank
+from sceneleapultra.models.representation import PoseRepresentation
+from sceneleapultra.models.sampling_config import SamplingConfig
+from sceneleapultra.models.statistics import compute_statistics, set_statistics
 from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.core.config import build, load_group
 
 
 def small_decoder(kind: type[DecoderConfig] = DiTConfig, **changes) -> DecoderConfig:
@@ -92,60 +106,81 @@ def small_ptv3(*, use_color: bool = False, checkpointing: bool = False, **change
     )
 
 
-def small_scorer(**changes) -> SurfaceScorerConfig:
+def small_score(**changes) -> SurfaceScoreConfig:
     sizes = {"widths": (16, 16), "dim": 32, "target_points": 12, "other_points": 4, "keep": 0.6, "reach": 0.1}
-    return SurfaceScorerConfig(**{**sizes, "contact_scale": 0.02, **changes})
+    return SurfaceScoreConfig(**{**sizes, "contact_scale": 0.02, **changes})
 
 
-def small_token_scorer() -> TokenScorerConfig:
-    return TokenScorerConfig(
-        dim=32, depth=1, heads=2, dim_geometry=16, geometry_scale=0.1, contact_scale=0.02
-    )
+def small_token_score() -> TokenScoreConfig:
+    return TokenScoreConfig(dim=32, depth=1, heads=2, dim_geometry=16, geometry_scale=0.1, contact_scale=0.02)
 
 
-def small_settings() -> dict:
-    return {
-        "hand": "leap_right",
-        "encoder": small_encoder(),
-        "path": CosinePath(),
-        "prediction": "x0",
-        "sampler": DDIM(steps=4, spacing="trailing", eta=0.0, temperature=1.0, clip_x0=4.0),
-        "representation": "anchored",
-        "reference_depth": 0.02,
-        "contact_points": 32,
-        "decoder": small_decoder(),
-        "conditions": {},
-        "scene_drop_prob": 0.0,
-        "color_drop_prob": 0.0,
-        "compile": False,
-        "scorer": small_scorer(),
-        "anchor_softness": 0.01,
-        "anchor_reach": 1.0,
+def small_sampling(**changes) -> SamplingConfig:
+    """DDIM in four steps, nothing steered."""
+    settings = {
+        "solver": DDIM(steps=4, spacing="trailing", eta=0.0, temperature=1.0, clip_x0=4.0),
+        "guidance": build(load_group("sampling/guidance", "none")),
+        "rank": LearnedRank(by="success", sort=True),
         "anchor_temperature": 1.0,
         "pregrasp_opening": 0.15,
         "squeeze_gain": 1.0,
-        "num_grasps": 6,
-        "loss_weights": {
-            "translation": 1.0,
-            "joints": 1.0,
-            "rotation": 1.0,
-            "squeeze": 0.5,
-            "anchor": 0.1,
-            "score": 0.3,
-        },
-        "weighting": LossWeighting(kind="edm", maximum=10.0),
-        "density": None,
-        "seed": 0,
-        "optimizer": None,
-        "scheduler": None,
     }
+    return SamplingConfig(**{**settings, **changes})
 
 
-def small_model(*, weights: int = 0, **changes) -> GraspDiffuser:
-    """Build a model whose weights are drawn with a seed."""
+def small_generator(*, weights: int = 0, **changes) -> GraspGenerator:
+    """Build a generator whose weights are drawn with a seed."""
     torch.manual_seed(weights)
-    settings = small_settings()
-    return awake(GraspDiffuser(**{**settings, **changes})).eval()
+    settings = {
+        "hand": "leap_right",
+        "encoder": small_encoder(),
+        "decoder": small_decoder(),
+        "process": Diffusion(noise=CosineProcess(), prediction="x0"),
+        "heads": {"anchors": AnchorHeadConfig(), "score": small_score()},
+        "conditions": {},
+        "representation": PoseRepresentation(anchored=True, reference_depth=0.02),
+        "contact_points": 32,
+        "condition_dropout": {"scene": 0.0, "color": 0.0},
+        "compile": False,
+        "sampling": small_sampling(),
+    }
+    return awake(GraspGenerator(**{**settings, **changes})).eval()
+
+
+STATE_TERMS = {name: StateError(group=name, weight=1.0) for name in ("translation", "joints", "rotation")}
+TERMS = {
+    **STATE_TERMS,
+    "squeeze": StateError(group="squeeze", weight=0.5),
+    "anchors": HeadLoss(head="anchors", weight=0.1),
+    "score": HeadLoss(head="score", weight=0.3),
+}
+
+
+def small_objective(**changes) -> Denoising:
+    settings = {
+        "terms": TERMS,
+        "anchors": AnchorAssignment(softness=0.01, reach=1.0),
+        "weighting": LossWeighting(kind="edm", maximum=10.0),
+        "num_grasps": 6,
+        "sparse_view": None,
+        "seed": 0,
+    }
+    return Denoising(**{**settings, **changes})
+
+
+def small_module(
+    generator: GraspGenerator | None = None, objective: Objective | None = None, *, weights: int = 0
+) -> GraspModule:
+    """Build a generator and its objective, with the optimizer of the tests of training."""
+    generator = small_generator(weights=weights) if generator is None else generator
+    module = GraspModule(
+        generator=generator,
+        objective=small_objective() if objective is None else objective,
+        config={},
+        optimizer=lambda groups: torch.optim.AdamW(groups, lr=1e-3),
+        scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0),
+    )
+    return awake(module).eval()
 
 
 def awake(model: torch.nn.Module):
@@ -156,20 +191,28 @@ def awake(model: torch.nn.Module):
     return model
 
 
-def small_cvae(**changes) -> GraspCVAE:
+def small_cvae(*, terms: dict[str, LossTerm] | None = None, **changes) -> GraspModule:
+    """Build a CVAE; ``changes`` are the generator's."""
     torch.manual_seed(0)
-    settings = small_settings()
-    for key in ("path", "prediction", "weighting", "scene_drop_prob", "density"):
-        del settings[key]
-    settings |= {
-        "sampler": Prior(steps=1, temperature=1.0, clip_x0=None),
+    settings = {
+        "process": LatentDecoding(latent_dim=8),
         "decoder": small_decoder(hand_geometry=False),
-        "latent_dim": 8,
-        "free_nats": 0.0,
-        "kl_warmup_steps": 0,
-        "loss_weights": {**settings["loss_weights"], "kl": 0.02},
+        "sampling": small_sampling(solver=PriorSolver(steps=1, temperature=1.0, clip_x0=None)),
     }
-    return awake(GraspCVAE(**{**settings, **changes})).eval()
+    objective = LatentVariable(
+        terms=TERMS | {"kl": Divergence(free_nats=0.0, weight=0.02)} if terms is None else terms,
+        anchors=AnchorAssignment(softness=0.01, reach=1.0),
+        posterior=small_decoder(hand_geometry=False),
+        num_grasps=6,
+        seed=0,
+    )
+    return small_module(small_generator(**{**settings, **changes}), objective)
+
+
+def losses_of(module: GraspModule, batch: GraspBatch, step: int = 0, *, training: bool = True) -> dict:
+    """Return the terms of a batch."""
+    context = module.objective.context(module.generator, batch, step=step, training=training)
+    return module.objective.losses(context, training=training)
 
 
 def scene_batch(num_scenes: int = 3, num_points: int = 96, num_grasps: int = 8, seed: int = 0) -> GraspBatch:
@@ -204,6 +247,7 @@ def scene_batch(num_scenes: int = 3, num_points: int = 96, num_grasps: int = 8, 
     )
 
 
-def adopt_from(model, batch: GraspBatch) -> None:
-    """Let a model normalize by the statistics of one batch."""
-    model.adopt(model.measure([batch], {"frame": "tabletop", "data_hash": "x"}))
+def set_statistics_from(module: GraspModule, batch: GraspBatch) -> None:
+    """Let a generator normalize by the statistics of one batch."""
+    found = compute_statistics(module, [batch], {"frame": "tabletop", "data_hash": "x"})
+    set_statistics(module.generator, found)

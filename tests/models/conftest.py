@@ -2,9 +2,9 @@
 
 import pytest
 
-from factories.models import small_model
+from factories.models import small_module
 
 
 @pytest.fixture
 def model():
-    return small_model()
+    return small_module()

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from sceneleapultra.models.cvae import Prior, gaussian_kl
 from torch.testing import assert_close
 
 from factories.models import adopt_from, scene_batch, small_cvae, small_decoder, small_model
 from sceneleapultra.models import GraspModel, load_grasp_model
-from sceneleapultra.models.cvae import Prior, gaussian_kl
 from sceneleapultra.models.sampling import cloud_of
 from sceneleapultra.utils.core.config import build
 

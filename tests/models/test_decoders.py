@@ -178,9 +178,9 @@ def test_flash_attention_equals_sdpa():
     ("changes", "sentence"),
     [
         ({"attention": "flash_atn"}, "Did you mean 'flash_attn'"),
-        ({"depth": 0}, "model.decoder.depth: expected at least 1, got 0."),
-        ({"dim": 33}, "model.decoder.dim=33 must be even and divisible by heads=2."),
-        ({"dim": 30, "heads": 4}, "model.decoder.dim=30 must be even and divisible by heads=4."),
+        ({"depth": 0}, "model.generator.decoder.depth: expected at least 1, got 0."),
+        ({"dim": 33}, "model.generator.decoder.dim=33 must be even and divisible by heads=2."),
+        ({"dim": 30, "heads": 4}, "model.generator.decoder.dim=30 must be even and divisible by heads=4."),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(changes, sentence):

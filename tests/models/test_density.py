@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sceneleapultra.models.density import DensityConsistency, same_grasps, stratified
 from torch.testing import assert_close
 
 from factories.models import scene_batch, small_model
-from sceneleapultra.models.density import DensityConsistency, same_grasps, stratified
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.models.sampling import cloud_of
 from sceneleapultra.utils.geometry.cloud.arrangement import arrange
@@ -159,14 +159,26 @@ def test_weights_rise_linearly():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"feature_weight": -1.0}, "model.density.feature_weight: expected at least 0, got -1.0."),
-        ({"prediction_weight": -1.0}, "model.density.prediction_weight: expected at least 0, got -1.0."),
-        ({"ramp_steps": 0}, "model.density.ramp_steps: expected at least 1, got 0."),
-        ({"scenarios": {}}, "model.density.scenarios: expected chances of at least 0, not all 0, got {}."),
-        ({"scenarios": {"half": -1.0}}, "model.density.scenarios: expected chances of at least 0, not all 0"),
+        (
+            {"feature_weight": -1.0},
+            "model.objective.terms.sparse_features.weight: expected at least 0, got -1.0.",
+        ),
+        (
+            {"prediction_weight": -1.0},
+            "model.objective.terms.sparse_prediction.weight: expected at least 0, got -1.0.",
+        ),
+        ({"ramp_steps": 0}, "model.objective.sparse_view.ramp_steps: expected at least 1, got 0."),
+        (
+            {"scenarios": {}},
+            "model.objective.sparse_view.scenarios: expected chances of at least 0, not all 0, got {}.",
+        ),
+        (
+            {"scenarios": {"half": -1.0}},
+            "model.objective.sparse_view.scenarios: expected chances of at least 0, not all 0",
+        ),
         ({"scenarios": {"halve": 1.0}}, "Unknown density scenario 'halve'. Did you mean 'half'?"),
-        ({"cell_m": 0.0}, "model.density.cell_m: expected more than 0, got 0.0."),
-        ({"reach_m": 0.0}, "model.density.reach_m: expected more than 0, got 0.0."),
+        ({"cell_m": 0.0}, "model.objective.sparse_view.cell_m: expected more than 0, got 0.0."),
+        ({"reach_m": 0.0}, "model.objective.sparse_view.reach_m: expected more than 0, got 0.0."),
         ({"ratio": (0.0, 0.5)}, "ratio: expected 0 < low <= high <= 1, got [0.0, 0.5]."),
     ],
 )
@@ -181,7 +193,7 @@ def test_training_learns_from_both_terms_and_validation_is_left_alone():
     term, batch, model = consistency(), scene_batch(), small_model()
     logged = []
     for density in (None, term, consistency(feature_weight=0.0, prediction_weight=0.0)):
-        model.density, seen = density, {}
+        model.objective.sparse_view, seen = density, {}
         model.log_dict = lambda values, seen=seen, **_: seen.update(values)
         losses = [model._step(batch, stage, step).item() for stage, step in (("train", 4), ("val", 0))]
         logged.append((losses, seen))
@@ -200,7 +212,7 @@ def test_a_step_learns_from_the_prediction_of_the_full_cloud_only_as_a_target():
     batch = replace(scene_batch(), scene_pc=cloud.points, point_valid=cloud.valid, object_mask=cloud.target)
     term = consistency(scenarios={"full": 1.0}, feature_weight=0.0, prediction_weight=1.0, ramp_steps=1)
     model = small_model(density=term)
-    thin = term.draw(batch.item_index, 96, model.seed, 0)
-    draws = replace(model.draw(batch, 0, model.encoder.num_tokens), thin=thin)
+    thin = term.draw(batch.item_index, 96, model.objective.seed, 0)
+    draws = replace(model.draw(batch, 0, model.generator.encoder.num_tokens), thin=thin)
     terms = model.losses(batch, draws)
     assert_close(terms["density_prediction"], torch.tensor(0.0), atol=1e-6, rtol=0)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from omegaconf import OmegaConf
+from sceneleapultra.models.distill import ConsistencyDistiller, neighbors, with_boundary
 from torch import nn
 from torch.testing import assert_close
 
@@ -14,7 +15,6 @@ from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.checkpoints.migrate import migrated
 from sceneleapultra.models.diffusion.consistency import Consistency
 from sceneleapultra.models.diffusion.dormand_prince import DormandPrince
-from sceneleapultra.models.distill import ConsistencyDistiller, neighbors, with_boundary
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 
 SHIPPED = CONFIG_DIR.parent / "model_zoo" / "leap_table_cpu" / "model.ckpt"
@@ -166,7 +166,7 @@ def test_curriculum_doubles_its_intervals():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"target_decay": 1.0}, r"model.target_decay must lie in \[0, 1\)"),
+        ({"target_decay": 1.0}, r"model.objective.target_decay must lie in \[0, 1\)"),
         ({"intervals": (1, 8)}, "2 <= first <= last"),
         ({"hand": "allegro_right"}, "moves hand=leap_right. Pass hand=leap_right."),
         ({"teacher": "nowhere.ckpt"}, "No checkpoint at nowhere.ckpt"),

@@ -44,7 +44,7 @@ def test_clearance_that_was_never_learned_begins_at_even_odds(tmp_path: Path) ->
 
 def test_scorer_of_another_kind_begins_anew_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     settings = load_grasp_model(SHIPPED).module.config["model"]
-    other = load_group("model/scorer", "surface")
+    other = load_group("model/generator/heads/score", "surface")
     module = build(OmegaConf.create({**settings, "scorer": other, "optimizer": None, "scheduler": None}))
     own = {name: p.clone() for name, p in module.scorer.named_parameters()}
     with caplog.at_level(logging.INFO):

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from models_under_test import scene_batch, small_encoder, small_model
 from torch.testing import assert_close
 
-from factories.models import scene_batch, small_encoder, small_model
-from sceneleapultra.models.diffusion.path import CosinePath, LinearPath
-from sceneleapultra.models.diffusion.samplers import Sampler
+from sceneleapultra.models.diffusion.process import CosineProcess, LinearProcess
+from sceneleapultra.models.diffusion.solvers import Solver
 from sceneleapultra.models.guidance.classifier_free import ClassifierFree
 from sceneleapultra.models.guidance.guide import Guidance, make_guide
 from sceneleapultra.models.inference import chosen_guidance
@@ -44,10 +44,10 @@ def bound(model, batch, g: Guidance | None, num_grasps: int = 4):
     scene = model.denoiser.encode(cloud_of(batch))
     index = model.sample_anchors(scene, num_grasps, torch.Generator().manual_seed(0))
     said = {"positive_prompt": batch.positive_prompt}
-    opening = model.pregrasp_opening * model.hand.flexion_sign
+    opening = sampling.pregrasp_opening * model.hand.flexion_sign
     guide = make_guide(
         model.denoiser,
-        model.scorer,
+        model.generator.heads.score,
         scene,
         index,
         g,
@@ -68,7 +68,9 @@ def alone(model, scene, index, said, drops=()):
 
 
 @pytest.mark.parametrize(
-    ("path", "prediction"), [(CosinePath(), "x0"), (FLOW, "u"), (FLOW, "x0")], ids=["vp", "flow", "flow_x0"]
+    ("path", "prediction"),
+    [(CosineProcess(), "x0"), (FLOW, "u"), (FLOW, "x0")],
+    ids=["vp", "flow", "flow_x0"],
 )
 @pytest.mark.parametrize(("scale", "u", "c"), [(0.0, 1.0, 0.0), (1.0, 0.0, 1.0), (2.0, -1.0, 2.0)])
 def test_scale_0_1_2_are_pinned(path, prediction, scale, u, c):
@@ -110,11 +112,11 @@ def test_a_scene_that_is_dropped_is_not_seen():
     assert_close(blind[0], blind[1])
 
 
-def runnable(path) -> list[Sampler]:
+def runnable(path) -> list[Solver]:
     """All configured samplers that can follow the path with a model that is no student."""
     found = []
     for file in sorted((CONFIG_DIR / "model" / "sampler").glob("*.yaml")):
-        sampler = build(load_group("model/sampler", file.stem))
+        sampler = build(load_group("sampling/solver", file.stem))
         try:
             sampler.check(path)
         except ValueError:
@@ -127,7 +129,7 @@ def runnable(path) -> list[Sampler]:
 
 def test_every_sampler_is_guided_and_branches_are_counted():
     model, batch = guidable(), replace(scene_batch(), positive_prompt=SAID)
-    for sampler in runnable(model.path):
+    for sampler in runnable(model.generator.process.noise):
         plain = model.forward_infer(batch, 4, sampler=sampler, seed=3)
         off = model.forward_infer(batch, 4, sampler=sampler, seed=3, guidance=guidance())
         on = model.forward_infer(batch, 4, sampler=sampler, seed=3, guidance=guidance(scale=2.0))
@@ -137,7 +139,7 @@ def test_every_sampler_is_guided_and_branches_are_counted():
 
 
 @pytest.mark.parametrize(
-    "path", [CosinePath(), LinearPath(beta_min=0.1, beta_max=20.0, zero_terminal_snr=False), FLOW]
+    "path", [CosineProcess(), LinearProcess(beta_min=0.1, beta_max=20.0, zero_terminal_snr=False), FLOW]
 )
 @pytest.mark.parametrize("prediction", ["eps", "v", "u"])
 def test_guiding_x0_is_guiding_any_prediction(path, prediction):
@@ -146,9 +148,7 @@ def test_guiding_x0_is_guiding_any_prediction(path, prediction):
     cond, uncond = torch.randn(2, 3, 5), torch.randn(2, 3, 5)
     to = lambda output: path.to_x0(prediction, output, x_t, t)  # noqa: E731
     parts = {"conditional": to(cond), "unconditional": to(uncond)}
-    assert_close(
-        free(scale=scale).combined(parts), to(uncond + scale * (cond - uncond)), atol=1e-4, rtol=1e-4
-    )
+    assert_close(free(scale=scale).combine(parts), to(uncond + scale * (cond - uncond)), atol=1e-4, rtol=1e-4)
 
 
 def test_negative_prompts_push_away_from_their_mean():
@@ -172,11 +172,11 @@ def test_negative_prompts_push_away_from_their_mean():
 
 def test_rescaling_restores_the_spread():
     parts = {"conditional": torch.randn(2, 6, 5), "unconditional": torch.randn(2, 6, 5)}
-    wild, tame = free(scale=4.0).combined(parts), free(scale=4.0, rescale=1.0).combined(parts)
+    wild, tame = free(scale=4.0).combine(parts), free(scale=4.0, rescale=1.0).combine(parts)
     spread = parts["conditional"].std((1, 2))
     assert (wild.std((1, 2)) > 2.0 * spread).all()
     assert_close(tame.std((1, 2)), spread)
-    half = free(scale=4.0, rescale=0.5).combined(parts)
+    half = free(scale=4.0, rescale=0.5).combine(parts)
     assert_close(half, 0.5 * (wild + tame))
 
 
@@ -248,11 +248,12 @@ def test_dropped_colors_leave_their_scenes_alone_without_them():
 
 def test_colors_that_no_encoder_sees_cannot_be_dropped():
     with pytest.raises(
-        ValueError, match=r"color_drop_prob=0.1 drops colors, but model.encoder sees none. Pass mod"
+        ValueError, match=r"color_drop_prob=0.1 drops colors, but model.generator.encoder sees none. Pass mod"
     ):
         small_model(color_drop_prob=0.1)
     with pytest.raises(
-        ValueError, match=r"model.color_drop_prob: expected at least 0 and less than 1, got 1"
+        ValueError,
+        match=r"model.generator.condition_dropout.color: expected at least 0 and less than 1, got 1",
     ):
         small_model(color_drop_prob=1.0)
 

@@ -7,15 +7,15 @@ import hydra
 import pytest
 import torch
 from hydra import initialize_config_dir
+from sceneleapultra.models.cvae import GraspCVAE
+from sceneleapultra.models.network.scorer.base import finished
 from torch.testing import assert_close
 
 from factories.models import scene_batch, small_cvae, small_model, small_token_scorer
-from sceneleapultra.models.cvae import GraspCVAE
 from sceneleapultra.models.guidance.guide import Guidance, make_guide
 from sceneleapultra.models.guidance.learned import BoundScorer
 from sceneleapultra.models.guidance.physics import BoundPhysics
 from sceneleapultra.models.inference import chosen_guidance
-from sceneleapultra.models.network.scorer.base import finished
 from sceneleapultra.models.sampling import cloud_of
 from sceneleapultra.utils.core.config import CONFIG_DIR, load_group
 
@@ -43,7 +43,7 @@ def bound(model, **changes) -> tuple[BoundScorer, torch.Tensor]:
         anchored = model.denoiser.anchor(scene, index, torch.zeros_like(index))
     settings = replace(SCORE.scorer, **changes)
     x0 = torch.randn(3, 8, model.denoiser.codec.layout.dim, generator=torch.Generator().manual_seed(1))
-    return BoundScorer(settings, model.scorer, model.denoiser, anchored), 0.1 * x0
+    return BoundScorer(settings, model.generator.heads.score, model.denoiser, anchored), 0.1 * x0
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -105,14 +105,14 @@ def test_physics_has_the_last_word():
     index = model.sample_anchors(scene, 6, torch.Generator().manual_seed(0))
     guide = make_guide(
         model.denoiser,
-        model.scorer,
+        model.generator.heads.score,
         scene,
         index,
         replace(HOLD, physics=physics),
         cloud=cloud_of(batch),
         said={},
         negatives=(),
-        opening=model.pregrasp_opening * model.hand.flexion_sign,
+        opening=sampling.pregrasp_opening * model.hand.flexion_sign,
     )
     assert [type(c) for c in guide.corrections] == [BoundScorer, BoundPhysics]
     assert not torch.allclose(made["hold"], made["both"])
@@ -145,8 +145,8 @@ def doubted_alone(model, batch, weight: float) -> torch.Tensor:
                     x0 = model.decoded(middle, torch.zeros(1), anchored)
                 else:
                     predict = partial(model.predicted_x0, anchored=anchored)
-                    x0 = model.sampler(predict, model.path, middle, None).x0
-                parts = model.scorer(finished(model.denoiser, x0, anchored), scene)
+                    x0 = model.sampler(predict, model.generator.process.noise, middle, None).x0
+                parts = model.generator.heads.score(finished(model.denoiser, x0, anchored), scene)
                 logits[token] += weight * torch.nn.functional.logsigmoid(parts[0, 0, 0])
         rows.append(logits)
     return torch.stack(rows)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from sceneleapultra.models.network.scorer.tokens import TokenScorerConfig
 
 from factories.models import small_decoder
 from sceneleapultra.models import load_grasp_model
@@ -15,7 +16,6 @@ from sceneleapultra.models.diffusion.weighting import LossWeighting
 from sceneleapultra.models.network.decoder.base import DecoderDims
 from sceneleapultra.models.network.decoder.dit import DiTConfig
 from sceneleapultra.models.network.decoder.unet import UNetConfig
-from sceneleapultra.models.network.scorer.tokens import TokenScorerConfig
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.geometry.point_choice import PointChoice
 

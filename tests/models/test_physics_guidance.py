@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from factories.models import scene_batch, small_cvae, small_model
 from sceneleapultra.hands import GraspPose, load_hand
-from sceneleapultra.models.guidance.physics import BoundPhysics, Surroundings
+from sceneleapultra.models.guidance.physics import BoundPhysics, SceneGeometry
 from sceneleapultra.models.inference import chosen_guidance
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.models.sampling import cloud_of
@@ -41,25 +41,27 @@ def bound(model, num_grasps: int, **changes) -> tuple[BoundPhysics, torch.Tensor
         scene = model.denoiser.encode(cloud)
         index = model.sample_anchors(scene, num_grasps, torch.Generator().manual_seed(0))
         anchored = model.denoiser.anchor(scene, index, torch.zeros_like(index))
-    opening = model.pregrasp_opening * model.hand.flexion_sign
+    opening = sampling.pregrasp_opening * model.hand.flexion_sign
     physics = BoundPhysics(replace(PHYSICS, **changes), model.denoiser, anchored, cloud, opening)
     return physics, 0.1 * torch.randn(3, num_grasps, 41)
 
 
 def test_table_and_inside_are_read_off_the_cloud():
-    around = Surroundings.of(table_cloud(), 100, (0.02,))
-    assert_close(around.table, torch.tensor([0.1]))
-    assert around.points.shape == (1, 1, 200, 3) and around.target.sum() == 80 and around.other.sum() == 60
-    moved = around.points[0, 0, 100:140] - around.points[0, 0, :40]
+    geometry = SceneGeometry.of(table_cloud(), 100, (0.02,))
+    assert_close(geometry.table, torch.tensor([0.1]))
+    assert (
+        geometry.points.shape == (1, 1, 200, 3) and geometry.target.sum() == 80 and geometry.other.sum() == 60
+    )
+    moved = geometry.points[0, 0, 100:140] - geometry.points[0, 0, :40]
     assert_close(moved.norm(dim=-1), torch.full((40,), 0.02), atol=1e-6, rtol=1e-5)
-    ray = around.points[0, 0, :40] - torch.tensor([1.0, 0.0, 0.13])
+    ray = geometry.points[0, 0, :40] - torch.tensor([1.0, 0.0, 0.13])
     assert ((moved * ray).sum(-1) > 0).all(), "away from the camera"
 
 
 def test_a_cloud_of_the_target_alone_has_no_table():
     cloud = table_cloud()
-    around = Surroundings.of(replace(cloud, valid=cloud.target), 100, ())
-    assert around.table < -100.0 and not around.other.any()
+    geometry = SceneGeometry.of(replace(cloud, valid=cloud.target), 100, ())
+    assert geometry.table < -100.0 and not geometry.other.any()
 
 
 def test_points_that_count_are_the_deepest():
@@ -69,11 +71,11 @@ def test_points_that_count_are_the_deepest():
     cloud = table_cloud()
     spread = torch.rand(1, 100, 3, generator=torch.Generator().manual_seed(1)) - 0.5
     spread[0, 17] = hand.collision_spheres.centers[0] + hand.body_poses(pose)[0, 0, 0, :3, 3]
-    around = Surroundings.of(replace(cloud, points=spread), 100, ())
-    near = replace(PHYSICS, num_points=5).nearest(hand, pose, around)
+    geometry = SceneGeometry.of(replace(cloud, points=spread), 100, ())
+    near = replace(PHYSICS, num_points=5).nearest(hand, pose, geometry)
     inside = hand.signed_distance(near.target, pose) < 0
     assert inside[0, 0, 0]
-    exact = hand.signed_distance(around.points, pose)[0, 0, :40].sort().values[:5]
+    exact = hand.signed_distance(geometry.points, pose)[0, 0, :40].sort().values[:5]
     # Spheres fill the hand to a few millimetres, so the order may differ by as much.
     assert_close(hand.signed_distance(near.target, pose)[0, 0].sort().values, exact, atol=0.02, rtol=0)
 
@@ -81,10 +83,10 @@ def test_points_that_count_are_the_deepest():
 def test_energy_falls_and_nothing_is_learned():
     model = small_model()
     physics, x0 = bound(model, 8)
-    near = PHYSICS.nearest(model.hand, physics._posed(x0).grasp, physics.around)
+    near = PHYSICS.nearest(model.hand, physics._stages(x0).grasp, physics.geometry)
 
     def energy(x):
-        return PHYSICS.energy(model.hand, physics._posed(x), near, physics.around)
+        return PHYSICS.energy(model.hand, physics._stages(x), near, physics.geometry)
 
     before, after = energy(x0), energy(physics(x0))
     assert (before > 0.01).any()
@@ -109,11 +111,13 @@ def test_only_physics_clear_looks_at_table_and_neighbors():
     for name, physics in told.items():
         here, x0 = bound(model, 8, **vars(physics))
         lifted = replace(
-            here.around,
-            points=torch.where(here.around.other[..., None], here.around.points + 0.05, here.around.points),
-            table=here.around.table + 0.05,
+            here.geometry,
+            points=torch.where(
+                here.geometry.other[..., None], here.geometry.points + 0.05, here.geometry.points
+            ),
+            table=here.geometry.table + 0.05,
         )
-        before, here.around = here(x0), lifted
+        before, here.geometry = here(x0), lifted
         assert torch.equal(here(x0), before) == (name == "physics")
 
 
@@ -130,7 +134,7 @@ def test_joints_are_pulled_into_their_limits():
 def test_every_sampler_ends_with_less_penetration(name):
     """Over several models without training: how far a single one of them is off decides more than guidance does."""
     batch, depth = lone_batch(), torch.zeros(2)
-    sampler = replace(build(load_group("model/sampler", name)), steps=2)
+    sampler = replace(build(load_group("sampling/solver", name)), steps=2)
     for weights in range(4):
         model = near(small_model(weights=weights))
         plain = model.forward_infer(batch, 6, sampler=sampler, seed=0)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from sceneleapultra.models.density import reordered, stratified
+from sceneleapultra.models.pretrain import EncoderPretrainer, Masking
 from torch.testing import assert_close
 
 from factories.models import scene_batch, small_model
 from sceneleapultra.models.checkpoints.weights import load_encoder
-from sceneleapultra.models.density import reordered, stratified
 from sceneleapultra.models.network.tokens import Cloud
-from sceneleapultra.models.pretrain import EncoderPretrainer, Masking
 from sceneleapultra.models.sampling import cloud_of
 
 
@@ -153,10 +153,10 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"num_patches": -1}, "model.masking.num_patches: expected at least 0, got -1."),
-        ({"num_queries": 0}, "model.masking.num_queries: expected at least 1, got 0."),
-        ({"cell_m": 0.0}, "model.masking.cell_m: expected more than 0 m, got 0.0."),
-        ({"query_reach_m": -0.1}, "model.masking.query_reach_m: expected more than 0 m, got -0.1."),
+        ({"num_patches": -1}, "model.objective.masking.num_patches: expected at least 0, got -1."),
+        ({"num_queries": 0}, "model.objective.masking.num_queries: expected at least 1, got 0."),
+        ({"cell_m": 0.0}, "model.objective.masking.cell_m: expected more than 0 m, got 0.0."),
+        ({"query_reach_m": -0.1}, "model.objective.masking.query_reach_m: expected more than 0 m, got -0.1."),
         ({"ratio": (0.5, 1.5)}, "ratio: expected 0 < low <= high <= 1, got [0.5, 1.5]."),
     ],
 )

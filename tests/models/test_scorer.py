@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from sceneleapultra.models.denoiser import SceneContext
+from sceneleapultra.models.diffuser import GraspDiffuser
+from sceneleapultra.models.network.scorer.base import FinishedGrasps, ScorerConfig, success_log_odds
 from torch import Tensor
 from torch.testing import assert_close
 
 from factories.models import scene_batch, small_model, small_scorer, small_token_scorer
 from sceneleapultra.hands import GraspPose
-from sceneleapultra.models.denoiser import SceneContext
-from sceneleapultra.models.diffuser import GraspDiffuser
 from sceneleapultra.models.losses import score_loss
-from sceneleapultra.models.network.scorer.base import FinishedGrasps, ScorerConfig, success_log_odds
 from sceneleapultra.models.network.surface import Surface
 from sceneleapultra.models.sampling import cloud_of
 
@@ -47,7 +47,9 @@ def test_gradients_stay_out_of_the_generator(scorer: ScorerConfig) -> None:
     batch = replace(batch, grasp_stable=torch.zeros_like(batch.grasp_stable))
     model.losses(batch, model.draw(batch, 0, model.denoiser.encoder.num_tokens))["score"].backward()
     assert all(p.grad is None for p in model.denoiser.encoder.parameters())
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.scorer.parameters())
+    assert any(
+        p.grad is not None and p.grad.abs().sum() > 0 for p in model.generator.heads.score.parameters()
+    )
 
 
 def asked(model: GraspDiffuser, moved_by: Tensor | None = None) -> tuple[FinishedGrasps, SceneContext]:
@@ -75,7 +77,12 @@ def test_score_of_a_grasp_does_not_depend_on_where_the_scene_is() -> None:
     T = torch.eye(4)
     T[:2, :2] = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
     T[:3, 3] = torch.tensor([0.3, -0.2, 0.1])
-    assert_close(model.scorer(*asked(model)), model.scorer(*asked(model, T)), atol=1e-4, rtol=1e-4)
+    assert_close(
+        model.generator.heads.score(*asked(model)),
+        model.generator.heads.score(*asked(model, T)),
+        atol=1e-4,
+        rtol=1e-4,
+    )
 
 
 def test_order_and_padding_of_the_surface_mean_nothing() -> None:
@@ -84,8 +91,10 @@ def test_order_and_padding_of_the_surface_mean_nothing() -> None:
     order = torch.randperm(scene.surface.xyz.shape[1], generator=torch.Generator().manual_seed(0))
     s = scene.surface
     shuffled = Surface(s.xyz[:, order], s.normal[:, order], s.target[:, order], s.valid[:, order])
-    expected = model.scorer(grasps, scene)
-    assert_close(model.scorer(grasps, replace(scene, surface=shuffled)), expected, atol=1e-5, rtol=1e-5)
+    expected = model.generator.heads.score(grasps, scene)
+    assert_close(
+        model.generator.heads.score(grasps, replace(scene, surface=shuffled)), expected, atol=1e-5, rtol=1e-5
+    )
     nowhere = torch.zeros_like(s.xyz)  # in the middle of the scene, but not valid
     padded = Surface(
         torch.cat([s.xyz, nowhere], 1),
@@ -93,7 +102,9 @@ def test_order_and_padding_of_the_surface_mean_nothing() -> None:
         torch.cat([s.target, torch.zeros_like(s.target)], 1),
         torch.cat([s.valid, torch.zeros_like(s.valid)], 1),
     )
-    assert_close(model.scorer(grasps, replace(scene, surface=padded)), expected, atol=1e-5, rtol=1e-5)
+    assert_close(
+        model.generator.heads.score(grasps, replace(scene, surface=padded)), expected, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_a_target_of_fewer_points_than_are_asked_for_is_all_that_counts() -> None:
@@ -110,12 +121,12 @@ def test_training_hides_points_and_everything_else_shows_all() -> None:
     model = small_model()
     grasps, scene = asked(model)
     every = torch.ones(scene.surface.valid.shape, dtype=torch.bool)
-    whole = model.scorer(grasps, scene)
-    assert torch.equal(model.scorer(grasps, scene, every), whole)
+    whole = model.generator.heads.score(grasps, scene)
+    assert torch.equal(model.generator.heads.score(grasps, scene, every), whole)
     assert not torch.allclose(
-        model.scorer(grasps, scene, every & (torch.arange(every.shape[1]) % 2 > 0)), whole
+        model.generator.heads.score(grasps, scene, every & (torch.arange(every.shape[1]) % 2 > 0)), whole
     )
-    assert model.scorer(grasps, scene, ~every).isfinite().all()
+    assert model.generator.heads.score(grasps, scene, ~every).isfinite().all()
     kept = model.draw(scene_batch(), 0, model.denoiser.encoder.num_tokens).kept
     assert kept is not None and 0.4 < kept.float().mean() < 0.8
 
@@ -126,17 +137,19 @@ def test_a_hidden_point_counts_as_one_that_is_not_there() -> None:
     kept = torch.rand(scene.surface.valid.shape, generator=torch.Generator().manual_seed(0)) < 0.3
     without = replace(scene, surface=replace(scene.surface, valid=scene.surface.valid & kept))
     # Being clear is told by the links' contacts, too, which nothing is hidden from.
-    hidden, absent = (model.scorer(grasps, *given)[..., 0] for given in ((scene, kept), (without,)))
+    hidden, absent = (
+        model.generator.heads.score(grasps, *given)[..., 0] for given in ((scene, kept), (without,))
+    )
     assert_close(hidden, absent, atol=1e-5, rtol=1e-5)
-    assert (hidden - model.scorer(grasps, scene)[..., 0]).abs().max() > 1e-3
+    assert (hidden - model.generator.heads.score(grasps, scene)[..., 0]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"keep": 0.0}, r"keep in \(0, 1\]"),
-        ({"widths": (8, 0)}, "model.scorer.widths: expected at least 1"),
-        ({"target_points": 0}, "model.scorer.target_points: expected at least 1, got 0"),
+        ({"widths": (8, 0)}, "model.generator.heads.score.widths: expected at least 1"),
+        ({"target_points": 0}, "model.generator.heads.score.target_points: expected at least 1, got 0"),
         ({"contact_scale": float("nan")}, "contact_scale must be positive, got nan"),
     ],
 )

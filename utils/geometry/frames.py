@@ -49,7 +49,7 @@ def cloud_frame(
             raise ValueError(
                 "This model learned poses in the object's own frame (object_centric), which a cloud does not show. "
                 "Pass T_cloud_object, the pose of the object; or train with another data.cloud.frame, or with "
-                "model.representation=anchored, which needs none."
+                "model.generator.representation.anchored=true, which needs none."
             )
         return T_cloud_object.copy()
     if mode in CAMERA_MODES:

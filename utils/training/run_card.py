@@ -56,13 +56,14 @@ def closing(cfg: DictConfig, trainer: Any, seconds: float) -> dict[str, str]:
     if best and best.best_model_score is not None:
         rows["best"] = f"{best.monitor} {float(best.best_model_score):.4g}"
     rows["checkpoint"] = checkpoint
-    rows["next"] = trainer.lightning_module.next_command.format(checkpoint)
+    rows["next"] = trainer.lightning_module.objective.next_command.format(checkpoint)
     return rows
 
 
 def parameters(model: nn.Module) -> dict[str, int]:
-    """Count the parameters of a module's direct parts; parts without any are left out."""
-    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    """Count the parameters of the parts of a module's children; parts without any are left out."""
+    parts = [part for _, child in model.named_children() for part in child.named_children()]
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts}
     return {name: n for name, n in counts.items() if n}
 
 

@@ -48,9 +48,9 @@ class Condition(nn.Module):
         super().__init__()
         known = [f.name for f in fields(GraspBatch) if f.name.endswith("prompt")]
         if reads not in known:
-            raise unknown_name("model.conditions.reads", reads, known)
+            raise unknown_name("model.generator.conditions.reads", reads, known)
         if not 0.0 <= drop_prob < 1.0:
-            raise ValueError(f"model.conditions: expected 0 <= drop_prob < 1, got {drop_prob}.")
+            raise ValueError(f"model.generator.conditions: expected 0 <= drop_prob < 1, got {drop_prob}.")
         self.drop_prob = drop_prob
         self.encoder, self.reads, self.dim = encoder, reads, dim
         self.project = nn.Sequential(nn.Linear(encoder.dim, dim), nn.GELU(), nn.Linear(dim, dim))
@@ -71,9 +71,9 @@ class Condition(nn.Module):
             valid.append(torch.arange(length, device=device) < max(1, count))
         tokens = self.project(torch.stack(rows))
         silent = torch.tensor([text is None for text in said], device=device)
-        return self.forgotten(PromptTokens(tokens, torch.stack(valid)), silent)
+        return self.mask_prompt(PromptTokens(tokens, torch.stack(valid)), silent)
 
-    def forgotten(self, prompt: PromptTokens, silent: Bool[Tensor, "b"]) -> PromptTokens:
+    def mask_prompt(self, prompt: PromptTokens, silent: Bool[Tensor, "b"]) -> PromptTokens:
         """Return the tokens with the null instead of what is said in the rows that are ``silent``."""
         first = torch.zeros_like(prompt.valid)
         first[:, 0] = True

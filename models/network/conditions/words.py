@@ -60,7 +60,7 @@ class LanguageModelEncoder(WordEncoder):
         if importlib.util.find_spec("transformers") is None:
             raise ValueError(
                 "A text encoder needs the package transformers, which is not installed. "
-                "Install the extra: pip install -e '.[text]', or use model/conditions=category."
+                "Install the extra: pip install -e '.[text]', or use model/generator/conditions=category."
             )
         if not (Path(path) / "config.json").is_file():
             raise FileNotFoundError(

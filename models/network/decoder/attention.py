@@ -29,11 +29,11 @@ def require_backend(attention: AttentionBackend) -> None:
         ValueError: with the remedy.
     """
     if attention not in get_args(AttentionBackend):
-        raise unknown_name("model.decoder.attention", attention, get_args(AttentionBackend))
+        raise unknown_name("model.generator.decoder.attention", attention, get_args(AttentionBackend))
     if attention == "flash_attn" and importlib.util.find_spec("flash_attn") is None:
         raise ValueError(
-            "model.decoder.attention=flash_attn needs the package flash-attn, which is not installed here. Build it "
-            "for your GPU, or pass model.decoder.attention=sdpa."
+            "model.generator.decoder.attention=flash_attn needs the package flash-attn, which is not installed here. "
+            "Build it for your GPU, or pass model.generator.decoder.attention=sdpa."
         )
 
 

@@ -81,10 +81,12 @@ class DecoderConfig(ABC):
         require_backend(self.attention)
         for key in ("dim", "depth", "heads", "dim_geometry"):
             if getattr(self, key) < 1:
-                raise ValueError(f"model.decoder.{key}: expected at least 1, got {getattr(self, key)}.")
+                raise ValueError(
+                    f"model.generator.decoder.{key}: expected at least 1, got {getattr(self, key)}."
+                )
         if self.dim % self.heads or self.dim % 2:
             raise ValueError(
-                f"model.decoder.dim={self.dim} must be even and divisible by heads={self.heads}."
+                f"model.generator.decoder.dim={self.dim} must be even and divisible by heads={self.heads}."
             )
 
     @abstractmethod

@@ -26,10 +26,13 @@ class SceneEncoder(nn.Module, ABC):
     min_points: int
     """Fewest valid points of a cloud that the encoder accepts."""
 
+    num_centers: int
+    """Points that a cloud must have room for."""
+
     use_color: bool
     """Whether it reads the points' colors."""
 
-    color_settings = ("model.encoder.use_color=true", "model.encoder.use_color=false")
+    color_settings = ("model.generator.encoder.use_color=true", "model.generator.encoder.use_color=false")
     """The settings that make it read them, and that make it not."""
 
     @abstractmethod
@@ -58,7 +61,8 @@ class SceneEncoder(nn.Module, ABC):
         if self.use_color:
             raise ValueError(
                 f"{what} was built to see colors, but the cloud has none. Give scene_rgb (data.colors=true), or "
-                f"train a model with {blind}, or one that does without now and then (model.color_drop_prob=0.1)."
+                f"train a model with {blind}, or one that does without now and then "
+                "(model.generator.condition_dropout.color=0.1)."
             )
         raise ValueError(
             f"{what} was built without colors, but the cloud has some. Leave scene_rgb out (data.colors=false), or "

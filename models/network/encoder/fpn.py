@@ -39,10 +39,12 @@ class FeaturePyramid(SceneEncoder):
         for key, count, size in (("num_fine", num_fine, sizes[0]), ("num_coarse", num_coarse, sizes[-1])):
             if not 1 <= count <= size:
                 raise ValueError(
-                    f"model.encoder.{key}: expected 1 to {size}, the tokens of that level of the backbone, got {count}."
+                    f"model.generator.encoder.{key}: expected 1 to {size}, the tokens of that level of the "
+                    f"backbone, got {count}."
                 )
         self.backbone, self.num_fine, self.num_coarse, self.dim = backbone, num_fine, num_coarse, dim
-        self.num_tokens, self.min_points = num_fine + num_coarse, backbone.min_points
+        self.num_tokens, self.num_centers = num_fine + num_coarse, backbone.num_centers
+        self.min_points = backbone.min_points
         self.use_color, self.backend = backbone.use_color, require_backend(backend)
         for name in backbone.token_modules:
             backbone.get_submodule(name).requires_grad_(False)  # parallel training waits for every gradient

@@ -118,6 +118,7 @@ class PointHierarchy(PyramidEncoder):
         self.level_sizes = tuple(level.centers for level in each)
         self.level_dims = tuple(level.dim for level in each)
         self.num_tokens = self.level_sizes[-1 - propagate]
+        self.num_centers = self.level_sizes[0]
         self.min_points = max(each[0].neighbors)
         # Of a point itself the first level sees, beside its own kind, the center's and whether they differ.
         geometry = [6 + 3 + 3 * use_color] + [6] * (len(levels) - 1)
@@ -227,15 +228,16 @@ def _kinds(known: Float[Tensor, "b n f"], index: Int[Tensor, "b s k"]) -> list[T
 
 def _check_levels(levels: dict[str, AbstractionLevel], propagate: int) -> None:
     if not levels:
-        raise ValueError("model.encoder.levels: expected at least one level, got none.")
+        raise ValueError("model.generator.encoder.levels: expected at least one level, got none.")
     for (fine, before), (coarse, level) in pairwise(levels.items()):
         if level.centers > before.centers or max(level.neighbors) > before.centers:
             raise ValueError(
-                f"model.encoder.levels.{coarse} takes centers={level.centers} and neighbors={level.neighbors} from "
-                f"the {before.centers} centers of level '{fine}', which are too few. Lower them, or raise "
-                f"model.encoder.levels.{fine}.centers."
+                f"model.generator.encoder.levels.{coarse} takes centers={level.centers} and "
+                f"neighbors={level.neighbors} from the {before.centers} centers of level '{fine}', which are too few. "
+                f"Lower them, or raise model.generator.encoder.levels.{fine}.centers."
             )
     if not 0 <= propagate < len(levels):
         raise ValueError(
-            f"model.encoder.propagate: expected 0 to {len(levels) - 1}, less than there are levels, got {propagate}."
+            f"model.generator.encoder.propagate: expected 0 to {len(levels) - 1}, less than there are levels, "
+            f"got {propagate}."
         )

@@ -31,10 +31,10 @@ SMALL = [
     *("data.loading.workers=0", "data.cloud.num_points=256", "data.min_points=20", "data.grasps.failures=1"),
     # Every grasp counts: of so few some may lie out of the reach of what a view shows.
     *(
-        "model/encoder=pointnet2_small",
-        "model.decoder.dim=32",
-        "model.decoder.depth=1",
-        "model.anchor_reach=1.0",
+        "model/generator/encoder=pointnet2_small",
+        "model.generator.decoder.dim=32",
+        "model.generator.decoder.depth=1",
+        "model.objective.anchors.reach=1.0",
     ),
 ]
 

@@ -22,29 +22,29 @@ from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
     ],
 )
 def test_weighted_error_of_x0_is_the_error_of_the_prediction(kind, prediction, path_name):
-    path = PATHS[path_name]
-    t = path.on_grid(torch.linspace(max(0.05, path.t_min), 0.9, 8, dtype=torch.float64))
+    process = PATHS[path_name]
+    t = process.on_grid(torch.linspace(max(0.05, process.t_min), 0.9, 8, dtype=torch.float64))
     x0, eps = torch.randn(8, 3, 2, dtype=torch.float64), torch.randn(8, 3, 2, dtype=torch.float64)
-    x_t = path.noised(x0, eps, t)
-    truth = path.target(prediction, x0, eps, t)
+    x_t = process.add_noise(x0, eps, t)
+    truth = process.target(prediction, x0, eps, t)
     wrong = truth + torch.randn_like(truth)
-    error = (path.to_x0(prediction, wrong, x_t, t) - x0).square()
-    weight = LossWeighting(kind=kind, maximum=None)(path, t)
+    error = (process.to_x0(prediction, wrong, x_t, t) - x0).square()
+    weight = LossWeighting(kind=kind, maximum=None)(process, t)
     assert_close(weight[:, None, None] * error, (wrong - truth).square(), atol=1e-9, rtol=1e-6)
 
 
 def test_bounds_hold_and_every_weight_is_finite():
-    for path in PATHS.values():
+    for process in PATHS.values():
         t = torch.linspace(0, 1, 50)
         for kind in ("uniform", "snr", "edm"):
-            assert torch.isfinite(LossWeighting(kind=kind, maximum=None)(path, t)).all()
-            assert LossWeighting(kind=kind, maximum=5.0)(path, t).max() <= 5.0
+            assert torch.isfinite(LossWeighting(kind=kind, maximum=None)(process, t)).all()
+            assert LossWeighting(kind=kind, maximum=5.0)(process, t).max() <= 5.0
 
 
 def test_min_snr_is_the_ratio_bounded_by_gamma():
-    path, t = PATHS["cosine"], torch.tensor([0.1, 0.5, 0.9])
-    snr = (path.alpha(t) / path.sigma(t)) ** 2  # 39.9, 1, 0.025
-    weight = build(load_group("model/weighting", "min_snr"))(path, t)
+    process, t = PATHS["cosine"], torch.tensor([0.1, 0.5, 0.9])
+    snr = (process.alpha(t) / process.sigma(t)) ** 2  # 39.9, 1, 0.025
+    weight = build(load_group("weighting", "min_snr"))(process, t)
     assert_close(weight, snr.clamp(max=5.0), atol=1e-6, rtol=1e-6)
 
 
@@ -52,7 +52,7 @@ def test_velocity_is_refused_where_there_is_none():
     with pytest.raises(ValueError, match=r"weighs the error of u, which model\.path=vp_linear does not have"):
         LossWeighting(kind="velocity", maximum=None).check(PATHS["linear"])
     for file in (CONFIG_DIR / "model" / "weighting").glob("*.yaml"):
-        build(load_group("model/weighting", file.stem)).check(PATHS["flow"])
+        build(load_group("weighting", file.stem)).check(PATHS["flow"])
 
 
 @pytest.mark.untyped

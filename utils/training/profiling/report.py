@@ -27,7 +27,7 @@ class StageReport(Callback):
         warmup_steps: steps that are not counted: caches fill, and processes start.
         trace_steps: steps after those that torch.profiler records into ``trace_path``; they are not counted either.
         trace_path: file for Perfetto or chrome://tracing.
-        methods: stage by method of the model, for example ``{fwd.encode: denoiser.encode}``.
+        methods: stage by method of the model, for example ``{fwd.encode: generator.encode}``.
     """
 
     def __init__(

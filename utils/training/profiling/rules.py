@@ -16,8 +16,8 @@ class Rule:
 RULES: tuple[Rule, ...] = (
     Rule("h2d", 0.05, "data.cloud.num_points or data.grasps.number make smaller batches"),
     Rule("augment", 0.10, "data.loading.augment_on=workers moves it to the loading processes"),
-    Rule("fwd.encode", 0.35, "model.encoder has fewer centers or channels to offer (levels, dim)"),
-    Rule("fwd.denoise", 0.35, "model.decoder.set_attention=false, or fewer of model.decoder.depth and dim"),
+    Rule("fwd.encode", 0.35, "model.generator.encoder has fewer centers or channels to offer (levels, dim)"),
+    Rule("fwd.denoise", 0.35, "model.generator.decoder.set_attention=false, or fewer of its depth and dim"),
     Rule("fwd.score", 0.20, "data.grasps.failures makes fewer grasps to score"),
     Rule("opt", 0.10, "trainer.accumulate_grad_batches makes updates rarer"),
     Rule("clip", 0.05, "trainer.gradient_clip_val=null leaves it out"),

@@ -53,7 +53,10 @@ class PTv3(PyramidEncoder):
     """
 
     token_modules = ("network.dec", "norm", "out")
-    color_settings = ("color among model.encoder.inputs", "no color among model.encoder.inputs")
+    color_settings = (
+        "color among model.generator.encoder.inputs",
+        "no color among model.generator.encoder.inputs",
+    )
 
     def __init__(
         self,
@@ -70,7 +73,8 @@ class PTv3(PyramidEncoder):
         weights: Path | None,
     ) -> None:
         super().__init__()
-        self.num_tokens, self.dim, self.min_points = num_tokens, dim, frame_neighbors
+        self.num_tokens = self.num_centers = num_tokens
+        self.dim, self.min_points = dim, frame_neighbors
         self.inputs, self.position_scale = inputs, position_scale
         self.use_color = "color" in inputs
         self.level_sizes = tuple(max(1, num_tokens >> s) for s in range(len(architecture.enc_depths)))

@@ -43,7 +43,7 @@ def load_weights(network: nn.Module, path: Path) -> WeightsReport:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"No encoder weights at {path}. Correct model.encoder.weights, or set it to null."
+            f"No encoder weights at {path}. Correct model.generator.encoder.weights, or set it to null."
         )
     found = _tensors(path)
     prefix = max(

@@ -315,7 +315,9 @@ def test_it_starts_from_a_file_of_weights(tmp_path, caplog):
 
 
 def test_a_checkpoint_does_not_need_the_file_its_encoder_started_from(tmp_path, compose):
-    cfg = compose("model/encoder=ptv3_light", f"model.encoder.weights={tmp_path / 'w.pth'}").model
+    cfg = compose(
+        "model/generator/encoder=ptv3_light", f"model.generator.encoder.weights={tmp_path / 'w.pth'}"
+    ).model
     start = build(cfg.encoder, weights=None)
     torch.save(start.network.state_dict(), tmp_path / "w.pth")
     module = build(cfg)

@@ -1,0 +1,101 @@
+"""How a generator comes out of a checkpoint, with its averaged weights; training's parts stay behind."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from sceneleapultra.models.checkpoints.migrate import migrate
+from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.utils.core.config import build
+
+_GENERATOR = "generator."  # prefix of the generator's weights in a checkpoint
+
+
+def build_generator(config: DictConfig | Mapping[str, Any]) -> Any:
+    """Build a generator from its configuration, which it then remembers as plain containers.
+
+    Raises:
+        ValueError: a value that a part refuses, by its full key.
+    """
+    node = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
+    generator = build(node)
+    if generator.config is None:
+        generator.config = OmegaConf.to_container(node, resolve=True)
+    return generator
+
+
+def read_checkpoint(path: str | Path, device: str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of this project in today's layout.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a checkpoint of this project, or a newer version of the project wrote it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No checkpoint at {path}. Train one with: python train_lightning.py")
+    checkpoint = torch.load(path, map_location=device, weights_only=True)
+    if not isinstance(checkpoint, dict) or "model_config" not in checkpoint:
+        raise ValueError(
+            f"{path} holds no grasp model: it has no 'model_config'. Was it written by train_lightning.py?"
+        )
+    return migrate(checkpoint)
+
+
+def load_generator(path: str | Path, device: str = "cpu") -> tuple[GraspGenerator, dict[str, Any]]:
+    """Return the generator of a checkpoint, in evaluation mode, and the checkpoint's configuration.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a checkpoint of a generator, or its hand is described differently now, or a newer version of the
+            project wrote it.
+    """
+    checkpoint = read_checkpoint(path, device)
+    config = checkpoint["model_config"]
+    generator = build_generator(_without_files(config["generator"]))
+    if not isinstance(generator, GraspGenerator):
+        raise ValueError(
+            f"{path} holds an encoder alone, which samples no grasps. Start a training from it: "
+            f"python train_lightning.py encoder_weights={path}"
+        )
+    if checkpoint["hand_hash"] != generator.hand.table_hash:
+        raise ValueError(
+            f"{path} was trained with another description of hand '{generator.hand.name}' "
+            f"(hash {checkpoint['hand_hash']}, here {generator.hand.table_hash}). Use the description it was trained "
+            "with."
+        )
+    weights = generator_weights(checkpoint)
+    _check_same_weights(path, generator, weights)
+    generator.load_state_dict(weights)
+    return generator.to(device).eval(), config
+
+
+def generator_weights(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the weights of the generator in a checkpoint."""
+    state = checkpoint["state_dict"]
+    return {key.removeprefix(_GENERATOR): x for key, x in state.items() if key.startswith(_GENERATOR)}
+
+
+def _without_files(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the weights an encoder once started from: the checkpoint holds what became of them."""
+    return {
+        key: None if key == "weights" else _without_files(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+    }
+
+
+def _check_same_weights(path: str | Path, generator: nn.Module, given: Mapping[str, Any]) -> None:
+    """Refuse weights of another architecture, by the first that does not fit."""
+    own = generator.state_dict()
+    for key in (*own, *given):
+        # What is not a tensor, a normalizer's frame, has no shape to compare.
+        here, there = (tuple(getattr(w[key], "shape", ())) if key in w else "absent" for w in (own, given))
+        if here != there:
+            raise ValueError(
+                f"{path} holds weights of another architecture than its configuration describes: {key} is {there} in "
+                f"the file and {here} in the model. Was the file changed?"
+            )

@@ -1,0 +1,76 @@
+"""Whether a built model and a built data module belong together: asked of the objects, before any data is read."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.module import GraspModule
+
+
+def check_data(module: GraspModule, data: Any) -> None:
+    """Refuse data that the model cannot be trained on.
+
+    Args:
+        module: generator and objective.
+        data: the data module.
+
+    Raises:
+        ValueError: one sentence per problem, each with the key, the value and the remedy.
+    """
+    problems = list(_encoder_problems(module.generator.get_submodule("encoder"), data))
+    if isinstance(module.generator, GraspGenerator):
+        problems += _generator_problems(module.generator, data)
+    number = getattr(module.objective, "num_grasps", None)
+    if number is not None and number != data.settings.grasps.number:
+        problems.append(
+            f"model.objective.num_grasps={number}, but batches hold {data.settings.grasps.number} successful grasps, "
+            "then failures: the model would take one for the other. Set the number of the data only."
+        )
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _encoder_problems(encoder: Any, data: Any) -> Iterator[str]:
+    points, needed = data.settings.cloud.num_points, encoder.min_points
+    if points < encoder.num_centers:
+        yield (
+            f"data.cloud.num_points={points} is fewer than the {encoder.num_centers} centers that "
+            "model.generator.encoder takes from a cloud. Raise the one or lower the other."
+        )
+    elif points < needed:
+        yield (
+            f"data.cloud.num_points={points} is fewer than the {needed} neighbors that a patch of "
+            "model.generator.encoder takes. Raise the one or lower the other."
+        )
+    if data.min_points < needed:
+        yield (
+            f"data.min_points={data.min_points} lets in clouds of fewer points than the {needed} neighbors that a "
+            f"patch of model.generator.encoder takes. Pass data.min_points={needed}, or lower its neighbors (ptv3: "
+            "frame_neighbors)."
+        )
+    if encoder.use_color != data.settings.colors:
+        wanted = str(encoder.use_color).lower()
+        yield (
+            f"data.colors={str(data.settings.colors).lower()}, but model.generator.encoder "
+            f"{'uses' if encoder.use_color else 'does not use'} colors. Pass data.colors={wanted}, or "
+            f"{encoder.color_settings[0 if data.settings.colors else 1]}."
+        )
+
+
+def _generator_problems(generator: GraspGenerator, data: Any) -> Iterator[str]:
+    if generator.hand.name != data.hand.name:
+        yield (
+            f"model.generator.hand={generator.hand.name} and data.hand={data.hand.name} differ: a model learns one "
+            f"hand from its own grasps. Pass hand={data.hand.name}, which sets both."
+        )
+    reads = bool(generator.conditioning.conditions)
+    if reads and data.prompt == "none":
+        yield (
+            "data.prompt=none gives no prompts to model.generator.conditions. Pass data.prompt=category, or "
+            "model/generator/conditions=none."
+        )
+    if not reads and data.prompt != "none":
+        yield (
+            f"data.prompt={data.prompt}, but the model reads no prompts. Pass model/generator/conditions=category, or "
+            "data.prompt=none."
+        )

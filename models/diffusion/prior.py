@@ -1,0 +1,34 @@
+"""Sampling of a CVAE: codes from the prior, decoded in one evaluation."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sceneleapultra.models.diffusion.process import NoiseProcess
+from sceneleapultra.models.diffusion.solvers import CountingDenoiser, NoiseSource, Solver
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorSolver(Solver):
+    """Decodes codes from the prior: the one way to sample a CVAE, in one evaluation."""
+
+    name = "prior"
+    kind = "latent"
+
+    def __post_init__(self) -> None:
+        """Refuse more than the one step there is."""
+        super().__post_init__()
+        if self.steps != 1:
+            raise ValueError(f"solver=prior decodes once: solver.steps must be 1, got {self.steps}.")
+
+    def solve(
+        self,
+        denoise: CountingDenoiser,
+        process: NoiseProcess,
+        x: Float[Tensor, "b g d"],
+        rng: NoiseSource | None,
+    ) -> Iterator[Float[Tensor, "b g d"]]:
+        """Yield what the codes decode to."""
+        yield denoise(x, x.new_zeros(()))

@@ -1,0 +1,282 @@
+"""The generator of grasps: encode a scene once, denoise grasps anchored on it any number of times, decode them.
+
+It is what a checkpoint holds, what is exported and what is served; nothing here knows of training or of a trainer.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sceneleapultra.hands import GraspPose, load_hand
+from sceneleapultra.models.network.conditioning import Conditioning, prompt_dim
+from sceneleapultra.models.network.conditions.base import Condition
+from sceneleapultra.models.network.contacts import ContactFeatures
+from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps, GeneratedGrasps, SceneContext
+from sceneleapultra.models.network.decoder.base import Decoder, DecoderConfig, DecoderDims, GraspContext
+from sceneleapultra.models.network.encoder.base import SceneEncoder
+from sceneleapultra.models.network.heads.base import GraspHead, Head, HeadConfig, HeadInputs, SceneHead
+from sceneleapultra.models.network.heads.score import ScoreHead
+from sceneleapultra.models.network.pair_geometry import PairGeometry
+from sceneleapultra.models.network.surface import Surface, observed_surface
+from sceneleapultra.models.network.tokens import Cloud, SceneTokens
+from sceneleapultra.models.process import GenerativeProcess
+from sceneleapultra.models.representation import GraspCodec, PoseRepresentation, StateNormalizer
+from sceneleapultra.models.sampling import sample
+from sceneleapultra.models.sampling_config import SamplingConfig
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.geometry.points import gather
+
+
+class GraspGenerator(nn.Module):
+    """Network, codec, normalizer, process, heads and hand behind ``encode``, ``denoise``, ``decode`` and ``sample``.
+
+    Attributes:
+        config: the plain configuration it was built from, for checkpoints; set by
+            :func:`~sceneleapultra.models.checkpoints.load.build_generator`.
+        normalizer: by what states are normalized, in which frame and from which data that was measured.
+        heads: what is predicted besides grasps, by name.
+    """
+
+    def __init__(
+        self,
+        *,
+        hand: str,
+        encoder: SceneEncoder,
+        decoder: DecoderConfig,
+        process: GenerativeProcess,
+        heads: dict[str, HeadConfig],
+        conditions: dict[str, Condition],
+        representation: PoseRepresentation,
+        contact_points: int | None,
+        condition_dropout: dict[str, float],
+        compile: bool,
+        sampling: SamplingConfig,
+    ) -> None:
+        super().__init__()
+        process.check_solver(sampling.solver)
+        self.config: dict[str, Any] | None = None
+        self.hand = load_hand(hand)
+        self.encoder, self.process, self.sampling = encoder, process, sampling
+        self.representation, self.contact_points, self.compiled = representation, contact_points, compile
+        self.codec = GraspCodec(self.hand, reference_depth=representation.reference_depth)
+        dim_state = self.codec.layout.dim
+        self.normalizer = StateNormalizer(dim_state)
+        self.dim_input = process.input_dim(dim_state)
+        if self.dim_input != dim_state and decoder.hand_geometry:
+            raise ValueError(
+                "model.generator.decoder.hand_geometry=true reads the hand of a noised grasp, which a latent code is "
+                "not. Pass model.generator.decoder.hand_geometry=false."
+            )
+        self.dim_prompt = prompt_dim(conditions)
+        self.decoder: Decoder = decoder.build(
+            DecoderDims(
+                dim_state=self.dim_input,
+                dim_scene=encoder.dim,
+                dim_out=dim_state,
+                dim_prompt=self.dim_prompt,
+            )
+        )
+        self.conditioning = Conditioning(
+            conditions=conditions, encoder=encoder, condition_dropout=condition_dropout
+        )
+        width, scale = decoder.dim_geometry, decoder.geometry_scale
+        self.geometry = PairGeometry(width, scale)
+        self.hand_geometry = PairGeometry(width, scale) if decoder.hand_geometry else None
+        self.contacts = (
+            ContactFeatures(self.hand, dim=decoder.dim, scale=decoder.contact_scale)
+            if decoder.hand_geometry
+            else None
+        )
+        inputs = HeadInputs(self.hand, self.codec, encoder.dim)
+        self.heads: dict[str, Head] = nn.ModuleDict(  # type: ignore[assignment]
+            {name: head.build(inputs) for name, head in heads.items()}
+        )
+        if "anchors" not in self.heads:
+            raise ValueError(
+                f"model.generator.heads needs 'anchors', which chooses where grasps are, got {sorted(self.heads)}."
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator is."""
+        return self.normalizer.mean.device
+
+    @property
+    def score_head(self) -> ScoreHead:
+        """The head that predicts whether grasps succeed.
+
+        Raises:
+            ValueError: the generator has none.
+        """
+        head = self.heads["score"] if "score" in self.heads else None  # noqa: SIM401 (a ModuleDict)
+        if not isinstance(head, ScoreHead):
+            raise ValueError(
+                "This model has no head 'score', which ranking and guidance by success need. Pass "
+                "sampling.rank=log_prob, or train with model/generator/heads/score=surface."
+            )
+        return head
+
+    def encode(self, cloud: Cloud, color_dropped: Bool[Tensor, "b"] | None = None) -> SceneContext:
+        """Encode a scene; everything that does not depend on the grasps is computed here, once.
+
+        Args:
+            cloud: the clouds; without colors, where the model was trained to do without.
+            color_dropped: clouds whose colors are not used.
+        """
+        tokens = self.encoder(self.conditioning.fill_color(cloud, color_dropped))
+        outputs = {name: head(tokens) for name, head in self.heads.items() if isinstance(head, SceneHead)}
+        return SceneContext(
+            tokens=tokens,
+            surface=self.observed_surface(cloud, tokens),
+            keys_values=self.decoder.keys_values(tokens.features),
+            up=cloud.up.float(),
+            outputs=outputs,
+            scene_kept=torch.ones(len(tokens.xyz), dtype=torch.bool, device=tokens.xyz.device),
+            prompts={},
+        )
+
+    def observed_surface(self, cloud: Cloud, tokens: SceneTokens) -> Surface:
+        """Return the surface that links may touch."""
+        if self.contact_points is None:
+            return Surface(tokens.xyz, tokens.frames[..., 2], tokens.target, tokens.valid)
+        return observed_surface(cloud, self.contact_points, neighbors=12, radius=0.02)
+
+    def anchor(
+        self, scene: SceneContext, index: Int[Tensor, "b g"], set_id: Int[Tensor, "b g"]
+    ) -> AnchoredScene:
+        """Return a scene as the grasps' anchors see it; grasps of equal ``set_id`` attend to one another."""
+        origins, frames = self.reference_frames(scene.tokens, index)
+        geometry, anchor = self.view(scene, index, origins, frames)
+        prompt = self.conditioning.prompt(scene)
+        context = GraspContext(
+            keys_values=scene.keys_values,
+            geometry=geometry,
+            anchor=anchor,
+            token_valid=scene.tokens.valid,
+            set_id=set_id,
+            prompt=None if prompt is None else self.decoder.prompt_keys_values(prompt.tokens),
+            prompt_valid=None if prompt is None else prompt.valid,
+        )
+        return AnchoredScene(
+            scene=scene, index=index, origins=origins, frames=frames, prompt=prompt, context=context
+        )
+
+    def view(
+        self,
+        scene: SceneContext,
+        index: Int[Tensor, "b g"],
+        origins: Float[Tensor, "b g 3"],
+        frames: Float[Tensor, "b g 3 3"],
+    ) -> tuple[Float[Tensor, "b g s p"], Float[Tensor, "b g c"]]:
+        """Return pair geometry and the features of the anchors."""
+        geometry = self.geometry(origins, frames, scene.tokens)
+        return self.conditioning.mask_view(geometry, gather(scene.tokens.features, index), scene.scene_kept)
+
+    def reference_frames(
+        self, tokens: SceneTokens, index: Int[Tensor, "b g"]
+    ) -> tuple[Float[Tensor, "b g 3"], Float[Tensor, "b g 3 3"]]:
+        """Return the frames that grasps anchored at these tokens are expressed in."""
+        origins, frames = gather(tokens.xyz, index), gather(tokens.frames, index)
+        if self.representation.anchored:
+            return origins, frames
+        eye = torch.eye(3, device=frames.device, dtype=frames.dtype)
+        return torch.zeros_like(origins), eye.expand_as(frames)
+
+    def predict_x0(
+        self, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"], anchored: AnchoredScene
+    ) -> Float[Tensor, "b g o"]:
+        """Return the clean states that are predicted from noised ones."""
+        return self.process.predict_x0(
+            lambda state, level, share: self.denoise(state, level, share, anchored), x_t, t
+        )
+
+    def denoise(
+        self,
+        x_t: Float[Tensor, "b g d"],
+        t: Float[Tensor, "b"],
+        alpha_t: Float[Tensor, "b"],
+        anchored: AnchoredScene,
+    ) -> Float[Tensor, "b g o"]:
+        """Return the network's output (of the process's prediction type) for noised normalized states.
+
+        The first three are what the process gives a network: the state, its noise level, the share of x0 in it.
+        """
+        run = _compiled_prediction() if self.compiled else GraspGenerator._prediction
+        return run(self, x_t, t, alpha_t, anchored)
+
+    def _prediction(self, x_t: Tensor, t: Tensor, alpha_t: Tensor, anchored: AnchoredScene) -> Tensor:
+        geometry, features = anchored.context.geometry, torch.zeros_like(x_t[..., :1])
+        if self.hand_geometry is not None and self.contacts is not None:
+            # The hand that x_t stands for; meaningless in pure noise, so both views fade in with the signal.
+            pose, _ = self.grasps((x_t / alpha_t.clamp(min=0.1)[:, None, None]).float(), anchored)
+            point, tokens = self.codec.reference_point(pose), anchored.scene.tokens
+            dropped = self.conditioning.null_scene is not None
+            share = alpha_t * anchored.scene.scene_kept if dropped else alpha_t
+            view = self.hand_geometry(point, pose.rotation, tokens)
+            geometry = geometry + share[:, None, None, None] * view
+            features = share[:, None, None] * self.contacts(pose, anchored.scene.surface)
+        return self.decoder(x_t, t, geometry, features, anchored.context)
+
+    def states(
+        self,
+        pose: GraspPose,
+        squeeze_qpos: Float[Tensor, "b g j"],
+        tokens: SceneTokens,
+        index: Int[Tensor, "b g"],
+    ) -> Float[Tensor, "b g d"]:
+        """Return metric states of grasps given in the frame of the cloud, relative to their anchors."""
+        return self.codec.encode(pose, squeeze_qpos, *self.reference_frames(tokens, index))
+
+    def grasps(
+        self, states: Float[Tensor, "b g d"], anchored: AnchoredScene
+    ) -> tuple[GraspPose, Float[Tensor, "b g j"]]:
+        """Return grasps in the frame of the cloud, and their squeeze joints."""
+        return self.codec.decode(self.normalizer.denormalize(states), anchored.origins, anchored.frames)
+
+    def decode(self, states: Float[Tensor, "b g d"], anchored: AnchoredScene) -> DecodedGrasps:
+        """Return the grasps that clean normalized states stand for."""
+        pose, squeeze = self.grasps(states, anchored)
+        return DecodedGrasps(states, pose, squeeze, self.codec.reference_point(pose), anchored.index)
+
+    def sample(
+        self,
+        batch: GraspBatch,
+        num_grasps: int,
+        *,
+        seeds: Sequence[int],
+        sampling: SamplingConfig | Mapping[str, Any] | None = None,
+        trajectory: bool = False,
+    ) -> GeneratedGrasps:
+        """Generate grasps for each scene of a batch; ground truth is neither needed nor read.
+
+        Each scene's grasps depend on its cloud and its seed alone: on a CPU a batch gives, bit for bit, what its scenes
+        give one by one.
+
+        Args:
+            batch: scenes.
+            num_grasps: grasps of each.
+            seeds: of anchors and noise, one per scene.
+            sampling: instead of the generator's own; a mapping changes that by name.
+            trajectory: whether to return the poses after every step of the solver.
+
+        Raises:
+            ValueError: seeds that are not one per scene; a solver, prompt, guidance or rank that this model does not
+                admit.
+        """
+        if sampling is None or isinstance(sampling, Mapping):
+            sampling = self.sampling.changed(**(sampling or {}))
+        return sample(self, batch, num_grasps, sampling, seeds, trajectory=trajectory)
+
+    def grasp_heads(self) -> dict[str, GraspHead]:
+        """Return the heads that predict something of grasps, by name."""
+        return {name: head for name, head in self.heads.items() if isinstance(head, GraspHead)}
+
+
+@cache
+def _compiled_prediction() -> Any:
+    # Compiled as a function of the module: a copy of the model (as averaging of weights makes) uses its own weights.
+    return torch.compile(GraspGenerator._prediction)

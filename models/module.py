@@ -1,0 +1,158 @@
+"""The one LightningModule: a generator, what it minimizes, and how its weights are updated."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from sceneleapultra.models.checkpoints.load import build_generator
+from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION
+from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.objectives.objective import Objective
+from sceneleapultra.models.optim import build_param_groups
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.core.config import build
+
+
+def build_module(
+    config: DictConfig,
+    *,
+    cloud: dict[str, Any],
+    optimizer: Callable[..., Any],
+    scheduler: Callable[..., Any],
+) -> "GraspModule":
+    """Build what ``config/model`` describes.
+
+    Args:
+        config: with ``generator`` and ``objective``.
+        cloud: settings of the clouds it is trained on, which its checkpoints need for sampling.
+        optimizer: partial of an optimizer over parameter groups.
+        scheduler: partial of a learning-rate schedule over an optimizer.
+
+    Raises:
+        ValueError: a value that a part refuses, by its full key, or parts that do not belong together.
+    """
+    generator = build_generator(config.generator)
+    objective: Objective = build(config.objective)
+    described = {
+        "generator": generator.config,
+        "objective": OmegaConf.to_container(config.objective, resolve=True),
+        "cloud": cloud,
+    }
+    return GraspModule(
+        generator=generator, objective=objective, config=described, optimizer=optimizer, scheduler=scheduler
+    )
+
+
+class GraspModule(pl.LightningModule):
+    """Trains a generator.
+
+    Args:
+        generator: what is trained, and all that a checkpoint needs for sampling.
+        objective: what is minimized.
+        config: plain configuration of ``generator``, ``objective`` and ``cloud``, for checkpoints.
+        optimizer: partial of an optimizer over parameter groups.
+        scheduler: partial of a learning-rate schedule over an optimizer.
+
+    Attributes:
+        losses: unweighted terms of the last step, for what looks into them (guards, probes).
+    """
+
+    def __init__(
+        self,
+        *,
+        generator: nn.Module,
+        objective: Objective,
+        config: dict[str, Any],
+        optimizer: Callable[..., Any],
+        scheduler: Callable[..., Any],
+    ) -> None:
+        super().__init__()
+        self.generator, self.objective, self.config = generator, objective, config
+        self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
+        self.losses: dict[str, Tensor] = {}
+        objective.prepare(generator)
+
+    def training_step(self, batch: GraspBatch, batch_idx: int) -> Float[Tensor, ""]:
+        """Return the weighted sum of the loss terms."""
+        return self._step(batch, "train", self.global_step)
+
+    def validation_step(self, batch: GraspBatch, batch_idx: int) -> Float[Tensor, ""]:
+        """Log the loss on held-out objects, with random numbers that are the same in every validation."""
+        return self._step(batch, "val", 0)
+
+    def _step(self, batch: GraspBatch, stage: str, step: int) -> Float[Tensor, ""]:
+        training = stage == "train"
+        context = self.objective.context(self.generator, batch, step=step, training=training)
+        self.losses = self.objective.losses(context, training=training)
+        loss = self.objective.total(self.losses, step)
+        values = {f"{stage}/{name}": term.detach() for name, term in self.losses.items()}
+        if not training:
+            values |= {f"{stage}/{name}": value for name, value in self.objective.metrics(context).items()}
+        self.log_dict(
+            values | {f"{stage}/loss": loss.detach()},
+            batch_size=batch.size,
+            sync_dist=not training,
+            on_step=training,
+        )
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Let the objective act after the step."""
+        self.objective.after_step(self.generator)
+
+    def weighted_losses(self) -> dict[str, Tensor]:
+        """Return the terms of the last step as they are summed."""
+        step = self.global_step
+        return {name: self.objective.terms[name].weight_at(step) * x for name, x in self.losses.items()}
+
+    def nonfinite_terms(self) -> list[str]:
+        """Return the names of the terms of the last step that are not finite."""
+        return [name for name, loss in self.losses.items() if not torch.isfinite(loss).all()]
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimizer over decay and no-decay groups, and its schedule in steps."""
+        optimizer = self.optimizer_factory(build_param_groups(self))
+        scheduler = self.scheduler_factory(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """Make sure that data come in the coordinate mode whose statistics the generator holds.
+
+        Raises:
+            ValueError: they come in another.
+        """
+        if not isinstance(self.generator, GraspGenerator):
+            return
+        data, frame = self.trainer.datamodule, self.generator.normalizer.frame  # type: ignore[attr-defined]
+        if data is not None and frame and data.frame != frame:
+            raise ValueError(
+                f"The model learned poses in frame '{frame}', data.frame={data.frame} serves others. Pass "
+                f"data.frame={frame}, or train another model."
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put what is needed to rebuild the generator, and to continue training, beside the weights."""
+        checkpoint["version"] = CHECKPOINT_VERSION
+        checkpoint["model_config"] = self.config
+        checkpoint["training_state"] = self.objective.training_state()
+        if isinstance(self.generator, GraspGenerator):
+            checkpoint["hand_hash"] = self.generator.hand.table_hash
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue what was saved.
+
+        Raises:
+            ValueError: the checkpoint is of an earlier version, which can be sampled from and started from only.
+        """
+        if checkpoint.get("version", 0) != CHECKPOINT_VERSION:
+            raise ValueError(
+                f"The run was begun by an earlier version of the project (checkpoint version "
+                f"{checkpoint.get('version', 0)}, now {CHECKPOINT_VERSION}) and cannot be continued. Start another "
+                "from its weights with run_dir=<a new folder> init_from=<the checkpoint>."
+            )
+        self.objective.load_training_state(checkpoint["training_state"])

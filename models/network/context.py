@@ -1,0 +1,84 @@
+"""What the network holds between its calls: an encoded scene, the scene seen from each grasp's anchor, decoded grasps.
+
+An *anchor* is a visible token of the target that carries a grasp: the grasp's state is expressed in its frame.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.models.network.conditions.base import PromptTokens
+from sceneleapultra.models.network.decoder.base import GraspContext, KeysValues
+from sceneleapultra.models.network.surface import Surface
+from sceneleapultra.models.network.tokens import SceneTokens
+
+
+@dataclass(frozen=True)
+class SceneContext:
+    """An encoded scene with its prompts: constant over grasps and steps, computed once per scene."""
+
+    tokens: SceneTokens
+    surface: Surface
+    keys_values: KeysValues
+    up: Float[Tensor, "b 3"]  # against gravity
+    outputs: dict[str, Tensor]  # of the scene heads, by name; "anchors": logits (b s), -inf beside the target
+    scene_kept: Bool[Tensor, "b"]  # false where the decoder must do without the scene
+    prompts: dict[str, PromptTokens]  # by condition
+
+    def repeat(self, times: int) -> "SceneContext":
+        """Return the scenes several times over, one whole batch after the other."""
+
+        def again(x: Tensor) -> Tensor:
+            return x.repeat(times, *[1] * (x.dim() - 1))
+
+        def each(part: Any) -> dict[str, Tensor]:
+            return {f.name: again(getattr(part, f.name)) for f in fields(part)}
+
+        return SceneContext(
+            tokens=SceneTokens(**each(self.tokens)),
+            surface=Surface(**each(self.surface)),
+            keys_values=tuple((again(k), again(v)) for k, v in self.keys_values),
+            up=again(self.up),
+            outputs={name: again(x) for name, x in self.outputs.items()},
+            scene_kept=again(self.scene_kept),
+            prompts={name: PromptTokens(**each(p)) for name, p in self.prompts.items()},
+        )
+
+
+@dataclass(frozen=True)
+class AnchoredScene:
+    """A scene as seen from the anchor of each grasp: reference frames, geometry and the decoder's context."""
+
+    scene: SceneContext
+    index: Int[Tensor, "b g"]  # token that carries each grasp
+    origins: Float[Tensor, "b g 3"]
+    frames: Float[Tensor, "b g 3 3"]
+    prompt: PromptTokens | None  # of all conditions, side by side; None for a network without any
+    context: GraspContext
+
+
+@dataclass(frozen=True)
+class DecodedGrasps:
+    """Grasps that states stand for, in the frame of the cloud."""
+
+    states: Float[Tensor, "b g d"]  # normalized
+    pose: GraspPose
+    squeeze_qpos: Float[Tensor, "b g j"]
+    point: Float[Tensor, "b g 3"]  # reference point in front of each palm
+    index: Int[Tensor, "b g"]  # token that each grasp is anchored at
+
+
+@dataclass(frozen=True)
+class GeneratedGrasps:
+    """Grasps of a batch of scenes, in the frame of each cloud."""
+
+    hand_pose: Float[Tensor, "b k p"]  # [translation, joints, quaternion wxyz]
+    pred_pose: Float[Tensor, "b k d"]  # [translation, joints, rot6d]
+    pregrasp_qpos: Float[Tensor, "b k j"]
+    squeeze_qpos: Float[Tensor, "b k j"]
+    score: Float[Tensor, "b k"]  # what the grasps are ranked by; higher is better
+    nfe: int  # evaluations of the network, every branch of guidance counted
+    trajectory: Float[Tensor, "n b k p"] | None  # hand poses after every step, if asked for

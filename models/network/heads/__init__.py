@@ -1,0 +1,1 @@
+"""Heads: what is predicted of a scene or of grasps besides the grasps themselves."""

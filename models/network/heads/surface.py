@@ -1,0 +1,167 @@
+"""A scorer that looks at the surface where the hand will touch it, through no encoder.
+
+A grasp and the points near it as one cloud (Mousavian et al. 2019, 6-DOF GraspNet, sec. 3.3, put the gripper's points
+beside the object's): here every surface point carries its exact signed distance to each link instead, at the grasp and
+at the squeeze, so that nothing has to be learned about kinematics.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.models.network.contacts import LinkContacts
+from sceneleapultra.models.network.context import DecodedGrasps, SceneContext
+from sceneleapultra.models.network.heads.base import HeadInputs
+from sceneleapultra.models.network.heads.score import ScoreHead, ScoreHeadConfig
+from sceneleapultra.models.network.surface import Surface
+from sceneleapultra.utils.geometry.points import gather
+
+_PER_POINT = 7  # position and normal in the hand's frame, whether it is the target's
+_NEAREST, _FURTHEST = -2.0, 5.0  # distances to links are cut off there, in units of contact_scale
+
+
+class SurfaceScoreHead(ScoreHead):
+    """A small PointNet over the points nearest to a hand, in the frame of its base.
+
+    Args:
+        inputs: hand and codec, which it does not own.
+        config: sizes.
+    """
+
+    def __init__(self, inputs: HeadInputs, config: "SurfaceScoreConfig") -> None:
+        super().__init__()
+        self.hand, self.config, self.keep = inputs.hand, config, config.keep
+        self.links = LinkContacts(self.hand, scale=config.contact_scale)
+        groups = inputs.codec.layout.groups
+        self._joints, self._squeeze = groups["joints"], groups["squeeze"]
+        width, layers = _PER_POINT + 2 * len(self.hand.body_names), []
+        for wider in config.widths:
+            layers += [nn.Linear(width, wider), nn.LayerNorm(wider), nn.GELU()]
+            width = wider
+        self.per_point = nn.Sequential(*layers)
+        self.stable = _head(2 * width + 2 * self.hand.num_joints + 6, config.dim)
+        self.collision_free = _head(2 * width + 2 * self.links.dim, config.dim // 2)
+
+    def forward(
+        self, grasps: DecodedGrasps, scene: SceneContext, kept: Bool[Tensor, "b s"] | None = None
+    ) -> Float[Tensor, "b g 2"]:
+        """See :class:`~sceneleapultra.models.network.heads.base.GraspHead`."""
+        pose, surface = grasps.pose, scene.surface
+        squeezed = replace(pose, qpos=grasps.squeeze_qpos)
+        with torch.autocast(pose.translation.device.type, enabled=False):  # millimetres
+            with torch.no_grad():
+                index, shown = self._nearest(pose, surface)
+                if kept is not None:
+                    shown = shown & gather(kept, index)
+                    if shown.device.type == "cpu":  # a GPU would be waited for
+                        index, shown = _first_shown(index, shown)
+            points = self._points(pose, squeezed, surface, index)
+            contacts = torch.cat([self.links(pose, surface), self.links(squeezed, surface)], dim=-1)
+            own = self._own(grasps, scene)
+        x, mask = self.per_point(points), shown[..., None]
+        # No GELU is below -1: that only stands for the maximum of no point at all.
+        highest = x.masked_fill(~mask, float("-inf")).amax(-2).clamp(min=-1.0)
+        mean = (x * mask).sum(-2) / mask.sum(-2).clamp(min=1)
+        around = torch.cat([highest, mean], dim=-1)
+        parts = [
+            self.stable(torch.cat([around, own], dim=-1)),
+            self.collision_free(torch.cat([around, contacts], dim=-1)),
+        ]
+        return torch.cat(parts, dim=-1).float()
+
+    def _nearest(
+        self, pose: GraspPose, surface: Surface
+    ) -> tuple[Int[Tensor, "b g n"], Bool[Tensor, "b g n"]]:
+        """Return the points of the target and of its surroundings that are nearest to the hand's key points.
+
+        Where there are fewer than asked for, the rest is marked false.
+        """
+        keys = self.hand.keypoints(pose)
+        distance = torch.cdist(surface.xyz, keys.flatten(1, 2)).unflatten(-1, keys.shape[1:3])
+        distance = distance.amin(-1).transpose(1, 2)  # b g s
+        chosen = []
+        counts = {True: self.config.target_points, False: self.config.other_points}
+        for is_target, count in counts.items():
+            asked = surface.valid & (surface.target == is_target)
+            apart = distance.masked_fill(~asked[:, None], float("inf"))
+            chosen.append(apart.topk(min(count, apart.shape[-1]), largest=False))
+        return torch.cat([c.indices for c in chosen], -1), torch.cat(
+            [c.values for c in chosen], -1
+        ).isfinite()
+
+    def _points(
+        self, pose: GraspPose, squeezed: GraspPose, surface: Surface, index: Int[Tensor, "b g n"]
+    ) -> Float[Tensor, "b g n c"]:
+        """Return what the network sees of each point."""
+        xyz, normal = gather(surface.xyz, index), gather(surface.normal, index)
+        local = (xyz - pose.translation[..., None, :]) @ pose.rotation
+        links = [self.hand.link_distances(xyz, p).transpose(-1, -2) for p in (pose, squeezed)]
+        links = [d.div(self.config.contact_scale).clamp(_NEAREST, _FURTHEST) for d in links]
+        target = gather(surface.target, index)[..., None].to(xyz.dtype)
+        return torch.cat([local / self.config.reach, normal @ pose.rotation, target, *links], dim=-1)
+
+    def _own(self, grasps: DecodedGrasps, scene: SceneContext) -> Float[Tensor, "b g c"]:
+        """Return the joints, gravity and the middle of what is seen of the target, in the hand's frame."""
+        pose, surface = grasps.pose, scene.surface
+        weight = surface.target.to(surface.xyz.dtype)[..., None]
+        middle = (surface.xyz * weight).sum(1) / weight.sum(1).clamp(min=1.0)
+        offset = (middle[:, None] - pose.translation) / self.config.reach
+        seen = torch.stack([offset, scene.up[:, None].expand_as(offset)], dim=-2) @ pose.rotation
+        states = grasps.states
+        return torch.cat([states[..., self._joints], states[..., self._squeeze], seen.flatten(-2)], dim=-1)
+
+
+def _first_shown(
+    index: Int[Tensor, "b g n"], shown: Bool[Tensor, "b g n"]
+) -> tuple[Int[Tensor, "b g m"], Bool[Tensor, "b g m"]]:
+    """Put what is shown first and leave out the places that no grasp fills: what nobody sees costs nothing."""
+    most = max(1, int(shown.sum(-1).amax()))
+    order = (~shown).to(torch.uint8).argsort(dim=-1, stable=True)[..., :most]
+    return index.gather(-1, order), shown.gather(-1, order)
+
+
+def _head(width: int, dim: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Linear(width, dim), nn.LayerNorm(dim), nn.GELU()),
+        *(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, 1)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfaceScoreConfig(ScoreHeadConfig):
+    """Sizes of a :class:`SurfaceScoreHead`.
+
+    Args:
+        widths: of the layers that see each point.
+        dim: width of the head that tells whether a grasp holds; that for being clear has half of it.
+        target_points: points of the target that are looked at.
+        other_points: points of table and neighbors.
+        keep: share of them that a training step shows, drawn per scene.
+        reach: length that positions are measured in (m).
+        contact_scale: length that distances of links to the surface are measured in (m).
+    """
+
+    at_least_one = ("widths", "dim", "target_points", "other_points")
+    widths: tuple[int, ...]
+    dim: int
+    target_points: int
+    other_points: int
+    keep: float
+    reach: float
+
+    def __post_init__(self) -> None:
+        """Refuse what no scorer can have."""
+        object.__setattr__(self, "widths", tuple(self.widths))
+        super().__post_init__()
+        if not 0.0 < self.keep <= 1.0 or not self.reach > 0.0:
+            raise ValueError(
+                f"model.generator.heads.score: expected keep in (0, 1] and a positive reach, got {self.keep} "
+                f"and {self.reach}."
+            )
+
+    def build(self, inputs: HeadInputs) -> SurfaceScoreHead:
+        """Make the head."""
+        return SurfaceScoreHead(inputs, self)

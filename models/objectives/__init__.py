@@ -1,0 +1,1 @@
+"""Objectives: what training minimizes, as named terms over one lazily computed context."""

@@ -1,0 +1,208 @@
+"""What the terms of a loss read: everything about one training step, each computed once, when first read."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sceneleapultra.hands import GraspPose
+from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps, SceneContext
+from sceneleapultra.models.network.tokens import Cloud, SceneTokens
+from sceneleapultra.models.objectives.noise import StepNoise
+from sceneleapultra.utils.batch import GraspBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorAssignment:
+    """How true grasps are assigned to visible tokens of the target, as ``config/model/objective`` explains it.
+
+    Attributes:
+        softness: standard deviation of the choice among tokens near a grasp (m).
+        reach: grasps further than this from every visible target token are not trained on (m).
+    """
+
+    softness: float
+    reach: float
+
+    def __post_init__(self) -> None:
+        """Refuse distances that are none."""
+        if not (self.softness > 0.0 and self.reach > 0.0):
+            raise ValueError(
+                f"model.objective.anchors: expected positive softness and reach, got {self.softness} and {self.reach}."
+            )
+
+    def __call__(
+        self, tokens: SceneTokens, point: Float[Tensor, "b a 3"], gumbel: Float[Tensor, "b a s"]
+    ) -> tuple[Int[Tensor, "b a"], Bool[Tensor, "b a"]]:
+        """Choose a visible target token near each grasp's reference point, and say whether one is within reach."""
+        squared = (point[:, :, None] - tokens.xyz[:, None]).square().sum(-1)
+        squared = squared.masked_fill(~tokens.target[:, None], float("inf"))
+        index = (gumbel - squared / (2 * self.softness**2)).argmax(-1)
+        return index, squared.amin(-1) <= self.reach**2
+
+
+class StepContext:
+    """One training step: batch, random numbers, encoded scene, anchors and states of the true grasps.
+
+    Args:
+        generator: what is trained.
+        batch: with grasps: the successful ones that may be trained on first, then failures.
+        noise: random numbers of the step.
+        anchors: how grasps are assigned to tokens.
+        num_grasps: how many grasps of each scene come first.
+        training: false in validation.
+
+    Raises:
+        ValueError: a batch without grasps, or without a prompt that the model reads.
+    """
+
+    def __init__(
+        self,
+        generator: GraspGenerator,
+        batch: GraspBatch,
+        noise: StepNoise,
+        *,
+        anchors: AnchorAssignment,
+        num_grasps: int,
+        training: bool,
+    ) -> None:
+        for name in ("hand_pose", "squeeze_qpos", "grasp_valid", "grasp_success"):
+            if getattr(batch, name) is None:
+                raise ValueError(
+                    f"Training needs batches with grasps; this one has no {name}. Is it an inference batch?"
+                )
+        self.generator, self.batch, self.noise = generator, batch, noise
+        self.anchors, self.num_grasps, self.training = anchors, num_grasps, training
+
+    @cached_property
+    def cloud(self) -> Cloud:
+        """The clouds."""
+        return Cloud.of(self.batch)
+
+    @cached_property
+    def scene(self) -> SceneContext:
+        """The encoded clouds, some without their colors, with their prompts."""
+        scene = self.generator.encode(self.cloud, self.noise.dropped.get("color"))
+        if not self.generator.conditioning.conditions:
+            return scene
+        return self.generator.conditioning.encode_prompts(scene, self.prompts())
+
+    def prompts(self) -> dict[str, tuple[str, ...]]:
+        """Return the prompts of the batch, by condition."""
+        conditions = self.generator.conditioning.conditions
+        texts = {name: getattr(self.batch, condition.reads) for name, condition in conditions.items()}
+        for name, row in texts.items():
+            if len(row) != self.batch.size:
+                raise ValueError(
+                    f"model.generator.conditions.{name} reads {conditions[name].reads} of {self.batch.size} scenes, "
+                    f"the batch has {len(row)}. Pass data.prompt=category, or model/generator/conditions=none."
+                )
+        return texts
+
+    # True grasps: those that may be trained on, then failures (axis a); of them the first g (axis g).
+
+    @cached_property
+    def pose(self) -> GraspPose:
+        """True grasps (b a)."""
+        assert self.batch.hand_pose is not None
+        return GraspPose.from_hand_pose(self.batch.hand_pose)
+
+    @cached_property
+    def squeeze_qpos(self) -> Float[Tensor, "b a j"]:
+        """Squeeze joints of the true grasps."""
+        assert self.batch.squeeze_qpos is not None
+        return self.batch.squeeze_qpos
+
+    @cached_property
+    def _assignment(self) -> tuple[Int[Tensor, "b a"], Bool[Tensor, "b a"]]:
+        point = self.generator.codec.reference_point(self.pose).float()
+        return self.anchors(self.scene.tokens, point, self.noise.gumbel)
+
+    @cached_property
+    def index(self) -> Int[Tensor, "b a"]:
+        """Token that each true grasp is anchored at."""
+        return self._assignment[0]
+
+    @cached_property
+    def valid(self) -> Bool[Tensor, "b a"]:
+        """Grasps that exist and are within reach of an anchor."""
+        assert self.batch.grasp_valid is not None
+        return self.batch.grasp_valid & self._assignment[1]
+
+    @cached_property
+    def grasps(self) -> DecodedGrasps:
+        """True grasps with their normalized states."""
+        generator = self.generator
+        states = generator.states(self.pose, self.squeeze_qpos, self.scene.tokens, self.index)
+        return DecodedGrasps(
+            states=generator.normalizer.normalize(states),
+            pose=self.pose,
+            squeeze_qpos=self.squeeze_qpos,
+            point=generator.codec.reference_point(self.pose),
+            index=self.index,
+        )
+
+    @cached_property
+    def positive(self) -> Bool[Tensor, "b g"]:
+        """Which of the first grasps are generated: valid and successful."""
+        assert self.batch.grasp_success is not None
+        return (self.valid & self.batch.grasp_success)[:, : self.num_grasps]
+
+    @cached_property
+    def positive_index(self) -> Int[Tensor, "b g"]:
+        """Token that each of the first grasps is anchored at."""
+        return self.index[:, : self.num_grasps]
+
+    @cached_property
+    def x0(self) -> Float[Tensor, "b g d"]:
+        """Normalized states of the first grasps."""
+        return self.grasps.states[:, : self.num_grasps]
+
+    @cached_property
+    def anchored(self) -> AnchoredScene:
+        """The scenes, some without conditions, as the anchors of the first grasps see them.
+
+        Sets of every size are trained: the grasps before and behind a random place do not attend to each other.
+        """
+        generator, g = self.generator, self.num_grasps
+        scene = generator.conditioning.drop(self.scene, self.noise.dropped, generator.decoder)
+        second = (torch.arange(g, device=self.index.device) >= self.noise.split[:, None]).long()
+        return generator.anchor(scene, self.positive_index, second.masked_fill(~self.positive, -1))
+
+    def surface_kept(self, keep: float) -> Bool[Tensor, "b p"] | None:
+        """Return which surface points a head is shown in this step; None for all."""
+        return self.noise.surface < keep if self.training and keep < 1.0 else None
+
+
+class PredictionContext(StepContext, ABC):
+    """A step that predicts clean states of the first grasps, whatever from."""
+
+    @property
+    @abstractmethod
+    def x0_hat(self) -> Float[Tensor, "b g d"]:
+        """Predicted clean states, normalized."""
+
+    @property
+    def target_x0(self) -> Float[Tensor, "b g d"]:
+        """Clean states that are to be predicted, normalized."""
+        return self.x0
+
+    @property
+    def sample_weight(self) -> Float[Tensor, "b"]:
+        """How much each scene's error counts."""
+        return torch.ones_like(self.noise.t)
+
+    @cached_property
+    def state_error(self) -> dict[str, Tensor]:
+        """Weighted squared error of the clean states, by pose group (b g n)."""
+        error = self.sample_weight[:, None, None] * (self.x0_hat - self.target_x0).square()
+        return self.generator.codec.layout.split(error)
+
+    @cached_property
+    def grasps_hat(self) -> DecodedGrasps:
+        """Grasps that the predicted states stand for, in the frame of the cloud; joints are clamped to their limits."""
+        return self.generator.decode(self.x0_hat, self.anchored)

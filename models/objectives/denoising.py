@@ -1,0 +1,147 @@
+"""Diffusion and flow models: the error of clean states predicted from noised ones, and what the heads learn."""
+
+from functools import cached_property
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sceneleapultra.models.diffusion.weighting import LossWeighting
+from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.network.context import AnchoredScene, SceneContext
+from sceneleapultra.models.objectives.context import AnchorAssignment, PredictionContext
+from sceneleapultra.models.objectives.noise import StepNoise, draw_step_noise
+from sceneleapultra.models.objectives.objective import Objective
+from sceneleapultra.models.objectives.sparse import SparseView, SparsifyNoise, same_anchors
+from sceneleapultra.models.objectives.term import LossTerm
+from sceneleapultra.models.process import Diffusion
+from sceneleapultra.utils.batch import GraspBatch
+
+
+class DenoisingContext(PredictionContext):
+    """A step of a diffusion or flow model: noised states and the clean ones predicted from them.
+
+    Args:
+        objective: whose settings apply.
+        sparse_noise: random numbers of the sparse view; None where no term reads it.
+        rest: see :class:`~sceneleapultra.models.objectives.context.StepContext`.
+    """
+
+    def __init__(
+        self,
+        generator: GraspGenerator,
+        batch: GraspBatch,
+        noise: StepNoise,
+        *,
+        objective: "Denoising",
+        sparse_noise: SparsifyNoise | None,
+        training: bool,
+    ) -> None:
+        super().__init__(
+            generator,
+            batch,
+            noise,
+            anchors=objective.anchors,
+            num_grasps=objective.num_grasps,
+            training=training,
+        )
+        assert isinstance(generator.process, Diffusion)
+        self.process, self.weighting = generator.process.noise, objective.weighting
+        self.sparse_view, self._sparse_noise = objective.sparse_view, sparse_noise
+
+    @cached_property
+    def t(self) -> Float[Tensor, "b"]:
+        """Diffusion time of each scene."""
+        return self.process.sample_t(self.noise.t)
+
+    @cached_property
+    def x_t(self) -> Float[Tensor, "b g d"]:
+        """Noised states."""
+        eps = self.process.pair_noise(self.x0, self.noise.eps, self.anchored.index, self.positive)
+        return self.process.add_noise(self.x0, eps, self.t)
+
+    @cached_property
+    def x0_hat(self) -> Float[Tensor, "b g d"]:
+        """Clean states predicted from the noised ones."""
+        return self.generator.predict_x0(self.x_t, self.t, self.anchored)
+
+    @cached_property
+    def sample_weight(self) -> Float[Tensor, "b"]:
+        """How much the noise level of each scene counts."""
+        return self.weighting(self.process, self.t)
+
+    @cached_property
+    def sparse_scene(self) -> SceneContext:
+        """The scenes encoded from sparse views of their clouds."""
+        assert self.sparse_view is not None and self._sparse_noise is not None
+        cloud = self.sparse_view.thin(self.cloud, self._sparse_noise)
+        return self.generator.encode(cloud, self.noise.dropped.get("color"))
+
+    @cached_property
+    def sparse_anchored(self) -> AnchoredScene:
+        """The sparse scenes as the anchors of the full ones see them."""
+        return same_anchors(self.generator, self.sparse_scene, self.anchored, self.noise.dropped)
+
+    @cached_property
+    def sparse_x0_hat(self) -> Float[Tensor, "b g d"]:
+        """Clean states predicted from the same noised ones on the sparse views."""
+        return self.generator.predict_x0(self.x_t, self.t, self.sparse_anchored)
+
+
+class Denoising(Objective):
+    """Learns to denoise sets of successful grasps.
+
+    Args:
+        terms: what is minimized, by name.
+        anchors: how true grasps are assigned to tokens.
+        weighting: how much each noise level counts.
+        num_grasps: successful grasps per scene in a training batch; what follows them are failures for the heads.
+        sparse_view: how clouds are thinned for the terms that compare a sparse view with the full one.
+        seed: of all noise, together with the step and the item.
+    """
+
+    context_type = DenoisingContext
+
+    def __init__(
+        self,
+        *,
+        terms: dict[str, LossTerm],
+        anchors: AnchorAssignment,
+        weighting: LossWeighting,
+        num_grasps: int,
+        sparse_view: SparseView | None,
+        seed: int,
+    ) -> None:
+        super().__init__(terms=terms, seed=seed)
+        self.anchors, self.weighting = anchors, weighting
+        self.num_grasps, self.sparse_view = num_grasps, sparse_view
+        reads = [name for name, term in self.terms.items() if any("sparse" in need for need in term.needs)]
+        if reads and sparse_view is None:
+            raise ValueError(
+                f"model.objective.terms.{reads[0]} compares with a sparse view, but model.objective.sparse_view is "
+                "null. Give its settings, or switch the term off with weight=0."
+            )
+        self._reads_sparse = bool(reads)
+
+    def prepare(self, generator: Any) -> None:
+        """Check that the generator is a diffusion whose noise levels can be weighted so."""
+        if not isinstance(generator, GraspGenerator) or not isinstance(generator.process, Diffusion):
+            raise ValueError(
+                "model.objective=denoising trains a diffusion or flow model; model.generator is another kind. Pass "
+                "model=grasp_dit, or the objective that belongs to it."
+            )
+        self.weighting.check(generator.process.noise)
+
+    def context(
+        self, generator: GraspGenerator, batch: GraspBatch, *, step: int, training: bool
+    ) -> DenoisingContext:
+        """Return the context of a step."""
+        noise = draw_step_noise(generator, batch, num_grasps=self.num_grasps, seed=self.seed, step=step)
+        sparse_noise = None
+        if training and self._reads_sparse and self.sparse_view is not None:
+            num_points = batch.scene_pc.shape[1]
+            drawn = self.sparse_view.draw(batch.item_index, num_points, self.seed, step)
+            sparse_noise = drawn.to(generator.device)
+        return DenoisingContext(
+            generator, batch, noise, objective=self, sparse_noise=sparse_noise, training=training
+        )

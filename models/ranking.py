@@ -1,0 +1,82 @@
+"""What sampled grasps are ordered by: learned odds of success, or their likelihood under the model's flow."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sceneleapultra.models.diffusion.likelihood import FlowRank
+from sceneleapultra.models.diffusion.solvers import NoiseSource
+from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps
+from sceneleapultra.models.network.heads.base import success_log_odds
+
+if TYPE_CHECKING:
+    from sceneleapultra.models.generator import GraspGenerator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank(ABC):
+    """What grasps are scored by, as ``config/sampling/rank`` names it.
+
+    Attributes:
+        sort: whether grasps are returned best first; otherwise in the order in which they were drawn.
+    """
+
+    sort: bool
+
+    @abstractmethod
+    def score(
+        self,
+        generator: "GraspGenerator",
+        anchored: AnchoredScene,
+        grasps: DecodedGrasps,
+        rng: NoiseSource,
+    ) -> Float[Tensor, "b k"]:
+        """Return one number per grasp; higher is better.
+
+        Raises:
+            ValueError: a generator that cannot be ranked so.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedRank(Rank):
+    """By the score head's log-odds: of ``success`` (stable and collision-free) or of being ``stable`` alone."""
+
+    by: Literal["success", "stable"]
+
+    def score(
+        self,
+        generator: "GraspGenerator",
+        anchored: AnchoredScene,
+        grasps: DecodedGrasps,
+        rng: NoiseSource,
+    ) -> Float[Tensor, "b k"]:
+        """Return log-odds."""
+        logits = generator.score_head(grasps, anchored.scene)
+        return logits[..., 0] if self.by == "stable" else success_log_odds(logits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodRank(Rank):
+    """By the log-density that the probability flow gives each grasp; needs no score head."""
+
+    flow: FlowRank
+
+    def score(
+        self,
+        generator: "GraspGenerator",
+        anchored: AnchoredScene,
+        grasps: DecodedGrasps,
+        rng: NoiseSource,
+    ) -> Float[Tensor, "b k"]:
+        """Return log-densities, each grasp taken as a set of its own so that its likelihood is that of one grasp."""
+        index = anchored.index
+        independent = torch.arange(index.shape[1], device=index.device).expand_as(index)
+        alone = generator.anchor(anchored.scene, index, independent)
+        return generator.process.flow_score(
+            lambda x, t: generator.predict_x0(x, t, alone), grasps.states, self.flow, rng
+        )
