@@ -142,9 +142,9 @@ def main() -> None:
         noise = denoising_losses(module, batches, data.settings.cloud.target_share)
         rows = []
         for share, loss in zip(SHARES, noise, strict=True):
-            asked = [f"max_items={arguments.items}", "min_points=200", f"points_share={share}"]
-            asked += ["samples_per_item=4"]
-            labeled = test(run_dir, run_dir / f"test_{share:g}", [*asked, f"store={arguments.store}"])
+            choice = [f"max_items={arguments.items}", "min_points=200", f"points_share={share}"]
+            choice += ["samples_per_item=4"]
+            labeled = test(run_dir, run_dir / f"test_{share:g}", [*choice, f"store={arguments.store}"])
             rows.append({"points_share": share, "denoising_loss": round(loss, 4), **labeled})
         document[name] = {"overrides": overrides, "cpu_s": round(cpu_s, 1), "shares": rows}
         successes.append([f"{name} the term", *map(rate, rows), f"{cpu_s:.0f}"])

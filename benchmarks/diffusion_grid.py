@@ -185,12 +185,12 @@ def coverage(path: Path, output: Path) -> float:
     from sceneleapultra.utils.geometry.rotation import geodesic_distance
 
     store = GraspStore(path, load_hand("leap_right"))
-    asked = {item.index: item for item in store.items("test", min_points=1, require_success=True)}
+    by_index = {item.index: item for item in store.items("test", min_points=1, require_success=True)}
     with np.load(output / "grasps.npz") as file:
         items, poses = file["test/item"], file["test/hand_pose"]
     shares = []
-    for number in sorted(set(items.tolist()) & set(asked)):
-        known = store.labeled(asked[number].scene, asked[number].target)
+    for number in sorted(set(items.tolist()) & set(by_index)):
+        known = store.labeled(by_index[number].scene, by_index[number].target)
         stored, made = (
             GraspPose.from_hand_pose(torch.from_numpy(np.asarray(x, dtype=np.float64)))
             for x in (known.grasps.hand_pose[known.success], poses[items == number])
@@ -209,7 +209,7 @@ def timed(checkpoint: Path, sampler: str, steps: int, grasps: int = 64) -> dict[
     rng = np.random.default_rng(0)
     angle, height = rng.uniform(-1.2, 1.2, 800), rng.uniform(0.0, 0.1, 800)
     points = np.stack([0.04 * np.cos(angle), 0.04 * np.sin(angle), height], axis=1).astype(np.float32)
-    asked: dict[str, Any] = {
+    view: dict[str, Any] = {
         "object_mask": np.ones(800, bool),
         "viewpoint": (0.5, 0.0, 0.5),
         "up": (0.0, 0.0, 1.0),
@@ -218,7 +218,7 @@ def timed(checkpoint: Path, sampler: str, steps: int, grasps: int = 64) -> dict[
     seconds = []
     for _ in range(3):
         start = time.process_time()
-        made = model.sample(points, grasps, **asked, sampling={"solver": sampler, "steps": steps})
+        made = model.sample(points, grasps, **view, sampling={"solver": sampler, "steps": steps})
         seconds.append(time.process_time() - start)
     return {"nfe": made.nfe, "ms_per_grasp": 1e3 * min(seconds) / grasps}
 

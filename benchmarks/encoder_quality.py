@@ -87,10 +87,10 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             *ENCODERS[name],
         ]
         cost = train(run_dir, overrides)
-        asked = [f"max_items={arguments.items}", f"samples_per_item={arguments.samples}"]
-        asked += [f"device={arguments.device}", f"workers={arguments.workers}"]
-        asked += [f"store={arguments.test_store}"] if arguments.test_store else []
-        labeled = test(run_dir, run_dir / "test", asked)
+        choice = [f"max_items={arguments.items}", f"samples_per_item={arguments.samples}"]
+        choice += [f"device={arguments.device}", f"workers={arguments.workers}"]
+        choice += [f"store={arguments.test_store}"] if arguments.test_store else []
+        labeled = test(run_dir, run_dir / "test", choice)
         by_object.append(of_objects(run_dir / "test" / "grasps.npz"))
         runs.append({"seed": seed, **labeled, "val_loss": round(validation_loss(run_dir), 4), **cost})
     ms, parameters = milliseconds(run_dir / "checkpoints" / "last.ckpt", num_points=768)
@@ -116,7 +116,7 @@ def mean_interval(values: Float[np.ndarray, "o"], seed: int = 0) -> list[float]:
     return [float(values.mean()), *np.percentile(values[draws].mean(1), [2.5, 97.5]).tolist()]
 
 
-def said(interval: list[float], sign: str = "") -> str:
+def with_interval(interval: list[float], sign: str = "") -> str:
     """Write a mean with its interval, in percent."""
     value, low, high = (f"{100 * x:{sign}.1f}" for x in interval)
     return f"{value} [{low}, {high}]"
@@ -182,8 +182,8 @@ def line(row: dict[str, Any]) -> list[str]:
 
     return [
         row["encoder"],
-        said(row["success"]),
-        said(row["difference_from_first"], "+"),
+        with_interval(row["success"]),
+        with_interval(row["difference_from_first"], "+"),
         ", ".join(f"{100 * run['success']:.1f}" for run in row["runs"]),
         f"{mean('penetration_mm'):.2f}",
         f"{mean('val_loss'):.3f}",

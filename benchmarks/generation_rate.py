@@ -35,16 +35,16 @@ def settings(overrides: list[str]) -> GenerateSettings:
 
 
 def totals(reports: list[SceneReport]) -> dict[str, Any]:
-    """Sum up reports: closings, successes and what they cost."""
+    """Sum up reports: attempts, successes and what they cost."""
     good = sum(sum(r.successes) for r in reports)
-    tried = sum(sum(r.attempts) for r in reports)
+    attempts = sum(sum(r.attempts) for r in reports)
     cpu_s = sum(r.dropped_s + r.rendered_s + r.grasped_s for r in reports)
     return {
         "objects": sum(len(r.families) for r in reports),
         "objects_with_a_grasp": sum(n > 0 for r in reports for n in r.successes),
-        "closings": tried,
+        "attempts": attempts,
         "good": good,
-        "success": round(good / max(tried, 1), 3),
+        "success": round(good / max(attempts, 1), 3),
         "cpu_s_per_good": round(cpu_s / max(good, 1), 3),
         "dropped_s": round(sum(r.dropped_s for r in reports), 2),
         "rendered_s": round(sum(r.rendered_s for r in reports), 2),

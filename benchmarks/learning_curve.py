@@ -71,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for scenes in SCENES:
         store_of(arguments.runs, scenes)
     with ThreadPoolExecutor(arguments.at_once) as pool:  # each runs processes of its own
-        asked = [pool.submit(measure, *cell, arguments.runs, arguments.items) for cell in cells()]
-        rows = [future.result() for future in asked]
+        futures = [pool.submit(measure, *cell, arguments.runs, arguments.items) for cell in cells()]
+        rows = [future.result() for future in futures]
     rows.sort(key=lambda row: (row["scenes"], row["steps"]))
     document = {
         "what": "experiment=quickstart with less data and fewer steps, one thread each",

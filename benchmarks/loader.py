@@ -4,7 +4,7 @@
 
 The same items in three layouts. `store`: this project's, grasps drawn and clouds augmented anew in each pass.
 `store_plain`: the same without augmentation. `predecessor`: one HDF5 group per item, gzip 9, cloud and mesh stored
-again for every chunk of grasps, grasps frozen when it was written. `memory`: finished items in one array per field,
+again for every chunk of grasps, grasps frozen when it was written. `memory`: batches items in one array per field,
 the limit of any layout under the same DataLoader. Cold: the files' pages are dropped from the page cache and nothing is
 remembered; warm: the pass after. Rounds alternate between layouts; medians are reported. Wall-clock rates depend on
 what else the machine does; processor time per sample, over all processes, hardly does.
@@ -164,11 +164,11 @@ def passes(loader: DataLoader[Any], limit: int) -> Iterator[dict[str, float]]:
         iterator = iter(loader)
         next(iterator)
         workers = [w.pid for w in loader._iterator._workers]  # type: ignore[union-attr]
-        start, start_cpu, seen = time.perf_counter(), cpu_s([os.getpid(), *workers]), 0
+        start, start_cpu, count = time.perf_counter(), cpu_s([os.getpid(), *workers]), 0
         for _batch in iterator:
-            seen += BATCH
+            count += BATCH
         wall, cpu = time.perf_counter() - start, cpu_s([os.getpid(), *workers]) - start_cpu
-        yield {"samples_per_s": seen / wall, "cpu_us_per_sample": 1e6 * cpu / seen}
+        yield {"samples_per_s": count / wall, "cpu_us_per_sample": 1e6 * cpu / count}
 
 
 def loader_of(layout: str, made: dict[str, Any], limit: int, workers: int) -> DataLoader[Any]:
@@ -210,11 +210,11 @@ def main() -> None:
         plain_module = data_module(own, {}, arguments.num_points)
         plain: Any = plain_module.dataset("train", augment=False)
         write_predecessor(old, plain_module.store, plain, arguments.samples)
-        finished = [plain[0, i][0] for i in range(min(len(plain), arguments.samples))]
+        batches = [plain[0, i][0] for i in range(min(len(plain), arguments.samples))]
         columns = {
-            f: torch.cat([getattr(b, f) for b in finished])
-            for f in finished[0].__dataclass_fields__
-            if isinstance(getattr(finished[0], f), torch.Tensor)
+            f: torch.cat([getattr(b, f) for b in batches])
+            for f in batches[0].__dataclass_fields__
+            if isinstance(getattr(batches[0], f), torch.Tensor)
         }
         made: dict[str, Any] = {
             "folder": folder,

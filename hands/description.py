@@ -146,16 +146,16 @@ class HandDescription:
     )  # root in its source's world
 
     def __post_init__(self) -> None:
-        seen: set[str] = set()
+        known: set[str] = set()
         for body in self.bodies:
-            if (body.parent is None) == bool(seen) or (body.parent is not None and body.parent not in seen):
+            if (body.parent is None) == bool(known) or (body.parent is not None and body.parent not in known):
                 raise ValueError(
                     f"Hand '{self.name}': body '{body.name}' has parent {body.parent!r}, but a body's parent must "
                     "stand before it, and only the first body has none. Reorder `bodies`."
                 )
-            if body.name in seen:
+            if body.name in known:
                 raise ValueError(f"Hand '{self.name}': two bodies are named '{body.name}'. Rename one.")
-            seen.add(body.name)
+            known.add(body.name)
         if not self.joints:
             raise ValueError(
                 f"Hand '{self.name}' has no hinge joint. Expected at least one `joint` in `bodies`."

@@ -214,7 +214,7 @@ def test_a_run_tells_where_its_time_went(
     out = capsys.readouterr().out
     for stage in ("train", "step", "fwd", "fwd.encode", "bwd", "opt", "wait", "data.total", "data.augment"):
         assert re.search(rf"^ *{re.escape(stage)} +\d+ ", out, re.M), stage
-    assert "answers were remembered" in out
+    assert "requests were answered from the cache" in out
     lines = [json.loads(line) for line in (tmp_path / "profile.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [4, 6, 8, 8]
     stages = {s["stage"]: s for s in lines[-1]["stages"]}

@@ -62,11 +62,11 @@ def _nearest_kernel(
 ):
     cloud = tl.program_id(0)
     row = tl.program_id(1) * QUERIES + tl.arange(0, QUERIES)
-    asked = row < q
+    inside = row < q
     query_ptr += (cloud * q + row) * 3
-    qx = tl.load(query_ptr, mask=asked, other=0.0)[:, None]
-    qy = tl.load(query_ptr + 1, mask=asked, other=0.0)[:, None]
-    qz = tl.load(query_ptr + 2, mask=asked, other=0.0)[:, None]
+    qx = tl.load(query_ptr, mask=inside, other=0.0)[:, None]
+    qy = tl.load(query_ptr + 1, mask=inside, other=0.0)[:, None]
+    qz = tl.load(query_ptr + 2, mask=inside, other=0.0)[:, None]
     found = tl.full([QUERIES], -1, tl.int64)
     # Each pass finds the least (distance, index) beyond the one of the pass before.
     for rank in range(k):
@@ -83,7 +83,7 @@ def _nearest_kernel(
             key = (squared.to(tl.int32, bitcast=True).to(tl.int64) << 32) | j[None, :].to(tl.int64)
             key = tl.where(inside[None, :] & (key > found[:, None]), key, _LAST)
             best = tl.minimum(best, tl.min(key, axis=1))
-        tl.store(out_ptr + (cloud * q + row) * k + rank, best, mask=asked)
+        tl.store(out_ptr + (cloud * q + row) * k + rank, best, mask=inside)
         found = best
 
 

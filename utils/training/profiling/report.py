@@ -181,13 +181,13 @@ def sentences_of(profiler: StageProfiler) -> list[str]:
 
 def reading(read: dict[str, int]) -> str:
     """Say where what was read came from."""
-    asked, size = read["hits"] + read["misses"], read["mapped"] + read["decoded"]
-    remembered = f"{read['hits'] / max(1, asked):.0%} of {asked} answers were remembered"
+    requests, size = read["hits"] + read["misses"], read["mapped"] + read["decoded"]
+    hits = f"{read['hits'] / max(1, requests):.0%} of {requests} requests were answered from the cache"
     cached = (
         f"{1 - min(read['fetched'], size) / max(1, size):.0%} of {size / 1e6:.1f} MB came from the page cache"
     )
     through = f", {read['decoded'] / size:.0%} through HDF5" if read["decoded"] else ""
-    return f"reading: {remembered}; {cached if size else 'nothing was read'}{through}"
+    return f"reading: {hits}; {cached if size else 'nothing was read'}{through}"
 
 
 def table(title: str, tree: StageTree, *, device: bool) -> Table:
