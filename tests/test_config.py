@@ -171,7 +171,8 @@ def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
         (["model.objective.num_grasps=3"], "Set data.grasps.number only."),
         (
             ["model.generator.process.prediction=eps"],
-            "model.generator.process.prediction=eps on model.generator.process.noise=CosinePath: x0 cannot be recovered",
+            "model.generator.process.prediction=eps on model.generator.process.noise=CosinePath: "
+            "x0 cannot be recovered",
         ),
         (
             ["model/generator/process=ddpm", "model.generator.process.prediction=eps"],

@@ -191,7 +191,8 @@ def test_every_key_a_rule_names_exists(compose: Any) -> None:
 
 TINY = [
     "hardware=cpu", "callbacks=no_simulation", "logger=csv", "scheduler.warmup_steps=1", "scheduler.total_steps=12",
-    "model.generator.decoder.dim=16", "model.generator.decoder.depth=1", "model.generator.decoder.heads=2", "model.generator.heads.score.dim=16",
+    "model.generator.decoder.dim=16", "model.generator.decoder.depth=1", "model.generator.decoder.heads=2",
+    "model.generator.heads.score.dim=16",
     "model.generator.heads.score.widths=[8, 8]", "model.generator.encoder.dim=16",
     "model.generator.encoder.levels.fine.centers=32", "model.generator.encoder.levels.coarse.centers=16",
     "data.batch_size=4", "data.grasps.number=4",
