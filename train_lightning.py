@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra.utils.core import console
 from sceneleapultra.utils.core.config import build, try_partial
+from sceneleapultra.utils.core.plugins import use_plugins
 from sceneleapultra.utils.core.resources import require_accelerator
 from sceneleapultra.utils.training.run_card import closing, opening
 from sceneleapultra.utils.training.run_folder import last_checkpoint, same_data, step_of, write_run_folder
@@ -21,6 +22,7 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
     """Run, or continue, the training that ``cfg`` describes; return the Trainer in its final state."""
     with console.sentences():
         validate(cfg)
+        use_plugins(cfg.plugins)
         OmegaConf.set_readonly(cfg, True)
         run_dir = Path(cfg.run_dir)
         resume = None if cfg.dry_run else last_checkpoint(run_dir)

@@ -33,6 +33,7 @@ from sceneleapultra.reporting.results import Role
 from sceneleapultra.simulation.protocols import Protocol, get_protocol
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.names import unknown_name
+from sceneleapultra.utils.core.plugins import use_plugins
 
 PROMPTS = ("none", "category")
 Say = Callable[[str, int], Callable[[int], None]]  # (what begins, how many grasps) -> called with grasps done
@@ -57,6 +58,7 @@ class ModelTest:
             FileNotFoundError: checkpoint or store missing.
             ValueError: they do not belong together, or a split, protocol or setting is unknown.
         """
+        use_plugins(cfg.plugins)
         protocol = build(cfg.protocol)
         if cfg.prompt not in PROMPTS:
             raise unknown_name("prompt", cfg.prompt, PROMPTS)

@@ -15,6 +15,7 @@ from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.core.plugins import use_plugins
 from sceneleapultra.utils.geometry.cloud import CloudProcessor, PreparedCloud
 from sceneleapultra.utils.geometry.cloud.checks import check_cloud
 from sceneleapultra.utils.geometry.frames import TARGET_CENTERED, frame_is_known
@@ -192,8 +193,13 @@ def as_batch(cloud: PreparedCloud, prompt: str | None, negative_prompts: Sequenc
     )
 
 
-def load_grasp_model(path: str | Path, device: str = "cpu") -> GraspModel:
-    """Load a checkpoint for sampling, by path or by the name of a shipped model, with its averaged weights.
+def load_grasp_model(path: str | Path, device: str = "cpu", *, plugins: Sequence[str] = ()) -> GraspModel:
+    """Load a checkpoint for sampling, with its averaged weights.
+
+    Args:
+        path: of the checkpoint, or the name of a shipped model.
+        device: cpu, cuda or cuda:<number>.
+        plugins: packages outside the project that the model may be built from.
 
     Raises:
         FileNotFoundError: no such file.
@@ -201,6 +207,7 @@ def load_grasp_model(path: str | Path, device: str = "cpu") -> GraspModel:
             the project wrote it, or there is no such device.
     """
     _require_device(device)
+    use_plugins(plugins)
     generator, config = load_generator(find_checkpoint(path), device)
     return GraspModel(generator=generator, cloud_settings=config["cloud"])
 

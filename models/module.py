@@ -16,6 +16,7 @@ from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.optim import build_param_groups
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.config import build
+from sceneleapultra.utils.core.plugins import plugins_in_use
 
 
 def build_module(
@@ -42,6 +43,7 @@ def build_module(
         "generator": generator.config,
         "objective": OmegaConf.to_container(config.objective, resolve=True),
         "cloud": cloud,
+        "plugins": plugins_in_use(),
     }
     return GraspModule(
         generator=generator, objective=objective, config=described, optimizer=optimizer, scheduler=scheduler

@@ -11,6 +11,7 @@ from torch import nn
 from sceneleapultra.models.checkpoints.migrate import migrate
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.utils.core.config import build
+from sceneleapultra.utils.core.plugins import check_targets
 
 _GENERATOR = "generator."  # prefix of the generator's weights in a checkpoint
 
@@ -51,11 +52,12 @@ def load_generator(path: str | Path, device: str = "cpu") -> tuple[GraspGenerato
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a checkpoint of a generator, or its hand is described differently now, or a newer version of the
-            project wrote it.
+        ValueError: not a checkpoint of a generator, or built from code outside the project that was not named as a
+            plugin, or its hand is described differently now, or a newer version of the project wrote it.
     """
     checkpoint = read_checkpoint(path, device)
     config = checkpoint["model_config"]
+    check_targets(config["generator"], path)
     generator = build_generator(_without_files(config["generator"]))
     if not isinstance(generator, GraspGenerator):
         raise ValueError(
