@@ -133,8 +133,8 @@ class GraspModule(pl.LightningModule):
         data, frame = self.trainer.datamodule, self.generator.normalizer.frame  # type: ignore[attr-defined]
         if data is not None and frame and data.frame != frame:
             raise ValueError(
-                f"The model learned poses in frame '{frame}', data.frame={data.frame} serves others. Pass "
-                f"data.frame={frame}, or train another model."
+                f"The model learned poses in frame '{frame}', data.cloud.frame={data.frame} serves others. Pass "
+                f"data.cloud.frame={frame}, or train another model."
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -57,6 +57,7 @@ def build_cloud(
         rng=rng,
         T_cloud_object=T_world_object,
         T_cloud_camera=view.T_world_cam,
+        target_is_ordered=True,  # as the schema of stores says
     )
     R, t = prepared.T_cloud_frame[:3, :3], prepared.T_cloud_frame[:3, 3]
     others = np.where(view.instance == 0, TABLE_CLASS, OTHER_CLASS)

@@ -158,6 +158,22 @@ def test_a_distractor_stands_on_the_table_beside_the_target() -> None:
     assert torch.equal(after.object_mask.sum(1), before.object_mask.sum(1))
 
 
+@pytest.mark.parametrize("name", ["clutter", *REMOVING])
+def test_points_keep_their_class(name: str) -> None:
+    """A point that stayed where it was is of the class it was; inserted ones are of another object, padding of none."""
+    before = batch(8)
+    after = chain(name)(before)
+    assert before.point_class is not None and after.point_class is not None
+    for i in range(8):
+        there = after.point_valid[i]
+        away = (after.scene_pc[i][there][:, None] - before.scene_pc[i]).norm(dim=-1)
+        stayed = away.amin(1) == 0.0
+        found = after.point_class[i][there]
+        assert torch.equal(found[stayed], before.point_class[i][away.argmin(1)[stayed]])
+        assert (found[~stayed] == 2).all() and (name == "clutter" or stayed.all())
+        assert (after.point_class[i][~there] == 255).all()
+
+
 def test_a_distractor_makes_grasps_that_touch_it_invalid() -> None:
     before = batch(8)
     after = chain("clutter", gap_m=[0.0, 0.01])(before)

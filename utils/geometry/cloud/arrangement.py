@@ -53,8 +53,11 @@ def arrange(
     crop_radius: float,
     choice: PointChoice,
     rng: np.random.Generator,
+    target_is_ordered: bool = False,
 ) -> tuple[Int[np.ndarray, "m"], Bool[np.ndarray, "m"]]:
     """Choose points of the target and of what lies near its visible centroid, and interleave them.
+
+    Where the target's points stand in farthest-point order already, the first of them are its farthest points.
 
     Returns:
         Indices of at most ``num_points`` points, none twice, and which of them belong to the target.
@@ -69,9 +72,12 @@ def arrange(
     rest = np.flatnonzero(within(points, center, crop_radius) & ~object_mask)
     want_target, want_rest = quotas(len(target), len(rest), num_points, target_share)
     order, is_target = stratified_order(want_target, want_rest, target_share)
-    sides = ((target, want_target), (rest, want_rest))
-    chosen = [side[choice(points[side], k, center, rng)] for side, k in sides]
-    return np.concatenate(chosen)[order], is_target
+    if target_is_ordered and choice.sampler == "farthest":
+        target = target[:want_target]
+    else:
+        target = target[choice(points[target], want_target, center, rng)]
+    rest = rest[choice(points[rest], want_rest, center, rng)]
+    return np.concatenate([target, rest])[order], is_target
 
 
 def within(

@@ -95,6 +95,7 @@ class CloudProcessor:
         rng: np.random.Generator,
         T_cloud_object: Float[np.ndarray, "4 4"] | None = None,
         T_cloud_camera: Float[np.ndarray, "4 4"] | None = None,
+        target_is_ordered: bool = False,
     ) -> PreparedCloud:
         """Prepare a cloud that is given in any metric frame, map coordinates included.
 
@@ -109,6 +110,7 @@ class CloudProcessor:
             rng: of points chosen at random; ``farthest`` uses none.
             T_cloud_object: pose of the target, for the frame ``object_centric``.
             T_cloud_camera: pose of the camera, for the camera's frames; None where the cloud is given in it.
+            target_is_ordered: the target's points stand in farthest-point order, as in a store; saves half of the work.
 
         Raises:
             ValueError: the cloud is not one, has no point of the target or is too coarse for its coordinates; or the
@@ -126,6 +128,7 @@ class CloudProcessor:
             crop_radius=self.crop_radius,
             choice=self.points,
             rng=rng,
+            target_is_ordered=target_is_ordered,
         )
         kept = near[index]
         eye = np.asarray(viewpoint, dtype=np.float64)
