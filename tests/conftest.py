@@ -28,6 +28,7 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
 from factories.records import scene_record
+from factories.trial_plugin import TRIAL_PLUGIN
 from sceneleapultra.datasets import StoreWriter
 from sceneleapultra.hands import load_hand
 from sceneleapultra.utils.core.config import CONFIG_DIR
@@ -102,3 +103,12 @@ def tiny_data(tiny_store: Path) -> list[str]:
         "data.cloud.num_points=256",
         "data.min_points=20",
     ]
+
+
+@pytest.fixture
+def trial_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a module outside the project that holds a trial and a metric."""
+    (tmp_path / "my_trials.py").write_text(TRIAL_PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "my_trials"
+    sys.modules.pop("my_trials", None)

@@ -131,6 +131,32 @@ def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pyte
     assert "nearest training view" in said
 
 
+def test_a_trial_and_a_metric_from_outside_reach_results_and_report(
+    trial_plugin: str, checkpoint: Path, tmp_path: Path
+):
+    few = ["splits=[test]", "top=null", "baselines=null", "pictures=0", "sampler.temperature=0.3"]
+    cfg = composed(*few, f"checkpoint={checkpoint}", f"output={tmp_path / 'out'}")
+    cfg.protocol.name = "hang"
+    cfg.protocol.trial = {
+        "_target_": f"{trial_plugin}.Hang",
+        "approach": cfg.protocol.trial.approach,
+        "steps": 5,
+    }
+    cfg.metrics = {"palm": {"_target_": f"{trial_plugin}.palm_height"}}
+    (entry,) = test_lightning.test(cfg)["methods"]
+    assert entry["summary"]["protocol"] == "hang"
+    for key, column in (("sag_mm", "sag_m"), ("palm_height_mm", "palm_height_m")):
+        assert entry["summary"][key] == pytest.approx(1e3 * np.mean(entry["rows"][column]), abs=1e-2)
+    page = (tmp_path / "out" / "report.html").read_text()
+    for words in (
+        "sag mm",
+        "How far the object sank.",
+        "palm height mm",
+        "Height of the hand above the object.",
+    ):
+        assert words in page
+
+
 def test_a_tuning_is_used_again_and_a_number_needs_none(run_dir: Path, checkpoint: Path, tmp_path: Path):
     few = ["splits=[test]", "top=null", "baselines={}", f"checkpoint={checkpoint}"]
     few += [f"output={tmp_path}", "pictures=0"]

@@ -1,9 +1,6 @@
 """Can a trial and a metric come from outside the project, and do their columns reach results and report?"""
 
 import json
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,71 +10,13 @@ from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.records import Grasps, Scene
 
-PLUGIN = '''
-"""The hand closes, and must have the object after a while under real gravity."""
-
-from dataclasses import asdict, dataclass
-
-import numpy as np
-
-from sceneleapultra.simulation.protocols import Metric, ObjectModel, WorldSpec
-from sceneleapultra.simulation.protocols.trials import Approach, Runs, Trial
-from sceneleapultra.utils.columns import Column
-from sceneleapultra.utils.records import Outcome
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hang(Trial):
-    approach: Approach
-    steps: int
-
-    columns = (
-        Column(
-            "sag_m", "f8", "How far the object sank.", unit="m", shown_unit="mm", reductions=("mean", "median")
-        ),
-    )
-    num_directions = 1
-
-    def world(self, scene, target):
-        model = ObjectModel.from_record(scene.objects[target], scene.objects[target].mass)
-        return WorldSpec((model,), (target,), table=False, gravity=True)
-
-    def run(self, world, attempt, *, stop_at_failure):
-        runs, start = Runs(1), attempt.object_poses[0]
-        failure = self.approach.squeeze(world, attempt, None)
-        world.step(self.steps)
-        passed = runs.end(0, world, start, self.approach)
-        return runs.verdict(Outcome.SUCCESS if passed else failure, {"sag_m": start[2] - world.target_pose[2]})
-
-    def constants(self):
-        return {"trial": "hang 1", **asdict(self)}
-
-
-def palm_height() -> Metric:
-    column = Column("palm_height_m", "f8", "Height of the hand above the object.", unit="m", shown_unit="mm")
-    return Metric(column, measure)
-
-
-def measure(state):
-    return float(state.world.data.qpos[2] - state.world.target_pose[2])
-'''
-
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of a module that lies outside the project."""
-    (tmp_path / "my_trials.py").write_text(PLUGIN)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield "my_trials"
-    sys.modules.pop("my_trials", None)
-
-
-@pytest.fixture
-def hang(plugin: str) -> Protocol:
+def hang(trial_plugin: str) -> Protocol:
     """A protocol that names the plugin's trial as a YAML would."""
     config = load_group("protocol", "dgb-fc-quick")
     config.name = "hang"
-    config.trial = {"_target_": f"{plugin}.Hang", "approach": config.trial.approach, "steps": 50}
+    config.trial = {"_target_": f"{trial_plugin}.Hang", "approach": config.trial.approach, "steps": 50}
     made: Protocol = build(config)
     return made
 
@@ -98,16 +37,16 @@ def test_a_trial_from_outside_fills_its_own_columns(
     assert summary == json.loads(json.dumps(summary))
 
 
-def test_its_constants_are_in_the_hash(hang: Protocol, plugin: str) -> None:
+def test_its_constants_are_in_the_hash(hang: Protocol, trial_plugin: str) -> None:
     config = load_group("protocol", "dgb-fc-quick")
-    config.trial = {"_target_": f"{plugin}.Hang", "approach": config.trial.approach, "steps": 51}
+    config.trial = {"_target_": f"{trial_plugin}.Hang", "approach": config.trial.approach, "steps": 51}
     assert build(config).hash != hang.hash
 
 
 def test_a_metric_from_outside_is_measured_and_explained(
-    plugin: str, hand_model: HandModel, scene: Scene, grasps: Grasps
+    trial_plugin: str, hand_model: HandModel, scene: Scene, grasps: Grasps
 ) -> None:
-    metric = build({"_target_": f"{plugin}.palm_height"})
+    metric = build({"_target_": f"{trial_plugin}.palm_height"})
     jobs = [(scene, 0, grasps)]
     (table,) = evaluate_many(hand_model, jobs, "dgb-fc-quick", LocalExecutor(workers=1), metrics=[metric])
     # The fourth hand is 0.5 m higher than the first.
