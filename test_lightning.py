@@ -51,7 +51,7 @@ def table(document: dict[str, Any]) -> Table:
     view.add_column("method", no_wrap=True)
     for split in results.splits:
         view.add_column(split, justify="right", no_wrap=True)
-        view.add_column("clear", justify="right", no_wrap=True)
+        view.add_column("and collision-free", justify="right", no_wrap=True)
     for method in results.methods:
         cells = []
         for split in results.splits:

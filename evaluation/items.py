@@ -25,7 +25,7 @@ class Item:
     scene: Scene
     target: int
     view: View
-    closings: Grasps | None = (
+    attempts: Grasps | None = (
         None  # what the generator tested on the object, failures included; None where it did not
     )
 

@@ -1,4 +1,4 @@
-"""What is measured about a set of judged grasps: rates with intervals, and how different the grasps are."""
+"""What is measured about a set of tested grasps: rates with intervals, and how different the grasps are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

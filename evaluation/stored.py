@@ -44,7 +44,7 @@ def chosen_items(
             scene=store.scene(found[i].scene),
             target=found[i].target,
             view=store.view(found[i].view),
-            closings=store.labeled(found[i].scene, found[i].target).grasps,
+            attempts=store.labeled(found[i].scene, found[i].target).grasps,
         )
         for i in picked
     ]

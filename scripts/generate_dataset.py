@@ -1,4 +1,4 @@
-"""Make a data set: scenes, depth images and judged grasps, in one store; ``--help`` lists the overrides."""
+"""Make a data set: scenes, depth images and labeled grasps, in one store; ``--help`` lists the overrides."""
 
 import sys
 import time
@@ -71,7 +71,7 @@ def summary(path: Path, reports: list[SceneReport], wall_s: float) -> None:
             successes[family] += good
             solved[family] += good > 0
     table = Table(title="grasps by family", title_justify="left", box=None)
-    for heading in ("family", "objects", "with a grasp", "closings", "successful", "success"):
+    for heading in ("family", "objects", "with a grasp", "attempts", "successful", "success"):
         table.add_column(heading, justify="left" if heading == "family" else "right")
     for family in sorted(objects):
         rate = successes[family] / max(1, attempts[family])
@@ -85,7 +85,7 @@ def summary(path: Path, reports: list[SceneReport], wall_s: float) -> None:
         {
             "scenes": f"{len(reports)} ({', '.join(f'{n} {split}' for split, n in sorted(splits.items()))})",
             "objects": f"{objects.total()}, {solved.total()} with a successful grasp",
-            "grasps": f"{good} successful of {attempts.total()} closings",
+            "grasps": f"{good} successful of {attempts.total()} attempts",
             "time": f"{wall_s:.0f} s, {cpu_s:.0f} s of processor time",
             "rate": f"{good / max(wall_s, 1e-9):.1f} successful grasps per second, "
             f"{good / max(cpu_s, 1e-9):.1f} per second of one core",

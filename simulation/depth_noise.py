@@ -27,10 +27,10 @@ class DepthNoise:
         """Return the measured depth and which pixels are measured at all.
 
         Args:
-            depth: True depth along the optical axis.
-            cosine: Cosine between surface normal and ray.
-            step_m: How far the depth at a neighboring pixel is off the continued slope.
-            rng: Source of all randomness.
+            depth: true depth along the optical axis.
+            cosine: cosine between surface normal and ray.
+            step_m: how far the depth at a neighboring pixel is off the continued slope.
+            rng: source of all randomness.
         """
         noise = rng.standard_normal(len(depth), dtype=np.float32)
         chance = rng.random(len(depth), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""How a data set comes about: planned scenes are dropped, looked at and grasped, in parallel, in order, resumably."""
+"""How a data set comes about: planned scenes are dropped, rendered and grasped, in parallel, in order, resumably."""
 
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -59,12 +59,12 @@ def generate_scenes(
     The content of a scene depends on ``settings`` and its index only, not on ``scenes``, ``executor`` or ``done``.
 
     Args:
-        hand: The hand that grasps.
-        settings: What to make.
-        scenes: How many there will be.
-        executor: Where scenes are made.
-        done: Indices made before.
-        on_scene: Called with the report of each scene before it is yielded.
+        hand: the hand that grasps.
+        settings: what to make.
+        scenes: how many there will be.
+        executor: where scenes are made.
+        done: indices made before.
+        on_scene: called with the report of each scene before it is yielded.
 
     Raises:
         ValueError: settings that contradict each other, or fewer than one scene.

@@ -43,7 +43,7 @@ class ScenePlan:
 
 
 class ObjectSource:
-    """The objects of each split: procedural families, or a folder of meshes dealt to the splits."""
+    """The objects of each split: procedural families, or a folder of meshes partitioned among the splits."""
 
     def __init__(self, settings: ObjectSettings, splits: dict[str, float], seed: int) -> None:
         """Decide which objects belong to which split.
@@ -64,7 +64,7 @@ class ObjectSource:
         self.settings, self.seed = settings, seed
         self.shares = {name: splits.get(name, 0.0) / sum(splits.values()) for name in SPLITS}
         self._records = [] if settings.path is None else load_objects(settings.path)
-        self.keys = self._procedural() if settings.path is None else self._dealt()
+        self.keys = self._procedural() if settings.path is None else self._partition()
         for name, share in self.shares.items():
             if share > 0 and not self.keys[name]:
                 raise ValueError(
@@ -103,8 +103,8 @@ class ObjectSource:
         unseen = [(name, 0) for name in families if name in s.held_out_families]
         return {"train": known, "val": known, "test": known, "test_family": unseen}
 
-    def _dealt(self) -> dict[str, list[tuple[str, int]]]:
-        """Deal the folder's objects to the splits by their shares; held-out families go to test_family."""
+    def _partition(self) -> dict[str, list[tuple[str, int]]]:
+        """Partition the folder's objects among the splits by their shares; held-out families go to test_family."""
         s = self.settings
         keys: dict[str, list[tuple[str, int]]] = {name: [] for name in SPLITS}
         known = []
@@ -115,11 +115,11 @@ class ObjectSource:
                 keys["test_family"].append((record.name, i))
             else:
                 known.append((record.name, i))
-        dealt = [name for name in SPLITS[:3] if self.shares[name] > 0]
-        total = sum(self.shares[name] for name in dealt)
+        wanted = [name for name in SPLITS[:3] if self.shares[name] > 0]
+        total = sum(self.shares[name] for name in wanted)
         order = np.random.default_rng([self.seed, 2]).permutation(len(known))
         begin, share = 0, 0.0
-        for name in dealt:
+        for name in wanted:
             share += self.shares[name] / total
             end = round(share * len(known))
             keys[name] = [known[i] for i in order[begin:end]]

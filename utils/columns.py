@@ -108,7 +108,7 @@ COLUMNS: dict[str, Column] = {
         Column(
             "direction_success",
             "?",
-            "Held in each direction of the protocol.",
+            "Stable in each direction of the protocol.",
             row=(-1,),
             stored="?",
         ),

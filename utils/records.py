@@ -28,7 +28,7 @@ class Outcome(IntEnum):
     NO_CONTACT = 5  # fingers never reached the object
     SCENE_COLLISION = 6  # hand in the table or in a neighboring object
     NOT_RUN = 7  # the simulation diverged: no verdict, counted apart
-    CLAIMED = 8  # holds, says the data set it was converted from: no verdict of ours
+    CLAIMED = 8  # stable by the word of the data set it was converted from: no verdict of ours
 
 
 @dataclass(frozen=True)
@@ -148,14 +148,14 @@ class LabeledGrasps:
 
     @cached_property
     def stable(self) -> Float[np.ndarray, "g"]:
-        """1 where the grasp held (or is claimed to), 0 where it did not, NaN where physics was not asked.
+        """1 where the grasp is stable (or is claimed to be), 0 where it is not, NaN where it was not tried.
 
         A grasp in collision with the scene is usually not tried; where it was, its directions or its outcome say so.
         """
-        held = self.success | self.direction_success.all(-1)
+        stable = self.success | self.direction_success.all(-1)
         never = (self.outcome == Outcome.SCENE_COLLISION) | (self.outcome == Outcome.NOT_RUN)
-        untried = ~held & never
-        return np.where(untried, np.nan, held.astype(float))
+        untried = ~stable & never
+        return np.where(untried, np.nan, stable.astype(float))
 
     @property
     def collision_free(self) -> Float[np.ndarray, "g"]:
@@ -163,7 +163,7 @@ class LabeledGrasps:
         return np.where(np.isnan(self.clearance_m), np.nan, (self.clearance_m >= 0.0).astype(float))
 
     def worth_learning(self, min_robustness: float, min_clearance_m: float) -> Bool[np.ndarray, "g"]:
-        """Return which grasps held, robustly and far enough from table and neighbors where that was measured."""
+        """Return which grasps are stable, robustly and far enough from table and neighbors where that was measured."""
         fragile, close = self.robustness < min_robustness, self.clearance_m < min_clearance_m
         return (self.stable == 1.0) & ~fragile & ~close
 

@@ -125,12 +125,12 @@ class VerdictTable:
                 else:
                     result[key] = column.mean(values) if reduction == "mean" else column.median(values)
         objects = set(names)
-        held = set(names[self["stable"]])
+        solved = set(names[self["stable"]])
         return {
             "protocol": self.protocol,
             "protocol_hash": self.protocol_hash,
             **result,
-            "stable_objects": len(held) / len(objects) if objects else None,
+            "stable_objects": len(solved) / len(objects) if objects else None,
             "num_grasps": len(self),
             "num_objects": len(objects),
             "num_not_run": int((~ran).sum()),

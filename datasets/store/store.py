@@ -177,7 +177,7 @@ class GraspStore:
         return View(T_world_cam=t["views/T_world_cam"][row], K=t["views/K"][row], **arrays)
 
     def labeled(self, scene: int, target: int) -> LabeledGrasps:
-        """Return all judged grasps of an object of a scene."""
+        """Return all labeled grasps of an object of a scene."""
         where = self._grasp_rows(scene, target)
         grasps = Grasps(**{name: self._rows(f"grasps/{name}", where) for name in GRASP_COLUMNS})
         return LabeledGrasps(

@@ -40,7 +40,7 @@ class StoreWriter:
     Args:
         path: the file that ``finish`` makes.
         hand: whose grasps these are.
-        protocol: name of the protocol that judged them.
+        protocol: name of the protocol that labeled them.
         protocol_hash: its hash.
         generator: everything the content depends on, as plain containers.
         seed: of the generation.

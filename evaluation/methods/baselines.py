@@ -93,10 +93,10 @@ def extents(record: ObjectRecord) -> Float[np.ndarray, "3"]:
     return np.ptp(record.vertices, axis=0)
 
 
-class GeneratorClosings:
+class GeneratorAttempts:
     """What the data generator itself made for the very object, failures included: one closing of the fingers each.
 
-    It is the ceiling of imitation per attempt, not of what is possible: training grasps are all tested ones. Closings
+    It is the ceiling of imitation per attempt, not of what is possible: training grasps are all tested ones. Attempts
     that the generator dropped untested, as unfit, are not among them.
     """
 
@@ -108,14 +108,14 @@ class GeneratorClosings:
         self.seed = seed
 
     def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
-        """Return up to ``k`` of the closings stored for each item."""
+        """Return up to ``k`` of the attempts stored for each item."""
         return [self._sample(item, k) for item in items]
 
     def _sample(self, item: Item, k: int) -> Proposal:
-        closings = item.closings
-        if closings is None:
+        attempts = item.attempts
+        if attempts is None:
             raise ValueError(
                 f"Nothing is known of a generator for {item.object.name}: it comes from no store."
             )
-        chosen = np.random.default_rng([self.seed, item.index]).permutation(len(closings))[:k]
-        return unscored(closings[chosen])
+        chosen = np.random.default_rng([self.seed, item.index]).permutation(len(attempts))[:k]
+        return unscored(attempts[chosen])

@@ -75,7 +75,7 @@ def base_offset(model: mujoco.MjModel, hand: HandModel) -> Float[np.ndarray, "7"
     The protocol holds the hand by its MJCF's origin, as the source does; how far it gives way depends on that.
 
     Raises:
-        ValueError: The base body does not hang on the world of the MJCF.
+        ValueError: the base body does not hang on the world of the MJCF.
     """
     if hand.base_body == "world":
         return np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
@@ -95,7 +95,7 @@ def joint_ids(model: mujoco.MjModel, hand: HandModel) -> Int[np.ndarray, "j"]:
     """Return the joint of each name of the hand, in its order.
 
     Raises:
-        ValueError: The MJCF has other joints than the hand names.
+        ValueError: the MJCF has other joints than the hand names.
     """
     free = model.jnt_type == mujoco.mjtJoint.mjJNT_FREE
     found = [model.joint(i).name.removeprefix(HAND_PREFIX) for i in np.flatnonzero(~free)]

@@ -52,16 +52,16 @@ def evaluate_many(
     Which bodies of a scene are in the world is the trial's choice: those of DexGraspBench leave neighbors out.
 
     Args:
-        hand: The hand whose joints the grasps move.
-        jobs: Scenes, numbers of the target object, and grasps.
-        protocol: A protocol or the name of one.
-        executor: Where physics runs.
-        progress: Called with the number of grasps done since the last call.
-        metrics: Measured beside the contact metrics.
-        stop_at_failure: Skip the directions after the first that fails: same outcome, fewer directions known.
+        hand: the hand whose joints the grasps move.
+        jobs: scenes, numbers of the target object, and grasps.
+        protocol: a protocol or the name of one.
+        executor: where physics runs.
+        progress: called with the number of grasps done since the last call.
+        metrics: measured beside the contact metrics.
+        stop_at_failure: skip the directions after the first that fails: same outcome, fewer directions known.
 
     Raises:
-        ValueError: Unknown protocol or target, or grasps of another hand.
+        ValueError: unknown protocol or target, or grasps of another hand.
     """
     rules = get_protocol(protocol) if isinstance(protocol, str) else protocol
     model = hand if isinstance(hand, HandModel) else HandModel.from_hand(hand)

@@ -11,7 +11,7 @@ def unit_pose(name: str, pose: Float[np.ndarray, "_"]) -> Float[np.ndarray, "7"]
     """Return the pose with a quaternion of length one.
 
     Raises:
-        ValueError: Not seven finite numbers, or a quaternion of length zero.
+        ValueError: not seven finite numbers, or a quaternion of length zero.
     """
     pose = np.array(pose, dtype=float)
     if pose.shape != (7,):

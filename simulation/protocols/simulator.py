@@ -30,7 +30,7 @@ class GraspSimulator:
             stop_at_failure: skip the directions after the first that fails.
 
         Raises:
-            ValueError: A stage or pose of another length, or not finite.
+            ValueError: a stage or pose of another length, or not finite.
         """
         prepared = self.world.prepare(attempt)
         return self.protocol.trial.run(self.world, prepared, stop_at_failure=stop_at_failure)

@@ -58,7 +58,7 @@ class World:
         """Return an attempt in the terms of this world, with unit quaternions.
 
         Raises:
-            ValueError: A stage or pose of another length, or not finite.
+            ValueError: a stage or pose of another length, or not finite.
         """
         poses = np.stack([unit_pose("object_pose", pose) for pose in attempt.object_poses])
         if len(poses) != len(self._object_adr):

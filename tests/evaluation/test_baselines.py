@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sceneleapultra.evaluation.items import Item
-from sceneleapultra.evaluation.methods.baselines import GeneratorClosings, NearestObject, RandomTrainingGrasp
+from sceneleapultra.evaluation.methods.baselines import GeneratorAttempts, NearestObject, RandomTrainingGrasp
 from sceneleapultra.evaluation.methods.nearest_view import NearestView
 from sceneleapultra.evaluation.methods.training_index import TrainingIndex, transform_grasps, turn_about_z
 from sceneleapultra.evaluation.methods.view_matching import Matching, chamfer
@@ -143,10 +143,10 @@ def test_random_training_grasps_keep_their_height_over_the_center(pool, training
 
 def test_the_generator_offers_failures_too(training_records):
     record = training_records[0]
-    item = replace(item_of(record), closings=record.labeled[0].grasps)
-    (some,) = GeneratorClosings(seed=0).sample_items([item], 3)
+    item = replace(item_of(record), attempts=record.labeled[0].grasps)
+    (some,) = GeneratorAttempts(seed=0).sample_items([item], 3)
     assert len(set(same_grasp(some.grasps, record.labeled[0].grasps, 1e-9))) == 3
-    (every,) = GeneratorClosings(seed=0).sample_items([item], 9)
+    (every,) = GeneratorAttempts(seed=0).sample_items([item], 9)
     assert len(every.grasps) == 4  # no more than were tested
     with pytest.raises(ValueError, match="comes from no store"):
-        GeneratorClosings(seed=0).sample_items([item_of(record)], 1)
+        GeneratorAttempts(seed=0).sample_items([item_of(record)], 1)
