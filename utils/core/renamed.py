@@ -94,6 +94,9 @@ RENAMED_KEYS: Mapping[str, str] = {
     "protocol.hold_steps_per_block": "protocol.trial.hold_steps_per_block",
     "protocol.lift_m": "protocol.trial.lift_m",
     "conversion.workers": "conversion.executor.workers",
+    "conversion.studio": "conversion.renderer",
+    "data.conversion.workers": "data.conversion.executor.workers",
+    "data.conversion.studio": "data.conversion.renderer",
 }
 
 

@@ -79,7 +79,7 @@ class Assembler:
     """Makes scene records; the same scene always becomes the same record."""
 
     hand: Hand
-    studio: MeshProvider
+    renderer: MeshProvider
     split_of_object: dict[str, str]  # empty: objects are not split
     columns: frozenset[str]  # joints that the source has beside the grasp's
     grasps: GraspRules
@@ -101,7 +101,7 @@ class Assembler:
             ValueError: the scene makes no sense in space.
         """
         rng = np.random.default_rng([self.seed, index])
-        made = [self.studio.solid(p.mesh, name=p.name, family=p.family, scale=p.scale) for p in raw.objects]
+        made = [self.renderer.solid(p.mesh, name=p.name, family=p.family, scale=p.scale) for p in raw.objects]
         records = tuple(record for record, _ in made)
         T_object_com = np.tile(np.eye(4), (len(made), 1, 1))
         T_object_com[:, :3, 3] = [center for _, center in made]
@@ -122,7 +122,9 @@ class Assembler:
         for view in raw.views:
             check_view(view, raw.objects, records, T)
         scene = Scene(records, T, raw.table)
-        views = tuple(self._thin(view, T, rng) for view in raw.views) or self.studio.render_views(scene, rng)
+        views = tuple(self._thin(view, T, rng) for view in raw.views) or self.renderer.render_views(
+            scene, rng
+        )
         return SceneRecord(index, split, self.seed, scene, views, tuple(labeled)), count
 
     def _still(self, claims: Claims) -> Bool[np.ndarray, "g"]:

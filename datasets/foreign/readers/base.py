@@ -94,7 +94,7 @@ class Format(Protocol):
 
 @runtime_checkable
 class MeshProvider(Protocol):
-    """What the converter needs that is no reading: ``simulation.studio.Studio`` is one."""
+    """What the converter needs that is no reading: ``simulation.scene_renderer.SceneRenderer`` is one."""
 
     def solid(
         self, mesh: Path | MeshSurface, *, name: str, family: str, scale: float

@@ -48,7 +48,7 @@ class Conversion:
     """How a data set is converted; ``config/conversion`` says what each setting means."""
 
     reader: Format
-    studio: MeshProvider
+    renderer: MeshProvider
     hand: str
     splits: Splits
     grasps: GraspRules
@@ -68,7 +68,12 @@ class Conversion:
             **asdict(self.grasps),
             **asdict(self.points),
         }  # flat, as stores of 0.1 have them
-        return {**plain, "reader": reader, "splits": asdict(self.splits), "studio": repr(vars(self.studio))}
+        return {
+            **plain,
+            "reader": reader,
+            "splits": asdict(self.splits),
+            "renderer": repr(vars(self.renderer)),
+        }
 
     def __call__(
         self, root: str | Path, dest: str | Path, progress: Callable[[Report, int], None] = lambda *_: None
@@ -87,7 +92,7 @@ class Conversion:
         columns = self.reader.columns(root)
         assembler = Assembler(
             hand=hand,
-            studio=self.studio,
+            renderer=self.renderer,
             split_of_object=of_object,
             columns=frozenset(columns),
             grasps=self.grasps,

@@ -50,9 +50,9 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> GraspStore:
 @cache
 def _conversion(name: str, overrides: tuple[str, ...]) -> Conversion:
     small = [
-        "studio.views=1",
-        "studio.camera.object_points=200",
-        "studio.camera.table_points=200",
+        "renderer.views=1",
+        "renderer.camera.object_points=200",
+        "renderer.camera.table_points=200",
         "executor.workers=1",
     ]
     words = [f"conversion.{o}" for o in (*small, *overrides)]

@@ -255,7 +255,7 @@ def test_the_command(source, tmp_path, capsys) -> None:
         "--format",
         "bodex",
         "executor.workers=1",
-        "studio.views=1",
+        "renderer.views=1",
         "grasps.max_grasps=1",
     ]
     assert main([*words, "splits.by=object", "splits.test_family=0"]) == 0

@@ -79,7 +79,12 @@ def write_allegro(root: Path, hand: Hand, *, names: bool) -> tuple[np.ndarray, n
 
 
 def convert(root: Path, dest: Path, hand: str, *overrides: str) -> GraspStore:
-    words = ["conversion=bodex", f"hand={hand}", "conversion.studio.views=1", "conversion.executor.workers=1"]
+    words = [
+        "conversion=bodex",
+        f"hand={hand}",
+        "conversion.renderer.views=1",
+        "conversion.executor.workers=1",
+    ]
     words += ["conversion.splits.by=scene", "conversion.splits.val=0", "conversion.splits.test=0"]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = hydra.compose("convert", overrides=[*words, *overrides])

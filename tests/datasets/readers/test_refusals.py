@@ -111,7 +111,7 @@ def test_unknown_setting_of_a_format() -> None:
         ("max_bad_fraction=2", "conversion.max_bad_fraction: expected 0 to 1, got 2"),
         ("splits.val=1.5", "conversion.splits.val: expected 0 to less than 1, got 1.5"),
         ("splits.val=0.9", "leave nothing for training"),
-        ("studio.views=0", "conversion.studio.views: expected at least 1, got 0"),
+        ("renderer.views=0", "conversion.renderer.views: expected at least 1, got 0"),
     ],
 )
 def test_settings_out_of_range(setting, sentence) -> None:

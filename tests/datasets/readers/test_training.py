@@ -53,7 +53,7 @@ def foreign_data(name: str, generated, folder: Path) -> list[str]:
         f"paths.data={folder}",
         "data.conversion.executor.workers=1",
     ]
-    overrides += ["data.conversion.studio.views=1"]
+    overrides += ["data.conversion.renderer.views=1"]
     if by == "scene":  # three scenes: one for each split
         overrides += ["data.conversion.splits.by=scene", "data.conversion.splits.test_family=0"]
         overrides += ["data.conversion.splits.val=0.34", "data.conversion.splits.test=0.34"]

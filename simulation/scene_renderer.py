@@ -12,17 +12,17 @@ from sceneleapultra.utils.records import ObjectRecord, Scene, View
 Surface = tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]
 
 
-class Studio:
-    """Loads the objects of a data set and photographs its scenes.
+class SceneRenderer:
+    """Loads the objects of a data set and renders views of its scenes.
 
     Args:
-        camera: how scenes are looked at.
+        camera: how scenes are rendered.
         views: of each scene.
     """
 
     def __init__(self, *, camera: CameraSettings, views: int) -> None:
         if views < 1:
-            raise ValueError(f"conversion.studio.views: expected at least 1, got {views}.")
+            raise ValueError(f"conversion.renderer.views: expected at least 1, got {views}.")
         self.camera, self.views = camera, views
 
     def solid(
