@@ -134,7 +134,7 @@ def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pyte
 def test_a_trial_and_a_metric_from_outside_reach_results_and_report(
     trial_plugin: str, checkpoint: Path, tmp_path: Path
 ):
-    few = ["splits=[test]", "top=null", "baselines=null", "pictures=0", "sampler.temperature=0.3"]
+    few = ["splits=[test]", "top=null", "baselines=null", "pictures=0", "sampling.temperature=0.3"]
     cfg = composed(*few, f"checkpoint={checkpoint}", f"output={tmp_path / 'out'}")
     cfg.protocol.name = "hang"
     cfg.protocol.trial = {
