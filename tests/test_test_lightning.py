@@ -28,7 +28,7 @@ MODEL = [
     "callbacks=default",
     "callbacks.simulation.max_items=1",
     "callbacks.simulation.samples_per_item=1",
-    "callbacks.simulation.steps=2",
+    "callbacks.simulation.sampling.steps=2",
     "callbacks.simulation.workers=1",
     "trainer.max_steps=2",
     "trainer.val_check_interval=2",
@@ -62,7 +62,7 @@ FAST = [
     "top.max_items=1",
     "pictures=2",
     "workers=1",
-    "sampler.steps=2",
+    "sampling.steps=2",
     "min_points=20",
 ]
 
@@ -102,7 +102,7 @@ def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pyte
     methods = [(entry["method"], entry["split"]) for entry in written["methods"]]
     names = (
         "model",
-        "model, best 1 of 3 by hold",
+        "model, best 1 of 3 by stable",
         "model, best 1 of 3 by score",
         "random training grasp",
         "initial palm pose",
@@ -165,7 +165,7 @@ def test_a_tuning_is_used_again_and_a_number_needs_none(run_dir: Path, checkpoin
     again = test_lightning.test(composed(*few))
     assert (run_dir / "tuning.json").stat().st_mtime_ns == before
     assert again["methods"] == first["methods"]  # deterministic, too
-    named = test_lightning.test(composed(*few, "sampler.temperature=0.5"))
+    named = test_lightning.test(composed(*few, "sampling.temperature=0.5"))
     assert named["tuning"] is None
     assert named["provenance"]["model temperature"] == "0.5, given on the command line"
 
@@ -209,12 +209,12 @@ def test_an_unknown_split(checkpoint: Path, capsys: pytest.CaptureFixture[str]):
 
 
 def test_a_split_without_items(checkpoint: Path, capsys: pytest.CaptureFixture[str]):
-    said = refusal(capsys, f"checkpoint={checkpoint}", "sampler.temperature=0.5", "min_points=100000")
+    said = refusal(capsys, f"checkpoint={checkpoint}", "sampling.temperature=0.5", "min_points=100000")
     assert "has no item in split test (targets with at least 100000 visible points)" in said
 
 
 def test_thinner_clouds_give_other_grasps_of_the_same_items(checkpoint: Path, tmp_path: Path):
-    few = ["splits=[test]", "top=null", "baselines=null", "pictures=0", "sampler.temperature=0.5"]
+    few = ["splits=[test]", "top=null", "baselines=null", "pictures=0", "sampling.temperature=0.5"]
     few += [f"checkpoint={checkpoint}", f"output={tmp_path}"]
     made = []
     for share in (1.0, 0.5, 0.5):
@@ -234,7 +234,7 @@ def test_thinner_clouds_give_other_grasps_of_the_same_items(checkpoint: Path, tm
     ],
 )
 def test_too_thin_clouds(checkpoint: Path, share: float, sentence: str, capsys: pytest.CaptureFixture[str]):
-    said = refusal(capsys, f"checkpoint={checkpoint}", "sampler.temperature=0.5", f"points_share={share}")
+    said = refusal(capsys, f"checkpoint={checkpoint}", "sampling.temperature=0.5", f"points_share={share}")
     assert said.startswith(sentence)
 
 
