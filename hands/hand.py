@@ -122,6 +122,10 @@ class Hand(nn.Module):
         """Return the pose of every body in the frame of ``pose``."""
         return pose.matrix()[..., None, :, :] @ self.forward_kinematics(pose.qpos)
 
+    def at(self, pose: GraspPose) -> "PlacedHand":
+        """Compute the kinematics of a pose once, for all that is then asked of it."""
+        return PlacedHand(self, self.body_poses(pose))
+
     # Geometry.
 
     def signed_distance(self, points: Float[Tensor, "*b n 3"], pose: GraspPose) -> Float[Tensor, "... n"]:
@@ -129,7 +133,7 @@ class Hand(nn.Module):
 
         Points are in the frame of ``pose``; batch axes broadcast, so one cloud serves a batch of poses.
         """
-        return self.geometry(points, self.body_poses(pose))
+        return self.at(pose).signed_distance(points)
 
     def link_distances(
         self, points: Float[Tensor, "*b n 3"], pose: GraspPose
@@ -143,27 +147,19 @@ class Hand(nn.Module):
         self, pose: GraspPose, n: int = SURFACE_POINTS
     ) -> tuple[Float[Tensor, "*b n 3"], Float[Tensor, "*b n 3"]]:
         """Return n evenly spread surface points and their outward normals (a prefix of one fixed set)."""
-        stored = len(self._surface)
-        if not 1 <= n <= stored:
-            raise ValueError(
-                f"Hand '{self.name}' stores {stored} surface points; n must be 1 to {stored}, got {n}."
-            )
-        T = self.body_poses(pose)
-        return self._surface(T, n), self._surface_normals(T, n)
+        return self.at(pose).surface_points(n)
 
     def contact_candidates(self, pose: GraspPose) -> tuple[Float[Tensor, "*b c 3"], Float[Tensor, "*b c 3"]]:
         """Return where the fingertips may touch, and the outward normals there; fingers in ``contact_finger``."""
-        points, normals = self.require("contacts"), self.require("contact_normals")
-        T = self.body_poses(pose)
-        return points(T), normals(T)
+        return self.at(pose).contact_candidates()
 
     def keypoints(self, pose: GraspPose) -> Float[Tensor, "*b k 3"]:
         """Return the self-penetration keypoints: spheres of ``keypoint_radius``; pairs in ``keypoint_pairs``."""
-        return self.require("keypoints")(self.body_poses(pose))
+        return self.at(pose).keypoints()
 
     def spheres(self, pose: GraspPose) -> tuple[Float[Tensor, "*b s 3"], Float[Tensor, "s"]]:
         """Return centers and radii of the collision spheres in the frame of ``pose``."""
-        return self._spheres(self.body_poses(pose)), self.sphere_radii
+        return self.at(pose).spheres()
 
     @property
     def collision_spheres(self) -> CollisionSpheres:
@@ -232,3 +228,43 @@ class Hand(nn.Module):
         self.register_buffer(
             name, torch.tensor(np.asarray(value), dtype=dtype or self._dtype), persistent=False
         )
+
+
+class PlacedHand:
+    """A hand whose bodies are where some poses put them; answers in the frame of those poses.
+
+    Attributes:
+        hand: whose bodies they are.
+        T_frame_body: their poses, in ``body_names`` order.
+    """
+
+    def __init__(self, hand: Hand, T_frame_body: Float[Tensor, "*b bodies 4 4"]) -> None:
+        self.hand, self.T_frame_body = hand, T_frame_body
+
+    def signed_distance(self, points: Float[Tensor, "*b n 3"]) -> Float[Tensor, "... n"]:
+        """Return the distance of points to the hand's surface, negative inside; batch axes broadcast."""
+        return self.hand.geometry(points, self.T_frame_body)
+
+    def surface_points(
+        self, n: int = SURFACE_POINTS
+    ) -> tuple[Float[Tensor, "*b n 3"], Float[Tensor, "*b n 3"]]:
+        """Return n evenly spread surface points and their outward normals (a prefix of one fixed set)."""
+        points, normals = self.hand._surface, self.hand._surface_normals
+        if not 1 <= n <= len(points):
+            raise ValueError(
+                f"Hand '{self.hand.name}' stores {len(points)} surface points; n must be 1 to {len(points)}, got {n}."
+            )
+        return points(self.T_frame_body, n), normals(self.T_frame_body, n)
+
+    def contact_candidates(self) -> tuple[Float[Tensor, "*b c 3"], Float[Tensor, "*b c 3"]]:
+        """Return where the fingertips may touch, and the outward normals there; fingers in ``contact_finger``."""
+        points, normals = self.hand.require("contacts"), self.hand.require("contact_normals")
+        return points(self.T_frame_body), normals(self.T_frame_body)
+
+    def keypoints(self) -> Float[Tensor, "*b k 3"]:
+        """Return the self-penetration keypoints: spheres of ``keypoint_radius``; pairs in ``keypoint_pairs``."""
+        return self.hand.require("keypoints")(self.T_frame_body)
+
+    def spheres(self) -> tuple[Float[Tensor, "*b s 3"], Float[Tensor, "s"]]:
+        """Return centers and radii of the collision spheres."""
+        return self.hand._spheres(self.T_frame_body), self.hand.sphere_radii
