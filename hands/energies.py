@@ -96,3 +96,21 @@ def table(
 ) -> Float[Tensor, "*b"]:
     """Summed depth, in metres, of spheres below the table top (world frame, z up)."""
     return (height_m + radii - centers[..., 2]).clamp_min(0).sum(-1)
+
+
+def attraction(
+    candidates: Float[Tensor, "*b c 3"],
+    contact_finger: Int[Tensor, "c"],
+    points: Float[Tensor, "*b n 3"],
+    *,
+    num_fingers: int,
+    within_m: float,
+) -> Float[Tensor, "*b"]:
+    """Summed distance, in metres, of the fingers to the nearest point, of those nearer to it than ``within_m``.
+
+    A finger's distance is the least of its contact candidates. A finger that is further away is not drawn.
+    """
+    squared = (candidates[..., :, None, :] - points[..., None, :, :]).square().sum(-1).amin(-1)
+    finger = contact_finger == torch.arange(num_fingers, device=candidates.device)[:, None]
+    apart = squared[..., None, :].masked_fill(~finger, float("inf")).amin(-1).clamp_min(1e-12).sqrt()
+    return torch.where(apart < within_m, apart, 0.0).sum(-1)

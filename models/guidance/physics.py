@@ -4,64 +4,45 @@ A few of Polyak's steps per evaluation (:mod:`models.guidance.correction`), for 
 that of the hand's geometry alone: it stops at the predicted x0 and never enters the network, so a step costs kinematics
 and the distances of a few points, not a backward pass of the network as in DexGrasp Anything (Zhong et al. 2025). The
 next denoising step sees the corrected sample.
-
-One view shows the near side of an object only. Points some way behind what is seen of the target, along the camera's
-rays, stand for its inside: without them a finger that has passed through the surface feels nothing.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from sceneleapultra.hands import GraspPose, Hand, energies
 from sceneleapultra.models.guidance.correction import Correction, check_settings, descend
 from sceneleapultra.models.network.context import AnchoredScene
 from sceneleapultra.models.network.tokens import Cloud
+from sceneleapultra.models.observed_points import (
+    ObservedPoints,
+    deepest,
+    observed_table_height,
+    sphere_power,
+)
 
 if TYPE_CHECKING:
     from sceneleapultra.models.generator import GraspGenerator
 
 ENERGIES = ("penetration", "obstacles", "table", "self_penetration", "joint_limits", "attraction")  # weighted
-_TABLE_QUANTILE = 0.1  # of the heights of points beside the target
-_FAR = 1.0e3
-_SPHERES_APART = 4  # of the hand's spheres, neighbors overlap: every so many rank points well enough
 
 
 @dataclass(frozen=True)
 class SceneGeometry:
     """What is seen of a scene, as the hand's distance to it is measured."""
 
-    points: Float[Tensor, "b 1 n 3"]
-    target: Bool[Tensor, "b 1 n"]
-    other: Bool[Tensor, "b 1 n"]  # valid and not of the target
+    observed: ObservedPoints
     up: Float[Tensor, "b 3"]
     table: Float[Tensor, "b"]  # height of the table's top along ``up``; far below where none is seen
 
     @classmethod
     def of(cls, cloud: Cloud, scanned: int, thickness_m: tuple[float, ...]) -> "SceneGeometry":
-        """Read a prefix of a cloud, a fair sample of it; the table is the low end of what is not the target."""
-        cloud = replace(
-            cloud,
-            points=cloud.points[:, :scanned],
-            valid=cloud.valid[:, :scanned],
-            target=cloud.target[:, :scanned],
-        )
-        target, other = cloud.target & cloud.valid, cloud.valid & ~cloud.target
-        height = (cloud.points * cloud.up[:, None]).sum(-1)
-        ordered = height.masked_fill(~other, _FAR).sort(-1).values
-        place = (other.sum(-1, keepdim=True) * _TABLE_QUANTILE).long()
-        table = ordered.gather(-1, place).squeeze(-1)
-        ray = torch.nn.functional.normalize(cloud.points - cloud.viewpoint[:, None], dim=-1)
-        behind = [cloud.points + depth * ray for depth in thickness_m]
+        """Read a prefix of a cloud, a fair sample of it."""
         return cls(
-            points=torch.cat([cloud.points, *behind], dim=1)[:, None],
-            target=target.repeat(1, 1 + len(thickness_m))[:, None],
-            other=torch.cat([other, *[torch.zeros_like(other)] * len(thickness_m)], dim=1)[:, None],
-            up=cloud.up,
-            table=torch.where(other.any(-1), table, -_FAR),
+            ObservedPoints.of(cloud, scanned, thickness_m), cloud.up, observed_table_height(cloud, scanned)
         )
 
 
@@ -114,26 +95,12 @@ class PhysicsGuidance:
 
     def nearest(self, hand: Hand, pose: GraspPose, geometry: SceneGeometry) -> NearestPoints:
         """Choose, for each grasp, the points deepest in the hand's spheres or nearest to them."""
-        centers, radii = hand.spheres(pose)
-        centers, radii = centers[..., ::_SPHERES_APART, :], radii[::_SPHERES_APART]
-        # |p - c|^2 - r^2 as one product with (p, 1), its |p|^2 added behind the minimum over the spheres.
-        power = centers.square().sum(-1) - radii.square()
-        sphere = torch.cat([-2.0 * centers, power[..., None]], dim=-1).transpose(-1, -2)
-        point = torch.nn.functional.pad(geometry.points, (0, 1), value=1.0)
-        depth = (point @ sphere).amin(-1) + geometry.points.square().sum(-1)
+        seen = geometry.observed
+        power = sphere_power(*hand.spheres(pose), seen.points)
         return NearestPoints(
-            target=self._chosen(depth, geometry, geometry.target),
-            other=self._chosen(depth, geometry, geometry.other),
+            target=deepest(power, seen.points, seen.target, self.num_points),
+            other=deepest(power, seen.points, seen.other, self.num_points),
         )
-
-    def _chosen(
-        self, depth: Float[Tensor, "b g n"], geometry: SceneGeometry, among: Bool[Tensor, "b 1 n"]
-    ) -> Float[Tensor, "b g m 3"]:
-        count = min(self.num_points, depth.shape[-1])
-        best = depth.masked_fill(~among, _FAR).topk(count, largest=False)
-        points = geometry.points.expand(-1, depth.shape[1], -1, -1)
-        chosen = points.gather(2, best.indices[..., None].expand(*best.indices.shape, 3))
-        return torch.where((best.values < 0.5 * _FAR)[..., None], chosen, _FAR)
 
     def energy(
         self, hand: Hand, stages: GraspStages, near: NearestPoints, geometry: SceneGeometry
@@ -160,16 +127,14 @@ class PhysicsGuidance:
         if self.joint_limits > 0.0:
             total = total + self.joint_limits * energies.joint_limits(stages.joints, hand.joint_limits)
         if self.attraction > 0.0:
-            total = total + self.attraction * self._fingers_apart(hand, stages.grasp, near)
+            total = total + self.attraction * energies.attraction(
+                hand.contact_candidates(stages.grasp)[0],
+                hand.contact_finger,
+                near.target,
+                num_fingers=len(hand.finger_names),
+                within_m=self.attraction_m,
+            )
         return total
-
-    def _fingers_apart(self, hand: Hand, pose: GraspPose, near: NearestPoints) -> Float[Tensor, "b g"]:
-        """Sum up the distances of fingertips that nearly touch the target (m)."""
-        pads, _ = hand.contact_candidates(pose)
-        squared = (pads[:, :, :, None] - near.target[:, :, None]).square().sum(-1).amin(-1)
-        finger = hand.contact_finger == torch.arange(len(hand.finger_names), device=pads.device)[:, None]
-        apart = squared[:, :, None].masked_fill(~finger, _FAR).amin(-1).clamp_min(1e-12).sqrt()
-        return (apart * (apart < self.attraction_m)).sum(-1)
 
 
 class BoundPhysics(Correction):

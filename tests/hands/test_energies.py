@@ -74,6 +74,19 @@ def test_misalignment_is_zero_for_a_pad_on_its_surface():
     torch.testing.assert_close(energies.misalignment(NORMALS, NORMALS, torch.ones(2)), torch.tensor(4.0))
 
 
+def test_fingers_are_drawn_to_the_nearest_point_within_reach():
+    # Finger 0 at 3 and 4 mm (its nearest candidate counts), finger 1 at 20 mm: out of reach; finger 2 has no candidate.
+    candidates = torch.tensor([[0.003, 0.0, 0.0], [0.0, 0.004, 0.0], [0.0, 0.0, 0.02]], requires_grad=True)
+    finger = torch.tensor([0, 0, 1])
+    points = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    total = energies.attraction(candidates, finger, points, num_fingers=3, within_m=0.01)
+    torch.testing.assert_close(total, torch.tensor(0.003))
+    total.backward()
+    expected = torch.zeros(3, 3)
+    expected[0, 0] = 1.0  # straight away from the point
+    torch.testing.assert_close(candidates.grad, expected)
+
+
 def test_gradients_are_finite_where_things_coincide(leap):
     qpos = leap.rest_qpos[None].clone().requires_grad_()
     pose = GraspPose(torch.zeros(1, 3), torch.eye(3)[None], qpos)

@@ -50,18 +50,20 @@ def test_table_and_inside_are_read_off_the_cloud():
     geometry = SceneGeometry.of(table_cloud(), 100, (0.02,))
     assert_close(geometry.table, torch.tensor([0.1]))
     assert (
-        geometry.points.shape == (1, 1, 200, 3) and geometry.target.sum() == 80 and geometry.other.sum() == 60
+        geometry.observed.points.shape == (1, 1, 200, 3)
+        and geometry.observed.target.sum() == 80
+        and geometry.observed.other.sum() == 60
     )
-    moved = geometry.points[0, 0, 100:140] - geometry.points[0, 0, :40]
+    moved = geometry.observed.points[0, 0, 100:140] - geometry.observed.points[0, 0, :40]
     assert_close(moved.norm(dim=-1), torch.full((40,), 0.02), atol=1e-6, rtol=1e-5)
-    ray = geometry.points[0, 0, :40] - torch.tensor([1.0, 0.0, 0.13])
+    ray = geometry.observed.points[0, 0, :40] - torch.tensor([1.0, 0.0, 0.13])
     assert ((moved * ray).sum(-1) > 0).all(), "away from the camera"
 
 
 def test_a_cloud_of_the_target_alone_has_no_table():
     cloud = table_cloud()
     geometry = SceneGeometry.of(replace(cloud, valid=cloud.target), 100, ())
-    assert geometry.table < -100.0 and not geometry.other.any()
+    assert geometry.table < -100.0 and not geometry.observed.other.any()
 
 
 def test_points_that_count_are_the_deepest():
@@ -75,7 +77,7 @@ def test_points_that_count_are_the_deepest():
     near = replace(PHYSICS, num_points=5).nearest(hand, pose, geometry)
     inside = hand.signed_distance(near.target, pose) < 0
     assert inside[0, 0, 0]
-    exact = hand.signed_distance(geometry.points, pose)[0, 0, :40].sort().values[:5]
+    exact = hand.signed_distance(geometry.observed.points, pose)[0, 0, :40].sort().values[:5]
     # Spheres fill the hand to a few millimetres, so the order may differ by as much.
     assert_close(hand.signed_distance(near.target, pose)[0, 0].sort().values, exact, atol=0.02, rtol=0)
 
@@ -110,10 +112,11 @@ def test_only_physics_clear_looks_at_table_and_neighbors():
     told = {"physics": GUIDANCE.physics, "physics_clear": PHYSICS}
     for name, physics in told.items():
         here, x0 = bound(model, 8, **vars(physics))
+        seen = here.geometry.observed
         lifted = replace(
             here.geometry,
-            points=torch.where(
-                here.geometry.other[..., None], here.geometry.points + 0.05, here.geometry.points
+            observed=replace(
+                seen, points=torch.where(seen.other[..., None], seen.points + 0.05, seen.points)
             ),
             table=here.geometry.table + 0.05,
         )
