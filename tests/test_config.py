@@ -28,6 +28,8 @@ GROUPS = [
         "model/process",
         "sampling/solver",
         "model/objective/weighting",
+        "model/objective/matching",
+        "model/objective/terms",
     ),
     *("data", "hand", "optimizer", "scheduler", "hardware", "trainer", "callbacks", "logger", "paths"),
 ]

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sceneleapultra.hands import GraspPose
+from sceneleapultra.hands import GraspPose, PlacedHand
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps, SceneContext
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
+from sceneleapultra.models.objectives.matching import Index, Match, Matching
 from sceneleapultra.models.objectives.noise import StepNoise
 from sceneleapultra.utils.batch import GraspBatch
 
@@ -158,20 +159,30 @@ class StepContext:
         return self.index[:, : self.num_grasps]
 
     @cached_property
+    def positive_pose(self) -> GraspPose:
+        """The first grasps, in the frame of the cloud."""
+        pose, g = self.pose, self.num_grasps
+        return GraspPose(pose.translation[:, :g], pose.rotation[:, :g], pose.qpos[:, :g])
+
+    @cached_property
+    def set_id(self) -> Int[Tensor, "b g"]:
+        """Number of the set that each of the first grasps is in; -1 for those that are not generated.
+
+        Sets of every size are trained: the grasps before and behind a random place do not attend to each other.
+        """
+        place = torch.arange(self.num_grasps, device=self.index.device)
+        return (place >= self.noise.split[:, None]).long().masked_fill(~self.positive, -1)
+
+    @cached_property
     def x0(self) -> Float[Tensor, "b g d"]:
         """Normalized states of the first grasps."""
         return self.grasps.states[:, : self.num_grasps]
 
     @cached_property
     def anchored(self) -> AnchoredScene:
-        """The scenes, some without conditions, as the anchors of the first grasps see them.
-
-        Sets of every size are trained: the grasps before and behind a random place do not attend to each other.
-        """
-        generator, g = self.generator, self.num_grasps
-        scene = generator.conditioning.drop(self.scene, self.noise.dropped, generator.decoder)
-        second = (torch.arange(g, device=self.index.device) >= self.noise.split[:, None]).long()
-        return generator.anchor(scene, self.positive_index, second.masked_fill(~self.positive, -1))
+        """The scenes, some without conditions, as the anchors of the first grasps see them."""
+        scene = self.generator.conditioning.drop(self.scene, self.noise.dropped, self.generator.decoder)
+        return self.generator.anchor(scene, self.positive_index, self.set_id)
 
     def surface_kept(self, keep: float) -> Bool[Tensor, "b p"] | None:
         """Return which surface points a head is shown in this step; None for all."""
@@ -179,17 +190,47 @@ class StepContext:
 
 
 class PredictionContext(StepContext, ABC):
-    """A step that predicts clean states of the first grasps, whatever from."""
+    """A step that predicts clean states of the first grasps, whatever from.
+
+    Attributes:
+        matching: how predicted and true grasps are paired.
+    """
+
+    matching: Matching = Index()
 
     @property
     @abstractmethod
     def x0_hat(self) -> Float[Tensor, "b g d"]:
         """Predicted clean states, normalized."""
 
-    @property
+    # Which true grasp each predicted one is compared with.
+
+    @cached_property
+    def match(self) -> Match | None:
+        """Pairs of predicted and true grasps of one set; None where each keeps the grasp that it was noised from."""
+        return self.matching(lambda: self.grasps_hat.pose, self.positive_pose, self.set_id)
+
+    @cached_property
+    def counted(self) -> Bool[Tensor, "b g"]:
+        """Which predicted grasps are compared with a true one."""
+        return self.positive if self.match is None else self.match.matched
+
+    @cached_property
+    def target_pose(self) -> GraspPose:
+        """True grasp that each predicted one is compared with, in the frame of the cloud."""
+        pose, match = self.positive_pose, self.match
+        if match is None:
+            return pose
+        return GraspPose(*map(match.of_targets, (pose.translation, pose.rotation, pose.qpos)))
+
+    @cached_property
     def target_x0(self) -> Float[Tensor, "b g d"]:
-        """Clean states that are to be predicted, normalized."""
-        return self.x0
+        """Clean states that are to be predicted, normalized, seen from the anchors of the predicted grasps."""
+        if self.match is None:
+            return self.x0
+        squeeze = self.match.of_targets(self.squeeze_qpos[:, : self.num_grasps])
+        states = self.generator.states(self.target_pose, squeeze, self.scene.tokens, self.positive_index)
+        return self.generator.normalizer.normalize(states)
 
     @property
     def sample_weight(self) -> Float[Tensor, "b"]:
@@ -206,3 +247,23 @@ class PredictionContext(StepContext, ABC):
     def grasps_hat(self) -> DecodedGrasps:
         """Grasps that the predicted states stand for, in the frame of the cloud; joints are clamped to their limits."""
         return self.generator.decode(self.x0_hat, self.anchored)
+
+    @cached_property
+    def joints_hat(self) -> Float[Tensor, "b g j"]:
+        """Joints as predicted, before they are clamped to their limits (rad)."""
+        state = self.generator.normalizer.denormalize(self.x0_hat)
+        return self.generator.codec.layout.split(state)["joints"]
+
+    @cached_property
+    def hand_hat(self) -> PlacedHand:
+        """The hand at the predicted grasps."""
+        return self._placed(self.grasps_hat.pose)
+
+    @cached_property
+    def hand_true(self) -> PlacedHand:
+        """The hand at the true grasps that the predicted ones are compared with."""
+        return self._placed(self.target_pose)
+
+    def _placed(self, pose: GraspPose) -> PlacedHand:
+        with torch.autocast(pose.translation.device.type, enabled=False):  # kinematics know no half precision
+            return self.generator.hand.at(pose)

@@ -10,6 +10,7 @@ from sceneleapultra.models.diffusion.weighting import LossWeighting
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.context import AnchoredScene, SceneContext
 from sceneleapultra.models.objectives.context import AnchorAssignment, PredictionContext
+from sceneleapultra.models.objectives.matching import Matching
 from sceneleapultra.models.objectives.noise import StepNoise, draw_step_noise
 from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.objectives.sparse import SparseView, SparsifyNoise, same_anchors
@@ -47,6 +48,7 @@ class DenoisingContext(PredictionContext):
         )
         assert isinstance(generator.process, Diffusion)
         self.process, self.weighting = generator.process.noise, objective.weighting
+        self.matching = objective.matching
         self.sparse_view, self._sparse_noise = objective.sparse_view, sparse_noise
 
     @cached_property
@@ -64,6 +66,11 @@ class DenoisingContext(PredictionContext):
     def x0_hat(self) -> Float[Tensor, "b g d"]:
         """Clean states predicted from the noised ones."""
         return self.generator.predict_x0(self.x_t, self.t, self.anchored)
+
+    @cached_property
+    def snr(self) -> Float[Tensor, "b"]:
+        """Signal-to-noise ratio (alpha / sigma)^2 of each scene."""
+        return (self.process.alpha(self.t) / self.process.sigma(self.t)).square()
 
     @cached_property
     def sample_weight(self) -> Float[Tensor, "b"]:
@@ -95,6 +102,7 @@ class Denoising(Objective):
         terms: what is minimized, by name.
         anchors: how true grasps are assigned to tokens.
         weighting: how much each noise level counts.
+        matching: how predicted and true grasps are paired.
         num_grasps: successful grasps per scene in a training batch; what follows them are failures for the heads.
         sparse_view: how clouds are thinned for the terms that compare a sparse view with the full one.
         seed: of all noise, together with the step and the item.
@@ -108,12 +116,13 @@ class Denoising(Objective):
         terms: dict[str, LossTerm],
         anchors: AnchorAssignment,
         weighting: LossWeighting,
+        matching: Matching,
         num_grasps: int,
         sparse_view: SparseView | None,
         seed: int,
     ) -> None:
         super().__init__(terms=terms, seed=seed)
-        self.anchors, self.weighting = anchors, weighting
+        self.anchors, self.weighting, self.matching = anchors, weighting, matching
         self.num_grasps, self.sparse_view = num_grasps, sparse_view
         reads = [name for name, term in self.terms.items() if any("sparse" in need for need in term.needs)]
         if reads and sparse_view is None:

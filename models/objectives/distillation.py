@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sceneleapultra.models.checkpoints.load import build_generator, load_generator
@@ -63,10 +63,11 @@ class DistillationContext(PredictionContext):
     @cached_property
     def anchored(self) -> AnchoredScene:
         """The scenes with all their conditions; the grasps that count are one set."""
-        return self.generator.anchor(self.scene, self.positive_index, self._set_id)
+        return self.generator.anchor(self.scene, self.positive_index, self.set_id)
 
-    @property
-    def _set_id(self) -> Tensor:
+    @cached_property
+    def set_id(self) -> Int[Tensor, "b g"]:
+        """One set of all grasps that count."""
         return self.positive.long() - 1
 
     @cached_property
@@ -96,7 +97,7 @@ class DistillationContext(PredictionContext):
         scene = replace(self.scene, keys_values=model.decoder.keys_values(self.scene.tokens.features))
         if model.conditioning.conditions:
             scene = model.conditioning.encode_prompts(scene, self.prompts())
-        anchored = model.anchor(scene, self.positive_index, self._set_id)
+        anchored = model.anchor(scene, self.positive_index, self.set_id)
         return lambda x, t: model.predict_x0(x, t, anchored)
 
 

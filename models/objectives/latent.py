@@ -18,6 +18,7 @@ from sceneleapultra.models.losses import masked_mean
 from sceneleapultra.models.network.context import AnchoredScene
 from sceneleapultra.models.network.decoder.base import Decoder, DecoderConfig, DecoderDims
 from sceneleapultra.models.objectives.context import AnchorAssignment, PredictionContext
+from sceneleapultra.models.objectives.matching import Matching
 from sceneleapultra.models.objectives.noise import StepNoise, draw_step_noise
 from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.objectives.term import LossTerm, Weight
@@ -52,7 +53,7 @@ class LatentContext(PredictionContext):
             num_grasps=objective.num_grasps,
             training=training,
         )
-        self._encode = objective.encode
+        self._encode, self.matching = objective.encode, objective.matching
 
     @cached_property
     def code(self) -> tuple[Float[Tensor, "b g z"], Float[Tensor, "b g z"]]:
@@ -96,6 +97,7 @@ class LatentVariable(Objective):
     Args:
         terms: what is minimized, by name.
         anchors: how true grasps are assigned to tokens.
+        matching: how predicted and true grasps are paired.
         posterior: sizes of the network that reads grasps.
         num_grasps: successful grasps per scene in a training batch.
         seed: of all noise, together with the step and the item.
@@ -108,12 +110,14 @@ class LatentVariable(Objective):
         *,
         terms: dict[str, LossTerm],
         anchors: AnchorAssignment,
+        matching: Matching,
         posterior: DecoderConfig,
         num_grasps: int,
         seed: int,
     ) -> None:
         super().__init__(terms=terms, seed=seed)
-        self.anchors, self.num_grasps, self._posterior_config = anchors, num_grasps, posterior
+        self.anchors, self.matching = anchors, matching
+        self.num_grasps, self._posterior_config = num_grasps, posterior
 
     def prepare(self, generator: Any) -> None:
         """Build the posterior for a generator that decodes codes."""

@@ -20,7 +20,7 @@ class StateError(GraspTerm):
         weight: see :class:`~sceneleapultra.models.objectives.term.LossTerm`.
     """
 
-    needs = ("state_error", "positive")
+    needs = ("state_error", "counted")
 
     def __init__(self, *, group: Group, weight: Weight) -> None:
         super().__init__(weight=weight)
@@ -30,7 +30,7 @@ class StateError(GraspTerm):
 
     def values(self, context: PredictionContext) -> tuple[Float[Tensor, "b g"], Bool[Tensor, "b g"]]:  # type: ignore[override]
         """Return the mean over the group's numbers."""
-        return context.state_error[self.group].mean(-1), context.positive
+        return context.state_error[self.group].mean(-1), context.counted
 
 
 class HeadLoss(LossTerm):

@@ -20,6 +20,7 @@ from sceneleapultra.models.network.heads.tokens import TokenScoreConfig
 from sceneleapultra.models.objectives.context import AnchorAssignment
 from sceneleapultra.models.objectives.denoising import Denoising
 from sceneleapultra.models.objectives.latent import Divergence, LatentVariable
+from sceneleapultra.models.objectives.matching import Index
 from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.objectives.states import HeadLoss, StateError
 from sceneleapultra.models.objectives.term import LossTerm
@@ -160,6 +161,7 @@ def small_objective(**changes) -> Denoising:
     settings = {
         "terms": TERMS,
         "anchors": AnchorAssignment(softness=0.01, reach=1.0),
+        "matching": Index(),
         "weighting": LossWeighting(kind="edm", maximum=10.0),
         "num_grasps": 6,
         "sparse_view": None,
@@ -202,6 +204,7 @@ def small_cvae(*, terms: dict[str, LossTerm] | None = None, **changes) -> GraspM
     objective = LatentVariable(
         terms=TERMS | {"kl": Divergence(free_nats=0.0, weight=0.02)} if terms is None else terms,
         anchors=AnchorAssignment(softness=0.01, reach=1.0),
+        matching=Index(),
         posterior=small_decoder(hand_geometry=False),
         num_grasps=6,
         seed=0,
