@@ -28,7 +28,7 @@ class LossTerm(ABC):
         validated: whether it is computed in validation, too.
     """
 
-    needs: ClassVar[tuple[str, ...]]
+    needs: tuple[str, ...]
     validated: ClassVar[bool] = True
 
     def __init__(self, *, weight: Weight) -> None:
