@@ -14,6 +14,19 @@ _STEPS_PER_LOOK = 25
 
 
 @dataclass(frozen=True, kw_only=True)
+class SettlingSettings:
+    """How long objects may move and when they rest; ``config/scene`` says what each number means."""
+
+    time_s: float
+    damping_time_s: float
+    rest_speed_m_s: float
+    rest_speed_rad_s: float
+    stability_time_s: float
+    max_drift_m: float
+    patience: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SceneSettings:
     """How objects are dropped and when a scene is accepted; ``config/scene`` says what each number means."""
 
@@ -23,13 +36,7 @@ class SceneSettings:
     table_half_size_m: float
     friction: tuple[float, float, float]
     timestep_s: float
-    settle_time_s: float
-    damping_time_s: float
-    rest_speed_m_s: float
-    rest_speed_rad_s: float
-    stability_time_s: float
-    max_drift_m: float
-    patience: int
+    settling: SettlingSettings
     max_penetration_m: float
     attempts: int
 
@@ -84,10 +91,10 @@ class DropWorld:
 
     def settle(self) -> Bool[np.ndarray, "k"]:
         """Simulate until everything left in the world rests; return which objects those are."""
-        patience = self.settings.patience
+        patience = self.settings.settling.patience
         while self.active.any():
-            self._run(self.settings.settle_time_s, damping=1.0)
-            self._run(self.settings.damping_time_s, damping=0.95)
+            self._run(self.settings.settling.time_s, damping=1.0)
+            self._run(self.settings.settling.damping_time_s, damping=0.95)
             drifting = self._drifting()
             lost = self._off_table() if drifting.any() else self._off_table() | self._too_deep()
             patience -= 1
@@ -115,8 +122,8 @@ class DropWorld:
 
     def _resting(self) -> bool:
         speed = self.data.qvel.reshape(self.count, 6)[self.active]
-        slow = np.abs(speed[:, :3]).max() < self.settings.rest_speed_m_s
-        return bool(slow and np.abs(speed[:, 3:]).max() < self.settings.rest_speed_rad_s)
+        slow = np.abs(speed[:, :3]).max() < self.settings.settling.rest_speed_m_s
+        return bool(slow and np.abs(speed[:, 3:]).max() < self.settings.settling.rest_speed_rad_s)
 
     def _run(self, seconds: float, damping: float) -> None:
         """Simulate until everything rested at two looks in a row; speed shrinks by ``damping`` per step."""
@@ -137,12 +144,12 @@ class DropWorld:
         """Return the objects that move too far when they are left alone from standstill."""
         before = self._qpos().copy()
         self.data.qvel[:] = 0.0
-        self.simulate(self.settings.stability_time_s)
+        self.simulate(self.settings.settling.stability_time_s)
         after = self._qpos()
         # The angle of the relative rotation, times 5 cm, is about how far the surface of an object went.
         cosine = np.abs((before[:, 3:] * after[:, 3:]).sum(1)).clip(max=1.0)
         drift = np.linalg.norm(after[:, :3] - before[:, :3], axis=1) + 0.05 * 2 * np.arccos(cosine)
-        return self.active & (drift > self.settings.max_drift_m)
+        return self.active & (drift > self.settings.settling.max_drift_m)
 
     def _off_table(self) -> Bool[np.ndarray, "k"]:
         beyond = np.abs(self._qpos()[:, :2]).max(1) > self.settings.table_half_size_m

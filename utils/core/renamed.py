@@ -3,6 +3,13 @@
 from collections.abc import Mapping
 
 RENAMED_KEYS: Mapping[str, str] = {
+    "scene.settle_time_s": "scene.settling.time_s",
+    "scene.damping_time_s": "scene.settling.damping_time_s",
+    "scene.rest_speed_m_s": "scene.settling.rest_speed_m_s",
+    "scene.rest_speed_rad_s": "scene.settling.rest_speed_rad_s",
+    "scene.stability_time_s": "scene.settling.stability_time_s",
+    "scene.max_drift_m": "scene.settling.max_drift_m",
+    "scene.patience": "scene.settling.patience",
     "data.frame": "data.cloud.frame",
     "data.num_points": "data.cloud.num_points",
     "data.target_share": "data.cloud.target_share",
