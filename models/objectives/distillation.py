@@ -73,10 +73,12 @@ class DistillationContext(PredictionContext):
     @cached_property
     def trajectory(self) -> tuple[Tensor, Tensor, Float[Tensor, "b"], Float[Tensor, "b"]]:
         """Noised states and their times, and the states and times one interval earlier on the teacher's trajectory."""
+        # Read before gradients are switched off: with it comes the scene, through which the student learns.
+        x0 = self.x0
         with torch.no_grad():
             t = self.process.sample_t(self.noise.t)
             teacher = self._denoiser(self.teacher)
-            x_t, x_s, s = neighbors(self.process, teacher, self.x0, self.noise.eps, t, self.intervals)
+            x_t, x_s, s = neighbors(self.process, teacher, x0, self.noise.eps, t, self.intervals)
             return x_t, x_s, t, s
 
     @cached_property

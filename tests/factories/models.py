@@ -1,6 +1,7 @@
 """A small model from the shipped configuration, and batches of random scenes for it."""
 
 import torch
+from torch import Tensor
 
 from sceneleapultra.hands import load_hand
 from sceneleapultra.models.diffusion.ancestral import DDIM
@@ -9,6 +10,7 @@ from sceneleapultra.models.diffusion.process import CosineProcess
 from sceneleapultra.models.diffusion.weighting import LossWeighting
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.module import GraspModule
+from sceneleapultra.models.network.context import SceneContext
 from sceneleapultra.models.network.decoder.base import DecoderConfig
 from sceneleapultra.models.network.decoder.dit import DiTConfig
 from sceneleapultra.models.network.encoder.hierarchy import AbstractionLevel, PointHierarchy
@@ -27,6 +29,7 @@ from sceneleapultra.models.objectives.term import LossTerm
 from sceneleapultra.models.process import Diffusion, LatentDecoding
 from sceneleapultra.models.ranking import LearnedRank
 from sceneleapultra.models.representation import PoseRepresentation
+from sceneleapultra.models.sampling import SampleRandom, choose_anchors
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.models.statistics import compute_statistics, set_statistics
 from sceneleapultra.utils.batch import GraspBatch
@@ -216,6 +219,12 @@ def losses_of(module: GraspModule, batch: GraspBatch, step: int = 0, *, training
     """Return the terms of a batch."""
     context = module.objective.context(module.generator, batch, step=step, training=training)
     return module.objective.losses(context, training=training)
+
+
+def draw_anchors(scene: SceneContext, num_grasps: int) -> Tensor:
+    """Draw the tokens that carry grasps, as sampling with seeds 0, 1, 2 ... does."""
+    rng = SampleRandom(range(len(scene.tokens.xyz)), torch.device("cpu"))
+    return choose_anchors(scene, num_grasps, 1.0, rng)
 
 
 def scene_batch(num_scenes: int = 3, num_points: int = 96, num_grasps: int = 8, seed: int = 0) -> GraspBatch:

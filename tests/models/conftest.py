@@ -1,8 +1,13 @@
-"""Makes the helpers beside the tests importable, and offers the small model as a fixture."""
+"""Offers a small generator, and the module that trains one, as fixtures."""
 
 import pytest
 
-from factories.models import small_module
+from factories.models import small_generator, small_module
+
+
+@pytest.fixture
+def generator():
+    return small_generator()
 
 
 @pytest.fixture

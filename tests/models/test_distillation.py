@@ -1,0 +1,232 @@
+"""Distillation: the boundary is kept, neighbors lie on the teacher's trajectory, and a student answers in one step."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from factories.mixture import MIXTURE, PATHS
+from factories.models import STATE_TERMS, awake, losses_of, scene_batch, small_generator, small_module
+from sceneleapultra.models import load_grasp_model
+from sceneleapultra.models.checkpoints.load import build_generator
+from sceneleapultra.models.checkpoints.migrate import migrate
+from sceneleapultra.models.diffusion.consistency import Consistency
+from sceneleapultra.models.diffusion.dormand_prince import DormandPrince
+from sceneleapultra.models.module import GraspModule
+from sceneleapultra.models.objectives.context import AnchorAssignment
+from sceneleapultra.models.objectives.distillation import Distillation, build_student, neighbors
+from sceneleapultra.models.objectives.states import StateError
+from sceneleapultra.models.process import ConsistencyDiffusion, with_boundary
+from sceneleapultra.utils.core.config import CONFIG_DIR
+
+SHIPPED = CONFIG_DIR.parent / "model_zoo" / "leap_table_cpu" / "model.ckpt"
+CONTINUOUS = [name for name, process in PATHS.items() if process.continuous]
+SEEDS = [0, 1, 2]
+TRAINED = ("decoder.", "geometry.", "hand_geometry.", "contacts.")  # what denoises
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_answer_at_data_is_the_input_and_in_noise_the_prediction(name):
+    process = PATHS[name]
+    x, x0 = torch.randn(2, 3, 2, dtype=torch.float64), torch.randn(2, 3, 2, dtype=torch.float64)
+    ends = with_boundary(process, x, x0, torch.tensor([0.0, 1.0], dtype=torch.float64))
+    assert_close(ends[0], x[0], atol=0, rtol=0)
+    assert_close(ends[1], x0[1], atol=5e-3 * float((x0 - x).abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_neighbors_lie_on_one_trajectory(name):
+    """The shorter the interval, the nearer is the slope between neighbors to the velocity of the flow."""
+    process, teacher = PATHS[name], MIXTURE.expected_x0_of(PATHS[name])
+    x0, eps = torch.randn(1, 50, 2, dtype=torch.float64), torch.randn(1, 50, 2, dtype=torch.float64)
+    t = torch.tensor([0.6], dtype=torch.float64)
+    errors = []
+    for intervals in (100, 200):
+        x_t, x_s, s = neighbors(process, teacher, x0, eps, t, intervals)
+        u = process.velocity(x_t, teacher(x_t, t), t)
+        errors.append(((x_t - x_s) / (t - s)[:, None, None] - u).abs().max())
+    assert 1.8 < errors[0] / errors[1] < 2.2 or errors[0] < 1e-12  # exact where trajectories begin straight
+    _, x_end, s = neighbors(process, teacher, x0, eps, torch.tensor([process.t_min + 0.05]).double(), 2)
+    assert s == 0.0 and x_end.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["flow", "cosine"])
+def test_student_answers_in_one_step_what_the_teachers_flow_ends_at(name):
+    """A small network learns the end of the trajectories of a mixture from neighbors alone."""
+    process, teacher = PATHS[name], MIXTURE.expected_x0_of(PATHS[name])
+    net = nn.Sequential(nn.Linear(3, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 2)).double()
+
+    def answer(x, t):
+        return with_boundary(
+            process, x, net(torch.cat([x, t[:, None, None].expand(*x.shape[:-1], 1)], -1)), t
+        )
+
+    optimizer = torch.optim.Adam(net.parameters(), 4e-3)
+    generator = torch.Generator().manual_seed(0)
+    steps = 900
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 4e-3 * (1 - step / steps)
+        which = torch.multinomial(MIXTURE.weights, 256, replacement=True, generator=generator)
+        spread = torch.linalg.cholesky(MIXTURE.covariances)[which]
+        z, eps = torch.randn(2, 256, 1, 2, generator=generator, dtype=torch.float64)
+        x0 = MIXTURE.means[which][:, None] + torch.einsum("nij,nkj->nki", spread, z)
+        t = torch.rand((), generator=generator, dtype=torch.float64).clamp(min=process.t_min).expand(256)
+        with torch.no_grad():
+            x_t, x_s, s = neighbors(process, teacher, x0, eps, t, 8 * 2 ** (4 * step // steps))
+            wanted = answer(x_s, s)
+        loss = (answer(x_t, t) - wanted).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    noise = torch.randn(1, 500, 2, generator=generator, dtype=torch.float64)
+    exact = DormandPrince(steps=500, rtol=1e-6, atol=1e-6, temperature=1.0, clip_x0=None)
+    end = exact(teacher, process, noise, None).x0
+    with torch.no_grad():
+        made = Consistency(steps=1, temperature=1.0, clip_x0=None)(answer, process, noise, None)
+    mean_only = (
+        (teacher(noise, torch.ones(1).double()) - end).square().mean().sqrt()
+    )  # what it began as: 0.83
+    error = (made.x0 - end).square().mean().sqrt()
+    assert error < 0.15 * mean_only, (error, mean_only)
+
+
+def distiller(**changes) -> GraspModule:
+    teacher, hand = changes.pop("teacher", str(SHIPPED)), changes.pop("hand", "leap_right")
+    settings = {
+        "terms": {**STATE_TERMS, "squeeze": StateError(group="squeeze", weight=1.0)},
+        "anchors": AnchorAssignment(softness=0.01, reach=1.0),  # the grasps of the batch are made up
+        "num_grasps": 6,
+        "target_decay": 0.5,
+        "intervals": (10, 80),
+        "total_steps": 8,
+        "seed": 0,
+    }
+    objective = Distillation(teacher=teacher, **{**settings, **changes})
+    student = build_student(teacher, hand)
+    module = GraspModule(
+        generator=student,
+        objective=objective,
+        config={
+            "generator": student.config,
+            "objective": None,
+            "cloud": load_grasp_model(teacher).cloud_settings,
+        },
+        optimizer=lambda groups: torch.optim.AdamW(groups, lr=1e-3),
+        scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0),
+    )
+    return module.eval()
+
+
+def saved(module: GraspModule) -> dict:
+    checkpoint = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    return checkpoint
+
+
+def test_student_begins_as_its_teacher_and_its_checkpoint_is_a_model_of_its_own(tmp_path: Path):
+    student = distiller().generator
+    teacher = load_grasp_model(SHIPPED).generator
+    assert_close(student.state_dict()["decoder.out.weight"], teacher.decoder.out.weight)
+    torch.save(saved(distiller()), tmp_path / "student.ckpt")
+    loaded = load_grasp_model(tmp_path / "student.ckpt").generator
+    batch = scene_batch(num_points=256)
+    made = loaded.sample(batch, 3, seeds=SEEDS)
+    assert isinstance(loaded.process, ConsistencyDiffusion) and made.nfe == 2
+    assert_close(made.hand_pose, student.sample(batch, 3, seeds=SEEDS).hand_pose)
+    with pytest.raises(ValueError, match=r"this one was distilled.*Use solver=consistency"):
+        loaded.sample(batch, 3, seeds=SEEDS, sampling={"solver": "ddim"})
+    with pytest.raises(ValueError, match=r"rank=log_prob follows.*this one was distilled"):
+        loaded.sample(batch, 3, seeds=SEEDS, sampling={"rank": "log_prob"})
+    with pytest.raises(ValueError, match="is distilled already"):
+        distiller(teacher=str(tmp_path / "student.ckpt"))
+    with pytest.raises(ValueError, match=r"solver=consistency needs a distilled model.*experiment=distill"):
+        teacher.sample(batch, 3, seeds=SEEDS, sampling={"solver": "consistency"})
+
+
+def test_only_what_denoises_learns_and_the_target_follows():
+    module = distiller()
+    batch = scene_batch(num_points=256, num_grasps=6)
+    before = {name: p.clone() for name, p in module.named_parameters()}
+    optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], 1e-2)
+    terms = losses_of(module, batch)
+    assert set(terms) == set(module.generator.codec.layout.groups)
+    sum(terms.values()).backward()
+    optimizer.step()
+    changed = {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
+    assert changed and all(name.removeprefix("generator.").startswith(TRAINED) for name in changed)
+    module.on_train_batch_end(None, batch, 0)
+    name = "generator.decoder.out.weight"
+    middle = 0.5 * before[name] + 0.5 * dict(module.named_parameters())[name]
+    assert_close(module.objective.target.decoder.out.weight, middle)
+
+
+def test_teacher_and_target_are_no_weights_of_the_run_but_the_target_continues():
+    module = distiller()
+    assert {key.split(".")[0] for key in module.state_dict()} == {"generator"}
+    with torch.no_grad():
+        module.generator.decoder.out.bias += 1.0
+    module.on_train_batch_end(None, None, 0)
+    again = distiller()
+    again.on_load_checkpoint(saved(module))
+    assert_close(
+        again.objective.target.state_dict()["decoder.out.bias"],
+        module.objective.target.decoder.out.bias,
+        atol=0,
+        rtol=0,
+    )
+
+
+def test_data_of_another_frame_than_the_teachers_are_refused():
+    module = distiller()
+    module.trainer = trainer = SimpleNamespace(datamodule=SimpleNamespace(frame="tabletop"))
+    module.on_fit_start()
+    trainer.datamodule.frame = "camera_centric"
+    with pytest.raises(
+        ValueError, match=r"learned poses in frame 'tabletop', data.cloud.frame=camera_centric"
+    ):
+        module.on_fit_start()
+
+
+def test_every_parameter_that_is_trained_gets_a_gradient(tmp_path: Path):
+    """Parallel training waits for all of them; a teacher that does without colors has one that no grasp needs."""
+    checkpoint = migrate(torch.load(SHIPPED, weights_only=True))
+    settings = checkpoint["model_config"]["generator"]
+    settings["encoder"]["use_color"], settings["condition_dropout"]["color"] = True, 0.1
+    weights = awake(build_generator(settings)).state_dict()
+    checkpoint["state_dict"] = {f"generator.{key}": value for key, value in weights.items()}
+    torch.save(checkpoint, tmp_path / "teacher.ckpt")
+    module = distiller(teacher=str(tmp_path / "teacher.ckpt"))
+    batch = scene_batch(num_points=256, num_grasps=6)
+    batch = replace(batch, scene_rgb=torch.full(batch.scene_pc.shape, 200, dtype=torch.uint8))
+    sum(losses_of(module, batch).values()).backward()
+    assert module.generator.conditioning.null_color is not None
+    assert not [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
+
+
+def test_curriculum_doubles_its_intervals():
+    objective = distiller().objective
+    assert [objective.intervals_at(step) for step in range(9)] == [10, 10, 20, 20, 40, 40, 80, 80, 80]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target_decay": 1.0}, r"model.objective.target_decay must lie in \[0, 1\)"),
+        ({"intervals": (1, 8)}, "2 <= first <= last"),
+        ({"hand": "allegro_right"}, "moves hand=leap_right. Pass hand=leap_right."),
+        ({"teacher": "nowhere.ckpt"}, "No checkpoint at nowhere.ckpt"),
+    ],
+)
+def test_impossible_distillations_are_refused(change, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        distiller(**change)
+
+
+def test_only_a_student_is_distilled():
+    with pytest.raises(ValueError, match=r"objective=distillation trains a student.*Pass model=consistency"):
+        small_module(small_generator(), distiller().objective)
