@@ -16,6 +16,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
+from sceneleapultra.models.checks import check_data
+from sceneleapultra.models.module import build_module
 from sceneleapultra.models.statistics import statistics_file, statistics_of
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.core.console import console, sentences
@@ -38,11 +40,11 @@ def main(words: Sequence[str]) -> int:
             if mode is not None and mode not in MODES:
                 raise unknown_name("mode", mode, MODES)
         for mode in modes:
-            report(*measured(composed(rest, mode)))
+            report(*find_statistics(compose_training(rest, mode)))
     return 0
 
 
-def composed(overrides: Sequence[str], mode: str | None) -> DictConfig:
+def compose_training(overrides: Sequence[str], mode: str | None) -> DictConfig:
     """Return the configuration of training, in another coordinate mode where one is given."""
     words = [*overrides, *([] if mode is None else [f"data.cloud.frame={mode}"])]
     if mode in CAMERA_MODES and not any(w.startswith("data/augment") for w in overrides):
@@ -53,19 +55,22 @@ def composed(overrides: Sequence[str], mode: str | None) -> DictConfig:
     return cfg
 
 
-def measured(cfg: DictConfig) -> tuple[Statistics, Path]:
+def find_statistics(cfg: DictConfig) -> tuple[Statistics, Path]:
     """Return the statistics of a configuration, and the file that holds them.
 
     Raises:
         ValueError: the model needs none, or statistics=<file> describes something else.
     """
-    model, data = build(cfg.model), build(cfg.data)
-    model.config = {"model": OmegaConf.to_container(cfg.model, resolve=True)}
+    data = build(cfg.data)
+    module = build_module(
+        cfg.model, cloud=data.cloud, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler)
+    )
+    check_data(module, data)
     data.setup("fit")
-    found = statistics_of(model, data, scenes=cfg.normalizer_scenes, path=cfg.statistics)
+    found = statistics_of(module, data, scenes=cfg.normalizer_scenes, path=cfg.statistics)
     if found is None:
         raise ValueError(
-            f"{cfg.model._target_} measures no statistics: it learns no poses, or takes them from a teacher."
+            f"{cfg.model.objective._target_} measures no statistics: it learns no poses, or takes them from a teacher."
         )
     return found, statistics_file(data, found.describes, cfg.statistics)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from factories.models import scene_batch, small_model
-from sceneleapultra.scripts.compute_statistics import composed, main, measured
+from factories.models import scene_batch, small_module
+from sceneleapultra.models.statistics import compute_statistics, set_statistics, statistics_settings
+from sceneleapultra.scripts.compute_statistics import compose_training, find_statistics, main
 from sceneleapultra.train_lightning import assemble
 from sceneleapultra.utils.training.pose_statistics import Statistics, read_statistics, write_statistics
 
@@ -37,22 +38,22 @@ def test_the_spread_of_normalized_numbers() -> None:
 
 
 def test_only_successes_within_reach_are_measured() -> None:
-    model, batch = small_model(), scene_batch()
-    described = model.measure([batch], DESCRIBES)
+    module, batch = small_module(), scene_batch()
+    described = compute_statistics(module, [batch], DESCRIBES)
     assert list(described.numbers)[:4] == ["translation_x", "translation_y", "translation_z", "joint_if_mcp"]
     assert len(described.numbers) == 9 + 2 * 16 and described.count <= 24
     success = batch.grasp_success.clone()
     success[:, ::2] = False
-    fewer = model.measure([replace(batch, grasp_success=success)], DESCRIBES)
+    fewer = compute_statistics(module, [replace(batch, grasp_success=success)], DESCRIBES)
     assert 0 < fewer.count < described.count
 
 
-def test_a_model_normalizes_by_what_it_adopts() -> None:
+def test_a_generator_normalizes_by_the_statistics_it_is_given() -> None:
     """Nearly: a thirtieth of the values lies beyond the percentiles of 24 grasps."""
-    model = small_model()
-    found = model.measure([scene_batch()], DESCRIBES)
-    model.adopt(found)
-    normalizer = model.denoiser.normalizer
+    module = small_module()
+    found = compute_statistics(module, [scene_batch()], DESCRIBES)
+    set_statistics(module.generator, found)
+    normalizer = module.generator.normalizer
     assert normalizer.fitted and (normalizer.frame, normalizer.data_hash) == ("tabletop", "abc")
     rows = torch.from_numpy(np.stack([found.mean, found.mean + found.scale])).float()
     torch.testing.assert_close(normalizer.normalize(rows)[0], torch.zeros(41), atol=1e-5, rtol=0)
@@ -88,46 +89,51 @@ def words(tiny_store: Path, tiny_data: list[str], tmp_path: Path) -> list[str]:
     store.write_bytes(tiny_store.read_bytes())
     few = [
         "normalizer_scenes=24",
-        "model/encoder=pointnet2_small",
+        "model/generator/encoder=pointnet2_small",
         "callbacks=no_simulation",
-        "model.anchor_reach=0.3",
+        "model.objective.anchors.reach=0.3",
     ]
     return [f"data.store={store}", *tiny_data[1:], *few, "data.batch_size=4", f"run_dir={tmp_path / 'run'}"]
 
 
 def test_the_command_measures_augmented_batches_in_each_mode(words: list[str], capsys) -> None:
     """Turned about the vertical, the palm's x axis points anywhere level; the camera's mode is only tilted."""
-    words = [*words, "model.representation=plain"]
+    words = [*words, "model.generator.representation.anchored=false"]
     assert main([*words, "modes=[tabletop,camera_centric]"]) == 0
     said = capsys.readouterr().out
     assert "tabletop: " in said and "camera_centric: " in said and "squeeze_th_ipl" in said
-    turned, path = measured(composed(words, "tabletop"))
+    turned, path = find_statistics(compose_training(words, "tabletop"))
     assert path.is_file() and path.parent.name == "tiny.h5.statistics" and path.name.startswith("tabletop-")
     x = turned.numbers["rot6d_0"]
     assert x["low"] < -0.9 and x["high"] > 0.9
-    tilted, other = measured(composed(words, "camera_centric"))
+    tilted, other = find_statistics(compose_training(words, "camera_centric"))
     assert other != path and tilted.describes["augment"]["tilt"]["max_deg"] == 10.0
     assert len(list(path.parent.glob("*.json"))) == 2
 
 
 def test_they_are_measured_once_and_again_for_anything_else(words: list[str], monkeypatch) -> None:
-    first, path = measured(composed(words, None))
+    first, path = find_statistics(compose_training(words, None))
     written = path.read_text(), path.stat().st_mtime_ns
     # Neither the loading, nor the network behind the anchors, changes what a pose is.
     same = [
         *words,
         "data.batch_size=2",
         "data.loading.workers=1",
-        "model.decoder.dim=48",
+        "model.generator.decoder.dim=48",
         "optimizer.lr=1e-2",
     ]
-    again, found = measured(composed(same, None))
+    again, found = find_statistics(compose_training(same, None))
     assert found == path and again == first and written == (path.read_text(), path.stat().st_mtime_ns)
     for override in (
-        *("data.augment.yaw.max_deg=90", "data.cloud.num_points=512", "seed=1", "model.anchor_reach=0.2"),
-        *("normalizer_scenes=20", "model.encoder.levels.coarse.centers=32"),
+        *(
+            "data.augment.yaw.max_deg=90",
+            "data.cloud.num_points=512",
+            "seed=1",
+            "model.objective.anchors.reach=0.2",
+        ),
+        *("normalizer_scenes=20", "model.generator.encoder.levels.coarse.centers=32"),
     ):
-        other, place = measured(composed([*words, override], None))
+        other, place = find_statistics(compose_training([*words, override], None))
         assert place != path and other.describes != first.describes, override
 
 
@@ -138,38 +144,38 @@ def test_training_reads_them_and_refuses_those_of_other_data(words: list[str], t
         "hardware=cpu",
         "logger=csv",
         "trainer.max_steps=2",
-        "model.decoder.depth=1",
+        "model.generator.decoder.depth=1",
     ]
     few += [
         "trainer.limit_val_batches=0",
         "data.loading.workers=0",
         "scheduler.warmup_steps=1",
-        "model.decoder.dim=32",
+        "model.generator.decoder.dim=32",
     ]
-    statistics, path = measured(composed(words, None))
-    trainer = train(composed([*words, *few], None), [])
-    normalizer = trainer.lightning_module.denoiser.normalizer
+    statistics, path = find_statistics(compose_training(words, None))
+    trainer = train(compose_training([*words, *few], None), [])
+    normalizer = trainer.lightning_module.generator.normalizer
     np.testing.assert_allclose(normalizer.mean.numpy(), statistics.mean, rtol=1e-6)
     np.testing.assert_allclose(normalizer.std.numpy(), statistics.scale, rtol=1e-6)
     # The same file under a name that says nothing: what it holds is looked at.
     mine = tmp_path / "mine.json"
     mine.write_text(path.read_text())
     fresh = [f"run_dir={tmp_path / 'second'}", f"statistics={mine}"]
-    train(composed([*words, *few, *fresh], None), [])
+    train(compose_training([*words, *few, *fresh], None), [])
     content = json.loads(mine.read_text())
     content["describes"]["data_hash"] = "of another store"
     write_statistics(mine, Statistics(content["describes"], content["count"], content["numbers"]))
     third = [f"run_dir={tmp_path / 'third'}", f"statistics={mine}"]
     with pytest.raises(SystemExit):
-        train(composed([*words, *few, *third], None), [])
+        train(compose_training([*words, *few, *third], None), [])
 
 
 def test_a_pretrainer_needs_none(words: list[str]) -> None:
     rest = [w for w in words if not w.startswith("model.")]
-    cfg = composed([*rest, "model=pretrain"], None)
+    cfg = compose_training([*rest, "model=pretrain"], None)
     with pytest.raises(ValueError, match="measures no statistics"):
-        measured(cfg)
-    assert assemble(cfg)[1].states_depend_on is None
+        find_statistics(cfg)
+    assert statistics_settings(assemble(cfg)[1]) is None
 
 
 def test_unknown_mode_names_the_nearest(capsys) -> None:
