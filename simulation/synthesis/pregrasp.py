@@ -9,7 +9,7 @@ from sceneleapultra.simulation.synthesis.base import Target
 
 
 @torch.no_grad()
-def open_hand(
+def opened(
     target: Target,
     T_world_base: Float[np.ndarray, "g 4 4"],
     qpos: Float[np.ndarray, "g j"],

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from factories.models import scene_batch, small_decoder, small_model
+from factories.models import draw_anchors, scene_batch, small_decoder, small_generator
 from sceneleapultra.models.network.decoder.attention import (
     GeometricCrossAttention,
     PromptAttention,
@@ -16,59 +16,62 @@ from sceneleapultra.models.network.decoder.attention import (
 )
 from sceneleapultra.models.network.decoder.dit import DiTConfig
 from sceneleapultra.models.network.decoder.unet import UNetConfig
-from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.models.network.tokens import Cloud
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 kinds = pytest.mark.parametrize("kind", [DiTConfig, UNetConfig], ids=["dit", "unet"])
 
 
-class Asked:
+class NoisedSet:
     """A small model, a scene, and a random noised set to denoise."""
 
     def __init__(self, kind, num_grasps: int, **changes) -> None:
-        self.model = small_model(decoder=small_decoder(kind, **changes))
-        self.denoiser = self.model.denoiser
-        self.scene = self.denoiser.encode(cloud_of(scene_batch()))
-        self.index = self.model.sample_anchors(self.scene, num_grasps, torch.Generator().manual_seed(0))
-        self.x_t = torch.randn(3, num_grasps, self.denoiser.codec.layout.dim)
+        self.generator = small_generator(decoder=small_decoder(kind, **changes))
+        self.scene = self.generator.encode(Cloud.of(scene_batch()))
+        self.index = draw_anchors(self.scene, num_grasps)
+        self.x_t = torch.randn(3, num_grasps, self.generator.codec.layout.dim)
         self.t = torch.tensor([0.2, 0.5, 0.9])
 
     def __call__(self, rows, set_id=None):
         index = self.index[:, rows]
         set_id = torch.zeros_like(index) if set_id is None else set_id.expand_as(index)
-        anchored = self.denoiser.anchor(self.scene, index, set_id)
-        return self.denoiser.denoise(self.x_t[:, rows], self.t, self.model.path.alpha(self.t), anchored)
+        anchored = self.generator.anchor(self.scene, index, set_id)
+        return self.generator.denoise(self.x_t[:, rows], self.t, self.alpha, anchored)
+
+    @property
+    def alpha(self) -> torch.Tensor:
+        return self.generator.process.noise.alpha(self.t)
 
 
 @kinds
 def test_order_of_grasps_is_order_of_predictions(kind):
-    asked, order = Asked(kind, 7), torch.randperm(7)
-    out = asked(torch.arange(7))
-    assert_close(asked(order), out[:, order], atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(asked(torch.arange(3)), out[:, :3], atol=1e-4), "the set must matter"
+    noised, order = NoisedSet(kind, 7), torch.randperm(7)
+    out = noised(torch.arange(7))
+    assert_close(noised(order), out[:, order], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(noised(torch.arange(3)), out[:, :3], atol=1e-4), "the set must matter"
 
 
 @kinds
 def test_independent_mode_ignores_the_rest_of_the_set(kind):
-    asked = Asked(kind, 7, set_attention=False)
-    assert_close(asked(torch.arange(2)), asked(torch.arange(7))[:, :2], atol=1e-5, rtol=1e-5)
+    noised = NoisedSet(kind, 7, set_attention=False)
+    assert_close(noised(torch.arange(2)), noised(torch.arange(7))[:, :2], atol=1e-5, rtol=1e-5)
 
 
 @kinds
 def test_sets_of_different_number_and_padding_are_not_seen(kind):
-    asked = Asked(kind, 8)
-    out = asked(torch.arange(8), torch.tensor([0, 0, 0, 1, 1, -1, -1, -1]))
+    noised = NoisedSet(kind, 8)
+    out = noised(torch.arange(8), torch.tensor([0, 0, 0, 1, 1, -1, -1, -1]))
     assert out.isfinite().all()
-    assert_close(out[:, :3], asked(torch.arange(3)), atol=1e-5, rtol=1e-5)
-    assert_close(out[:, 3:5], asked(torch.tensor([3, 4])), atol=1e-5, rtol=1e-5)
+    assert_close(out[:, :3], noised(torch.arange(3)), atol=1e-5, rtol=1e-5)
+    assert_close(out[:, 3:5], noised(torch.tensor([3, 4])), atol=1e-5, rtol=1e-5)
 
 
 @kinds
 def test_one_grasp_and_a_thousand(kind):
-    asked = Asked(kind, 1000)
+    noised = NoisedSet(kind, 1000)
     with torch.no_grad():
-        assert asked(torch.arange(1)).shape == (3, 1, 41)
-        out = asked(torch.arange(1000))
+        assert noised(torch.arange(1)).shape == (3, 1, 41)
+        out = noised(torch.arange(1000))
     assert out.shape == (3, 1000, 41) and out.isfinite().all()
 
 
@@ -77,22 +80,22 @@ def test_recomputing_blocks_changes_no_gradient(kind):
     gradients = []
     for checkpointing in (False, True):
         torch.manual_seed(1)
-        asked = Asked(kind, 5, checkpointing=checkpointing)
-        asked.model.train()
-        asked(torch.arange(5)).square().sum().backward()
-        gradients.append([p.grad for p in asked.denoiser.decoder.parameters()])
+        noised = NoisedSet(kind, 5, checkpointing=checkpointing)
+        noised.generator.train()
+        noised(torch.arange(5)).square().sum().backward()
+        gradients.append([p.grad for p in noised.generator.decoder.parameters()])
     for one, two in zip(*gradients, strict=True):
         assert_close(one, two, atol=1e-6, rtol=1e-5)
 
 
 @kinds
 def test_time_and_anchor_reach_every_grasp(kind):
-    asked = Asked(kind, 4)
-    out = asked(torch.arange(4))
-    asked.t = asked.t + 0.05
-    assert ((asked(torch.arange(4)) - out).abs().amax(-1) > 1e-4).all()
-    asked.t, asked.index = asked.t - 0.05, asked.index.roll(1, dims=1)
-    assert not torch.allclose(asked(torch.arange(4)), out, atol=1e-4)
+    noised = NoisedSet(kind, 4)
+    out = noised(torch.arange(4))
+    noised.t = noised.t + 0.05
+    assert ((noised(torch.arange(4)) - out).abs().amax(-1) > 1e-4).all()
+    noised.t, noised.index = noised.t - 0.05, noised.index.roll(1, dims=1)
+    assert not torch.allclose(noised(torch.arange(4)), out, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -100,15 +103,15 @@ def test_time_and_anchor_reach_every_grasp(kind):
 @pytest.mark.traced
 def test_denoise_traces_without_leaving_the_graph(kind):
     """No host synchronisation, no data-dependent Python: one graph, or dynamo raises."""
-    asked = Asked(kind, 4)
-    set_id = torch.zeros_like(asked.index)
-    anchored = asked.denoiser.anchor(asked.scene, asked.index, set_id)
-    arguments = (asked.x_t, asked.t, asked.model.path.alpha(asked.t), anchored)
-    compiled = torch.compile(asked.denoiser.denoise, backend="eager", fullgraph=True)
-    assert_close(compiled(*arguments), asked.denoiser.denoise(*arguments), atol=1e-6, rtol=1e-6)
-    encode = torch.compile(asked.denoiser.encode, backend="eager", fullgraph=True)
-    again = encode(cloud_of(scene_batch()))
-    assert_close(again.anchor_logits, asked.scene.anchor_logits, atol=1e-6, rtol=1e-6)
+    noised = NoisedSet(kind, 4)
+    set_id = torch.zeros_like(noised.index)
+    anchored = noised.generator.anchor(noised.scene, noised.index, set_id)
+    arguments = (noised.x_t, noised.t, noised.alpha, anchored)
+    compiled = torch.compile(noised.generator.denoise, backend="eager", fullgraph=True)
+    assert_close(compiled(*arguments), noised.generator.denoise(*arguments), atol=1e-6, rtol=1e-6)
+    encode = torch.compile(noised.generator.encode, backend="eager", fullgraph=True)
+    again = encode(Cloud.of(scene_batch()))
+    assert_close(again.outputs["anchors"], noised.scene.outputs["anchors"], atol=1e-6, rtol=1e-6)
 
 
 def test_geometric_attention_is_attention_with_keys_and_values_per_pair():
@@ -198,21 +201,21 @@ def test_attention_that_is_not_installed_is_refused():
 @pytest.mark.traced
 def test_compiled_denoiser_equals_eager_and_keeps_its_names():
     """compile=true runs the same weights under the same names; a copy runs its own."""
-    eager, compiled = small_model(), small_model(compile=True)
+    eager, compiled = small_generator(), small_generator(compile=True)
     compiled.load_state_dict(eager.state_dict())
     assert not any("_orig_mod" in name for name in compiled.state_dict())
-    batch = scene_batch()
-    expected = eager.forward_infer(batch, 5, seed=1)
-    assert_close(compiled.forward_infer(batch, 5, seed=1).hand_pose, expected.hand_pose, atol=1e-4, rtol=1e-4)
+    batch, seeds = scene_batch(), [1, 2, 3]
+    expected = eager.sample(batch, 5, seeds=seeds)
+    assert_close(compiled.sample(batch, 5, seeds=seeds).hand_pose, expected.hand_pose, atol=1e-4, rtol=1e-4)
     assert_close(
-        compiled.forward_infer(batch, 9, seed=1).hand_pose,
-        eager.forward_infer(batch, 9, seed=1).hand_pose,
+        compiled.sample(batch, 9, seeds=seeds).hand_pose,
+        eager.sample(batch, 9, seeds=seeds).hand_pose,
         atol=1e-4,
         rtol=1e-4,
     )
     average = copy.deepcopy(compiled)
     with torch.no_grad():
-        average.denoiser.decoder.out.bias += 1.0
-    assert_close(compiled.forward_infer(batch, 5, seed=1).hand_pose, expected.hand_pose, atol=1e-4, rtol=1e-4)
-    moved = average.forward_infer(batch, 5, seed=1).hand_pose
+        average.decoder.out.bias += 1.0
+    assert_close(compiled.sample(batch, 5, seeds=seeds).hand_pose, expected.hand_pose, atol=1e-4, rtol=1e-4)
+    moved = average.sample(batch, 5, seeds=seeds).hand_pose
     assert not torch.allclose(moved, expected.hand_pose, atol=1e-2)

@@ -6,24 +6,25 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from sceneleapultra.models.network.scorer.tokens import TokenScorerConfig
 
 from factories.models import small_decoder
 from sceneleapultra.models import load_grasp_model
-from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION, migrated
+from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION, migrate
 from sceneleapultra.models.diffusion.ancestral import DDPM
-from sceneleapultra.models.diffusion.weighting import LossWeighting
+from sceneleapultra.models.diffusion.process import CosineProcess
 from sceneleapultra.models.network.decoder.base import DecoderDims
 from sceneleapultra.models.network.decoder.dit import DiTConfig
 from sceneleapultra.models.network.decoder.unet import UNetConfig
+from sceneleapultra.models.network.heads.tokens import TokenScoreConfig
+from sceneleapultra.models.representation import PoseRepresentation
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.geometry.point_choice import PointChoice
 
 SHIPPED = CONFIG_DIR.parent / "model_zoo" / "leap_table_cpu" / "model.ckpt"
 SHIPPED_POSITIONS = [
-    [-0.035305, -0.067464, 0.073682],
-    [0.103644, -0.006213, 0.066230],
-    [0.113982, -0.017739, 0.091594],
+    [0.023749, -0.090271, 0.080213],
+    [0.104821, -0.031317, 0.077726],
+    [0.102999, -0.024233, 0.078600],
 ]
 OLDEST = {
     "encoder": {
@@ -44,6 +45,15 @@ OLDEST = {
         "geometry_scale": 0.1,
         "contact_scale": 0.02,
     },
+    "_target_": "models.diffuser.GraspDiffuser",
+    "hand": "leap_right",
+    "path": {"_target_": "models.diffusion.path.CosinePath"},
+    "prediction": "v",
+    "representation": "plain",
+    "reference_depth": 0.02,
+    "anchor_temperature": 0.7,
+    "pregrasp_opening": 0.1,
+    "squeeze_gain": 2.0,
     "max_loss_weight": 10.0,
     "sampler": {
         "_target_": "models.diffusion.samplers.SamplerConfig",
@@ -56,6 +66,7 @@ OLDEST = {
     },
 }
 SCORER = {"scorer.decoder.out.weight": torch.zeros(1, 4), "scorer.decoder.out.bias": torch.zeros(1)}
+MOVED_SCORER = {f"generator.heads.score.{key.removeprefix('scorer.')}" for key in SCORER}
 
 
 def oldest(**cloud) -> dict:
@@ -63,18 +74,18 @@ def oldest(**cloud) -> dict:
 
 
 def test_shipped_checkpoint_loads():
-    module = load_grasp_model(SHIPPED).module
-    assert not module.training
-    assert all(p.isfinite().all() for p in module.parameters())
+    generator = load_grasp_model(SHIPPED).generator
+    assert not generator.training
+    assert all(p.isfinite().all() for p in generator.parameters())
 
 
 def test_decoder_arguments_of_the_oldest_become_a_group():
     old = oldest()
     before = copy.deepcopy(old)
-    new = migrated(old)
+    new = migrate(old)
     assert old["model_config"] == before["model_config"], "the checkpoint that was read is left alone"
     assert old["state_dict"]["scorer.decoder.out.bias"].shape == (1,)
-    decoder = new["model_config"]["model"]["decoder"]
+    decoder = new["model_config"]["generator"]["decoder"]
     assert (
         decoder["_target_"] == "sceneleapultra.models.network.decoder.dit.DiTConfig" and decoder["dim"] == 16
     )
@@ -83,34 +94,40 @@ def test_decoder_arguments_of_the_oldest_become_a_group():
 
 def test_clouds_of_the_oldest_are_made_of_farthest_points():
     old = oldest(num_points=7)
-    cloud = migrated(old)["model_config"]["cloud"]
+    cloud = migrate(old)["model_config"]["cloud"]
     assert cloud["num_points"] == 7
     assert PointChoice(**cloud["points"]).sampler == "farthest"
 
 
-def test_weighting_and_sampler_of_the_oldest_become_groups():
-    old = oldest()
-    model = migrated(old)["model_config"]["model"]
-    assert build(model["weighting"]) == LossWeighting(kind="edm", maximum=10.0)
-    assert build(model["sampler"]) == DDPM(steps=100, spacing="trailing", temperature=1.0, clip_x0=4.0)
-    assert "max_loss_weight" not in model
+def test_settings_of_the_oldest_become_groups():
+    """What concerns sampling is kept; what 0.1 trained with is not."""
+    config = migrate(oldest())["model_config"]
+    generator = config["generator"]
+    assert config["objective"] is None and "max_loss_weight" not in generator
+    solver = DDPM(steps=100, spacing="trailing", temperature=1.0, clip_x0=4.0)
+    assert build(generator["sampling"]["solver"]) == solver
+    process = build(generator["process"])
+    assert isinstance(process.noise, CosineProcess) and process.prediction == "v"
+    assert build(generator["representation"]) == PoseRepresentation(anchored=False, reference_depth=0.02)
+    sampling = {name: generator["sampling"][name] for name in ("anchor_temperature", "squeeze_gain")}
+    assert sampling == {"anchor_temperature": 0.7, "squeeze_gain": 2.0}
 
 
 def test_encoder_of_the_oldest_has_two_levels_with_its_weights():
     keys = ["fine.first.weight", "fine.second.bias", "coarse.norm.weight", "out.weight"]
     old = oldest()
     old["state_dict"] |= {f"denoiser.encoder.{key}": i for i, key in enumerate(keys)}
-    new = migrated(old)
-    encoder = build(new["model_config"]["model"]["encoder"])
+    new = migrate(old)
+    encoder = build(new["model_config"]["generator"]["encoder"])
     assert (encoder.level_sizes, encoder.dim, encoder.min_points) == ((12, 6), 8, 4)
-    moved = {key: value for key, value in new["state_dict"].items() if key not in SCORER}
+    moved = {key: value for key, value in new["state_dict"].items() if key not in MOVED_SCORER}
     assert moved == {
-        "denoiser.encoder.stages.fine.0.layers.0.weight": 0,
-        "denoiser.encoder.stages.fine.0.layers.1.bias": 1,
-        "denoiser.encoder.stages.coarse.0.norm.weight": 2,
-        "denoiser.encoder.out.weight": 3,
+        "generator.encoder.stages.fine.0.layers.0.weight": 0,
+        "generator.encoder.stages.fine.0.layers.1.bias": 1,
+        "generator.encoder.stages.coarse.0.norm.weight": 2,
+        "generator.encoder.out.weight": 3,
     }
-    assert {key.removeprefix("denoiser.encoder.") for key in moved} <= set(encoder.state_dict())
+    assert {key.removeprefix("generator.encoder.") for key in moved} <= set(encoder.state_dict())
 
 
 @pytest.mark.parametrize("kind", [DiTConfig, UNetConfig], ids=["dit", "unet"])
@@ -122,18 +139,71 @@ def test_attention_of_blocks_keeps_its_weights_under_new_names(kind):
     for key, value in new.items():
         parts = [names.get(part, part) for part in key.split(".")]
         old["state_dict"]["denoiser.decoder." + ".".join(parts)] = value
-    moved = migrated(old)["state_dict"]
-    assert {key: moved[f"denoiser.decoder.{key}"] for key in new} == new
-    assert moved.keys() == {f"denoiser.decoder.{key}" for key in new} | SCORER.keys()
+    moved = migrate(old)["state_dict"]
+    assert {key: moved[f"generator.decoder.{key}"] for key in new} == new
+    assert moved.keys() == {f"generator.decoder.{key}" for key in new} | MOVED_SCORER
 
 
 def test_scorer_of_before_there_was_a_choice_attends_to_tokens():
-    scorer = build(migrated(oldest())["model_config"]["model"]["scorer"])
-    assert isinstance(scorer, TokenScorerConfig) and (scorer.dim, scorer.heads) == (8, 2)
+    head = build(migrate(oldest())["model_config"]["generator"]["heads"]["score"])
+    assert isinstance(head, TokenScoreConfig) and (head.dim, head.heads) == (8, 2)
 
 
-def test_shipped_checkpoint_gives_the_grasps_it_gave_when_it_was_shipped():
-    """Hand positions recorded at the commit that shipped it; sampled as a user does."""
+@pytest.mark.parametrize(
+    ("kind", "settings", "process", "where"),
+    [
+        ("diffuser.GraspDiffuser", {}, "Diffusion", "process.noise"),
+        ("distill.ConsistencyModel", {}, "ConsistencyDiffusion", "process.diffusion.noise"),
+        ("cvae.GraspCVAE", {"latent_dim": 8}, "LatentDecoding", None),
+    ],
+)
+def test_each_model_of_0_1_becomes_a_generator(kind, settings, process, where):
+    """Every weight finds its place: those of its process, heads and conditions, and of the half that trains."""
+    old = oldest()
+    old["model_config"]["model"] |= {"_target_": f"models.{kind}", **settings}
+    keys = {
+        "denoiser.unseen": "generator.conditioning.null_scene",
+        "denoiser.no_color": "generator.conditioning.null_color",
+        "denoiser.conditions.prompt.null": "generator.conditioning.conditions.prompt.null",
+        "denoiser.anchor_head.0.bias": "generator.heads.anchors.mlp.0.bias",
+        "denoiser.normalizer.mean": "generator.normalizer.mean",
+        "scorer.hold.0.bias": "generator.heads.score.stable.0.bias",
+        "scorer.clear.0.bias": "generator.heads.score.collision_free.0.bias",
+        "posterior.out.bias": "objective.posterior.out.bias",
+    } | ({"path.sigma_data": f"generator.{where}.sigma_data"} if where else {})
+    old["state_dict"] |= {key: i for i, key in enumerate(keys)}
+    new = migrate(old)
+    generator = new["model_config"]["generator"]
+    assert generator["_target_"] == "sceneleapultra.models.generator.GraspGenerator"
+    assert type(build(generator["process"])).__name__ == process
+    moved = {key: value for key, value in new["state_dict"].items() if key not in MOVED_SCORER}
+    assert moved == {key: i for i, key in enumerate(keys.values())}
+
+
+def test_a_pretrained_encoder_of_0_1_stays_an_encoder_alone():
+    old = oldest()
+    encoder = old["model_config"]["model"]["encoder"]
+    old["model_config"]["model"] |= {"_target_": "models.pretrain.EncoderPretrainer"}
+    old["state_dict"] |= {"encoder.out.bias": 1, "head.out.0.bias": 2}
+    new = migrate(old)
+    assert encoder["_target_"].startswith("models.")
+    assert new["model_config"]["generator"]["_target_"].endswith("pretraining.EncoderOnly")
+    assert new["state_dict"].keys() - MOVED_SCORER == {
+        "generator.encoder.out.bias",
+        "objective.head.out.0.bias",
+    }
+
+
+def test_a_run_begun_by_0_1_is_not_continued(model):
+    with pytest.raises(ValueError, match=r"begun by an earlier version.*init_from=<the checkpoint>"):
+        model.on_load_checkpoint(torch.load(SHIPPED, weights_only=True))
+
+
+def test_shipped_checkpoint_gives_the_grasps_it_gave_before():
+    """Hand positions recorded when random numbers came to belong to each scene; sampled as a user does.
+
+    That the network itself is that of 0.1 is shown in test_reference.py, from the noise of 0.1.
+    """
     rng = np.random.default_rng(3)
     angle, height = rng.uniform(-1.2, 1.2, 600), rng.uniform(0.0, 0.1, 600)
     points = np.stack([0.04 * np.cos(angle), 0.04 * np.sin(angle), height], axis=1)
@@ -144,19 +214,18 @@ def test_shipped_checkpoint_gives_the_grasps_it_gave_when_it_was_shipped():
         viewpoint=(0.5, 0.0, 0.5),
         up=(0.0, 0.0, 1.0),
         seed=0,
-        steps=10,
-        temperature=0.2,
+        sampling={"steps": 10, "temperature": 0.2},
     )
     assert_allclose(made.hand_pose[:3, :3], SHIPPED_POSITIONS, atol=1e-4)
 
 
 def test_checkpoint_of_today_is_left_as_it_is():
     new = {
-        "model_config": {"model": {"decoder": {"_target_": "x"}}},
+        "model_config": {"generator": {"decoder": {"_target_": "x"}}},
         "state_dict": {"weight": 1},
         "version": CHECKPOINT_VERSION,
     }
-    assert migrated(new) == new
+    assert migrate(new) == new
 
 
 def test_checkpoint_of_a_later_version_is_refused(tmp_path):

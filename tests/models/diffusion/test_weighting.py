@@ -44,15 +44,17 @@ def test_bounds_hold_and_every_weight_is_finite():
 def test_min_snr_is_the_ratio_bounded_by_gamma():
     process, t = PATHS["cosine"], torch.tensor([0.1, 0.5, 0.9])
     snr = (process.alpha(t) / process.sigma(t)) ** 2  # 39.9, 1, 0.025
-    weight = build(load_group("weighting", "min_snr"))(process, t)
+    weight = build(load_group("model/objective/weighting", "min_snr"))(process, t)
     assert_close(weight, snr.clamp(max=5.0), atol=1e-6, rtol=1e-6)
 
 
 def test_velocity_is_refused_where_there_is_none():
-    with pytest.raises(ValueError, match=r"weighs the error of u, which model\.path=vp_linear does not have"):
+    with pytest.raises(ValueError, match=r"weighs the error of u, which process=vp_linear does not have"):
         LossWeighting(kind="velocity", maximum=None).check(PATHS["linear"])
-    for file in (CONFIG_DIR / "model" / "weighting").glob("*.yaml"):
-        build(load_group("weighting", file.stem)).check(PATHS["flow"])
+    files = list((CONFIG_DIR / "model" / "objective" / "weighting").glob("*.yaml"))
+    assert len(files) == 6
+    for file in files:
+        build(load_group("model/objective/weighting", file.stem)).check(PATHS["flow"])
 
 
 @pytest.mark.untyped

@@ -1,6 +1,4 @@
-"""Properties of the whole model: equivariance, invariance to padding and to batch mates, no ground truth,
-checkpoints.
-"""
+"""Properties of the whole model: equivariance, invariance to padding and to batch mates, no ground truth, float32."""
 
 import copy
 from dataclasses import replace
@@ -10,12 +8,23 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from factories.models import adopt_from, scene_batch, small_model
+from factories.models import (
+    draw_anchors,
+    losses_of,
+    scene_batch,
+    set_statistics_from,
+    small_generator,
+    small_module,
+    small_sampling,
+)
 from sceneleapultra.hands import GraspPose
-from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.models.network.tokens import Cloud
+from sceneleapultra.models.objectives.noise import draw_step_noise
+from sceneleapultra.models.representation import PoseRepresentation
 from sceneleapultra.utils.geometry.rotation import matrix_from_quat_wxyz
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+SEEDS = [1, 2, 3]
 
 
 def turned(batch, angle: float, shift: torch.Tensor):
@@ -25,11 +34,11 @@ def turned(batch, angle: float, shift: torch.Tensor):
     return replace(batch, scene_pc=batch.scene_pc @ R.T + shift, viewpoint=batch.viewpoint @ R.T + shift), R
 
 
-def test_turning_and_moving_the_scene_turns_and_moves_the_grasps(model):
+def test_turning_and_moving_the_scene_turns_and_moves_the_grasps(generator):
     batch = scene_batch()
     shift = torch.tensor([0.3, -0.2, 0.5])
     moved, R = turned(batch, 0.7, shift)
-    one, two = model.forward_infer(batch, 5, seed=1), model.forward_infer(moved, 5, seed=1)
+    one, two = generator.sample(batch, 5, seeds=SEEDS), generator.sample(moved, 5, seeds=SEEDS)
     pose = GraspPose.from_hand_pose(one.hand_pose)
     expected = pose.translation @ R.T + shift
     assert_close(GraspPose.from_hand_pose(two.hand_pose).translation, expected, atol=2e-4, rtol=0)
@@ -38,14 +47,14 @@ def test_turning_and_moving_the_scene_turns_and_moves_the_grasps(model):
 
 
 def test_plain_representation_does_not_follow_the_scene():
-    model = small_model(representation="plain")
+    plain = small_generator(representation=PoseRepresentation(anchored=False, reference_depth=0.02))
     batch = scene_batch()
     moved, R = turned(batch, 0.7, torch.tensor([0.3, -0.2, 0.5]))
-    one, two = model.forward_infer(batch, 5, seed=1), model.forward_infer(moved, 5, seed=1)
+    one, two = plain.sample(batch, 5, seeds=SEEDS), plain.sample(moved, 5, seeds=SEEDS)
     assert (two.hand_pose[..., :3] - one.hand_pose[..., :3] @ R.T).abs().max() > 0.05
 
 
-def test_padding_and_batch_mates_change_nothing(model):
+def test_padding_and_batch_mates_change_nothing(generator):
     batch = scene_batch(num_points=80)
     junk = torch.full((3, 20, 3), 7.0)
     padded = replace(
@@ -54,14 +63,14 @@ def test_padding_and_batch_mates_change_nothing(model):
         point_valid=torch.cat([batch.point_valid, torch.zeros(3, 20, dtype=torch.bool)], 1),
         object_mask=torch.cat([batch.object_mask, torch.ones(3, 20, dtype=torch.bool)], 1),
     )
-    one, two = model.forward_infer(batch, 4, seed=2), model.forward_infer(padded, 4, seed=2)
+    one, two = generator.sample(batch, 4, seeds=SEEDS), generator.sample(padded, 4, seeds=SEEDS)
     assert_close(two.hand_pose, one.hand_pose, atol=1e-5, rtol=1e-5)
-    alone = model.denoiser.encode(cloud_of(batch.map(lambda x: x[1:2])))
-    together = model.denoiser.encode(cloud_of(batch))
-    assert_close(alone.tokens.features, together.tokens.features[1:2], atol=1e-5, rtol=1e-5)
+    single = generator.encode(Cloud.of(batch.item(1)))
+    whole = generator.encode(Cloud.of(batch))
+    assert_close(single.tokens.features, whole.tokens.features[1:2], atol=1e-5, rtol=1e-5)
 
 
-def test_sampling_needs_no_grasps_and_any_number_of_them(model):
+def test_sampling_needs_no_grasps_and_any_number_of_them(generator):
     batch = replace(
         scene_batch(),
         hand_pose=None,
@@ -69,84 +78,82 @@ def test_sampling_needs_no_grasps_and_any_number_of_them(model):
         pregrasp_qpos=None,
         grasp_valid=None,
         grasp_success=None,
+        grasp_stable=None,
+        grasp_collision_free=None,
     )
     for k in (1, 33):
-        made = model.forward_infer(batch, k)
+        made = generator.sample(batch, k, seeds=SEEDS)
         assert made.pred_pose.shape == (3, k, 25) and made.hand_pose.shape == (3, k, 23)
-        low, high = model.hand.joint_limits.unbind(-1)
+        low, high = generator.hand.joint_limits.unbind(-1)
         for qpos in (made.hand_pose[..., 3:19], made.pregrasp_qpos, made.squeeze_qpos):
             assert (qpos >= low - 1e-6).all() and (qpos <= high + 1e-6).all()
-    assert model.forward_infer(batch, 2).nfe == 4
+    assert generator.sample(batch, 2, seeds=SEEDS).nfe == 4
 
 
-def test_codec_round_trip(model):
+def test_codec_round_trip(generator):
     batch = scene_batch()
-    scene = model.denoiser.encode(cloud_of(batch))
-    index = model.sample_anchors(scene, 8, torch.Generator().manual_seed(0))
+    scene = generator.encode(Cloud.of(batch))
+    index = draw_anchors(scene, 8)
     pose = GraspPose.from_hand_pose(batch.hand_pose)
-    states = model.denoiser.states(pose, batch.squeeze_qpos, scene.tokens, index)
-    origins, frames = model.denoiser.reference_frames(scene.tokens, index)
-    back, squeeze = model.denoiser.codec.decode(states, origins, frames)
+    states = generator.states(pose, batch.squeeze_qpos, scene.tokens, index)
+    origins, frames = generator.reference_frames(scene.tokens, index)
+    back, squeeze = generator.codec.decode(states, origins, frames)
     assert_close(back.translation, pose.translation, atol=1e-5, rtol=0)
     assert_close(back.rotation, pose.rotation, atol=1e-5, rtol=0)
-    low, high = model.hand.joint_limits.unbind(-1)
+    low, high = generator.hand.joint_limits.unbind(-1)
     assert_close(squeeze, batch.squeeze_qpos.clamp(low, high), atol=1e-5, rtol=0)
 
 
-def test_noise_is_keyed_by_item_and_step(model):
+def test_noise_is_keyed_by_item_and_step(generator):
     batch = scene_batch()
-    whole = model.draw(batch, 5, 24)
-    part = model.draw(replace(batch.map(lambda x: x[1:2]), item_index=(1,)), 5, 24)
-    assert_close(part.eps, whole.eps[1:2], atol=0, rtol=0)
-    assert not torch.equal(model.draw(batch, 6, 24).eps, whole.eps)
+    settings = {"num_grasps": 6, "seed": 0}
+    whole = draw_step_noise(generator, batch, **settings, step=5)
+    part = draw_step_noise(generator, batch.item(1), **settings, step=5)
+    for name in ("t", "eps", "gumbel", "split", "surface"):
+        assert torch.equal(getattr(part, name), getattr(whole, name)[1:2]), name
+    for other in ({"step": 6}, {"step": 5, "seed": 1}):
+        assert not torch.equal(draw_step_noise(generator, batch, **{**settings, **other}).eps, whole.eps)
 
 
 @pytest.mark.slow
 def test_training_on_one_batch_finds_its_grasps():
     """A few hundred steps on three scenes must bring generated palms onto the training palms."""
-    model = small_model(
-        sampler=replace(small_model().sampler, steps=20, temperature=0.3), anchor_temperature=1.0
-    ).train()
+    sampling = small_sampling().changed(steps=20, temperature=0.3)
+    module = small_module(small_generator(sampling=sampling)).train()
     batch = scene_batch(num_grasps=6)
-    adopt_from(model, batch)
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    set_statistics_from(module, batch)
+    optimizer = torch.optim.AdamW(module.parameters(), 3e-3)
     first = last = 0.0
     for step in range(250):
-        terms = model.losses(batch, model.draw(batch, step, 24))
-        loss = sum(model.loss_weights[name] * term for name, term in terms.items())
+        loss = module.objective.total(losses_of(module, batch, step), step)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
         first, last = (first or loss.item()), loss.item()
     assert last < 0.35 * first
-    made = model.eval().forward_infer(batch, 12, seed=0)
+    made = module.generator.eval().sample(batch, 12, seeds=[0, 1, 2])
     distance = torch.cdist(made.hand_pose[..., :3], batch.hand_pose[..., :3]).amin(-1)
     spread = torch.cdist(batch.hand_pose[..., :3], batch.hand_pose[..., :3]).mean()
     assert distance.median() < 0.25 * spread
 
 
-def test_wrong_loss_weights_are_refused():
-    with pytest.raises(ValueError, match="loss_weights needs exactly"):
-        small_model(loss_weights={"translation": 1.0})
-
-
-def test_bf16_keeps_coordinates_rotations_and_kinematics_in_float32(model):
+def test_bf16_keeps_coordinates_rotations_and_kinematics_in_float32(generator):
     """Two metres from the origin bf16 knows centimetres; what the networks are shown must not."""
     batch = scene_batch()
     away = replace(batch, scene_pc=batch.scene_pc + 2.0, viewpoint=batch.viewpoint + 2.0)
-    tokens = model.denoiser.encode(cloud_of(away)).tokens
-    surface = model.denoiser.observed_surface(cloud_of(away), tokens)
+    tokens = generator.encode(Cloud.of(away)).tokens
+    surface = generator.observed_surface(Cloud.of(away), tokens)
     index = torch.arange(8).expand(3, 8)
     pose = GraspPose.from_hand_pose(batch.hand_pose)
     pose = replace(pose, translation=pose.translation + 2.0)
-    geometry, contacts = copy.deepcopy((model.denoiser.geometry, model.denoiser.contacts))
+    geometry, contacts = copy.deepcopy((generator.geometry, generator.contacts))
     geometry.mlp = contacts.mlp = torch.nn.Identity()
 
     def shown() -> list[torch.Tensor]:
-        codec = model.denoiser.codec
-        origins, frames = model.denoiser.reference_frames(tokens, index)
-        states = model.denoiser.states(pose, batch.squeeze_qpos, tokens, index)
+        codec = generator.codec
+        origins, frames = generator.reference_frames(tokens, index)
+        states = generator.states(pose, batch.squeeze_qpos, tokens, index)
         back, _ = codec.decode(states, origins, frames)
         views = [geometry(origins, pose.rotation, tokens), contacts(pose, surface)]
         return [*views, codec.reference_point(pose), states, back.translation, back.rotation]
@@ -154,7 +161,7 @@ def test_bf16_keeps_coordinates_rotations_and_kinematics_in_float32(model):
     exact = shown()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = shown()
-        assert model.denoiser.geometry(pose.translation, pose.rotation, tokens).dtype == torch.bfloat16
+        assert generator.geometry(pose.translation, pose.rotation, tokens).dtype == torch.bfloat16
     for one, two in zip(exact, rough, strict=True):
         assert two.dtype == torch.float32 and torch.equal(one, two)
 
@@ -163,12 +170,12 @@ def test_bf16_keeps_coordinates_rotations_and_kinematics_in_float32(model):
 def test_a_gpu_computes_the_losses_and_gradients_of_a_cpu():
     batch, found = scene_batch(), []
     for device in ("cpu", "cuda"):
-        model = small_model()
-        adopt_from(model, batch)
-        model.to(device)
-        terms = model.losses(batch.to(device), model.draw(batch, 3, model.denoiser.encoder.num_tokens))
+        module = small_module()
+        set_statistics_from(module, batch)
+        module.to(device)
+        terms = losses_of(module, batch.to(device), 3)
         torch.stack(list(terms.values())).sum().backward()
-        gradients = {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}
+        gradients = {name: p.grad.cpu() for name, p in module.named_parameters() if p.grad is not None}
         found.append(({name: term.detach().cpu() for name, term in terms.items()}, gradients))
     for there, here in zip(*found, strict=True):
         assert there.keys() == here.keys()

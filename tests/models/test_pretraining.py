@@ -1,16 +1,20 @@
-"""Does an encoder learn from clouds alone, asked for what was hidden, and does a model start from what it learnt?"""
+"""Does an encoder learn from clouds alone, asked for what was hidden, and does a model start from what it learned?"""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from sceneleapultra.models.density import reordered, stratified
-from sceneleapultra.models.pretrain import EncoderPretrainer, Masking
 from torch.testing import assert_close
 
-from factories.models import scene_batch, small_model
+from factories.models import scene_batch, small_encoder, small_generator, small_module
 from sceneleapultra.models.checkpoints.weights import load_encoder
+from sceneleapultra.models.module import GraspModule
 from sceneleapultra.models.network.tokens import Cloud
-from sceneleapultra.models.sampling import cloud_of
+from sceneleapultra.models.objectives.pretraining import DistanceError, EncoderOnly, MaskedDistance, Masking
+from sceneleapultra.models.objectives.sparse import stratified
+from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.geometry.points import gather
 
 
 def masking(**changes) -> Masking:
@@ -28,17 +32,34 @@ def masking(**changes) -> Masking:
     return Masking(**{**settings, **changes})
 
 
-def pretrainer(**changes) -> EncoderPretrainer:
-    encoder = small_model().denoiser.encoder
+def pretrainer() -> GraspModule:
     torch.manual_seed(0)
-    settings = {"encoder": encoder, "masking": masking(), "dim": 32, "seed": 0}
-    return EncoderPretrainer(**{**settings, "optimizer": None, "scheduler": None, **changes})
+    terms = {"distance": DistanceError(weight=1.0)}
+    objective = MaskedDistance(terms=terms, masking=masking(), dim=32, seed=0)
+    return GraspModule(
+        generator=EncoderOnly(encoder=small_encoder()),
+        objective=objective,
+        config={},
+        optimizer=lambda groups: torch.optim.Adam(groups, lr=3e-3),
+        scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0),
+    )
 
 
-def clouds(num_valid: int = 80) -> Cloud:
-    cloud = cloud_of(scene_batch())
+def scenes(num_valid: int = 80) -> GraspBatch:
+    """Clouds whose valid points stand first, in stratified farthest-point order."""
+    batch = scene_batch()
     valid = (torch.arange(96) < num_valid).expand(3, 96)
-    return reordered(cloud, *stratified(cloud.points, valid, cloud.target, 0.6))
+    index, found = stratified(batch.scene_pc, valid, batch.object_mask, 0.6)
+    return replace(
+        batch,
+        scene_pc=gather(batch.scene_pc, index).masked_fill(~found[..., None], 0.0),
+        point_valid=found,
+        object_mask=gather(batch.object_mask, index) & found,
+    )
+
+
+def clouds() -> Cloud:
+    return Cloud.of(scenes())
 
 
 def test_hidden_patches_are_holes_and_the_rest_is_thinned():
@@ -59,7 +80,7 @@ def test_hidden_patches_are_holes_and_the_rest_is_thinned():
 def test_distances_are_those_to_the_full_cloud():
     cloud, mask = clouds(), masking()
     hidden = mask.draw([0, 1, 2], 96, 24, seed=0, step=0)
-    tokens = small_model().denoiser.encoder(mask.hide(cloud, hidden))
+    tokens = small_encoder()(mask.hide(cloud, hidden))
     places, distance, asked = mask.queries(tokens, cloud, hidden)
     assert asked.any() and not (asked & ~tokens.valid).any()
     for b in range(3):
@@ -75,34 +96,35 @@ def test_places_lie_about_any_point_in_reach():
     """Without noise a place is a point of the full cloud; over many draws every point within reach is asked for."""
     cloud, mask = clouds(), masking(query_noise_m=1e-9, num_queries=400)
     hidden = mask.draw([0, 1, 2], 96, 24, seed=0, step=0)
-    tokens = small_model().denoiser.encoder(cloud)
+    tokens = small_encoder()(cloud)
     places, _, _ = mask.queries(tokens, cloud, hidden)
     reach = (cloud.points[0] - tokens.xyz[0, 0]).norm(dim=-1) <= 0.05
     apart = torch.cdist(places[0, 0], cloud.points[0])
     assert set(apart.argmin(1).tolist()) == set((reach & cloud.valid[0]).nonzero().flatten().tolist())
 
 
-def test_draws_belong_to_items():
+def test_random_numbers_belong_to_items():
     mask = masking()
-    together, alone = mask.draw([4, 5], 96, 24, 0, 7), mask.draw([5], 96, 24, 0, 7)
-    assert torch.equal(together.noise[1:], alone.noise)
-    assert torch.equal(together.thin.order[1:], alone.thin.order)
-    assert not torch.equal(mask.draw([5], 96, 24, 0, 8).noise, alone.noise)
+    whole, single = mask.draw([4, 5], 96, 24, 0, 7), mask.draw([5], 96, 24, 0, 7)
+    assert torch.equal(whole.noise[1:], single.noise)
+    assert torch.equal(whole.sparsify.order[1:], single.sparsify.order)
+    assert not torch.equal(mask.draw([5], 96, 24, 0, 8).noise, single.noise)
 
 
 def test_the_loss_falls_and_reaches_the_encoder():
-    """Thirty steps on one batch; each starts from the same draws."""
-    module, cloud = pretrainer(), clouds()
-    hidden = module.masking.draw([0, 1, 2], 96, 24, 0, 0)
-    optimizer = torch.optim.Adam(module.parameters(), lr=3e-3)
+    """Thirty steps on one batch; each starts from the same random numbers. No grasp is read."""
+    module, batch = pretrainer(), replace(scenes(), hand_pose=None, grasp_success=None)
+    optimizer = module.configure_optimizers()["optimizer"]
     losses = []
     for _ in range(30):
         optimizer.zero_grad()
-        loss = module.loss(cloud, hidden)
+        context = module.objective.context(module.generator, batch, step=0, training=True)
+        loss = module.objective.total(module.objective.losses(context, training=True), 0)
         loss.backward()
         losses.append(loss.item())
         optimizer.step()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.encoder.parameters())
+    encoder = module.generator.encoder
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -111,25 +133,43 @@ def test_a_model_starts_from_a_pretrained_encoder(tmp_path, caplog):
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter)
     torch.save({"state_dict": module.state_dict()}, tmp_path / "encoder.ckpt")
-    model = small_model()
+    generator, trained = small_generator(), module.generator.encoder.state_dict()
     caplog.set_level("INFO", "sceneleapultra.models.checkpoints.weights")
-    load_encoder(model.denoiser.encoder, tmp_path / "encoder.ckpt")
-    said = caplog.messages[-1]
-    count = len(module.encoder.state_dict())
-    assert said.startswith(f"Encoder starts from {tmp_path / 'encoder.ckpt'}: all {count} tensors (")
-    assert said.endswith(f"matched, {len(module.head.state_dict())} others unused.")
-    for name, value in module.encoder.state_dict().items():
-        assert torch.equal(model.denoiser.encoder.state_dict()[name], value)
-    torch.save({"state_dict": model.state_dict()}, tmp_path / "model.ckpt")
-    other = small_model()
-    load_encoder(other.denoiser.encoder, tmp_path / "model.ckpt")
-    assert_close(other.denoiser.encoder.state_dict(), module.encoder.state_dict())
+    load_encoder(generator.encoder, tmp_path / "encoder.ckpt")
+    logged = caplog.messages[-1]
+    assert logged.startswith(f"Encoder starts from {tmp_path / 'encoder.ckpt'}: all {len(trained)} tensors (")
+    assert logged.endswith(f"matched, {len(module.objective.head.state_dict())} others unused.")
+    for name, value in trained.items():
+        assert torch.equal(generator.encoder.state_dict()[name], value)
+    torch.save({"state_dict": small_module(generator).state_dict()}, tmp_path / "model.ckpt")
+    other = small_generator(weights=1)
+    load_encoder(other.encoder, tmp_path / "model.ckpt")
+    assert_close(other.encoder.state_dict(), trained)
+
+
+@pytest.mark.parametrize("prefix", ["generator.encoder.", "denoiser.encoder.", "encoder."])
+def test_encoders_of_0_1_are_found_too(prefix: str, tmp_path):
+    """0.1 kept the encoder of a model under `denoiser.encoder`, that of pretraining under `encoder`."""
+    torch.manual_seed(1)
+    trained = small_encoder().state_dict()
+    state = {f"{prefix}{key}": value for key, value in trained.items()}
+    torch.save({"state_dict": {**state, "head.out.bias": torch.zeros(1)}}, tmp_path / "old.ckpt")
+    encoder = small_encoder()
+    load_encoder(encoder, tmp_path / "old.ckpt")
+    assert_close(encoder.state_dict(), trained, atol=0, rtol=0)
+
+
+def test_pretraining_trains_an_encoder_alone():
+    with pytest.raises(
+        ValueError, match=r"objective=pretraining trains an encoder alone.*Pass model=pretrain"
+    ):
+        small_module(small_generator(), pretrainer().objective)
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path):
-    state = {f"encoder.{k}": v for k, v in small_model().denoiser.encoder.state_dict().items()}
+    state = {f"encoder.{k}": v for k, v in small_encoder().state_dict().items()}
     first = next(iter(state))
-    encoder = small_model().denoiser.encoder
+    encoder = small_encoder()
     path = tmp_path / "encoder.ckpt"
     with pytest.raises(FileNotFoundError, match="encoder_weights: no checkpoint at"):
         load_encoder(encoder, path)
