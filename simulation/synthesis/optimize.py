@@ -2,7 +2,7 @@
 
 Minimizes w_fc E_fc + w_dis E_dis + w_align E_align + r(k) (w_pen E_pen + w_self E_self + w_scene E_scene), with the
 terms of ``hands.energies`` and a ramp r of the penalties over the steps k. One contact per finger of a random set
-that always has the thumb; which of a pad's candidates it is, is chosen anew every few steps.
+that always has the thumb; which of a pad's candidates it is, is chosen again every few steps.
 """
 
 from dataclasses import dataclass
