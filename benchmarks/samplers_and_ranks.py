@@ -9,6 +9,7 @@ benchmarks/results/samplers_and_ranks.json after every row.
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.common import RESULTS, command_line, write
 

@@ -113,7 +113,7 @@ def main() -> None:
         }
     facts = {
         "checkpoint": f"{options.checkpoint} ({file_hash(options.checkpoint)})",
-        "parameters": sum(p.numel() for p in module.parameters()),
+        "parameters": sum(p.numel() for p in generator.parameters()),
         "torch": torch.__version__,
         "threads": 1,
     }

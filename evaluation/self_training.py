@@ -8,6 +8,7 @@ grasp the model can be trained on.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 

@@ -38,12 +38,12 @@ def anchor_loss(logits: Float[Tensor, "b s"], index: Tensor, valid: Bool[Tensor,
 
 def score_loss(
     logits: Float[Tensor, "b g 2"],
-    hold: Float[Tensor, "b g"],
-    clear: Float[Tensor, "b g"],
+    stable: Float[Tensor, "b g"],
+    collision_free: Float[Tensor, "b g"],
     valid: Bool[Tensor, "b g"],
 ) -> Float[Tensor, ""]:
-    """Binary cross-entropy of holding plus that of being clear of the scene, each where it is known (not NaN)."""
-    truth = torch.stack([hold, clear], dim=-1)
+    """Binary cross-entropy of being stable plus that of being collision-free, each where it is known (not NaN)."""
+    truth = torch.stack([stable, collision_free], dim=-1)
     bce = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth.nan_to_num(), reduction="none")
     known = truth.isfinite() & valid[..., None]
     return masked_mean(bce[..., 0], known[..., 0]) + masked_mean(bce[..., 1], known[..., 1])

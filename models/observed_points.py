@@ -65,11 +65,14 @@ def sphere_power(
 
 
 def deepest(
-    power: Float[Tensor, "b g n"], points: Float[Tensor, "b 1 n 3"], among: Bool[Tensor, "b 1 n"], count: int
+    power: Float[Tensor, "b g n"],
+    points: Float[Tensor, "b 1 n 3"],
+    candidates: Bool[Tensor, "b 1 n"],
+    count: int,
 ) -> Float[Tensor, "b g m 3"]:
     """Choose the points of lowest power for each grasp; far away where there are fewer than ``count``."""
     count = min(count, power.shape[-1])
-    best = power.masked_fill(~among, FAR_M).topk(count, largest=False)
+    best = power.masked_fill(~candidates, FAR_M).topk(count, largest=False)
     points = points.expand(-1, power.shape[1], -1, -1)
     chosen = points.gather(2, best.indices[..., None].expand(*best.indices.shape, 3))
     return torch.where((best.values < 0.5 * FAR_M)[..., None], chosen, FAR_M)

@@ -76,7 +76,7 @@ class LikelihoodRank(Rank):
         """Return log-densities, each grasp taken as a set of its own so that its likelihood is that of one grasp."""
         index = anchored.index
         independent = torch.arange(index.shape[1], device=index.device).expand_as(index)
-        alone = generator.anchor(anchored.scene, index, independent)
+        single = generator.anchor(anchored.scene, index, independent)
         return generator.process.flow_score(
-            lambda x, t: generator.predict_x0(x, t, alone), grasps.states, self.flow, rng
+            lambda x, t: generator.predict_x0(x, t, single), grasps.states, self.flow, rng
         )

@@ -52,15 +52,15 @@ class SamplingConfig:
         known = (*(f.name for f in fields(self)), "steps", "temperature", "cfg_scale")
         if unknown := next((name for name in changes if name not in known), None):
             raise unknown_name("sampling setting", unknown, known)
-        given = {name: value for name, value in changes.items() if value is not None}
-        solver = self._chosen_solver(given.pop("solver", None))
-        solver = replace(solver, **{k: given.pop(k) for k in ("steps", "temperature") if k in given})
-        guidance = _chosen("guidance", given.pop("guidance", self.guidance))
-        if "cfg_scale" in given:
-            scale = given.pop("cfg_scale")
+        chosen = {name: value for name, value in changes.items() if value is not None}
+        solver = self._chosen_solver(chosen.pop("solver", None))
+        solver = replace(solver, **{k: chosen.pop(k) for k in ("steps", "temperature") if k in chosen})
+        guidance = _chosen("guidance", chosen.pop("guidance", self.guidance))
+        if "cfg_scale" in chosen:
+            scale = chosen.pop("cfg_scale")
             guidance = replace(guidance, classifier_free=replace(guidance.classifier_free, scale=scale))
-        rank = _chosen("rank", given.pop("rank", self.rank))
-        return replace(self, solver=solver, guidance=guidance, rank=rank, **given)
+        rank = _chosen("rank", chosen.pop("rank", self.rank))
+        return replace(self, solver=solver, guidance=guidance, rank=rank, **chosen)
 
     def _chosen_solver(self, chosen: Any) -> Solver:
         """Return the named solver; the own one keeps its settings when it is named."""

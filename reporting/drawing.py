@@ -91,8 +91,8 @@ def draw_scene(
     for i, record in enumerate(scene.objects):
         T = scene.T_world_object[i]
         placed = record.vertices @ T[:3, :3].T + T[:3, 3]
-        look = (OBJECT, "object") if i == target else (NEIGHBOR, "neighbor")
-        meshes.append(ColoredMesh(placed, record.faces, *look))
+        style = (OBJECT, "object") if i == target else (NEIGHBOR, "neighbor")
+        meshes.append(ColoredMesh(placed, record.faces, *style))
     cloud = CloudView(view.points, view.instance == target + 1, scene.table)
     return _draw(meshes, cloud, origin, hand, hand_pose, colors, caption, detail)
 
@@ -156,8 +156,8 @@ def _side_view(hand: Hand, hand_pose: Float[np.ndarray, "g p"]) -> float:
         return -60.0
     pose = GraspPose.from_hand_pose(torch.from_numpy(np.asarray(hand_pose[:1], dtype=np.float32)))
     palm = (pose.rotation[0] @ hand.palm_direction).numpy()
-    across = palm if np.hypot(*palm[:2]) > 0.3 else (pose.rotation[0] @ hand.finger_direction).numpy()
-    return float(np.degrees(np.arctan2(across[1], across[0])) - 70.0)
+    side = palm if np.hypot(*palm[:2]) > 0.3 else (pose.rotation[0] @ hand.finger_direction).numpy()
+    return float(np.degrees(np.arctan2(side[1], side[0])) - 70.0)
 
 
 def hand_meshes(

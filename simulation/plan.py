@@ -100,8 +100,8 @@ class ObjectSource:
                     f"{s.per_family.get(name)}."
                 )
         known = [(name, 0) for name in families if name not in s.held_out_families]
-        unseen = [(name, 0) for name in families if name in s.held_out_families]
-        return {"train": known, "val": known, "test": known, "test_family": unseen}
+        held_out = [(name, 0) for name in families if name in s.held_out_families]
+        return {"train": known, "val": known, "test": known, "test_family": held_out}
 
     def _partition(self) -> dict[str, list[tuple[str, int]]]:
         """Partition the folder's objects among the splits by their shares; held-out families go to test_family."""

@@ -52,9 +52,9 @@ class RayCaster:
         instance = np.full(height * width, NOTHING, dtype=np.int16)
         if self._table:
             down = -(directions @ R[2])
-            seen = down > 1e-9
-            depth[seen] = origin[2] / down[seen]
-            instance[seen] = 0
+            hits = down > 1e-9
+            depth[hits] = origin[2] / down[hits]
+            instance[hits] = 0
 
         cast = self._may_show_objects(T_world_cam, K, width, height)
         cast_directions = directions[cast]

@@ -9,8 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from sceneleapultra.utils.records import ObjectRecord, Scene
 
-# Steps between two looks at whether everything rests.
-_STEPS_PER_LOOK = 25
+# Steps between two checks of whether everything rests.
+_STEPS_PER_CHECK = 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,13 +126,13 @@ class DropWorld:
         return bool(slow and np.abs(speed[:, 3:]).max() < self.settings.settling.rest_speed_rad_s)
 
     def _run(self, seconds: float, damping: float) -> None:
-        """Simulate until everything rested at two looks in a row; speed shrinks by ``damping`` per step."""
+        """Simulate until everything rested at two checks in a row; speed shrinks by ``damping`` per step."""
         rested = False
-        for _ in range(round(seconds / self.settings.timestep_s / _STEPS_PER_LOOK)):
+        for _ in range(round(seconds / self.settings.timestep_s / _STEPS_PER_CHECK)):
             if damping == 1.0:
-                mujoco.mj_step(self.model, self.data, _STEPS_PER_LOOK)
+                mujoco.mj_step(self.model, self.data, _STEPS_PER_CHECK)
             else:
-                for _ in range(_STEPS_PER_LOOK):
+                for _ in range(_STEPS_PER_CHECK):
                     mujoco.mj_step(self.model, self.data)
                     self.data.qvel *= damping
             resting = self._resting()

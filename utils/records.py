@@ -66,7 +66,7 @@ class View:
     instance: UInt8[np.ndarray, "n"]  # 0 table, i + 1 object i of the scene
 
 
-Rows = slice | int | Bool[np.ndarray, "g"] | Int[np.ndarray, "m"]
+RowIndex = slice | int | Bool[np.ndarray, "g"] | Int[np.ndarray, "m"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Grasps:
     def __len__(self) -> int:
         return len(self.hand_pose)
 
-    def __getitem__(self, rows: Rows) -> "Grasps":
+    def __getitem__(self, rows: RowIndex) -> "Grasps":
         """Return some of the grasps: a slice, a mask, numbers, or one number for a set of one."""
         rows = _rows(rows, len(self))
         return Grasps(self.hand_pose[rows], self.pregrasp_qpos[rows], self.squeeze_qpos[rows])
@@ -124,7 +124,7 @@ class LabeledGrasps:
     def __len__(self) -> int:
         return len(self.grasps)
 
-    def __getitem__(self, rows: Rows) -> "LabeledGrasps":
+    def __getitem__(self, rows: RowIndex) -> "LabeledGrasps":
         """Return some of the grasps with their labels; see :class:`Grasps`."""
         rows = _rows(rows, len(self))
         return LabeledGrasps(
@@ -168,7 +168,7 @@ class LabeledGrasps:
         return (self.stable == 1.0) & ~fragile & ~close
 
 
-def _rows(rows: Rows, length: int) -> slice | np.ndarray:
+def _rows(rows: RowIndex, length: int) -> slice | np.ndarray:
     """Turn one number into a set of one, so that no axis is lost."""
     return np.arange(length)[[rows]] if isinstance(rows, int | np.integer) else rows
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 
 from sceneleapultra.utils.columns import COLUMNS, Column
 from sceneleapultra.utils.core.stats import wilson_interval
-from sceneleapultra.utils.records import Outcome, Rows
+from sceneleapultra.utils.records import Outcome, RowIndex
 
 Rate = Callable[
     [Bool[np.ndarray, "n"], Iterable[str]], Mapping[str, Any]
@@ -75,7 +75,7 @@ class VerdictTable:
             raise KeyError(f"no column '{name}'; this table has {', '.join(self.values)}")
         return self.values[name]
 
-    def rows(self, rows: Rows) -> "VerdictTable":
+    def rows(self, rows: RowIndex) -> "VerdictTable":
         """Return some of the rows."""
         return replace(self, values={name: array[rows] for name, array in self.values.items()})
 

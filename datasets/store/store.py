@@ -70,11 +70,11 @@ class GraspStore:
         """Make sure that objects of one name are one object."""
         if len(self.shards) == 1:
             return
-        seen: dict[str, tuple[float, ...]] = {}
+        shapes: dict[str, tuple[float, ...]] = {}
         for row, name in enumerate(self._tables["objects/name"]):
             sizes = (self._tables[f"objects/{kind}_ptr"] for kind in ("vertices", "faces", "piece_sizes"))
             shape = (*(float(p[row + 1] - p[row]) for p in sizes), float(self._tables["objects/mass"][row]))
-            if seen.setdefault(name, shape) != shape:
+            if shapes.setdefault(name, shape) != shape:
                 raise ValueError(
                     f"data.store: {self.path} has different objects of the name '{name}' in different shards. Give "
                     "different objects different names."

@@ -135,7 +135,7 @@ class StoreWriter:
         try:
             write_atomically(self.parts / f"{record.index:08d}.npz", save)
         except FileNotFoundError as error:
-            raise self._finished_meanwhile() from error
+            raise self._exists_by_now() from error
 
     def finish(self, counted: Mapping[str, Any] | None = None) -> Path:
         """Join the parts, in the order of their indices, into the store; return its path.
@@ -152,7 +152,7 @@ class StoreWriter:
                     self._join(counted)
         except FileNotFoundError as error:
             if not self.path.exists():
-                raise self._finished_meanwhile() from error
+                raise self._exists_by_now() from error
         return self.path
 
     def _join(self, counted: Mapping[str, Any] | None) -> None:
@@ -181,7 +181,7 @@ class StoreWriter:
         temporary.replace(self.path)
         shutil.rmtree(self.parts)
 
-    def _finished_meanwhile(self) -> FileExistsError:
+    def _exists_by_now(self) -> FileExistsError:
         return FileExistsError(
             f"{self.parts} is gone while this process was writing: another one has finished {self.path}. Use that, or "
             "name another path=."

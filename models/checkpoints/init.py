@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sceneleapultra.models.checkpoints.load import load_generator
-from sceneleapultra.models.checkpoints.migrate import SURELY_CLEAR
+from sceneleapultra.models.checkpoints.migrate import SURELY_COLLISION_FREE
 from sceneleapultra.models.checkpoints.weights import load_encoder, shape_of
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.heads.tokens import TokenScoreHead
@@ -90,5 +90,5 @@ def start_from(generator: GraspGenerator, path: str | Path, *, frame: str) -> No
     if isinstance(head, TokenScoreHead):
         out = head.decoder.out
         with torch.no_grad():
-            if not out.weight[1].any() and out.bias[1] == SURELY_CLEAR:
+            if not out.weight[1].any() and out.bias[1] == SURELY_COLLISION_FREE:
                 out.bias[1] = 0.0

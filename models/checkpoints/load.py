@@ -90,12 +90,12 @@ def _without_files(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_same_weights(path: str | Path, generator: nn.Module, given: Mapping[str, Any]) -> None:
+def _check_same_weights(path: str | Path, generator: nn.Module, stored: Mapping[str, Any]) -> None:
     """Refuse weights of another architecture, by the first that does not fit."""
     own = generator.state_dict()
-    for key in (*own, *given):
+    for key in (*own, *stored):
         # What is not a tensor, a normalizer's frame, has no shape to compare.
-        here, there = (tuple(getattr(w[key], "shape", ())) if key in w else "absent" for w in (own, given))
+        here, there = (tuple(getattr(w[key], "shape", ())) if key in w else "absent" for w in (own, stored))
         if here != there:
             raise ValueError(
                 f"{path} holds weights of another architecture than its configuration describes: {key} is {there} in "

@@ -14,7 +14,9 @@ import torch
 from sceneleapultra.models.checkpoints.from_0_1 import rename, rename_weight, split_model
 
 Checkpoint = dict[str, Any]
-SURELY_CLEAR = 20.0  # log-odds of being clear that a scorer which never learned them gives every grasp
+SURELY_COLLISION_FREE = (
+    20.0  # log-odds of being clear that a scorer which never learned them gives every grasp
+)
 
 
 def migrate(checkpoint: Checkpoint) -> Checkpoint:
@@ -78,7 +80,7 @@ def _scorer_knows_clearance(checkpoint: Checkpoint) -> None:
     name = "scorer.decoder.out"
     weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
     weights[f"{name}.weight"] = torch.cat([weight, torch.zeros_like(weight)])
-    weights[f"{name}.bias"] = torch.cat([bias, torch.full_like(bias, SURELY_CLEAR)])
+    weights[f"{name}.bias"] = torch.cat([bias, torch.full_like(bias, SURELY_COLLISION_FREE)])
 
 
 def _encoder_has_levels(checkpoint: Checkpoint) -> None:

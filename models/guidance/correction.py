@@ -70,15 +70,15 @@ def check_settings(
     Raises:
         ValueError: with the key, what was expected, and what came.
     """
-    given: Mapping[str, float] = vars(settings)
+    values: Mapping[str, float] = vars(settings)
     for key in at_least_one:
-        if given[key] < 1:
-            raise ValueError(f"guidance.{group}.{key}: expected at least 1, got {given[key]}.")
+        if values[key] < 1:
+            raise ValueError(f"guidance.{group}.{key}: expected at least 1, got {values[key]}.")
     for key in positive:
-        if not given[key] > 0.0:
-            raise ValueError(f"guidance.{group}.{key}: expected more than 0, got {given[key]}.")
+        if not values[key] > 0.0:
+            raise ValueError(f"guidance.{group}.{key}: expected more than 0, got {values[key]}.")
     for key in not_negative:
-        if not given[key] >= 0.0:
-            raise ValueError(f"guidance.{group}.{key}: expected at least 0, got {given[key]}.")
-    if not 0.0 <= given["below_t"] <= 1.0:
-        raise ValueError(f"guidance.{group}.below_t: expected 0 to 1, got {given['below_t']}.")
+        if not values[key] >= 0.0:
+            raise ValueError(f"guidance.{group}.{key}: expected at least 0, got {values[key]}.")
+    if not 0.0 <= values["below_t"] <= 1.0:
+        raise ValueError(f"guidance.{group}.below_t: expected 0 to 1, got {values['below_t']}.")

@@ -95,11 +95,11 @@ class PhysicsGuidance:
 
     def nearest(self, hand: Hand, pose: GraspPose, geometry: SceneGeometry) -> NearestPoints:
         """Choose, for each grasp, the points deepest in the hand's spheres or nearest to them."""
-        seen = geometry.observed
-        power = sphere_power(*hand.spheres(pose), seen.points)
+        observed = geometry.observed
+        power = sphere_power(*hand.spheres(pose), observed.points)
         return NearestPoints(
-            target=deepest(power, seen.points, seen.target, self.num_points),
-            other=deepest(power, seen.points, seen.other, self.num_points),
+            target=deepest(power, observed.points, observed.target, self.num_points),
+            other=deepest(power, observed.points, observed.other, self.num_points),
         )
 
     def energy(

@@ -45,8 +45,8 @@ class LinkContacts(nn.Module):
             along, distance = (offset * normal).sum(-1, keepdim=True), offset.norm(dim=-1, keepdim=True)
             near = torch.cat([along, distance], dim=-1).div(self.scale).clamp(-3.0, 3.0)
             target = gather(surface.target, nearest)[..., None].to(near.dtype)
-            seen = torch.einsum("bgki,bgij->bgkj", normal, pose.rotation)
-            return torch.cat([near, target, seen], dim=-1).flatten(-2)
+            local = torch.einsum("bgki,bgij->bgkj", normal, pose.rotation)
+            return torch.cat([near, target, local], dim=-1).flatten(-2)
 
     def _points(self, pose: GraspPose) -> Float[Tensor, "b g k 3"]:
         """Key points of all links, and the middle of each finger's pad."""

@@ -66,9 +66,11 @@ class ContactMap(HandTerm):
     def measure(self, hand: PlacedHand, context: PredictionContext) -> Float[Tensor, "b g"]:
         """Return the mean squared difference, 0 to 1."""
         with torch.no_grad():
-            seen = ObservedPoints.of(context.cloud, self.scanned, ())
-            predicted, true = (sphere_power(*h.spheres(), seen.points) for h in (hand, context.hand_true))
-            points = deepest(torch.minimum(predicted, true), seen.points, seen.target, self.num_points)
+            observed = ObservedPoints.of(context.cloud, self.scanned, ())
+            predicted, true = (sphere_power(*h.spheres(), observed.points) for h in (hand, context.hand_true))
+            points = deepest(
+                torch.minimum(predicted, true), observed.points, observed.target, self.num_points
+            )
             true_m = context.hand_true.signed_distance(points)
         exists = points[..., 0] < 0.5 * FAR_M
         return contact_map_error(hand.signed_distance(points), true_m, exists, self.scale_m)
@@ -95,9 +97,12 @@ class FingertipAttraction(HandTerm):
     def measure(self, hand: PlacedHand, context: PredictionContext) -> Float[Tensor, "b g"]:
         """Return the summed distance (m)."""
         with torch.no_grad():
-            seen = ObservedPoints.of(context.cloud, self.scanned, ())
+            observed = ObservedPoints.of(context.cloud, self.scanned, ())
             points = deepest(
-                sphere_power(*hand.spheres(), seen.points), seen.points, seen.target, self.num_points
+                sphere_power(*hand.spheres(), observed.points),
+                observed.points,
+                observed.target,
+                self.num_points,
             )
         candidates, _ = hand.contact_candidates()
         return energies.attraction(

@@ -38,8 +38,8 @@ class Objective(nn.Module, ABC):
                 f"model.objective.terms: every weight of {sorted(terms)} is 0; give at least one another."
             )
         for name, term in self.terms.items():
-            given = [key for key in dir(self.context_type) if not key.startswith("_")]
-            if missing := [need for need in term.needs if need not in given]:
+            available = [key for key in dir(self.context_type) if not key.startswith("_")]
+            if missing := [need for need in term.needs if need not in available]:
                 raise ValueError(
                     f"model.objective.terms.{name} needs {missing[0]}, which {type(self).__name__} does not give. "
                     f"Switch it off with model.objective.terms.{name}.weight=0."

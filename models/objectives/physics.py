@@ -43,9 +43,12 @@ class ObjectPenetration(HandTerm):
     def measure(self, hand: PlacedHand, context: PredictionContext) -> Float[Tensor, "b g"]:
         """Return the summed depth (m)."""
         with torch.no_grad():
-            seen = ObservedPoints.of(context.cloud, self.scanned, self.thickness_m)
+            observed = ObservedPoints.of(context.cloud, self.scanned, self.thickness_m)
             points = deepest(
-                sphere_power(*hand.spheres(), seen.points), seen.points, seen.target, self.num_points
+                sphere_power(*hand.spheres(), observed.points),
+                observed.points,
+                observed.target,
+                self.num_points,
             )
         return energies.penetration(hand.signed_distance(points))
 
@@ -79,11 +82,11 @@ class NeighborPenetration(HandTerm):
     def measure(self, hand: PlacedHand, context: PredictionContext) -> Float[Tensor, "b g"]:
         """Return the summed depth (m)."""
         with torch.no_grad():
-            seen = ObservedPoints.of(context.cloud, self.scanned, ())
-            height = in_world(seen.points, context.batch.T_world_frame)[..., 2]
-            neighbors = seen.other & (height.abs() > self.table_m)
+            observed = ObservedPoints.of(context.cloud, self.scanned, ())
+            height = in_world(observed.points, context.batch.T_world_frame)[..., 2]
+            neighbors = observed.other & (height.abs() > self.table_m)
             points = deepest(
-                sphere_power(*hand.spheres(), seen.points), seen.points, neighbors, self.num_points
+                sphere_power(*hand.spheres(), observed.points), observed.points, neighbors, self.num_points
             )
         return energies.penetration(hand.signed_distance(points) - self.margin_m)
 
@@ -111,9 +114,9 @@ class TablePenetration(HandTerm):
     def measure(self, hand: PlacedHand, context: PredictionContext) -> Float[Tensor, "b g"]:
         """Return the summed depth (m)."""
         T_world_frame = context.batch.T_world_frame
-        seen = ObservedPoints.of(context.cloud, self.scanned, ())
-        near = in_world(seen.points, T_world_frame)[..., 2].abs() <= self.table_m
-        has_table = (near & seen.other).any(-1)  # (b 1)
+        observed = ObservedPoints.of(context.cloud, self.scanned, ())
+        near = in_world(observed.points, T_world_frame)[..., 2].abs() <= self.table_m
+        has_table = (near & observed.other).any(-1)  # (b 1)
         centers, radii = hand.spheres()
         depth = energies.table(in_world(centers, T_world_frame), radii, height_m=self.margin_m)
         return depth * has_table

@@ -138,8 +138,8 @@ class DistanceHead(nn.Module):
         """Return distances in units of the largest one that counts, at least 0."""
         offset = (places - tokens.xyz[:, :, None]) @ tokens.frames / self.reach_m
         waves = torch.cat([offset * (torch.pi * 2.0**k) for k in range(_FREQUENCIES)], dim=-1)
-        seen = self.place(torch.cat([offset, waves.sin(), waves.cos()], dim=-1))
-        out = self.out(seen + self.token(tokens.features)[:, :, None])
+        placed = self.place(torch.cat([offset, waves.sin(), waves.cos()], dim=-1))
+        out = self.out(placed + self.token(tokens.features)[:, :, None])
         return nn.functional.softplus(out.squeeze(-1).float())
 
 

@@ -180,10 +180,10 @@ def tube(path: Points, normals: Points, radii: tuple[float, float], sides: int) 
         sides: number of sides of the cross-section.
     """
     angles = 2 * np.pi * (np.arange(sides) + 0.5) / sides
-    across = np.cross(path[1] - path[0], normals[0])
-    across /= np.linalg.norm(across)
+    binormal = np.cross(path[1] - path[0], normals[0])
+    binormal /= np.linalg.norm(binormal)
     rings = [
-        point + radii[0] * np.cos(angles)[:, None] * normal + radii[1] * np.sin(angles)[:, None] * across
+        point + radii[0] * np.cos(angles)[:, None] * normal + radii[1] * np.sin(angles)[:, None] * binormal
         for point, normal in zip(path, normals, strict=True)
     ]
     return join(convex(np.vstack(pair)) for pair in itertools.pairwise(rings))

@@ -54,10 +54,10 @@ class GraspLabeler:
     def label_grasps(self, grasps: Grasps) -> LabeledGrasps:
         """Try every grasp; one that collides with the scene fails untried, directions not run count as failed."""
         n = len(grasps)
-        clear_m = clearance(self.target.balls, self.target.distance, grasps)
+        clearance_m = clearance(self.target.balls, self.target.distance, grasps)
         outcome = np.full(n, Outcome.SCENE_COLLISION, dtype=np.uint8)
         directions = np.zeros((n, self._simulator.protocol.trial.num_directions), dtype=bool)
-        for i in np.flatnonzero(clear_m >= self.quality.min_clearance_m).tolist():
+        for i in np.flatnonzero(clearance_m >= self.quality.min_clearance_m).tolist():
             verdict = self._simulator.run(Attempt.of(grasps, i, self._poses), stop_at_failure=True)
             outcome[i], directions[i] = verdict.outcome, verdict.direction_success
         depth = self._depths(grasps)
@@ -68,7 +68,7 @@ class GraspLabeler:
             outcome=outcome,
             penetration_m=depth[:, 0],
             self_penetration_m=depth[:, 1],
-            clearance_m=clear_m,
+            clearance_m=clearance_m,
             robustness=np.full(n, np.nan),
         )
 

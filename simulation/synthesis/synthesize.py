@@ -50,10 +50,10 @@ def synthesize(
     labeler = GraspLabeler(target, protocol, settings.quality)
     proposer = method.proposer(target)
     parts: list[LabeledGrasps] = []
-    asked = attempts = unfit = successes = 0
-    while successes < settings.successes and asked < settings.max_attempts:
-        batch = min(settings.batch, settings.max_attempts - asked)
-        asked += batch
+    requested = attempts = unfit = successes = 0
+    while successes < settings.successes and requested < settings.max_attempts:
+        batch = min(settings.batch, settings.max_attempts - requested)
+        requested += batch
         candidates = proposer.propose(batch, rng)
         fit = labeler.drop_unfit(candidates)
         attempts += len(candidates.grasps)

@@ -56,10 +56,10 @@ class Condition(nn.Module):
         self.project = nn.Sequential(nn.Linear(encoder.dim, dim), nn.GELU(), nn.Linear(dim, dim))
         self.null = nn.Parameter(torch.randn(dim) * dim**-0.5)
 
-    def forward(self, said: Sequence[str | None]) -> PromptTokens:
+    def forward(self, prompts: Sequence[str | None]) -> PromptTokens:
         """Return the tokens of what is said of each scene."""
         device = self.null.device
-        found = [None if text is None else self.encoder(text) for text in said]
+        found = [None if text is None else self.encoder(text) for text in prompts]
         length = max([1, *(len(vectors) for vectors in found if vectors is not None)])
         rows, valid = [], []
         for vectors in found:
@@ -70,7 +70,7 @@ class Condition(nn.Module):
             rows.append(row)
             valid.append(torch.arange(length, device=device) < max(1, count))
         tokens = self.project(torch.stack(rows))
-        silent = torch.tensor([text is None for text in said], device=device)
+        silent = torch.tensor([text is None for text in prompts], device=device)
         return self.mask_prompt(PromptTokens(tokens, torch.stack(valid)), silent)
 
     def mask_prompt(self, prompt: PromptTokens, silent: Bool[Tensor, "b"]) -> PromptTokens:

@@ -85,8 +85,8 @@ class SurfaceScoreHead(ScoreHead):
         chosen = []
         counts = {True: self.config.target_points, False: self.config.other_points}
         for is_target, count in counts.items():
-            asked = surface.valid & (surface.target == is_target)
-            apart = distance.masked_fill(~asked[:, None], float("inf"))
+            candidates = surface.valid & (surface.target == is_target)
+            apart = distance.masked_fill(~candidates[:, None], float("inf"))
             chosen.append(apart.topk(min(count, apart.shape[-1]), largest=False))
         return torch.cat([c.indices for c in chosen], -1), torch.cat(
             [c.values for c in chosen], -1
@@ -109,9 +109,9 @@ class SurfaceScoreHead(ScoreHead):
         weight = surface.target.to(surface.xyz.dtype)[..., None]
         middle = (surface.xyz * weight).sum(1) / weight.sum(1).clamp(min=1.0)
         offset = (middle[:, None] - pose.translation) / self.config.reach
-        seen = torch.stack([offset, scene.up[:, None].expand_as(offset)], dim=-2) @ pose.rotation
+        local = torch.stack([offset, scene.up[:, None].expand_as(offset)], dim=-2) @ pose.rotation
         states = grasps.states
-        return torch.cat([states[..., self._joints], states[..., self._squeeze], seen.flatten(-2)], dim=-1)
+        return torch.cat([states[..., self._joints], states[..., self._squeeze], local.flatten(-2)], dim=-1)
 
 
 def _first_shown(

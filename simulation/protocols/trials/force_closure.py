@@ -60,7 +60,7 @@ class ForceClosure(Trial):
         for i, force_n in enumerate(self.forces_n):
             if i:
                 world.restore()
-            blocks[i] = self._hold(world, attempt.object_poses[0], force_n)
+            blocks[i] = self._blocks_held(world, attempt.object_poses[0], force_n)
             passed = runs.end(i, world, attempt.object_poses[0], self.approach)
             if world.diverged:
                 return runs.verdict(Outcome.NOT_RUN, details)
@@ -70,7 +70,9 @@ class ForceClosure(Trial):
                     break
         return runs.verdict(outcome, details)
 
-    def _hold(self, world: World, start: Float[np.ndarray, "7"], force_n: Float[np.ndarray, "3"]) -> int:
+    def _blocks_held(
+        self, world: World, start: Float[np.ndarray, "7"], force_n: Float[np.ndarray, "3"]
+    ) -> int:
         """Pull until the hold is over or the object lost; return the number of blocks run."""
         world.push(force_n)
         for block in range(self.hold_blocks):

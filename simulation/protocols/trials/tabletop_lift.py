@@ -62,6 +62,6 @@ class TabletopLift(Trial):
         """Return the constants by the names that version 0.1 gave them: hashes of its stores stay valid."""
         own = {k: v for k, v in asdict(self).items() if k != "approach"}
         # 0.1 described this trial as a force closure along one direction that holds for no time and then lifts.
-        hold = {"hold_blocks": 0, "hold_steps_per_block": 50}
+        unused = {"hold_blocks": 0, "hold_steps_per_block": 50}
         fixed = {"directions": (_DOWN,), "force_from_start": True, "floor": True}
-        return {**asdict(self.approach), **own, **hold, **fixed}
+        return {**asdict(self.approach), **own, **unused, **fixed}
