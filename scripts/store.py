@@ -17,7 +17,7 @@ import h5py
 from sceneleapultra.datasets.store.layout import repack
 from sceneleapultra.datasets.store.manifest import resolve, write_manifest
 from sceneleapultra.datasets.store.schema import SCHEMA_VERSION, content_hash
-from sceneleapultra.datasets.store.shard import Shard, joined
+from sceneleapultra.datasets.store.shard import Shard, merge_attributes
 from sceneleapultra.utils.core.console import console, sentences
 from sceneleapultra.utils.core.files import write_atomically
 
@@ -56,7 +56,7 @@ def verify(store: Sequence[str]) -> None:
         shard.verify()
         console.print(f"{shard.path}: {shard.attributes['content_hash']}", highlight=False, soft_wrap=True)
     if len(shards) > 1:
-        console.print(f"together: {joined(shards)['content_hash']}", highlight=False)
+        console.print(f"together: {merge_attributes(shards)['content_hash']}", highlight=False)
 
 
 def manifest(path: Path, store: Sequence[str]) -> None:
@@ -68,7 +68,7 @@ def manifest(path: Path, store: Sequence[str]) -> None:
     if path.suffix != ".json":
         raise ValueError(f"{path}: a manifest ends in .json, so that data.store knows it for one. Rename it.")
     shards = [Shard(found) for found in resolve(store)]
-    total = joined(shards)["content_hash"]
+    total = merge_attributes(shards)["content_hash"]
     write_manifest(path, [shard.path for shard in shards])
     console.print(f"{path}: {len(shards)} shards, {total}", highlight=False, soft_wrap=True)
 

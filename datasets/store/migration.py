@@ -9,7 +9,7 @@ from sceneleapultra.datasets.store.schema import GENERATED, SCHEMA_VERSION
 Attributes = dict[str, Any]
 
 
-def migrated(attributes: Mapping[str, Any], path: Path) -> Attributes:
+def migrate_attributes(attributes: Mapping[str, Any], path: Path) -> Attributes:
     """Return the attributes of a store as the present version has them.
 
     Raises:

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from sceneleapultra.datasets.store.manifest import joined_hash
-from sceneleapultra.datasets.store.migration import migrated
+from sceneleapultra.datasets.store.migration import migrate_attributes
 from sceneleapultra.datasets.store.schema import (
     CONTENT_ATTRIBUTES,
     content_hash,
@@ -64,7 +64,7 @@ class Shard:
                 f"data.store: {self.path} is no store of grasps: it has no schema version. Pass the file that "
                 "scripts/generate_dataset.py wrote."
             )
-        self.attributes = migrated(self.attributes, self.path)
+        self.attributes = migrate_attributes(self.attributes, self.path)
         problems = layout_problems(file)
         problems += [
             f"attribute {name} is missing"
@@ -114,7 +114,7 @@ class Shard:
             )
 
 
-def joined(shards: Sequence[Shard]) -> dict[str, Any]:
+def merge_attributes(shards: Sequence[Shard]) -> dict[str, Any]:
     """Return the attributes of several shards as one data set.
 
     Raises:

@@ -17,7 +17,7 @@ _ROOM = 1.3  # free space wanted for a copy, in sizes of the original, which may
 _log = logging.getLogger(__name__)
 
 
-def staged(paths: Sequence[Path], folder: Path | None) -> list[Path]:
+def stage_stores(paths: Sequence[Path], folder: Path | None) -> list[Path]:
     """Return local copies of stores; the stores themselves without a folder.
 
     Several processes may ask at once: one copies, the others wait and use its copy.

@@ -10,8 +10,8 @@ import numpy as np
 from sceneleapultra.datasets.store.columns import Columns, ReadCounters
 from sceneleapultra.datasets.store.manifest import resolve
 from sceneleapultra.datasets.store.schema import COLUMNS, GRASP_COLUMNS, SPLITS, VERDICT_COLUMNS, Origin
-from sceneleapultra.datasets.store.shard import Shard, joined
-from sceneleapultra.datasets.store.staging import staged
+from sceneleapultra.datasets.store.shard import Shard, merge_attributes
+from sceneleapultra.datasets.store.staging import stage_stores
 from sceneleapultra.hands import Hand
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.records import Grasps, LabeledGrasps, ObjectRecord, Scene, SceneRecord, View
@@ -60,9 +60,9 @@ class GraspStore:
         if hand is not None:
             for shard in self.shards:
                 shard.check_hand(hand)
-        self.attributes = joined(self.shards)
-        self.path = paths[0] if len(paths) == 1 else Path(_spelled(store))
-        self._columns = Columns(staged(paths, None if staging is None else Path(staging)))
+        self.attributes = merge_attributes(self.shards)
+        self.path = paths[0] if len(paths) == 1 else Path(_describe(store))
+        self._columns = Columns(stage_stores(paths, None if staging is None else Path(staging)))
         self._tables = {name: self._columns.whole(name) for name in COLUMNS if name not in _LARGE}
         self._check_objects()
 
@@ -281,5 +281,5 @@ class GraspStore:
             shard.verify()
 
 
-def _spelled(store: str | Path | Sequence[str]) -> str:
+def _describe(store: str | Path | Sequence[str]) -> str:
     return str(store) if isinstance(store, str | Path) else " + ".join(store)

@@ -85,7 +85,9 @@ class StoreWriter:
         manifest = self.parts / "manifest.json"
         text = json.dumps(self.attributes, sort_keys=True, indent=1)
         if manifest.exists():
-            if differing := differences(_opened(json.loads(manifest.read_text())), _opened(self.attributes)):
+            if differing := differences(
+                _parse_generator(json.loads(manifest.read_text())), _parse_generator(self.attributes)
+            ):
                 raise ValueError(
                     f"{self.parts} holds scenes of another configuration ({'; '.join(differing)}). Continue with the "
                     "settings it was begun with, or remove it."
@@ -188,7 +190,7 @@ class StoreWriter:
         )
 
 
-def _opened(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_generator(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {**attributes, "generator": json.loads(attributes["generator"])}
 
 

@@ -36,12 +36,12 @@ def ddim_step(
         process.sigma(s),
     )
     eps = (x - alpha_t * x0) / sigma_t
+    if eta == 0.0:
+        return alpha_s * x0 + (sigma_s**2).sqrt() * eps
     # Noise of the posterior q(x_s | x_t, x0): Ho et al. 2020, eq. 7, for any pair of times s < t.
     step_variance = sigma_t**2 - (alpha_t / alpha_s) ** 2 * sigma_s**2
     added = eta * (step_variance.clamp(min=0.0) * sigma_s**2 / sigma_t**2).sqrt()
     x = alpha_s * x0 + (sigma_s**2 - added**2).clamp(min=0.0).sqrt() * eps
-    if eta == 0.0:
-        return x
     return x + added * normal_like(x, rng)
 
 

@@ -18,7 +18,7 @@ from sceneleapultra.simulation.synthesis.base import Candidates, Proposer, Synth
 from sceneleapultra.simulation.synthesis.closing import actuator_of_joint
 from sceneleapultra.simulation.synthesis.grid import DistanceGrid
 from sceneleapultra.simulation.synthesis.placement import PlacementSettings, Placer
-from sceneleapultra.simulation.synthesis.pregrasp import opened
+from sceneleapultra.simulation.synthesis.pregrasp import open_hand
 from sceneleapultra.utils.geometry.rotation import matrix_from_rot6d, rot6d_from_matrix
 from sceneleapultra.utils.records import Grasps
 
@@ -87,7 +87,7 @@ class Descent(Proposer):
         squeeze, reached = self._squeeze(pose, fingers[best])
         grasp = pose.qpos.numpy().astype(np.float64)
         matrix = pose.matrix().numpy().astype(np.float64)
-        pregrasp = opened(self.target, matrix, grasp, s.openings_rad, s.pregrasp_clearance_m)
+        pregrasp = open_hand(self.target, matrix, grasp, s.openings_rad, s.pregrasp_clearance_m)
         limits = hand.joint_limits.numpy().astype(np.float64)
         grasps = Grasps(
             hand_pose=pose.to_hand_pose().numpy().astype(np.float64),

@@ -9,7 +9,7 @@ from sceneleapultra.simulation.synthesis.base import Target
 
 
 @torch.no_grad()
-def opened(
+def open_hand(
     target: Target,
     T_world_base: Float[np.ndarray, "g 4 4"],
     qpos: Float[np.ndarray, "g j"],

@@ -8,7 +8,7 @@ from sceneleapultra.simulation.protocols.motion import pose_from_matrix
 from sceneleapultra.simulation.synthesis.base import Candidates, Proposer, Synthesis, Target
 from sceneleapultra.simulation.synthesis.closing import Closer, ClosingSettings
 from sceneleapultra.simulation.synthesis.placement import PlacementSettings, Placer
-from sceneleapultra.simulation.synthesis.pregrasp import opened
+from sceneleapultra.simulation.synthesis.pregrasp import open_hand
 from sceneleapultra.utils.records import Grasps
 
 
@@ -41,7 +41,7 @@ class _Closing(Proposer):
         T_world_base = np.array([c.T_world_base for c in closed]).reshape(-1, 4, 4)
         grasp = np.array([c.qpos for c in closed]).reshape(-1, j)
         poses = np.array([pose_from_matrix(T) for T in T_world_base]).reshape(-1, 7)
-        pregrasp = opened(
+        pregrasp = open_hand(
             self.target, T_world_base, grasp, self.settings.openings_rad, self.settings.pregrasp_clearance_m
         )
         grasps = Grasps(
