@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -28,8 +29,7 @@ from sceneleapultra.models.checkpoints.load import build_generator
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.objectives.context import AnchorAssignment, PredictionContext
 from sceneleapultra.models.objectives.hand_term import HandTerm
-from sceneleapultra.models.objectives.matching import SetMatching
-from sceneleapultra.models.objectives.noise import draw_step_noise
+from sceneleapultra.models.objectives.matching import Index, SetMatching
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
 
@@ -129,15 +129,13 @@ def main() -> None:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         generator = build_generator(compose("config").model.generator).eval()
     batch = random_batch(generator, arguments.batch_size, arguments.grasps, arguments.points)
-    noise = draw_step_noise(generator, batch, num_grasps=arguments.grasps, seed=0, step=0)
-    context = NoisyPrediction(
-        generator,
-        batch,
-        noise,
+    settings = SimpleNamespace(
         anchors=AnchorAssignment(softness=0.01, reach=1.0),
+        matching=Index(),
         num_grasps=arguments.grasps,
-        training=True,
+        seed=0,
     )
+    context = NoisyPrediction(generator, batch, settings, step=0, training=True)
     with torch.no_grad():
         _ = context.scene, context.x0
 

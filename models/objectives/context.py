@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,8 +13,8 @@ from sceneleapultra.hands import GraspPose, PlacedHand
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps, SceneContext
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
-from sceneleapultra.models.objectives.matching import Index, Match, Matching
-from sceneleapultra.models.objectives.noise import StepNoise
+from sceneleapultra.models.objectives.matching import Match, Matching
+from sceneleapultra.models.objectives.noise import StepNoise, draw_step_noise
 from sceneleapultra.utils.batch import GraspBatch
 
 
@@ -52,9 +53,8 @@ class StepContext:
     Args:
         generator: what is trained.
         batch: with grasps: the successful ones that may be trained on first, then failures.
-        noise: random numbers of the step.
-        anchors: how grasps are assigned to tokens.
-        num_grasps: how many grasps of each scene come first.
+        objective: whose settings apply.
+        step: of training; with the objective's seed and the item it decides every random number.
         training: false in validation.
 
     Raises:
@@ -62,22 +62,31 @@ class StepContext:
     """
 
     def __init__(
-        self,
-        generator: GraspGenerator,
-        batch: GraspBatch,
-        noise: StepNoise,
-        *,
-        anchors: AnchorAssignment,
-        num_grasps: int,
-        training: bool,
+        self, generator: GraspGenerator, batch: GraspBatch, objective: Any, *, step: int, training: bool
     ) -> None:
         for name in ("hand_pose", "squeeze_qpos", "grasp_valid", "grasp_success"):
             if getattr(batch, name) is None:
                 raise ValueError(
                     f"Training needs batches with grasps; this one has no {name}. Is it an inference batch?"
                 )
-        self.generator, self.batch, self.noise = generator, batch, noise
-        self.anchors, self.num_grasps, self.training = anchors, num_grasps, training
+        self.generator, self.batch, self.objective = generator, batch, objective
+        self.step, self.training = step, training
+
+    @property
+    def num_grasps(self) -> int:
+        """How many grasps of each scene come first."""
+        return self.objective.num_grasps
+
+    @cached_property
+    def noise(self) -> StepNoise:
+        """The random numbers of the step."""
+        return draw_step_noise(
+            self.generator,
+            self.batch,
+            num_grasps=self.num_grasps,
+            seed=self.objective.seed,
+            step=self.step,
+        )
 
     @cached_property
     def cloud(self) -> Cloud:
@@ -121,7 +130,7 @@ class StepContext:
     @cached_property
     def _assignment(self) -> tuple[Int[Tensor, "b a"], Bool[Tensor, "b a"]]:
         point = self.generator.codec.reference_point(self.pose).float()
-        return self.anchors(self.scene.tokens, point, self.noise.gumbel)
+        return self.objective.anchors(self.scene.tokens, point, self.noise.gumbel)
 
     @cached_property
     def index(self) -> Int[Tensor, "b a"]:
@@ -196,8 +205,6 @@ class PredictionContext(StepContext, ABC):
         matching: how predicted and true grasps are paired.
     """
 
-    matching: Matching = Index()
-
     @property
     @abstractmethod
     def x0_hat(self) -> Float[Tensor, "b g d"]:
@@ -222,6 +229,11 @@ class PredictionContext(StepContext, ABC):
         if match is None:
             return pose
         return GraspPose(*map(match.of_targets, (pose.translation, pose.rotation, pose.qpos)))
+
+    @property
+    def matching(self) -> Matching:
+        """How predicted and true grasps are paired."""
+        return self.objective.matching
 
     @cached_property
     def target_x0(self) -> Float[Tensor, "b g d"]:

@@ -6,50 +6,26 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from sceneleapultra.models.diffusion.process import NoiseProcess
 from sceneleapultra.models.diffusion.weighting import LossWeighting
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.context import AnchoredScene, SceneContext
 from sceneleapultra.models.objectives.context import AnchorAssignment, PredictionContext
 from sceneleapultra.models.objectives.matching import Matching
-from sceneleapultra.models.objectives.noise import StepNoise, draw_step_noise
 from sceneleapultra.models.objectives.objective import Objective
-from sceneleapultra.models.objectives.sparse import SparseView, SparsifyNoise, same_anchors
+from sceneleapultra.models.objectives.sparse import SparseView, same_anchors
 from sceneleapultra.models.objectives.term import LossTerm
 from sceneleapultra.models.process import Diffusion
-from sceneleapultra.utils.batch import GraspBatch
 
 
 class DenoisingContext(PredictionContext):
-    """A step of a diffusion or flow model: noised states and the clean ones predicted from them.
+    """A step of a diffusion or flow model: noised states and the clean ones predicted from them."""
 
-    Args:
-        objective: whose settings apply.
-        sparse_noise: random numbers of the sparse view; None where no term reads it.
-        rest: see :class:`~sceneleapultra.models.objectives.context.StepContext`.
-    """
-
-    def __init__(
-        self,
-        generator: GraspGenerator,
-        batch: GraspBatch,
-        noise: StepNoise,
-        *,
-        objective: "Denoising",
-        sparse_noise: SparsifyNoise | None,
-        training: bool,
-    ) -> None:
-        super().__init__(
-            generator,
-            batch,
-            noise,
-            anchors=objective.anchors,
-            num_grasps=objective.num_grasps,
-            training=training,
-        )
-        assert isinstance(generator.process, Diffusion)
-        self.process, self.weighting = generator.process.noise, objective.weighting
-        self.matching = objective.matching
-        self.sparse_view, self._sparse_noise = objective.sparse_view, sparse_noise
+    @property
+    def process(self) -> NoiseProcess:
+        """The generator's noise process."""
+        assert isinstance(self.generator.process, Diffusion)
+        return self.generator.process.noise
 
     @cached_property
     def t(self) -> Float[Tensor, "b"]:
@@ -75,13 +51,15 @@ class DenoisingContext(PredictionContext):
     @cached_property
     def sample_weight(self) -> Float[Tensor, "b"]:
         """How much the noise level of each scene counts."""
-        return self.weighting(self.process, self.t)
+        return self.objective.weighting(self.process, self.t)
 
     @cached_property
     def sparse_scene(self) -> SceneContext:
         """The scenes encoded from sparse views of their clouds."""
-        assert self.sparse_view is not None and self._sparse_noise is not None
-        cloud = self.sparse_view.thin(self.cloud, self._sparse_noise)
+        view: SparseView = self.objective.sparse_view
+        num_points = self.batch.scene_pc.shape[1]
+        noise = view.draw(self.batch.item_index, num_points, self.objective.seed, self.step)
+        cloud = view.thin(self.cloud, noise.to(self.generator.device))
         return self.generator.encode(cloud, self.noise.dropped.get("color"))
 
     @cached_property
@@ -130,7 +108,6 @@ class Denoising(Objective):
                 f"model.objective.terms.{reads[0]} compares with a sparse view, but model.objective.sparse_view is "
                 "null. Give its settings, or switch the term off with weight=0."
             )
-        self._reads_sparse = bool(reads)
 
     def prepare(self, generator: Any) -> None:
         """Check that the generator is a diffusion whose noise levels can be weighted so."""
@@ -140,17 +117,3 @@ class Denoising(Objective):
                 "model=grasp_dit, or the objective that belongs to it."
             )
         self.weighting.check(generator.process.noise)
-
-    def context(
-        self, generator: GraspGenerator, batch: GraspBatch, *, step: int, training: bool
-    ) -> DenoisingContext:
-        """Return the context of a step."""
-        noise = draw_step_noise(generator, batch, num_grasps=self.num_grasps, seed=self.seed, step=step)
-        sparse_noise = None
-        if training and self._reads_sparse and self.sparse_view is not None:
-            num_points = batch.scene_pc.shape[1]
-            drawn = self.sparse_view.draw(batch.item_index, num_points, self.seed, step)
-            sparse_noise = drawn.to(generator.device)
-        return DenoisingContext(
-            generator, batch, noise, objective=self, sparse_noise=sparse_noise, training=training
-        )

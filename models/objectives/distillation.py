@@ -20,7 +20,8 @@ from sceneleapultra.models.diffusion.solvers import Denoise
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.context import AnchoredScene
 from sceneleapultra.models.objectives.context import AnchorAssignment, PredictionContext
-from sceneleapultra.models.objectives.noise import StepNoise, draw_step_noise
+from sceneleapultra.models.objectives.matching import Index
+from sceneleapultra.models.objectives.noise import StepNoise
 from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.objectives.term import LossTerm
 from sceneleapultra.models.process import ConsistencyDiffusion, Diffusion
@@ -31,34 +32,30 @@ from sceneleapultra.utils.core.config import load_group
 class DistillationContext(PredictionContext):
     """A step of consistency distillation: the student's prediction at one point of the teacher's trajectory, and the
     target's at the neighboring one.
-
-    Args:
-        objective: whose teacher, target and settings apply.
-        intervals: parts the trajectory is divided into.
-        rest: see :class:`~sceneleapultra.models.objectives.context.StepContext`.
     """
 
-    def __init__(
-        self,
-        generator: GraspGenerator,
-        batch: GraspBatch,
-        noise: StepNoise,
-        *,
-        objective: "Distillation",
-        intervals: int,
-        training: bool,
-    ) -> None:
-        super().__init__(
-            generator,
-            batch,
-            noise,
-            anchors=objective.anchors,
-            num_grasps=objective.num_grasps,
-            training=training,
-        )
-        self.teacher, self.target = objective.teacher, objective.target
+    matching = Index()
+
+    @property
+    def teacher(self) -> GraspGenerator:
+        """The trained diffusion model."""
+        return self.objective.teacher
+
+    @property
+    def process(self) -> NoiseProcess:
+        """The teacher's noise process."""
         assert isinstance(self.teacher.process, Diffusion)
-        self.process, self.intervals = self.teacher.process.noise, intervals
+        return self.teacher.process.noise
+
+    @property
+    def intervals(self) -> int:
+        """Parts the trajectory is divided into; in validation as at the end of training."""
+        return self.objective.intervals_at(self.step if self.training else self.objective.total_steps)
+
+    @cached_property
+    def noise(self) -> StepNoise:
+        """The random numbers of the step; nothing is dropped."""
+        return replace(super().noise, dropped={})
 
     @cached_property
     def anchored(self) -> AnchoredScene:
@@ -92,7 +89,7 @@ class DistillationContext(PredictionContext):
         """The target's prediction one interval earlier."""
         _, x_s, _, s = self.trajectory
         with torch.no_grad():
-            return self._denoiser(self.target)(x_s, s)
+            return self._denoiser(self.objective.target)(x_s, s)
 
     def _denoiser(self, model: GraspGenerator) -> Denoise:
         # The encoder is the teacher's in all three models: the scene is encoded once; what reads it is each one's own.
@@ -179,20 +176,11 @@ class Distillation(Objective):
     def context(
         self, generator: GraspGenerator, batch: GraspBatch, *, step: int, training: bool
     ) -> DistillationContext:
-        """Return the context of a step."""
+        """Return the context of a step; teacher and target follow the student to its device."""
         for model in (self.teacher, self.target):
             if model.device != generator.device:
                 model.to(generator.device)
-        noise = draw_step_noise(generator, batch, num_grasps=self.num_grasps, seed=self.seed, step=step)
-        kept = StepNoise(noise.t, noise.eps, noise.gumbel, noise.split, noise.surface)  # nothing is dropped
-        return DistillationContext(
-            generator,
-            batch,
-            kept,
-            objective=self,
-            intervals=self.intervals_at(step if training else self.total_steps),
-            training=training,
-        )
+        return super().context(generator, batch, step=step, training=training)
 
     def intervals_at(self, step: int) -> int:
         """Return how many parts the trajectory has at a step of training (Song & Dhariwal 2024, section 3.4)."""

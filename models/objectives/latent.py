@@ -19,46 +19,20 @@ from sceneleapultra.models.network.context import AnchoredScene
 from sceneleapultra.models.network.decoder.base import Decoder, DecoderConfig, DecoderDims
 from sceneleapultra.models.objectives.context import AnchorAssignment, PredictionContext
 from sceneleapultra.models.objectives.matching import Matching
-from sceneleapultra.models.objectives.noise import StepNoise, draw_step_noise
 from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.objectives.term import LossTerm, Weight
 from sceneleapultra.models.process import LatentDecoding
-from sceneleapultra.utils.batch import GraspBatch
 
 _LOG_VARIANCE_BOUND = 8.0  # standard deviations of a code between 0.02 and 55
 
 
 class LatentContext(PredictionContext):
-    """A step of a CVAE: codes of the true grasps, and the states decoded from them.
-
-    Args:
-        objective: whose posterior and settings apply.
-        rest: see :class:`~sceneleapultra.models.objectives.context.StepContext`.
-    """
-
-    def __init__(
-        self,
-        generator: GraspGenerator,
-        batch: GraspBatch,
-        noise: StepNoise,
-        *,
-        objective: "LatentVariable",
-        training: bool,
-    ) -> None:
-        super().__init__(
-            generator,
-            batch,
-            noise,
-            anchors=objective.anchors,
-            num_grasps=objective.num_grasps,
-            training=training,
-        )
-        self._encode, self.matching = objective.encode, objective.matching
+    """A step of a CVAE: codes of the true grasps, and the states decoded from them."""
 
     @cached_property
     def code(self) -> tuple[Float[Tensor, "b g z"], Float[Tensor, "b g z"]]:
         """Mean and log-variance of the codes of the true grasps."""
-        return self._encode(self.x0, self.anchored)
+        return self.objective.encode(self.x0, self.anchored)
 
     @cached_property
     def x0_hat(self) -> Float[Tensor, "b g d"]:
@@ -133,13 +107,6 @@ class LatentVariable(Objective):
                 dim_prompt=generator.dim_prompt,
             )
         )
-
-    def context(
-        self, generator: GraspGenerator, batch: GraspBatch, *, step: int, training: bool
-    ) -> LatentContext:
-        """Return the context of a step."""
-        noise = draw_step_noise(generator, batch, num_grasps=self.num_grasps, seed=self.seed, step=step)
-        return LatentContext(generator, batch, noise, objective=self, training=training)
 
     def encode(
         self, x0: Float[Tensor, "b g d"], anchored: AnchoredScene

@@ -1,6 +1,6 @@
 """What training minimizes: named terms over a step's context. Subclasses say which context."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -53,9 +53,9 @@ class Objective(nn.Module, ABC):
             ValueError: a generator that this objective cannot train.
         """
 
-    @abstractmethod
     def context(self, generator: Any, batch: GraspBatch, *, step: int, training: bool) -> Any:
         """Return the context of a step, whose random numbers are keyed by (seed, step, item)."""
+        return self.context_type(generator, batch, self, step=step, training=training)
 
     def losses(self, context: Any, *, training: bool) -> dict[str, Tensor]:
         """Return the unweighted value of every term that is active.

@@ -167,20 +167,35 @@ class PretrainingContext:
     Args:
         generator: whose encoder is trained.
         batch: scenes; no grasp is read.
-        noise: random numbers of the step.
         objective: whose masking and head apply.
+        step: of training; with the objective's seed and the item it decides every random number.
+        training: false in validation.
     """
 
     def __init__(
         self,
         generator: EncoderOnly,
         batch: GraspBatch,
-        noise: MaskingNoise,
-        *,
         objective: "MaskedDistance",
+        *,
+        step: int,
+        training: bool,
     ) -> None:
-        self.generator, self.batch, self.noise = generator, batch, noise
-        self.masking, self._head = objective.masking, objective.head
+        self.generator, self.batch, self.objective = generator, batch, objective
+        self.step, self.training = step, training
+
+    @property
+    def masking(self) -> Masking:
+        """What is hidden and what is predicted."""
+        return self.objective.masking
+
+    @cached_property
+    def noise(self) -> MaskingNoise:
+        """The random numbers of the step."""
+        num_points, num_tokens = self.batch.scene_pc.shape[1], self.generator.encoder.num_tokens
+        seed = self.objective.seed
+        drawn = self.masking.draw(self.batch.item_index, num_points, num_tokens, seed, self.step)
+        return drawn.to(self.generator.device)
 
     @cached_property
     def cloud(self) -> Cloud:
@@ -196,7 +211,9 @@ class PretrainingContext:
     def distance_error(self) -> tuple[Float[Tensor, "b s"], Bool[Tensor, "b s"]]:
         """Mean absolute error of the distances about each token, in shares of the largest, and which tokens count."""
         places, distance, counts = self.masking.queries(self.tokens, self.cloud, self.noise)
-        error = (self._head(self.tokens, places) - distance / self.masking.max_distance_m).abs().mean(-1)
+        error = (
+            (self.objective.head(self.tokens, places) - distance / self.masking.max_distance_m).abs().mean(-1)
+        )
         return error, counts
 
 
@@ -237,11 +254,3 @@ class MaskedDistance(Objective):
                 "model=pretrain."
             )
         self.head = DistanceHead(generator.encoder.dim, self._dim, self.masking.query_reach_m)
-
-    def context(
-        self, generator: EncoderOnly, batch: GraspBatch, *, step: int, training: bool
-    ) -> PretrainingContext:
-        """Return the context of a step."""
-        num_points, num_tokens = batch.scene_pc.shape[1], generator.encoder.num_tokens
-        noise = self.masking.draw(batch.item_index, num_points, num_tokens, self.seed, step)
-        return PretrainingContext(generator, batch, noise.to(generator.device), objective=self)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache, cached_property
+from types import SimpleNamespace
 
 import torch
 
@@ -12,7 +13,6 @@ from sceneleapultra.models.network.context import SceneContext
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.models.objectives.context import AnchorAssignment, PredictionContext
 from sceneleapultra.models.objectives.matching import Index, Matching
-from sceneleapultra.models.objectives.noise import draw_step_noise
 from sceneleapultra.utils.batch import GraspBatch
 
 
@@ -40,15 +40,14 @@ class GivenPrediction(PredictionContext):
 
     def __init__(self, batch: GraspBatch, predicted: GraspPose, *, matching: Matching | None = None) -> None:
         g = predicted.qpos.shape[1]
-        super().__init__(
-            generator(),
-            batch,
-            draw_step_noise(generator(), batch, num_grasps=g, seed=0, step=0),
+        settings = SimpleNamespace(
             anchors=AnchorAssignment(softness=0.01, reach=10.0),
+            matching=matching or Index(),
             num_grasps=g,
-            training=True,
+            seed=0,
         )
-        self.predicted, self.matching = predicted, matching or Index()
+        super().__init__(generator(), batch, settings, step=0, training=True)
+        self.predicted = predicted
         self.t, self.snr = torch.full((batch.size,), 0.25), torch.full((batch.size,), 9.0)
 
     @cached_property
