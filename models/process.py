@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sceneleapultra.models.diffusion.likelihood import FlowRank, log_likelihood
 from sceneleapultra.models.diffusion.process import NoiseProcess, Prediction, like
-from sceneleapultra.models.diffusion.solvers import Denoise, NoiseSource, Samples, Solver
+from sceneleapultra.models.diffusion.solvers import Denoise, Rng, Samples, Solver, States
 
 Network = Callable[
     [Tensor, Tensor, Tensor], Tensor
@@ -29,9 +29,7 @@ class GenerativeProcess(nn.Module, ABC):
         """Return the length of what the network reads."""
 
     @abstractmethod
-    def predict_x0(
-        self, network: Network, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"]
-    ) -> Float[Tensor, "b g o"]:
+    def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> States:
         """Return the clean states that a network predicts from noised ones."""
 
     @abstractmethod
@@ -44,13 +42,7 @@ class GenerativeProcess(nn.Module, ABC):
 
     @abstractmethod
     def solve(
-        self,
-        solver: Solver,
-        denoise: Denoise,
-        noise: Float[Tensor, "b k d"],
-        rng: NoiseSource | None,
-        *,
-        trajectory: bool,
+        self, solver: Solver, denoise: Denoise, noise: States, rng: Rng, *, trajectory: bool
     ) -> Samples:
         """Turn unit noise into clean states.
 
@@ -59,9 +51,7 @@ class GenerativeProcess(nn.Module, ABC):
         """
 
     @abstractmethod
-    def flow_score(
-        self, denoise: Denoise, states: Float[Tensor, "b k d"], rank: FlowRank, rng: NoiseSource | None
-    ) -> Float[Tensor, "b k"]:
+    def flow_score(self, denoise: Denoise, states: States, rank: FlowRank, rng: Rng) -> Float[Tensor, "b k"]:
         """Return the log-likelihood of clean states under the model's probability flow.
 
         Raises:
@@ -89,9 +79,7 @@ class Diffusion(GenerativeProcess):
         """Return the length of a state."""
         return dim_state
 
-    def predict_x0(
-        self, network: Network, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"]
-    ) -> Float[Tensor, "b g o"]:
+    def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> States:
         """Return the expected clean states behind noised ones."""
         output = network(*self.noise.network_input(x_t, t))
         return self.noise.to_x0(self.prediction, output.float(), x_t, t)
@@ -111,21 +99,13 @@ class Diffusion(GenerativeProcess):
         solver.check(self.noise)
 
     def solve(
-        self,
-        solver: Solver,
-        denoise: Denoise,
-        noise: Float[Tensor, "b k d"],
-        rng: NoiseSource | None,
-        *,
-        trajectory: bool,
+        self, solver: Solver, denoise: Denoise, noise: States, rng: Rng, *, trajectory: bool
     ) -> Samples:
         """Run the solver."""
         self.check_solver(solver)
         return solver(denoise, self.noise, noise, rng, trajectory=trajectory)
 
-    def flow_score(
-        self, denoise: Denoise, states: Float[Tensor, "b k d"], rank: FlowRank, rng: NoiseSource | None
-    ) -> Float[Tensor, "b k"]:
+    def flow_score(self, denoise: Denoise, states: States, rank: FlowRank, rng: Rng) -> Float[Tensor, "b k"]:
         """Return the log-likelihood of clean states."""
         return log_likelihood(
             denoise, self.noise, states, steps=rank.steps, probes=rank.probes, rng=rng
@@ -151,9 +131,7 @@ class ConsistencyDiffusion(GenerativeProcess):
         """Return the length of a state."""
         return dim_state
 
-    def predict_x0(
-        self, network: Network, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"]
-    ) -> Float[Tensor, "b g o"]:
+    def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> States:
         """Return the clean states at the end of the trajectories through noised ones."""
         return with_boundary(self.diffusion.noise, x_t, self.diffusion.predict_x0(network, x_t, t), t)
 
@@ -167,21 +145,13 @@ class ConsistencyDiffusion(GenerativeProcess):
         solver.check(self.diffusion.noise)
 
     def solve(
-        self,
-        solver: Solver,
-        denoise: Denoise,
-        noise: Float[Tensor, "b k d"],
-        rng: NoiseSource | None,
-        *,
-        trajectory: bool,
+        self, solver: Solver, denoise: Denoise, noise: States, rng: Rng, *, trajectory: bool
     ) -> Samples:
         """Run the solver."""
         self.check_solver(solver)
         return solver(denoise, self.diffusion.noise, noise, rng, trajectory=trajectory)
 
-    def flow_score(
-        self, denoise: Denoise, states: Float[Tensor, "b k d"], rank: FlowRank, rng: NoiseSource | None
-    ) -> Float[Tensor, "b k"]:
+    def flow_score(self, denoise: Denoise, states: States, rank: FlowRank, rng: Rng) -> Float[Tensor, "b k"]:
         """Refuse: a distilled model has no flow."""
         raise ValueError(
             "rank=log_prob follows the flow of a model that predicts the mean, and this one was distilled. "
@@ -206,9 +176,7 @@ class LatentDecoding(GenerativeProcess):
         """Return the length of a code."""
         return self.latent_dim
 
-    def predict_x0(
-        self, network: Network, x_t: Float[Tensor, "b g z"], t: Float[Tensor, "b"]
-    ) -> Float[Tensor, "b g o"]:
+    def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> States:
         """Return the mean of the states with these codes; there is no time."""
         return network(x_t, torch.zeros_like(t), torch.ones_like(t)).float()
 
@@ -221,13 +189,7 @@ class LatentDecoding(GenerativeProcess):
             )
 
     def solve(
-        self,
-        solver: Solver,
-        denoise: Denoise,
-        noise: Float[Tensor, "b k z"],
-        rng: NoiseSource | None,
-        *,
-        trajectory: bool,
+        self, solver: Solver, denoise: Denoise, noise: States, rng: Rng, *, trajectory: bool
     ) -> Samples:
         """Decode codes drawn from the prior."""
         self.check_solver(solver)
@@ -236,9 +198,7 @@ class LatentDecoding(GenerativeProcess):
         t = torch.zeros(len(noise), device=noise.device)
         return Samples(x0=denoise(solver.temperature * noise, t), nfe=1)
 
-    def flow_score(
-        self, denoise: Denoise, states: Float[Tensor, "b k d"], rank: FlowRank, rng: NoiseSource | None
-    ) -> Float[Tensor, "b k"]:
+    def flow_score(self, denoise: Denoise, states: States, rank: FlowRank, rng: Rng) -> Float[Tensor, "b k"]:
         """Refuse: a CVAE has no flow."""
         raise ValueError(
             "rank=log_prob follows the flow of a diffusion model; this is a CVAE. Use rank=score."

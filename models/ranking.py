@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sceneleapultra.models.generator import GraspGenerator
 
 
+Scores = Float[Tensor, "b k"]  # one per grasp; higher is better
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rank(ABC):
     """What grasps are scored by, as ``config/sampling/rank`` names it.
@@ -29,12 +32,8 @@ class Rank(ABC):
 
     @abstractmethod
     def score(
-        self,
-        generator: "GraspGenerator",
-        anchored: AnchoredScene,
-        grasps: DecodedGrasps,
-        rng: NoiseSource,
-    ) -> Float[Tensor, "b k"]:
+        self, generator: "GraspGenerator", anchored: AnchoredScene, grasps: DecodedGrasps, rng: NoiseSource
+    ) -> Scores:
         """Return one number per grasp; higher is better.
 
         Raises:
@@ -49,12 +48,8 @@ class LearnedRank(Rank):
     by: Literal["success", "stable"]
 
     def score(
-        self,
-        generator: "GraspGenerator",
-        anchored: AnchoredScene,
-        grasps: DecodedGrasps,
-        rng: NoiseSource,
-    ) -> Float[Tensor, "b k"]:
+        self, generator: "GraspGenerator", anchored: AnchoredScene, grasps: DecodedGrasps, rng: NoiseSource
+    ) -> Scores:
         """Return log-odds."""
         logits = generator.score_head(grasps, anchored.scene)
         return logits[..., 0] if self.by == "stable" else success_log_odds(logits)
@@ -67,12 +62,8 @@ class LikelihoodRank(Rank):
     flow: FlowRank
 
     def score(
-        self,
-        generator: "GraspGenerator",
-        anchored: AnchoredScene,
-        grasps: DecodedGrasps,
-        rng: NoiseSource,
-    ) -> Float[Tensor, "b k"]:
+        self, generator: "GraspGenerator", anchored: AnchoredScene, grasps: DecodedGrasps, rng: NoiseSource
+    ) -> Scores:
         """Return log-densities, each grasp taken as a set of its own so that its likelihood is that of one grasp."""
         index = anchored.index
         independent = torch.arange(index.shape[1], device=index.device).expand_as(index)

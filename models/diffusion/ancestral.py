@@ -10,9 +10,10 @@ from torch import Tensor
 from sceneleapultra.models.diffusion.process import NoiseProcess
 from sceneleapultra.models.diffusion.solvers import (
     CountingDenoiser,
-    NoiseSource,
+    Rng,
     Solver,
     Spacing,
+    States,
     normal_like,
     time_grid,
 )
@@ -20,14 +21,14 @@ from sceneleapultra.models.diffusion.solvers import (
 
 def ddim_step(
     process: NoiseProcess,
-    x: Float[Tensor, "b g d"],
-    x0: Float[Tensor, "b g d"],
+    x: States,
+    x0: States,
     t: Float[Tensor, ""],
     s: Float[Tensor, ""],
     *,
     eta: float,
-    rng: NoiseSource | None,
-) -> Float[Tensor, "b g d"]:
+    rng: Rng,
+) -> States:
     """Step from ``t`` to ``s`` < t (Song et al. 2021, eq. 12); ``eta`` = 1 is a sample of the posterior."""
     alpha_t, sigma_t, alpha_s, sigma_s = (
         process.alpha(t),
@@ -64,12 +65,8 @@ class DDIM(Solver):
             raise ValueError(f"solver.eta must lie in [0, 1], got {self.eta}.")
 
     def solve(
-        self,
-        denoise: CountingDenoiser,
-        process: NoiseProcess,
-        x: Float[Tensor, "b g d"],
-        rng: NoiseSource | None,
-    ) -> Iterator[Float[Tensor, "b g d"]]:
+        self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng
+    ) -> Iterator[States]:
         """Yield the state after each step."""
         times = time_grid(process, self.steps, self.spacing, x)
         for t, s in pairwise(times):
@@ -93,12 +90,8 @@ class DDPM(Solver):
             )
 
     def solve(
-        self,
-        denoise: CountingDenoiser,
-        process: NoiseProcess,
-        x: Float[Tensor, "b g d"],
-        rng: NoiseSource | None,
-    ) -> Iterator[Float[Tensor, "b g d"]]:
+        self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng
+    ) -> Iterator[States]:
         """Yield the state after each step."""
         times = time_grid(process, self.steps, self.spacing, x)
         for t, s in pairwise(times):

@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor
-
 from sceneleapultra.models.diffusion.process import NoiseProcess
 from sceneleapultra.models.diffusion.solvers import (
     CountingDenoiser,
-    NoiseSource,
+    Rng,
     Solver,
+    States,
     normal_like,
     time_grid,
 )
@@ -24,12 +22,8 @@ class Consistency(Solver):
     kind = "consistency"
 
     def solve(
-        self,
-        denoise: CountingDenoiser,
-        process: NoiseProcess,
-        x: Float[Tensor, "b g d"],
-        rng: NoiseSource | None,
-    ) -> Iterator[Float[Tensor, "b g d"]]:
+        self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng
+    ) -> Iterator[States]:
         """Yield the clean sample after each answer."""
         for i, t in enumerate(time_grid(process, self.steps, "trailing", x)[:-1]):
             if i > 0:

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from sceneleapultra.models.diffusion.ode import FlowSolver, Tableau, combine, stage_slopes
 from sceneleapultra.models.diffusion.process import NoiseProcess
-from sceneleapultra.models.diffusion.solvers import CountingDenoiser, NoiseSource
+from sceneleapultra.models.diffusion.solvers import CountingDenoiser, Rng, States
 
 # Dormand & Prince 1980, as table II.5.2 of Hairer, Norsett & Wanner 1993.
 _STAGES = (
@@ -55,12 +54,8 @@ class DormandPrince(FlowSolver):
             )
 
     def solve(
-        self,
-        denoise: CountingDenoiser,
-        process: NoiseProcess,
-        x: Float[Tensor, "b g d"],
-        rng: NoiseSource | None,
-    ) -> Iterator[Float[Tensor, "b g d"]]:
+        self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng
+    ) -> Iterator[States]:
         """Yield the state after each accepted step.
 
         Raises:

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from sceneleapultra.models.diffusion.process import NoiseProcess
-from sceneleapultra.models.diffusion.solvers import CountingDenoiser, NoiseSource, Solver, Spacing, time_grid
+from sceneleapultra.models.diffusion.solvers import CountingDenoiser, Rng, Solver, Spacing, States, time_grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +18,8 @@ class DPMSolver(Solver):
     spacing: Spacing
 
     def solve(
-        self,
-        denoise: CountingDenoiser,
-        process: NoiseProcess,
-        x: Float[Tensor, "b g d"],
-        rng: NoiseSource | None,
-    ) -> Iterator[Float[Tensor, "b g d"]]:
+        self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng
+    ) -> Iterator[States]:
         """Yield the state after each step."""
         times = time_grid(process, self.steps, self.spacing, x)
         alpha, sigma = process.alpha(times), process.sigma(times)

@@ -14,8 +14,9 @@ from sceneleapultra.models.diffusion.ode import FlowSolver
 from sceneleapultra.models.diffusion.process import NoiseProcess
 from sceneleapultra.models.diffusion.solvers import (
     CountingDenoiser,
-    NoiseSource,
+    Rng,
     Spacing,
+    States,
     normal_like,
     time_grid,
 )
@@ -51,12 +52,8 @@ class EDMHeun(FlowSolver):
             )
 
     def solve(
-        self,
-        denoise: CountingDenoiser,
-        process: NoiseProcess,
-        x: Float[Tensor, "b g d"],
-        rng: NoiseSource | None,
-    ) -> Iterator[Float[Tensor, "b g d"]]:
+        self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng
+    ) -> Iterator[States]:
         """Yield the state after each step."""
         times = time_grid(process, self.steps, self.spacing, x)
         for i, (t, s) in enumerate(pairwise(times)):
@@ -76,8 +73,8 @@ class EDMHeun(FlowSolver):
             yield x
 
     def _add_churn(
-        self, process: NoiseProcess, x: Float[Tensor, "b g d"], t: Float[Tensor, ""], rng: NoiseSource | None
-    ) -> tuple[Float[Tensor, "b g d"], Float[Tensor, ""]]:
+        self, process: NoiseProcess, x: States, t: Float[Tensor, ""], rng: Rng
+    ) -> tuple[States, Float[Tensor, ""]]:
         """Add noise and return the time at which a state has as much."""
         level = process.sigma(t) / process.alpha(t)
         low, high = self.churn_range

@@ -88,11 +88,11 @@ class FlowProcess(NoiseProcess):
 
     def pair_noise(
         self,
-        x0: Float[Tensor, "b g d"],
-        eps: Float[Tensor, "b g d"],
+        x0: States,
+        eps: States,
         condition: Int[Tensor, "b g"],
         valid: Bool[Tensor, "b g"],
-    ) -> Float[Tensor, "b g d"]:
+    ) -> States:
         """Return the noise in the order in which it is paired with the clean samples."""
         if self.coupling == "independent":
             return eps
@@ -101,8 +101,8 @@ class FlowProcess(NoiseProcess):
 
 
 def optimal_pairing(
-    x0: Float[Tensor, "b g d"],
-    eps: Float[Tensor, "b g d"],
+    x0: States,
+    eps: States,
     condition: Int[Tensor, "b g"],
     valid: Bool[Tensor, "b g"],
 ) -> Int[Tensor, "b g"]:

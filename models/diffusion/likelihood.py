@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sceneleapultra.models.diffusion.ode import RK4, combine, stage_slopes
 from sceneleapultra.models.diffusion.process import NoiseProcess
-from sceneleapultra.models.diffusion.solvers import Denoise, NoiseSource, normal_like, time_grid
+from sceneleapultra.models.diffusion.solvers import Denoise, Rng, States, normal_like, time_grid
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class FlowRank:
 def log_likelihood(
     denoise: Denoise,
     process: NoiseProcess,
-    x0: Float[Tensor, "b g d"],
+    x0: States,
     *,
     steps: int,
     probes: int | None,
-    rng: NoiseSource | None,
+    rng: Rng,
 ) -> Likelihood:
     """Return the log-likelihood of each sample, whose denoising may not depend on the other samples.
 

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sceneleapultra.models.diffusion.process import NoiseProcess
-from sceneleapultra.models.diffusion.solvers import CountingDenoiser, NoiseSource, Solver, Spacing, time_grid
+from sceneleapultra.models.diffusion.solvers import CountingDenoiser, Rng, Solver, Spacing, States, time_grid
 
-Velocity = Callable[[Float[Tensor, "b g d"], Float[Tensor, ""]], Float[Tensor, "b g d"]]
+Velocity = Callable[[States, Float[Tensor, ""]], States]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def combine(slopes: list[Tensor], weights: tuple[float, ...]) -> Tensor:
 def stage_slopes(
     tableau: Tableau,
     u: Velocity,
-    x: Float[Tensor, "b g d"],
+    x: States,
     t: Tensor,
     h: Tensor,
     first: Tensor | None = None,
@@ -73,12 +73,8 @@ class RungeKutta(FlowSolver):
     tableau: ClassVar[Tableau]
 
     def solve(
-        self,
-        denoise: CountingDenoiser,
-        process: NoiseProcess,
-        x: Float[Tensor, "b g d"],
-        rng: NoiseSource | None,
-    ) -> Iterator[Float[Tensor, "b g d"]]:
+        self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng
+    ) -> Iterator[States]:
         """Yield the state after each step."""
 
         def u(x: Tensor, t: Tensor) -> Tensor:

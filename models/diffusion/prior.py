@@ -3,11 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor
-
 from sceneleapultra.models.diffusion.process import NoiseProcess
-from sceneleapultra.models.diffusion.solvers import CountingDenoiser, NoiseSource, Solver
+from sceneleapultra.models.diffusion.solvers import CountingDenoiser, Rng, Solver, States
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +21,7 @@ class PriorSolver(Solver):
             raise ValueError(f"solver=prior decodes once: solver.steps must be 1, got {self.steps}.")
 
     def solve(
-        self,
-        denoise: CountingDenoiser,
-        process: NoiseProcess,
-        x: Float[Tensor, "b g d"],
-        rng: NoiseSource | None,
-    ) -> Iterator[Float[Tensor, "b g d"]]:
+        self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng
+    ) -> Iterator[States]:
         """Yield what the codes decode to."""
         yield denoise(x, x.new_zeros(()))

@@ -78,11 +78,11 @@ class NoiseProcess(nn.Module, ABC):
 
     def pair_noise(
         self,
-        x0: Float[Tensor, "b g d"],
-        eps: Float[Tensor, "b g d"],
+        x0: States,
+        eps: States,
         condition: Int[Tensor, "b g"],
         valid: Bool[Tensor, "b g"],
-    ) -> Float[Tensor, "b g d"]:
+    ) -> States:
         """Return the noise in the order in which it is paired with the clean samples: here, as it was drawn."""
         return eps
 

@@ -16,7 +16,9 @@ from sceneleapultra.models.diffusion.process import NoiseProcess
 from sceneleapultra.utils.core.names import unknown_name
 
 NoiseSource = Callable[[Tensor], Tensor]  # a tensor -> standard normal numbers of its shape, device and type
-Denoise = Callable[[Float[Tensor, "b g d"], Float[Tensor, "b"]], Float[Tensor, "b g d"]]  # (x_t, t) -> x0
+Rng = NoiseSource | None  # None: torch's global generator
+States = Float[Tensor, "b g d"]  # normalized states of grasps
+Denoise = Callable[[States, Float[Tensor, "b"]], States]  # (x_t, t) -> x0
 # What a solver needs the network to predict: the mean of x0, the end of a trajectory, or a decoded code.
 SolverKind = Literal["diffusion", "consistency", "latent"]
 Spacing = Literal["leading", "trailing", "linspace"]
@@ -26,7 +28,7 @@ Spacing = Literal["leading", "trailing", "linspace"]
 class Samples:
     """What a solver returns: clean samples, the function evaluations they cost, and all states if asked for."""
 
-    x0: Float[Tensor, "b g d"]
+    x0: States
     nfe: int
     trajectory: Float[Tensor, "n b g d"] | None = None  # from noise to x0
 
@@ -38,7 +40,7 @@ class CountingDenoiser:
         self._denoise, self._clip_x0 = denoise, clip_x0
         self.count = 0
 
-    def __call__(self, x: Float[Tensor, "b g d"], t: Float[Tensor, ""]) -> Float[Tensor, "b g d"]:
+    def __call__(self, x: States, t: Float[Tensor, ""]) -> States:
         """Return the expected clean samples."""
         self.count += 1
         x0 = self._denoise(x, t.expand(len(x)))
@@ -80,20 +82,16 @@ class Solver(ABC):
 
     @abstractmethod
     def solve(
-        self,
-        denoise: CountingDenoiser,
-        process: NoiseProcess,
-        x: Float[Tensor, "b g d"],
-        rng: NoiseSource | None,
-    ) -> Iterator[Float[Tensor, "b g d"]]:
+        self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng
+    ) -> Iterator[States]:
         """Yield the state after each step from t = 1 on; the last is the clean sample."""
 
     def __call__(
         self,
         denoise: Denoise,
         process: NoiseProcess,
-        noise: Float[Tensor, "b g d"],
-        rng: NoiseSource | None,
+        noise: States,
+        rng: Rng,
         *,
         trajectory: bool = False,
     ) -> Samples:
@@ -143,6 +141,6 @@ def time_grid(process: NoiseProcess, steps: int, spacing: Spacing, like: Tensor)
     return process.on_grid(times.to(like))
 
 
-def normal_like(x: Tensor, rng: NoiseSource | None) -> Tensor:
+def normal_like(x: Tensor, rng: Rng) -> Tensor:
     """Return standard normal numbers like ``x``; from torch's global generator where ``rng`` is None."""
     return torch.randn_like(x) if rng is None else rng(x)
