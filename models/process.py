@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sceneleapultra.models.diffusion.likelihood import FlowRank, log_likelihood
-from sceneleapultra.models.diffusion.process import NoiseProcess, Prediction, like
-from sceneleapultra.models.diffusion.solvers import Denoise, Rng, Samples, Solver, States
+from sceneleapultra.models.diffusion.process import NoiseProcess, Prediction, States, like
+from sceneleapultra.models.diffusion.solvers import Denoise, Rng, Samples, Solver
 
 Network = Callable[
     [Tensor, Tensor, Tensor], Tensor

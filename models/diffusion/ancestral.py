@@ -7,13 +7,12 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor
 
-from sceneleapultra.models.diffusion.process import NoiseProcess
+from sceneleapultra.models.diffusion.process import NoiseProcess, States
 from sceneleapultra.models.diffusion.solvers import (
     CountingDenoiser,
     Rng,
     Solver,
     Spacing,
-    States,
     normal_like,
     time_grid,
 )

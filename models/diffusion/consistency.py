@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sceneleapultra.models.diffusion.process import NoiseProcess
+from sceneleapultra.models.diffusion.process import NoiseProcess, States
 from sceneleapultra.models.diffusion.solvers import (
     CountingDenoiser,
     Rng,
     Solver,
-    States,
     normal_like,
     time_grid,
 )

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sceneleapultra.models.diffusion.ode import FlowSolver, Tableau, combine, stage_slopes
-from sceneleapultra.models.diffusion.process import NoiseProcess
-from sceneleapultra.models.diffusion.solvers import CountingDenoiser, Rng, States
+from sceneleapultra.models.diffusion.process import NoiseProcess, States
+from sceneleapultra.models.diffusion.solvers import CountingDenoiser, Rng
 
 # Dormand & Prince 1980, as table II.5.2 of Hairer, Norsett & Wanner 1993.
 _STAGES = (

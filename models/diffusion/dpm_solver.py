@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import torch
 
-from sceneleapultra.models.diffusion.process import NoiseProcess
-from sceneleapultra.models.diffusion.solvers import CountingDenoiser, Rng, Solver, Spacing, States, time_grid
+from sceneleapultra.models.diffusion.process import NoiseProcess, States
+from sceneleapultra.models.diffusion.solvers import CountingDenoiser, Rng, Solver, Spacing, time_grid
 
 
 @dataclass(frozen=True, kw_only=True)

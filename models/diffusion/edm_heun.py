@@ -11,12 +11,11 @@ from torch import Tensor
 
 from sceneleapultra.models.diffusion.ancestral import ddim_step
 from sceneleapultra.models.diffusion.ode import FlowSolver
-from sceneleapultra.models.diffusion.process import NoiseProcess
+from sceneleapultra.models.diffusion.process import NoiseProcess, States
 from sceneleapultra.models.diffusion.solvers import (
     CountingDenoiser,
     Rng,
     Spacing,
-    States,
     normal_like,
     time_grid,
 )

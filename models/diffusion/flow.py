@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import betaincinv
 from torch import Tensor
 
-from sceneleapultra.models.diffusion.process import NoiseProcess
+from sceneleapultra.models.diffusion.process import NoiseProcess, States
 from sceneleapultra.utils.core.names import unknown_name
 
 Timing = Literal["uniform", "logit_normal", "beta"]

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sceneleapultra.models.diffusion.ode import RK4, combine, stage_slopes
-from sceneleapultra.models.diffusion.process import NoiseProcess
-from sceneleapultra.models.diffusion.solvers import Denoise, Rng, States, normal_like, time_grid
+from sceneleapultra.models.diffusion.process import NoiseProcess, States
+from sceneleapultra.models.diffusion.solvers import Denoise, Rng, normal_like, time_grid
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sceneleapultra.models.diffusion.process import NoiseProcess
-from sceneleapultra.models.diffusion.solvers import CountingDenoiser, Rng, Solver, Spacing, States, time_grid
+from sceneleapultra.models.diffusion.process import NoiseProcess, States
+from sceneleapultra.models.diffusion.solvers import CountingDenoiser, Rng, Solver, Spacing, time_grid
 
 Velocity = Callable[[States, Float[Tensor, ""]], States]
 

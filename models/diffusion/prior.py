@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sceneleapultra.models.diffusion.process import NoiseProcess
-from sceneleapultra.models.diffusion.solvers import CountingDenoiser, Rng, Solver, States
+from sceneleapultra.models.diffusion.process import NoiseProcess, States
+from sceneleapultra.models.diffusion.solvers import CountingDenoiser, Rng, Solver
 
 
 @dataclass(frozen=True, kw_only=True)

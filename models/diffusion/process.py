@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sceneleapultra.utils.core.names import unknown_name
 
+States = Float[Tensor, "b g d"]  # normalized states of grasps
 Prediction = Literal["x0", "eps", "v", "u"]
 _NO_SIGNAL = (
     "cannot recover x0 at t = 1 on a path with zero terminal SNR (alpha = 0). "

@@ -12,12 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sceneleapultra.models.diffusion.process import NoiseProcess
+from sceneleapultra.models.diffusion.process import NoiseProcess, States
 from sceneleapultra.utils.core.names import unknown_name
 
 NoiseSource = Callable[[Tensor], Tensor]  # a tensor -> standard normal numbers of its shape, device and type
 Rng = NoiseSource | None  # None: torch's global generator
-States = Float[Tensor, "b g d"]  # normalized states of grasps
 Denoise = Callable[[States, Float[Tensor, "b"]], States]  # (x_t, t) -> x0
 # What a solver needs the network to predict: the mean of x0, the end of a trajectory, or a decoded code.
 SolverKind = Literal["diffusion", "consistency", "latent"]
