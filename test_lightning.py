@@ -2,31 +2,25 @@
 
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sceneleapultra.utils.core.console import console, run_app, sentences, setup_logging
+from sceneleapultra.utils.core.cli import hydra_program
+from sceneleapultra.utils.core.console import (
+    ProgressBars,
+    console,
+    setup_logging,
+)
 
 
 def test(cfg: DictConfig) -> dict[str, Any]:
-    """Judge the checkpoint that ``cfg`` names; return what results.json holds."""
-    from sceneleapultra.evaluation.suite import (
-        ModelTest,  # here, because it takes seconds that --help should not
-    )
+    """Test the checkpoint that ``cfg`` names; return what results.json holds."""
+    from sceneleapultra.evaluation.suite import ModelTest  # here: it takes seconds that --help should not
 
     setup_logging()
-    with sentences():
-        job = ModelTest.open(cfg)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console) as progress:
-
-            def say(what: str, total: int) -> Any:
-                task = progress.add_task(what, total=total)
-                return lambda done: progress.advance(task, done)
-
-            document = job.run(say)
+    job = ModelTest.open(cfg)
+    with ProgressBars() as bars:
+        document = job.run(bars.start_bar)
     console.print(table(document))
     if document["tuning"]:
         console.print(document["tuning"]["sentence"])
@@ -64,11 +58,11 @@ def table(document: dict[str, Any]) -> Table:
     return view
 
 
-@hydra.main(version_base="1.3", config_path="config", config_name="test")
+@hydra_program("test")
 def main(cfg: DictConfig) -> None:
     """Test with the configuration composed from ``config/test.yaml`` and the command line."""
     test(cfg)
 
 
 if __name__ == "__main__":
-    run_app(main, "test")
+    main()

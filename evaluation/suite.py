@@ -36,7 +36,9 @@ from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.core.plugins import use_plugins
 
 PROMPTS = ("none", "category")
-Say = Callable[[str, int], Callable[[int], None]]  # (what begins, how many grasps) -> called with grasps done
+StartBar = Callable[
+    [str, int], Callable[[int], None]
+]  # (method, grasps) -> called with the number of grasps done
 
 
 @dataclass(frozen=True)
@@ -83,20 +85,20 @@ class ModelTest:
         return GraspStore(trained_on(self.run_dir, Path(self.cfg.checkpoint)), self.hand)
 
     def evaluate(
-        self, sampler: Method, items: Sequence[Item], k: int, say: Say, **options: Any
+        self, method: Method, items: Sequence[Item], k: int, start_bar: StartBar, **options: Any
     ) -> GraspResults:
         """Evaluate one method, by the configured protocol unless told otherwise."""
         labeled = len(items) * options.get("keep", k)
-        what = f"{sampler.name}, {items[0].split}"
+        what = f"{method.name}, {items[0].split}"
         settings = {"protocol": self.protocol, "min_clearance_m": self.cfg.min_clearance_m} | options
         return evaluate_method(
-            sampler,
+            method,
             items,
             k,
             hand=self.hand,
             executor=build(self.cfg.launcher),
             metrics=[build(metric) for metric in self.cfg.metrics.values()],
-            progress=say(what, labeled),
+            progress=start_bar(what, labeled),
             **settings,
         )
 
@@ -117,7 +119,7 @@ class ModelTest:
             prompted=self.cfg.prompt == "category",
         )
 
-    def temperature(self, say: Say) -> tuple[float, str, dict[str, Any] | None]:
+    def temperature(self, start_bar: StartBar) -> tuple[float, str, dict[str, Any] | None]:
         """Return the temperature, where it comes from, and the tuning if there was one."""
         wanted = self.cfg.sampling.temperature
         if wanted is None:
@@ -137,7 +139,11 @@ class ModelTest:
             items = self.items("val", self.training_store, cfg.max_items)
             tuning = tune_temperature(
                 lambda t: self.evaluate(
-                    self.sampler(t), items, cfg.samples_per_item, say, protocol=get_protocol(cfg.protocol)
+                    self.sampler(t),
+                    items,
+                    cfg.samples_per_item,
+                    start_bar,
+                    protocol=get_protocol(cfg.protocol),
                 ),
                 list(cfg.temperatures),
             )
@@ -175,25 +181,27 @@ class ModelTest:
         known = {"pool": pool, "seed": self.cfg.seed, "hand": self.hand}
         return [build_baseline(entry, known) for entry in self.cfg.baselines.values()]
 
-    def run(self, say: Say) -> dict[str, Any]:
+    def run(self, start_bar: StartBar) -> dict[str, Any]:
         """Evaluate model and baselines on every split; write everything down; return the results."""
         cfg = self.cfg
-        temperature, source, tuning = self.temperature(say)
+        temperature, source, tuning = self.temperature(start_bar)
         model, baselines = self.sampler(temperature), self.baselines()
         results: list[GraspResults] = []
         drawn: list[Gallery] = []
         for split in cfg.splits:
             items = self.seen(self.items(split, self.store, cfg.max_items))
-            labeled = self.evaluate(model, items, cfg.samples_per_item, say)
+            labeled = self.evaluate(model, items, cfg.samples_per_item, start_bar)
             results.append(labeled)
             drawn += galleries(labeled, items, self.hand, cfg.pictures)
             if cfg.top is not None:
                 few = items[: cfg.top.max_items]
                 for rank in cfg.top.ranks:
                     ranked = replace(model, sampling=model.sampling.changed(rank=rank))
-                    best = self.evaluate(ranked, few, cfg.top.samples, say, keep=cfg.top.keep)
+                    best = self.evaluate(ranked, few, cfg.top.samples, start_bar, keep=cfg.top.keep)
                     results.append(replace(best, method=f"{best.method} by {rank}"))
-            results += [self.evaluate(baseline, items, cfg.samples_per_item, say) for baseline in baselines]
+            results += [
+                self.evaluate(baseline, items, cfg.samples_per_item, start_bar) for baseline in baselines
+            ]
         document = {
             "provenance": self._provenance(temperature, source, results),
             "methods": [result.to_json() for result in results],

@@ -1,61 +1,64 @@
 """Make a data set: scenes, depth images and labeled grasps, in one store; ``--help`` lists the overrides."""
 
-import sys
+from __future__ import annotations
+
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import hydra
 from omegaconf import DictConfig, OmegaConf
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sceneleapultra.datasets import StoreWriter
-from sceneleapultra.hands import load_hand
-from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes
-from sceneleapultra.simulation.protocols import get_protocol
+from sceneleapultra.utils.core.cli import hydra_program
 from sceneleapultra.utils.core.config import build
-from sceneleapultra.utils.core.console import card, console, run_app, sentences, setup_logging
-from sceneleapultra.utils.core.parallel import Executor
+from sceneleapultra.utils.core.console import (
+    ProgressBars,
+    card,
+    console,
+    setup_logging,
+)
+
+if TYPE_CHECKING:
+    from sceneleapultra.simulation.generate import GenerateSettings, SceneReport
 
 CONTENT = ("seed", "splits", "table", "views", "objects", "scene", "camera", "grasps", "synthesis")
 
 
 def generate(cfg: DictConfig) -> Path:
     """Make, or continue, the data set that ``cfg`` describes; return its path."""
-    with sentences():
-        if missing := [key for key in ("path", "scenes") if OmegaConf.is_missing(cfg, key)]:
-            raise ValueError(
-                f"{missing[0]}: a value is required. Pass {missing[0]}=<value> or dataset=quick."
-            )
-        content: dict[str, Any] = {key: OmegaConf.to_container(cfg, resolve=True)[key] for key in CONTENT}  # type: ignore[index, call-overload]
-        settings: GenerateSettings = build(
-            {"_target_": "sceneleapultra.simulation.generate.GenerateSettings", **content}
-        )
-        hand = load_hand(cfg.hand.name)
-        writer = StoreWriter(
-            cfg.path,
-            hand=hand,
-            protocol=settings.grasps.protocol,
-            protocol_hash=get_protocol(settings.grasps.protocol).hash,
-            generator=content,
-            seed=cfg.seed,
-        )
-        done = {index for index in writer.done_indices() if index < cfg.scenes}
-        executor: Executor = build(cfg.launcher)
-        if done:
-            console.print(f"{len(done)} of {cfg.scenes} scenes are there already; continuing.")
-        start, reports = time.monotonic(), list[SceneReport]()
-        # Refreshed by hand: a refreshing thread would be running when the workers are forked.
-        with Progress(*_columns(), console=console, auto_refresh=False) as progress:
-            bar = progress.add_task("scenes", total=cfg.scenes, completed=len(done), good=0)
-            for record in generate_scenes(hand, settings, cfg.scenes, executor, done, reports.append):
-                writer.write(record)
-                progress.update(bar, advance=1, good=sum(sum(r.successes) for r in reports), refresh=True)
-        path = writer.finish()
+    from sceneleapultra.datasets import StoreWriter
+    from sceneleapultra.hands import load_hand
+    from sceneleapultra.simulation.generate import generate_scenes
+    from sceneleapultra.simulation.protocols import get_protocol
+
+    if missing := [key for key in ("path", "scenes") if OmegaConf.is_missing(cfg, key)]:
+        raise ValueError(f"{missing[0]}: a value is required. Pass {missing[0]}=<value> or dataset=quick.")
+    content: dict[str, Any] = {key: OmegaConf.to_container(cfg, resolve=True)[key] for key in CONTENT}  # type: ignore[index, call-overload]
+    settings: GenerateSettings = build(
+        {"_target_": "sceneleapultra.simulation.generate.GenerateSettings", **content}
+    )
+    hand = load_hand(cfg.hand.name)
+    writer = StoreWriter(
+        cfg.path,
+        hand=hand,
+        protocol=settings.grasps.protocol,
+        protocol_hash=get_protocol(settings.grasps.protocol).hash,
+        generator=content,
+        seed=cfg.seed,
+    )
+    done = {index for index in writer.done_indices() if index < cfg.scenes}
+    executor = build(cfg.launcher)
+    if done:
+        console.print(f"{len(done)} of {cfg.scenes} scenes are there already; continuing.")
+    start = time.monotonic()
+    reports: list[SceneReport] = []
+    with ProgressBars() as bars:
+        advance = bars.start_bar("scenes", cfg.scenes, completed=len(done))
+        for record in generate_scenes(hand, settings, cfg.scenes, executor, done, reports.append):
+            writer.write(record)
+            advance(note=f"{sum(sum(r.successes) for r in reports)} good grasps")
+    path = writer.finish()
     summary(path, reports, time.monotonic() - start)
     return path
 
@@ -94,12 +97,7 @@ def summary(path: Path, reports: list[SceneReport], wall_s: float) -> None:
     )
 
 
-def _columns() -> tuple[Any, ...]:
-    good = TextColumn("{task.fields[good]} good grasps")
-    return TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), good, TimeRemainingColumn()
-
-
-@hydra.main(version_base="1.3", config_path="../config", config_name="generate")
+@hydra_program("generate")
 def main(cfg: DictConfig) -> None:
     """Generate with the configuration composed from ``config/`` and the command line."""
     setup_logging()
@@ -107,4 +105,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_app(main, "generate")
+    main()

@@ -3,233 +3,75 @@
 python scripts/inspect_dataset.py data/quick.h5 --html report.html
 """
 
-import argparse
-import json
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from html import escape
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import numpy as np
-from rich.progress import Progress
 from rich.table import Table
 
-from sceneleapultra.datasets import SPLITS, GraspStore, StoreItem
-from sceneleapultra.datasets.inspection import Count, Inspection, inspect
-from sceneleapultra.datasets.store.object_counts import ObjectCount, shared_shapes
-from sceneleapultra.hands import Hand, load_hand
-from sceneleapultra.reporting.charts import histogram
-from sceneleapultra.reporting.drawing import FAILURE, SUCCESS, ColoredPoints, Drawing, draw_scene
-from sceneleapultra.reporting.html import LAYERS, cards, table, write_page
-from sceneleapultra.utils.core.console import console, sentences
-from sceneleapultra.utils.core.stats import wilson_interval
+from sceneleapultra.utils.core import cli
+from sceneleapultra.utils.core.console import ProgressBars, console
 
-_LISTED = 20  # problems on the terminal and in the report
-_EXAMPLES = 4  # of each split
-_WORST = 5  # objects named for their low success
+if TYPE_CHECKING:
+    from sceneleapultra.datasets import GraspStore
+    from sceneleapultra.datasets.inspection import Inspection
 
 
-def main(words: Sequence[str]) -> int:
-    """Inspect what the command line asks for and report; return the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("store", help="the data set: a file (.h5), a pattern, or a manifest (.json)")
-    parser.add_argument("--html", type=Path, help="write a report with pictures here")
-    parser.add_argument(
-        "--hand", help="name or model file of the hand; by default the one named in the store"
-    )
-    arguments = parser.parse_args(words)
-    with sentences():
-        store = GraspStore(arguments.store)
-        hand = load_hand(arguments.hand or store.attributes["hand_name"])
-        store = GraspStore(arguments.store, hand)
-    found = inspect_with_bar(store, hand)
-    print_summary(store, found)
-    if arguments.html is not None:
-        console.print(f"report: {write_report(store, hand, found, arguments.html)}")
+def inspect(store: str, *, html: Path | None = None, hand: str | None = None) -> int:
+    """Inspect a data set and report; return the exit status.
+
+    Args:
+        store: the data set: a file (.h5), a pattern, or a manifest (.json)
+        html: write a page with pictures here
+        hand: name or model file of the hand; by default the one named in the store
+    """
+    from sceneleapultra.datasets import GraspStore, inspection
+    from sceneleapultra.evaluation.dataset_page import write_dataset_page
+    from sceneleapultra.hands import load_hand
+
+    loaded_hand = load_hand(hand or GraspStore(store).attributes["hand_name"])
+    opened = GraspStore(store, loaded_hand)
+    with ProgressBars(transient=True) as bars:
+        advance = bars.start_bar("scenes", opened.num_scenes)
+        found = inspection.inspect(opened, loaded_hand, lambda scenes: advance(completed=scenes))
+    print_summary(opened, found)
+    if html is not None:
+        console.print(f"report: {write_dataset_page(opened, loaded_hand, found, html)}")
     return 1 if found.problems else 0
-
-
-def inspect_with_bar(store: GraspStore, hand: Hand) -> Inspection:
-    """Inspect under a progress bar."""
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("scenes", total=store.num_scenes)
-        return inspect(store, hand, lambda scenes: progress.update(bar, completed=scenes))
 
 
 def print_summary(store: GraspStore, found: Inspection) -> None:
     """Print counts and problems."""
+    from sceneleapultra.datasets import SPLITS
+    from sceneleapultra.evaluation.dataset_page import HEADINGS, LISTED, family_rows, quality_lines
+
     for split in SPLITS:
         counts = {family: c for (s, family), c in sorted(found.counts.items()) if s == split}
         if not counts:
             continue
         title = f"{split}: {found.scenes[split]} scenes, {found.views[split]} views"
         table = Table(title=title, title_justify="left", box=None)
-        for heading in _HEADINGS:
+        for heading in HEADINGS:
             table.add_column(heading, justify="left" if heading == "family" else "right", no_wrap=True)
-        for cells in _rows(counts):
+        for cells in family_rows(counts):
             table.add_row(*cells)
         console.print(table)
     for line in quality_lines(list(found.objects.values())):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"content hash {store.content_hash}", highlight=False)
-    for problem in found.problems[:_LISTED]:
+    for problem in found.problems[:LISTED]:
         console.print(f"problem: {problem}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-    if (more := len(found.problems) - _LISTED) > 0:
+    if (more := len(found.problems) - LISTED) > 0:
         console.print(f"and {more} more problems", style="bold red")
     if not found.problems:
         console.print("no problems", style="green")
 
 
-def quality_lines(counts: Sequence[ObjectCount]) -> list[str]:
-    """Say what grasps and objects are worth, over all objects."""
-    grasps, checked = sum(c.grasps for c in counts), sum(c.checked for c in counts)
-    grasped = [c for c in counts if c.successes]
-    same = [names for names, _ in shared_shapes(counts)]
-    covered = 100 * np.mean([c.coverage for c in grasped]) if grasped else 0.0
-    example = f", for example {', '.join(same[0])}" if same else ""
-    lines = [
-        f"coverage: a success from {covered:.0f} % of the directions about an object",
-        f"repeated grasps: {sum(c.repeated for c in counts)} of {grasps}",
-        f"hand in something: {sum(c.colliding for c in counts)} of {checked} successes looked at",
-        f"beyond a joint limit: {sum(c.beyond for c in counts)} of {grasps} grasps",
-        f"objects of one surface under several names: {len(same)}{example}",
-    ]
-    worst = sorted((c for c in counts if c.grasps), key=lambda c: c.successes / c.grasps)[:_WORST]
-    if worst:
-        told = ", ".join(f"{c.name} {c.successes}/{c.grasps}" for c in worst)
-        lines.append(f"lowest success: {told}")
-    return lines
-
-
-_OBJECT_HEADINGS = (
-    "object",
-    "family",
-    "scenes",
-    "grasps",
-    "held",
-    "coverage",
-    "repeated",
-    "in something",
-    "beyond limits",
-)
-
-
-def _object_rows(counts: Sequence[ObjectCount]) -> list[tuple[str, ...]]:
-    """Return a line for each object, the lowest success first."""
-    ordered = sorted(counts, key=lambda c: (c.successes / max(1, c.grasps), c.name))
-    return [
-        (
-            c.name,
-            c.family,
-            *map(str, (c.scenes, c.grasps, c.successes)),
-            f"{100 * c.coverage:.0f} %",
-            str(c.repeated),
-            f"{c.colliding} of {c.checked}",
-            str(c.beyond),
-        )
-        for c in ordered
-    ]
-
-
-_HEADINGS = ("family", "objects", "placed", "solved", "grasps", "held", "success")
-
-
-def _rows(counts: Mapping[str, Count]) -> list[tuple[str, ...]]:
-    total = Count(
-        set().union(*(c.objects for c in counts.values())),
-        *(sum(getattr(c, n) for c in counts.values()) for n in ("placed", "solved", "grasps", "successes")),
-    )
-    rows = []
-    for family, c in (*counts.items(), ("all", total)):
-        low, high = wilson_interval(c.successes, c.grasps)
-        rate = f"{100 * c.successes / max(1, c.grasps):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-        numbers = (len(c.objects), c.placed, c.solved, c.grasps, c.successes)
-        rows.append((family, *map(str, numbers), rate))
-    return rows
-
-
-def write_report(store: GraspStore, hand: Hand, found: Inspection, path: Path) -> Path:
-    """Write one HTML file with counts, distributions and examples."""
-    problems = "".join(f"<li>{escape(problem)}</li>" for problem in found.problems[:_LISTED])
-    number = len(found.problems)
-    verdict = (
-        f"{number} problems" + (f", the first {_LISTED}:" if number > _LISTED else ":") if number else ""
-    )
-    scenes = ", ".join(f"{found.scenes[s]} {s}" for s in SPLITS if found.scenes[s])
-    body = [
-        f"<h1>Data set {escape(store.path.name)}</h1>",
-        f'<p class="lead">{store.num_scenes} scenes ({scenes}), {store.num_objects} objects, hand '
-        f"{escape(hand.name)}, protocol {escape(str(store.attributes['protocol']))}.</p>",
-        f"<h2>Problems</h2><p>{verdict}</p><ul>{problems}</ul>" if number else "<p>No problems found.</p>",
-        "<h2>Success by family</h2>",
-        '<p class="legend">Placed: counted in each scene an object lies in. Solved: of those, with a grasp that held. '
-        "Brackets: 95 % Wilson interval.</p>",
-    ]
-    for split in SPLITS:
-        counts = {family: c for (s, family), c in sorted(found.counts.items()) if s == split}
-        if counts:
-            body += [f"<h3>{split}</h3>", table(_HEADINGS, _rows(counts))]
-    body += ["<h2>Success by object</h2><details><summary>All objects, the lowest success first</summary>"]
-    body += [table(_OBJECT_HEADINGS, _object_rows(list(found.objects.values()))), "</details>"]
-    lines = "".join(f"<li>{escape(line)}</li>" for line in quality_lines(list(found.objects.values())))
-    body += [f"<ul>{lines}</ul>"]
-    ended = [(name.replace("_", " "), str(n)) for name, n in found.outcomes.items() if n]
-    body += ["<h2>How the grasps ended</h2>", table(("outcome", "grasps"), ended)]
-    body += ["<h2>Distributions</h2>", '<div class="cards">']
-    body.append(histogram(found.visible, "points of an object in a view", (0.0, 1024.0)))
-    body.append(histogram(found.penetration_mm, "penetration of successes, mm", (0.0, 6.0)))
-    if len(found.robustness):
-        body.append(histogram(found.robustness, "robustness, where measured", (0.0, 1.0)))
-    body.append("</div><h2>Joints of successful grasps</h2>")
-    body.append('<p class="legend">Rad; each axis is the range of the joint.</p><div class="cards">')
-    for j, name in enumerate(hand.joint_names):
-        low, high = hand.joint_limits[j].tolist()
-        body.append(histogram(found.qpos[:, j], name, (low, high)))
-    drawings = examples(store, hand)
-    body += ["</div><h2>Examples</h2>", LAYERS, cards(drawings)]
-    facts = {k: v for k, v in store.attributes.items() if k != "generator"}
-    settings = json.dumps(json.loads(store.attributes["generator"]), indent=2)
-    body += [
-        "<h2>How it was made</h2>",
-        table(("attribute", "value"), [(k, str(v)) for k, v in facts.items()]),
-        f"<details><summary>Settings of the generator</summary><pre>{escape(settings)}</pre></details>",
-    ]
-    return write_page(f"Data set {store.path.name}", body, drawings, path)
-
-
-def examples(store: GraspStore, hand: Hand) -> list[Drawing]:
-    """Draw items spread over the splits: a hand that held, and where the bases of all tested hands were."""
-    drawings = []
-    for split in SPLITS:
-        items = store.items(split, min_points=1, require_success=True)
-        chosen = np.linspace(0, len(items) - 1, min(_EXAMPLES, len(items))).round().astype(int)
-        drawings += [_example(store, items[i], hand) for i in chosen]
-    return drawings
-
-
-def _example(store: GraspStore, item: StoreItem, hand: Hand) -> Drawing:
-    scene, labeled = store.scene(item.scene), store.labeled(item.scene, item.target)
-    shown = np.flatnonzero(labeled.success)[:1]
-    drawing = draw_scene(
-        scene,
-        store.view(item.view),
-        item.target,
-        hand,
-        labeled.grasps.hand_pose[shown],
-        [SUCCESS],
-        caption=f"{store.split_of(item.scene)}: {scene.objects[item.target].name}",
-        detail=f"scene {item.scene}, {labeled.success.sum()} of {len(labeled.success)} grasps held; dots: hand bases",
-    )
-    origin = scene.T_world_object[item.target][:3, 3] * [1.0, 1.0, 0.0 if scene.table else 1.0]
-    bases = labeled.grasps.hand_pose[:, :3] - origin
-    places = (ColoredPoints(bases[~labeled.success], FAILURE), ColoredPoints(bases[labeled.success], SUCCESS))
-    return replace(drawing, clouds=(*drawing.clouds, *places))
+def main() -> None:
+    """Inspect what the command line names."""
+    cli.run(inspect, __doc__)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

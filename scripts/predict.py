@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sceneleapultra.utils.core.console import console, sentences
+from sceneleapultra.utils.core.console import console, exit_on_user_error
 
 
 def arguments() -> argparse.Namespace:
@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Answer one file."""
     options = arguments()
-    with sentences():
+    with exit_on_user_error():
         predict(options)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sceneleapultra.utils.core.console import console, sentences
+from sceneleapultra.utils.core.console import console, exit_on_user_error
 
 ASKED = ("train", "val")
 
@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Write one store."""
     options = arguments()
-    with sentences():
+    with exit_on_user_error():
         judge_own(options)
 
 

@@ -1,56 +1,26 @@
-"""Looks after stores on disk: verify them, list shards in a manifest, bring them to the present version, copy them.
+"""Verify stores, list shards in a manifest, bring stores to the present version.
 
 python scripts/store.py verify data/quick.h5
 python scripts/store.py manifest data/all.json data/part*.h5
 python scripts/store.py migrate data/old.h5 data/new.h5
 """
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import h5py
-
-from sceneleapultra.datasets.store.layout import repack
-from sceneleapultra.datasets.store.manifest import resolve, write_manifest
-from sceneleapultra.datasets.store.schema import SCHEMA_VERSION, content_hash
-from sceneleapultra.datasets.store.shard import Shard, merge_attributes
-from sceneleapultra.utils.core.console import console, sentences
+from sceneleapultra.utils.core import cli
+from sceneleapultra.utils.core.console import console
 from sceneleapultra.utils.core.files import write_atomically
 
 
-def main(words: Sequence[str]) -> int:
-    """Do what the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    verify_words = verbs.add_parser("verify", help="compute the content hash of every shard again")
-    verify_words.add_argument("store", nargs="+", help="files, patterns or a manifest")
-    manifest_words = verbs.add_parser(
-        "manifest", help="write which files are one data set, with their hashes"
-    )
-    manifest_words.add_argument("manifest", type=Path, help="the manifest to write (.json)")
-    manifest_words.add_argument("store", nargs="+", help="files or patterns")
-    migrate_words = verbs.add_parser("migrate", help="write a store as the present version lays it out")
-    migrate_words.add_argument("store", type=Path)
-    migrate_words.add_argument("path", type=Path, help="the new store")
-    arguments = parser.parse_args(words)
-    with sentences():
-        if arguments.verb == "verify":
-            verify(arguments.store)
-        elif arguments.verb == "manifest":
-            manifest(arguments.manifest, arguments.store)
-        else:
-            migrate(arguments.store, arguments.path)
-    return 0
+def verify(store: list[str]) -> None:
+    """Compute the content hash of every shard again, and check that the shards belong together.
 
+    Args:
+        store: files, patterns or a manifest
+    """
+    from sceneleapultra.datasets.store.manifest import resolve
+    from sceneleapultra.datasets.store.shard import Shard, merge_attributes
 
-def verify(store: Sequence[str]) -> None:
-    """Check every shard, and that they belong together."""
     shards = [Shard(path) for path in resolve(store)]
     for shard in shards:
         shard.verify()
@@ -59,12 +29,19 @@ def verify(store: Sequence[str]) -> None:
         console.print(f"together: {merge_attributes(shards)['content_hash']}", highlight=False)
 
 
-def manifest(path: Path, store: Sequence[str]) -> None:
-    """Write a manifest of shards that belong together.
+def manifest(path: Path, store: list[str]) -> None:
+    """Write which files are one data set, with their hashes.
+
+    Args:
+        path: the manifest to write (.json)
+        store: files or patterns
 
     Raises:
         ValueError: no name of a manifest, or shards that do not belong together.
     """
+    from sceneleapultra.datasets.store.manifest import resolve, write_manifest
+    from sceneleapultra.datasets.store.shard import Shard, merge_attributes
+
     if path.suffix != ".json":
         raise ValueError(f"{path}: a manifest ends in .json, so that data.store knows it for one. Rename it.")
     shards = [Shard(found) for found in resolve(store)]
@@ -74,12 +51,22 @@ def manifest(path: Path, store: Sequence[str]) -> None:
 
 
 def migrate(store: Path, path: Path) -> None:
-    """Write a store of an earlier version, or in another layout, as this program writes it.
+    """Write a store of an earlier version, or in another layout, as this version writes it.
+
+    Args:
+        store: the data set (.h5)
+        path: the new store
 
     Raises:
         FileExistsError: there is something at the new path.
         ValueError: the store is damaged.
     """
+    import h5py
+
+    from sceneleapultra.datasets.store.layout import repack
+    from sceneleapultra.datasets.store.schema import SCHEMA_VERSION, content_hash
+    from sceneleapultra.datasets.store.shard import Shard
+
     if path.exists():
         raise FileExistsError(f"{path} exists already. Remove it, or name another path.")
     shard = Shard(store)
@@ -100,5 +87,10 @@ def migrate(store: Path, path: Path) -> None:
     console.print(f"{path}: schema version {SCHEMA_VERSION}{kept}", highlight=False, soft_wrap=True)
 
 
+def main() -> None:
+    """Do what the command line names."""
+    cli.run({"verify": verify, "manifest": manifest, "migrate": migrate}, __doc__)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

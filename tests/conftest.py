@@ -6,6 +6,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: several test pr
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 os.environ["WANDB_MODE"] = "disabled"
 
+import importlib
 import random
 import subprocess
 import sys
@@ -76,6 +77,21 @@ def compose(tmp_path: Path) -> Callable[..., DictConfig]:
             return hydra.compose("config", overrides=[f"run_dir={tmp_path / 'run'}", *overrides])
 
     return composed
+
+
+@pytest.fixture
+def run_program(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run a program of scripts/ in this process; return its exit status."""
+
+    def run(name: str, *words: object) -> int:
+        monkeypatch.setattr(sys, "argv", [f"scripts/{name}.py", *map(str, words)])
+        try:
+            importlib.import_module(f"sceneleapultra.scripts.{name}").main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def rehearse(words: list[str]) -> None:
             rehearse(["python", *rest[start:]])
         case ["python" | ".venv/bin/python", script, *rest] if script.endswith(".py"):
             told = printed(sys.executable, script, "--help")
-            root = re.search(r'@hydra\.main\(.*config_name="(\w+)"', (ROOT / script).read_text())
+            root = re.search(r'@hydra_program\("(\w+)"', (ROOT / script).read_text())
             if root is None:
                 missing = [w for w in rest if w.startswith("--") and w.partition("=")[0] not in told]
                 assert not missing, f"{script} has no {missing}"

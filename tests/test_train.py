@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -156,15 +157,31 @@ def test_the_card_says_whether_a_run_is_continued(
     assert "trainer.max_steps: 2 -> 3" in said
 
 
-def test_a_folder_of_another_run_is_not_continued(
-    tiny: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_of_another_run_is_not_continued(tiny: Callable[..., Any], tmp_path: Path) -> None:
     tiny(tmp_path, "trainer.max_steps=2")
-    with pytest.raises(SystemExit):
+    sentence = "holds a run with another configuration.*model.generator.decoder.depth: 1 -> 2"
+    with pytest.raises(ValueError, match=sentence):
         tiny(tmp_path, "trainer.max_steps=3", "model.generator.decoder.depth=2")
-    said = " ".join(capsys.readouterr().err.split())
-    assert "holds a run with another configuration" in said
-    assert "model.generator.decoder.depth: 1 -> 2" in said
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_while_training_is_one_sentence(tiny_data: list[str], tmp_path: Path, workers: int) -> None:
+    """A learning rate that no network survives; its message ends the program as wrong input does."""
+    words = [
+        *TINY,
+        *tiny_data,
+        "optimizer.lr=1e30",
+        "scheduler.warmup_steps=0",
+        "trainer.gradient_clip_val=null",
+    ]
+    words += [f"run_dir={tmp_path}", f"data.loading.workers={workers}", "trainer.max_steps=8"]
+    command = [sys.executable, "train_lightning.py", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert re.search(
+        r"^train/loss is nan at step \d+ \(rank 0\)\. Batch saved to ", done.stderr, re.MULTILINE
+    )
 
 
 def test_dry_run_trains_one_batch_and_writes_nothing(
@@ -176,15 +193,12 @@ def test_dry_run_trains_one_batch_and_writes_nothing(
     assert "dry run passed" in capsys.readouterr().out
 
 
-def test_wrong_value_is_answered_before_any_data_is_read(
-    tiny: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
+def test_wrong_value_is_answered_before_any_data_is_read(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"model\.generator\.process\.prediction: Input should be 'x0', 'eps', 'v' or 'u'; got 'velocity'",
+    ):
         tiny(tmp_path, "model.generator.process.prediction=velocity")
-    assert (
-        "model.generator.process.prediction: Input should be 'x0', 'eps', 'v' or 'u'; got 'velocity'"
-        in capsys.readouterr().err
-    )
 
 
 @pytest.mark.slow

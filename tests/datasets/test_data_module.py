@@ -7,11 +7,13 @@ import h5py
 import pytest
 import pytorch_lightning as pl
 import torch
+from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from factories.data_module import assert_equal, epochs, module
 from factories.records import CLAIMED, claimed, scene_record, writer
 from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
 
 
 def test_batches_are_typed_and_complete(finished_store: Path) -> None:
@@ -238,10 +240,10 @@ def test_a_second_setup_keeps_the_store(finished_store: Path) -> None:
 
 
 def test_foreign_data_needs_its_folder(finished_store: Path) -> None:
-    from sceneleapultra.scripts.convert_dataset import configured
-
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        conversion = build(compose("convert", overrides=["conversion=bodex"]).conversion)
     with pytest.raises(ValueError, match=r"data\.root: a value is required, bodex is a foreign format"):
-        module(finished_store, conversion=configured("bodex", []))
+        module(finished_store, conversion=conversion)
 
 
 def test_a_store_without_squeezes_is_refused(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.store.manifest import resolve, write_manifest
 from sceneleapultra.datasets.store.schema import COLUMNS
 from sceneleapultra.datasets.store.staging import network_type
-from sceneleapultra.scripts.store import main as store_command
 
 
 @pytest.fixture(scope="module")
@@ -266,11 +265,11 @@ def test_network_file_systems_are_told_from_local_ones() -> None:
 
 
 def test_the_command_verifies_lists_and_migrates(
-    shards: list[Path], finished_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shards: list[Path], finished_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], run_program
 ) -> None:
     manifest = tmp_path / "all.json"
-    assert store_command(["manifest", str(manifest), *map(str, shards)]) == 0
-    assert store_command(["verify", str(manifest)]) == 0
+    assert run_program("store", "manifest", manifest, *shards) == 0
+    assert run_program("store", "verify", manifest) == 0
     assert GraspStore(manifest).content_hash in capsys.readouterr().out.replace("\n", "")
     old = chunked(tmp_path / "old.h5", finished_store)
     with h5py.File(old, "r+") as file:
@@ -279,11 +278,10 @@ def test_the_command_verifies_lists_and_migrates(
         from sceneleapultra.datasets.store.schema import content_hash
 
         file.attrs["content_hash"] = content_hash(file, dict(file.attrs))
-    assert store_command(["migrate", str(old), str(tmp_path / "new.h5")]) == 0
+    assert run_program("store", "migrate", old, tmp_path / "new.h5") == 0
     new = GraspStore(tmp_path / "new.h5")
     new.verify()
     assert_same_content(new, GraspStore(finished_store))
     assert new.content_hash == GraspStore(finished_store).content_hash
-    with pytest.raises(SystemExit):
-        store_command(["migrate", str(old), str(tmp_path / "new.h5")])
+    assert run_program("store", "migrate", old, tmp_path / "new.h5") == 1
     assert "exists already" in capsys.readouterr().err.replace("\n", " ")

@@ -4,14 +4,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pytest
 import torch
+from hydra import initialize_config_dir
+from omegaconf import DictConfig
 
 from factories.models import scene_batch, small_module
 from sceneleapultra.models.statistics import compute_statistics, set_statistics, statistics_settings
-from sceneleapultra.scripts.compute_statistics import compose_training, find_statistics, main
+from sceneleapultra.scripts.compute_statistics import find_statistics
 from sceneleapultra.train_lightning import assemble
+from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.training.pose_statistics import Statistics, read_statistics, write_statistics
 
 DESCRIBES = {"data_hash": "abc", "frame": "tabletop", "model": {"seed": 0}}
@@ -82,6 +86,11 @@ def test_written_statistics_are_checked(tmp_path: Path) -> None:
         read_statistics(tmp_path / "none", DESCRIBES)
 
 
+def compose_training(overrides: list[str]) -> DictConfig:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return hydra.compose("compute_statistics", overrides=overrides)
+
+
 @pytest.fixture
 def words(tiny_store: Path, tiny_data: list[str], tmp_path: Path) -> list[str]:
     """A training on a store of the test's own."""
@@ -96,23 +105,25 @@ def words(tiny_store: Path, tiny_data: list[str], tmp_path: Path) -> list[str]:
     return [f"data.store={store}", *tiny_data[1:], *few, "data.batch_size=4", f"run_dir={tmp_path / 'run'}"]
 
 
-def test_the_command_measures_augmented_batches_in_each_mode(words: list[str], capsys) -> None:
+def test_the_command_measures_augmented_batches_in_each_mode(words: list[str], capsys, run_program) -> None:
     """Turned about the vertical, the palm's x axis points anywhere level; the camera's mode is only tilted."""
     words = [*words, "model.generator.representation.anchored=false"]
-    assert main([*words, "modes=[tabletop,camera_centric]"]) == 0
+    camera = [*words, "data.cloud.frame=camera_centric", "data/augment=camera"]
+    assert run_program("compute_statistics", *words) == 0
+    assert run_program("compute_statistics", *camera) == 0
     said = capsys.readouterr().out
     assert "tabletop: " in said and "camera_centric: " in said and "squeeze_th_ipl" in said
-    turned, path = find_statistics(compose_training(words, "tabletop"))
+    turned, path = find_statistics(compose_training(words))
     assert path.is_file() and path.parent.name == "tiny.h5.statistics" and path.name.startswith("tabletop-")
     x = turned.numbers["rot6d_0"]
     assert x["low"] < -0.9 and x["high"] > 0.9
-    tilted, other = find_statistics(compose_training(words, "camera_centric"))
+    tilted, other = find_statistics(compose_training(camera))
     assert other != path and tilted.describes["augment"]["tilt"]["max_deg"] == 10.0
     assert len(list(path.parent.glob("*.json"))) == 2
 
 
 def test_they_are_measured_once_and_again_for_anything_else(words: list[str], monkeypatch) -> None:
-    first, path = find_statistics(compose_training(words, None))
+    first, path = find_statistics(compose_training(words))
     written = path.read_text(), path.stat().st_mtime_ns
     # Neither the loading, nor the network behind the anchors, changes what a pose is.
     same = [
@@ -122,7 +133,7 @@ def test_they_are_measured_once_and_again_for_anything_else(words: list[str], mo
         "model.generator.decoder.dim=48",
         "optimizer.lr=1e-2",
     ]
-    again, found = find_statistics(compose_training(same, None))
+    again, found = find_statistics(compose_training(same))
     assert found == path and again == first and written == (path.read_text(), path.stat().st_mtime_ns)
     for override in (
         *(
@@ -133,7 +144,7 @@ def test_they_are_measured_once_and_again_for_anything_else(words: list[str], mo
         ),
         *("normalizer_scenes=20", "model.generator.encoder.levels.coarse.centers=32"),
     ):
-        other, place = find_statistics(compose_training([*words, override], None))
+        other, place = find_statistics(compose_training([*words, override]))
         assert place != path and other.describes != first.describes, override
 
 
@@ -152,8 +163,8 @@ def test_training_reads_them_and_refuses_those_of_other_data(words: list[str], t
         "scheduler.warmup_steps=1",
         "model.generator.decoder.dim=32",
     ]
-    statistics, path = find_statistics(compose_training(words, None))
-    trainer = train(compose_training([*words, *few], None), [])
+    statistics, path = find_statistics(compose_training(words))
+    trainer = train(compose_training([*words, *few]), [])
     normalizer = trainer.lightning_module.generator.normalizer
     np.testing.assert_allclose(normalizer.mean.numpy(), statistics.mean, rtol=1e-6)
     np.testing.assert_allclose(normalizer.std.numpy(), statistics.scale, rtol=1e-6)
@@ -161,24 +172,23 @@ def test_training_reads_them_and_refuses_those_of_other_data(words: list[str], t
     mine = tmp_path / "mine.json"
     mine.write_text(path.read_text())
     fresh = [f"run_dir={tmp_path / 'second'}", f"statistics={mine}"]
-    train(compose_training([*words, *few, *fresh], None), [])
+    train(compose_training([*words, *few, *fresh]), [])
     content = json.loads(mine.read_text())
     content["describes"]["data_hash"] = "of another store"
     write_statistics(mine, Statistics(content["describes"], content["count"], content["numbers"]))
     third = [f"run_dir={tmp_path / 'third'}", f"statistics={mine}"]
-    with pytest.raises(SystemExit):
-        train(compose_training([*words, *few, *third], None), [])
+    with pytest.raises(ValueError, match="describes something else: data_hash"):
+        train(compose_training([*words, *few, *third]), [])
 
 
 def test_a_pretrainer_needs_none(words: list[str]) -> None:
     rest = [w for w in words if not w.startswith("model.")]
-    cfg = compose_training([*rest, "model=pretrain"], None)
+    cfg = compose_training([*rest, "model=pretrain"])
     with pytest.raises(ValueError, match="measures no statistics"):
         find_statistics(cfg)
     assert statistics_settings(assemble(cfg)[1]) is None
 
 
-def test_unknown_mode_names_the_nearest(capsys) -> None:
-    with pytest.raises(SystemExit):
-        main(["modes=[tabeltop]"])
+def test_unknown_mode_names_the_nearest(words: list[str], capsys, run_program) -> None:
+    assert run_program("compute_statistics", *words, "data.cloud.frame=tabeltop") == 1
     assert "Did you mean 'tabletop'" in capsys.readouterr().err

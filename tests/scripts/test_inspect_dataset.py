@@ -1,6 +1,5 @@
 """Does the command tell a sound store from a damaged one, on the terminal, in its report and by its exit status?"""
 
-import importlib.util
 import re
 import xml.dom.minidom
 from pathlib import Path
@@ -8,19 +7,11 @@ from pathlib import Path
 import h5py
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def run(*words: str | Path) -> int:
-    spec = importlib.util.spec_from_file_location("inspect_dataset", ROOT / "scripts/inspect_dataset.py")
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return int(script.main([str(word) for word in words]))
-
-
-def test_a_sound_store(tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status = run(tiny_store, "--html", tmp_path / "report.html")
+def test_a_sound_store(
+    tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], run_program
+) -> None:
+    status = run_program("inspect_dataset", tiny_store, "--html", tmp_path / "report.html")
     said = capsys.readouterr().out
     assert status == 0 and "no problems" in said
     # 6 training scenes; each of the two families has 6 objects, all solved, 36 of 54 grasps held.
@@ -36,12 +27,14 @@ def test_a_sound_store(tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert report.count('<canvas class="view"') == 4 * 4  # four examples of each split
 
 
-def test_a_damaged_store(tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_store(
+    tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], run_program
+) -> None:
     path = tmp_path / "damaged.h5"
     path.write_bytes(tiny_store.read_bytes())
     with h5py.File(path, "r+") as file:
         file["grasps/hand_pose"][0, 3] = 3.0
-    assert run(path) == 1
+    assert run_program("inspect_dataset", path) == 1
     words = " ".join(capsys.readouterr().out.split())
     assert "problem: scene 0: grasps of object 0 (train-0-0): grasp 0.770 rad beyond a joint limit" in words
     assert "content hash" in words and "no problems" not in words
@@ -52,11 +45,9 @@ def test_a_damaged_store(tiny_store: Path, tmp_path: Path, capsys: pytest.Captur
     [(None, "no store at"), (b"", "is no HDF5 file"), (b"hello", "is no HDF5 file")],
 )
 def test_what_is_no_store_gets_a_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, sentence: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], run_program, content: bytes | None, sentence: str
 ) -> None:
     if content is not None:
         (tmp_path / "s.h5").write_bytes(content)
-    with pytest.raises(SystemExit) as stopped:
-        run(tmp_path / "s.h5")
-    assert stopped.value.code == 1
+    assert run_program("inspect_dataset", tmp_path / "s.h5") == 1
     assert sentence in " ".join(capsys.readouterr().err.split())

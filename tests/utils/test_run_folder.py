@@ -11,10 +11,10 @@ from omegaconf import OmegaConf
 from sceneleapultra import __version__
 from sceneleapultra.utils.training.run_folder import (
     changed_keys,
+    check_same_data,
     git_state,
     last_checkpoint,
     run_id,
-    same_data,
     step_of,
     write_run_folder,
 )
@@ -91,12 +91,12 @@ def test_the_checkout_around_an_installed_package_is_not_its_own(tmp_path: Path)
 
 
 def test_a_run_is_not_continued_on_other_data(tmp_path: Path) -> None:
-    same_data(tmp_path, "tabletop", "aaaa", write=True)
-    same_data(tmp_path, "tabletop", "bbbb", write=True)  # nothing was trained yet
+    check_same_data(tmp_path, "tabletop", "aaaa", write=True)
+    check_same_data(tmp_path, "tabletop", "bbbb", write=True)  # nothing was trained yet
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
-    same_data(tmp_path, "tabletop", "bbbb", write=False)
+    check_same_data(tmp_path, "tabletop", "bbbb", write=False)
     with pytest.raises(
         ValueError, match=r"trained on data bbbb in frame tabletop; data\.store now holds cccc"
     ):
-        same_data(tmp_path, "tabletop", "cccc", write=False)
+        check_same_data(tmp_path, "tabletop", "cccc", write=False)

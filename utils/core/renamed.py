@@ -1,7 +1,10 @@
-"""How keys of version 0.1 are called now, for an answer to whoever still types the old name."""
+"""Names of 0.1 that have changed: for one version a user who types an old one is told the new one."""
 
 from collections.abc import Mapping
 
+SINCE = "0.2"
+
+# Full configuration keys and groups, old to new; an old key that holds others stands for all below it.
 RENAMED_KEYS: Mapping[str, str] = {
     "scene.settle_time_s": "scene.settling.time_s",
     "scene.damping_time_s": "scene.settling.damping_time_s",
@@ -106,6 +109,11 @@ RENAMED_KEYS: Mapping[str, str] = {
     "data.conversion.studio": "data.conversion.renderer",
 }
 
+# Flags of a program, old to new; a program without flags takes ``key=value`` words instead.
+RENAMED_FLAGS: dict[str, dict[str, str]] = {
+    "convert": {"--format": "conversion=<format>, with source=<folder> dest=<store>"},
+}
+
 
 def new_name(key: str) -> str | None:
     """Return what a key of 0.1, or a key below a renamed group, is called now; None where it was not renamed."""
@@ -115,3 +123,10 @@ def new_name(key: str) -> str | None:
             return RENAMED_KEYS[head] + key[len(head) :]
         head = head.rpartition(".")[0]
     return None
+
+
+def renamed_flags(program: str, argv: list[str]) -> list[str]:
+    """Return a sentence for every flag of an earlier version on a command line."""
+    names = RENAMED_FLAGS.get(program, {})
+    given = [word.partition("=")[0] for word in argv]
+    return [f"{flag} is called {names[flag]} since {SINCE}." for flag in given if flag in names]

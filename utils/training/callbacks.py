@@ -78,15 +78,18 @@ class NonFiniteGuard(Callback):
             return
         path = self.folder / f"bad_batch_rank{trainer.global_rank}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        batch = self._batch
-        torch.save(
-            {f.name: getattr(batch, f.name) for f in fields(batch)} if is_dataclass(batch) else batch, path
-        )
+        torch.save(_values(self._batch) if is_dataclass(self._batch) else self._batch, path)
         raise ValueError(
             f"train/loss is {loss.item()} at step {trainer.global_step} (rank {trainer.global_rank}). "
             f"Batch saved to {path}; the optimizer was not stepped. Look for bad values in that batch, or lower "
             "optimizer.lr."
         )
+
+
+def _values(batch: Any) -> dict[str, Any]:
+    """Return the fields of a batch; tensors as copies, because those of loading processes share one block of bytes."""
+    values = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return {name: v.clone() if isinstance(v, Tensor) else v for name, v in values.items()}
 
 
 class PlainProgress(ProgressBar):

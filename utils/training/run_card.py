@@ -1,23 +1,40 @@
-"""What a run says about itself when it starts and when it ends."""
+"""The cards of a training run: what it trains on what at its start, the checkpoint and the next command at its end."""
 
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
-from torch import nn
 
+from sceneleapultra.utils.core.console import card
 from sceneleapultra.utils.training.run_folder import git_state
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def opening(
+
+@contextlib.contextmanager
+def run_cards(cfg: DictConfig, model: nn.Module, trainer: Any, *facts: Any) -> Iterator[None]:
+    """Print the card of the start, and the one of the end with the time between them; see the functions below."""
+    print_start_card(cfg, model, trainer, *facts)
+    start = time.monotonic()
+    yield
+    print_end_card(cfg, trainer, time.monotonic() - start)
+
+
+def print_start_card(
     cfg: DictConfig,
     model: nn.Module,
     trainer: Any,
     overrides: list[str],
     resumed_step: int,
     changed: list[str],
-) -> dict[str, str]:
-    """Return the rows of the opening card: what is trained, on what, where it is written."""
+) -> None:
+    """Print what is trained, on what, and where it is written."""
     commit, difference = git_state()
     parts = ", ".join(f"{name} {amount(n)}" for name, n in parameters(model).items())
     micro, accumulation, world = cfg.data.batch_size, trainer.accumulate_grad_batches, trainer.world_size
@@ -28,7 +45,7 @@ def opening(
     )
     if changed:
         start += f"; changed since: {', '.join(changed)}"
-    return {
+    rows = {
         "run folder": "none: dry run" if cfg.dry_run else f"{cfg.run_dir}, {start}",
         "commit": commit[:10] + (" + uncommitted changes" if difference else ""),
         "overrides": " ".join(overrides) or "none",
@@ -37,19 +54,22 @@ def opening(
         "devices": f"{world} x {trainer.strategy.root_device.type}, precision {trainer.precision}",
         "batch": f"{micro} scenes x {accumulation} accumulated x {world} processes = {micro * accumulation * world}",
         "steps": str(cfg.trainer.max_steps),
-        "look": f"tensorboard --logdir {cfg.run_dir}"
+        "curves": f"tensorboard --logdir {cfg.run_dir}"
         if "tensorboard" in cfg.logger
         else f"{cfg.run_dir}/metrics.csv",
     }
+    card(cfg.name, rows)
 
 
-def closing(cfg: DictConfig, trainer: Any, seconds: float) -> dict[str, str]:
-    """Return the rows of the closing card: what came out and the command that judges it."""
+def print_end_card(cfg: DictConfig, trainer: Any, seconds: float) -> None:
+    """Print the steps, the best checkpoint and the command that tests it."""
     if cfg.dry_run:
-        return {
+        rows = {
             "one batch": f"forward, backward, validation: {seconds:.1f} s",
             "next": "the same without dry_run=true",
         }
+        card("dry run passed", rows)
+        return
     best = next((c for c in trainer.checkpoint_callbacks if getattr(c, "best_model_path", "")), None)
     checkpoint = best.best_model_path if best else str(Path(cfg.run_dir) / "checkpoints" / "last.ckpt")
     rows = {"steps": f"{trainer.global_step} in {seconds / 60:.1f} min"}
@@ -57,7 +77,7 @@ def closing(cfg: DictConfig, trainer: Any, seconds: float) -> dict[str, str]:
         rows["best"] = f"{best.monitor} {float(best.best_model_score):.4g}"
     rows["checkpoint"] = checkpoint
     rows["next"] = trainer.lightning_module.objective.next_command.format(checkpoint)
-    return rows
+    card("finished", rows)
 
 
 def parameters(model: nn.Module) -> dict[str, int]:
@@ -68,7 +88,7 @@ def parameters(model: nn.Module) -> dict[str, int]:
 
 
 def amount(n: int) -> str:
-    """Write a count the way people say it: 950, 12.3 k, 4.56 M."""
+    """Write a count with a unit: 950, 12.3 k, 4.56 M."""
     if n < 1000:
         return str(n)
     return f"{n / 1e3:.3g} k" if n < 1e6 else f"{n / 1e6:.3g} M"

@@ -139,7 +139,7 @@ def write_run_folder(cfg: DictConfig, overrides: list[str]) -> list[str]:
     return changes
 
 
-def same_data(run_dir: Path, frame: str, data_hash: str, *, write: bool) -> None:
+def check_same_data(run_dir: Path, frame: str, data_hash: str, *, write: bool) -> None:
     """Write which data the run is trained on into ``data.json``, or check that it is still the same.
 
     Raises:

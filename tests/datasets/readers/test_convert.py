@@ -20,7 +20,6 @@ from sceneleapultra.datasets.foreign.readers import Conversion, convert_once
 from sceneleapultra.datasets.foreign.readers.base import SourceScene
 from sceneleapultra.datasets.foreign.readers.splits import Splits
 from sceneleapultra.hands import load_hand
-from sceneleapultra.scripts.convert_dataset import main
 from sceneleapultra.utils.core.parallel import LocalExecutor
 
 HAND = load_hand("leap_right")
@@ -248,17 +247,16 @@ def test_unknown_joints_stay_unknown_where_none_are_derived(conversion, generate
     assert np.isnan(store.labeled(0, 0).grasps.squeeze_qpos).all()
 
 
-def test_the_command(source, tmp_path, capsys) -> None:
-    words = [
-        str(source),
-        str(tmp_path / "s.h5"),
-        "--format",
-        "bodex",
+def test_the_command(source, tmp_path, capsys, run_program) -> None:
+    settings = (
         "executor.workers=1",
         "renderer.views=1",
         "grasps.max_grasps=1",
-    ]
-    assert main([*words, "splits.by=object", "splits.test_family=0"]) == 0
+        "splits.by=object",
+        "splits.test_family=0",
+    )
+    words = [f"source={source}", f"dest={tmp_path / 's.h5'}", "conversion=bodex"]
+    assert run_program("convert_dataset", *words, *(f"conversion.{s}" for s in settings)) == 0
     said = capsys.readouterr().out
     assert "converted" in said and "scenes read" in said and "0 without a grasp, 0 bad" in said
     assert GraspStore(tmp_path / "s.h5").leaks() == []

@@ -6,15 +6,16 @@ import pytest
 
 from factories.sources import FORMATS, OVERRIDES, write_source
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.scripts.inspect_dataset import main
 
 
 @pytest.mark.parametrize("name", [*FORMATS, "sceneleapcache"])
-def test_a_sound_conversion_has_no_problems(generated, conversion, tmp_path, capsys, name) -> None:
+def test_a_sound_conversion_has_no_problems(
+    generated, conversion, tmp_path, capsys, run_program, name
+) -> None:
     write_source(name, tmp_path / "source", generated)
     made = conversion(name, *OVERRIDES.get(name, []))(tmp_path / "source", tmp_path / "s.h5")
     page = tmp_path / "report.html"
-    status = main([str(made.store), "--html", str(page)])
+    status = run_program("inspect_dataset", made.store, "--html", page)
     said = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert status == 0 and "no problems" in said, said
     assert re.search(r"coverage: a success from [1-9]\d* % of the directions", said)

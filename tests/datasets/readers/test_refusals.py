@@ -17,7 +17,7 @@ from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.foreign.exporters import EXPORTERS
 from sceneleapultra.datasets.foreign.readers.files import read_npy, read_npz, read_pt
 from sceneleapultra.hands import load_hand
-from sceneleapultra.scripts.convert_dataset import configured
+from sceneleapultra.utils.core.console import override_hints
 
 HAND = load_hand("leap_right")
 
@@ -94,14 +94,10 @@ def test_truncated_files(tmp_path, kind) -> None:
         read(path)
 
 
-def test_unknown_format_names_the_nearest() -> None:
-    with pytest.raises(ValueError, match="Did you mean 'sceneleapplus'"):
-        configured("sceneleapplu", [])
-
-
 def test_unknown_setting_of_a_format() -> None:
-    with pytest.raises(ValueError, match=r"config/conversion/bodex\.yaml"):
-        configured("bodex", ["max_grasp=3"])
+    words = ["conversion=bodex", "conversion.max_grasp=3"]
+    hint = "Unknown key 'conversion.max_grasp'. Did you mean 'conversion.grasps.max_grasps'?"
+    assert override_hints(words, "convert") == [hint]
 
 
 @pytest.mark.parametrize(
@@ -114,9 +110,9 @@ def test_unknown_setting_of_a_format() -> None:
         ("renderer.views=0", "conversion.renderer.views: expected at least 1, got 0"),
     ],
 )
-def test_settings_out_of_range(setting, sentence) -> None:
+def test_settings_out_of_range(conversion, setting, sentence) -> None:
     with pytest.raises(ValueError) as caught:
-        configured("bodex", [setting])
+        conversion("bodex", setting)
     assert sentence in str(caught.value)
 
 
