@@ -16,7 +16,13 @@ from sceneleapultra.models.network.conditioning import Conditioning, prompt_dim
 from sceneleapultra.models.network.conditions.base import Condition
 from sceneleapultra.models.network.contacts import ContactFeatures
 from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps, GeneratedGrasps, SceneContext
-from sceneleapultra.models.network.decoder.base import Decoder, DecoderConfig, DecoderDims, GraspContext
+from sceneleapultra.models.network.decoder.base import (
+    Decoder,
+    DecoderConfig,
+    DecoderDims,
+    GraspContext,
+    StepView,
+)
 from sceneleapultra.models.network.encoder.base import SceneEncoder
 from sceneleapultra.models.network.heads.base import GraspHead, Head, HeadConfig, HeadInputs, SceneHead
 from sceneleapultra.models.network.heads.score import ScoreHead
@@ -219,7 +225,7 @@ class GraspGenerator(nn.Module):
             view = self.hand_geometry(point, pose.rotation, tokens)
             geometry = geometry + share[:, None, None, None] * view
             features = share[:, None, None] * self.contacts(pose, anchored.scene.surface)
-        return self.decoder(x_t, t, geometry, features, anchored.context)
+        return self.decoder(x_t, t, StepView(geometry, features), anchored.context)
 
     def states(
         self,

@@ -16,7 +16,7 @@ from torch import Tensor
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.losses import masked_mean
 from sceneleapultra.models.network.context import AnchoredScene
-from sceneleapultra.models.network.decoder.base import Decoder, DecoderConfig, DecoderDims
+from sceneleapultra.models.network.decoder.base import Decoder, DecoderConfig, DecoderDims, StepView
 from sceneleapultra.models.objectives.context import AnchorAssignment, PredictionContext
 from sceneleapultra.models.objectives.matching import Matching
 from sceneleapultra.models.objectives.objective import Objective
@@ -120,7 +120,9 @@ class LatentVariable(Objective):
         )
         t = torch.zeros(len(x0), device=x0.device)
         none = torch.zeros_like(x0[..., :1])
-        mean, log_variance = self.posterior(x0, t, context.geometry, none, context).float().chunk(2, dim=-1)
+        mean, log_variance = (
+            self.posterior(x0, t, StepView(context.geometry, none), context).float().chunk(2, dim=-1)
+        )
         return mean, log_variance.clamp(-_LOG_VARIANCE_BOUND, _LOG_VARIANCE_BOUND)
 
 

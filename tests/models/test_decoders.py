@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from factories.models import draw_anchors, scene_batch, small_decoder, small_generator
 from sceneleapultra.models.network.decoder.attention import (
+    Attended,
     GeometricCrossAttention,
     PromptAttention,
     SetAttention,
@@ -137,7 +138,7 @@ def test_geometric_attention_is_attention_with_keys_and_values_per_pair():
                 content.append(weight @ values[i, valid[i], k])
                 place.append(weight @ geometry[i, j, valid[i]])
             out[i, j] = layer.out(torch.cat(content) + layer.value_geometry(torch.cat(place)))
-    assert_close(layer(x, keys, values, geometry, valid), out)
+    assert_close(layer(x, Attended(keys, values, valid), geometry), out)
 
 
 def test_prompt_attention_ignores_padding():
@@ -145,8 +146,8 @@ def test_prompt_attention_ignores_padding():
     x, tokens = torch.randn(2, 3, 8), torch.randn(2, 4, 6)
     padded = torch.cat([tokens, torch.full((2, 2, 6), 9.0)], dim=1)
     valid = torch.arange(6).expand(2, 6) < 4
-    short = layer(x, *layer.keys_values(tokens), torch.ones(2, 4, dtype=torch.bool))
-    assert_close(layer(x, *layer.keys_values(padded), valid), short)
+    short = layer(x, Attended(*layer.keys_values(tokens), torch.ones(2, 4, dtype=torch.bool)))
+    assert_close(layer(x, Attended(*layer.keys_values(padded), valid)), short)
 
 
 def test_sets_in_channels_act_like_a_mask():

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from factories.models import small_encoder, small_ptv3
 from sceneleapultra.models.network.encoder.base import SceneEncoder
 from sceneleapultra.models.network.encoder.fpn import FeaturePyramid, nearest_to_target
-from sceneleapultra.models.network.encoder.hierarchy import AbstractionLevel
+from sceneleapultra.models.network.encoder.hierarchy import AbstractionLevel, Patch
 from sceneleapultra.models.network.encoder.pointnet2 import PointNet2
 from sceneleapultra.models.network.encoder.pointnet_lite import PointNetLite
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
@@ -282,7 +282,7 @@ def test_the_light_encoder_pools_sums_of_place_and_feature() -> None:
             sums.append(stage.place(torch.cat([g, moments])) + felt)
         pooled = torch.stack(sums).max(0).values
         expected[0, s] = stage.norm(stage.after(torch.nn.functional.gelu(pooled)))
-    assert_close(stage(geometry, index, features), expected)
+    assert_close(stage(Patch(geometry, index), features), expected)
 
 
 def test_the_shipped_light_encoder_is_light(compose) -> None:

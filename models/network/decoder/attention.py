@@ -8,10 +8,10 @@ one fused call; the attention to set and prompt is.
 """
 
 import importlib.util
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sceneleapultra.utils.core.names import unknown_name
@@ -45,6 +45,14 @@ class HeadNorm(nn.RMSNorm):
         return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
+class Attended(NamedTuple):
+    """Projected tokens of a scene (b s h e) or a prompt (b h l e), and which of them are valid (b s, b l)."""
+
+    keys: Tensor
+    values: Tensor
+    valid: Tensor
+
+
 class GeometricCrossAttention(nn.Module):
     """Cross-attention to cached scene keys and values, with a relative-geometry term and normed queries and keys."""
 
@@ -65,20 +73,17 @@ class GeometricCrossAttention(nn.Module):
         return self.key_norm(k), v
 
     def forward(
-        self,
-        x: Float[Tensor, "b g d"],
-        keys: Float[Tensor, "b s h e"],
-        values: Float[Tensor, "b s h e"],
-        geometry: Float[Tensor, "b g s p"],
-        valid: Bool[Tensor, "b s"],
+        self, x: Float[Tensor, "b g d"], scene: Attended, geometry: Float[Tensor, "b g s p"]
     ) -> Float[Tensor, "b g d"]:
         """Attend from grasps to valid scene tokens."""
         q = self.query_norm(self.query(x).unflatten(-1, (self.heads, -1)))
         e = self.query_geometry(x).unflatten(-1, (self.heads, -1))
-        logits = torch.einsum("bghe,bshe->bghs", q, keys) * q.shape[-1] ** -0.5
+        logits = torch.einsum("bghe,bshe->bghs", q, scene.keys) * q.shape[-1] ** -0.5
         logits = logits + e @ geometry.transpose(-1, -2) * geometry.shape[-1] ** -0.5
-        weight = logits.masked_fill(~valid[:, None, None], float("-inf")).float().softmax(-1).to(x.dtype)
-        content = torch.einsum("bghs,bshe->bghe", weight, values).flatten(-2)
+        weight = (
+            logits.masked_fill(~scene.valid[:, None, None], float("-inf")).float().softmax(-1).to(x.dtype)
+        )
+        content = torch.einsum("bghs,bshe->bghe", weight, scene.values).flatten(-2)
         place = (weight @ geometry).flatten(-2)
         return self.out(content + self.value_geometry(place))
 
@@ -100,16 +105,12 @@ class PromptAttention(nn.Module):
         k, v = self.key_value(tokens).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         return self.key_norm(k), v
 
-    def forward(
-        self,
-        x: Float[Tensor, "b g d"],
-        keys: Float[Tensor, "b h l e"],
-        values: Float[Tensor, "b h l e"],
-        valid: Bool[Tensor, "b l"],
-    ) -> Float[Tensor, "b g d"]:
+    def forward(self, x: Float[Tensor, "b g d"], prompt: Attended) -> Float[Tensor, "b g d"]:
         """Attend from grasps to the valid tokens, of which every prompt has at least one."""
         q = self.query_norm(self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2))
-        y = nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=valid[:, None, None])
+        y = nn.functional.scaled_dot_product_attention(
+            q, prompt.keys, prompt.values, attn_mask=prompt.valid[:, None, None]
+        )
         return self.out(y.transpose(1, 2).flatten(-2))
 
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -34,6 +35,13 @@ class GraspContext:
     prompt_valid: Bool[Tensor, "b l"] | None
 
 
+class StepView(NamedTuple):
+    """The scene as seen from the grasps of one denoising step."""
+
+    geometry: Float[Tensor, "b g s p"]
+    grasp_features: Float[Tensor, "b g h"]  # added to the grasps' tokens
+
+
 class Decoder(nn.Module, ABC):
     """Predicts for a set of grasps; equivariant to their order.
 
@@ -51,14 +59,9 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self,
-        x_t: Float[Tensor, "b g d"],
-        t: Float[Tensor, "b"],
-        geometry: Float[Tensor, "b g s p"],
-        grasp_features: Float[Tensor, "b g h"],
-        context: GraspContext,
+        self, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"], view: StepView, context: GraspContext
     ) -> Float[Tensor, "b g o"]:
-        """Predict one output vector per grasp; ``grasp_features`` are added to the grasps' tokens."""
+        """Predict one output vector per grasp."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sceneleapultra.models.network.decoder.attention import (
+    Attended,
     GeometricCrossAttention,
     PromptAttention,
     SetAttention,
@@ -19,17 +20,18 @@ from sceneleapultra.models.network.decoder.base import (
     DecoderDims,
     GraspContext,
     KeysValues,
+    StepView,
 )
 from sceneleapultra.models.network.decoder.time import fourier_time, time_layers
 
 
 class BlockView(NamedTuple):
-    """What one block reads of the scene and the prompt."""
+    """What one block attends to."""
 
-    context: GraspContext
+    set_id: Int[Tensor, "b g"]
     geometry: Float[Tensor, "b g s p"]
-    keys_values: tuple[Tensor, Tensor]
-    prompt: tuple[Tensor, Tensor] | None
+    scene: Attended
+    prompt: Attended | None
 
 
 @runtime_checkable
@@ -65,19 +67,17 @@ class BlockDecoder(Decoder, ABC):
         return tuple(b.prompt_attn.keys_values(tokens) for b in self.blocks if b.prompt_attn is not None)
 
     def forward(
-        self,
-        x_t: Float[Tensor, "b g d"],
-        t: Float[Tensor, "b"],
-        geometry: Float[Tensor, "b g s p"],
-        grasp_features: Float[Tensor, "b g h"],
-        context: GraspContext,
+        self, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"], view: StepView, context: GraspContext
     ) -> Float[Tensor, "b g o"]:
         """See :class:`Decoder`."""
-        x = self.state_in(x_t) + self.anchor_in(context.anchor) + grasp_features
-        prompts = context.prompt or (None,) * len(self.blocks)
+        x = self.state_in(x_t) + self.anchor_in(context.anchor) + view.grasp_features
+        scenes = [Attended(*keys_values, context.token_valid) for keys_values in context.keys_values]
+        prompts: list[Attended] | list[None] = [None] * len(self.blocks)
+        if context.prompt is not None and context.prompt_valid is not None:
+            prompts = [Attended(*keys_values, context.prompt_valid) for keys_values in context.prompt]
         views = [
-            BlockView(context, geometry, keys_values, prompt)
-            for keys_values, prompt in zip(context.keys_values, prompts, strict=True)
+            BlockView(context.set_id, view.geometry, scene, prompt)
+            for scene, prompt in zip(scenes, prompts, strict=True)
         ]
         return self.refine(x, self.time(fourier_time(t, self.dim)), views)
 

@@ -43,7 +43,6 @@ class Block(nn.Module):
         self, x: Float[Tensor, "b g d"], modulation: Float[Tensor, "b m 3 d"], view: BlockView
     ) -> Float[Tensor, "b g d"]:
         """Refine grasp tokens; ``modulation`` is shared by all blocks, each adds its own offset."""
-        context, prompt = view.context, view.prompt
         layers = (modulation + self.modulation)[:, :, :, None].unbind(1)
 
         def modulate(i: int) -> Tensor:
@@ -51,12 +50,10 @@ class Block(nn.Module):
             return self.norms[i](x) * (1 + scale) + shift
 
         if self.self_attn is not None:
-            x = x + layers[0][:, 2] * self.self_attn(modulate(0), context.set_id)
-        x = x + layers[1][:, 2] * self.cross_attn(
-            modulate(1), *view.keys_values, view.geometry, context.token_valid
-        )
-        if self.prompt_attn is not None and prompt is not None and context.prompt_valid is not None:
-            x = x + layers[3][:, 2] * self.prompt_attn(modulate(3), *prompt, context.prompt_valid)
+            x = x + layers[0][:, 2] * self.self_attn(modulate(0), view.set_id)
+        x = x + layers[1][:, 2] * self.cross_attn(modulate(1), view.scene, view.geometry)
+        if self.prompt_attn is not None and view.prompt is not None:
+            x = x + layers[3][:, 2] * self.prompt_attn(modulate(3), view.prompt)
         return x + layers[2][:, 2] * self.forward_layer(modulate(2))
 
 

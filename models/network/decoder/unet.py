@@ -92,15 +92,12 @@ class UNetBlock(nn.Module):
         self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b d"], view: BlockView
     ) -> Float[Tensor, "b g d"]:
         """Refine grasp vectors."""
-        context, prompt = view.context, view.prompt
         x = self.residual(x, time)
         if self.self_attn is not None:
-            x = x + self.self_attn(self.norms["self_attn"](x), context.set_id)
-        x = x + self.cross_attn(
-            self.norms["cross_attn"](x), *view.keys_values, view.geometry, context.token_valid
-        )
-        if self.prompt_attn is not None and prompt is not None and context.prompt_valid is not None:
-            x = x + self.prompt_attn(self.norms["prompt_attn"](x), *prompt, context.prompt_valid)
+            x = x + self.self_attn(self.norms["self_attn"](x), view.set_id)
+        x = x + self.cross_attn(self.norms["cross_attn"](x), view.scene, view.geometry)
+        if self.prompt_attn is not None and view.prompt is not None:
+            x = x + self.prompt_attn(self.norms["prompt_attn"](x), view.prompt)
         return x + self.gated(self.norms["gated"](x))
 
 

@@ -7,7 +7,7 @@ nothing. Source: Qi et al. 2017, PointNet++, section 3; frames: see :mod:`scenel
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -20,7 +20,17 @@ from sceneleapultra.models.network.frames import local_frames
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
 from sceneleapultra.utils.geometry.points import Backend, gather, knn, require_backend
 
-Patch = tuple[Tensor, Tensor]  # geometry and index of one scale, see PatchNetwork
+
+class Patch(NamedTuple):
+    """The neighbors of every center at one scale.
+
+    ``geometry``: offset over the radius, a direction, and on the first level what is known of the points.
+    ``neighbors``: their index among the points of the level before; places that no neighbor within the radius fills
+    repeat the nearest one, so that a maximum needs no mask.
+    """
+
+    geometry: Float[Tensor, "b s k g"]
+    neighbors: Int[Tensor, "b s k"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +72,11 @@ class PatchNetwork(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def forward(
-        self,
-        geometry: Float[Tensor, "b s k g"],
-        index: Int[Tensor, "b s k"],
-        features: Float[Tensor, "b n c"] | None,
-    ) -> Float[Tensor, "b s c2"]:
+    def forward(self, patch: Patch, features: Float[Tensor, "b n c"] | None) -> Float[Tensor, "b s c2"]:
         """Pool the neighbors of every center.
 
         Args:
-            geometry: offset over the radius, a direction, and on the first level what is known of the points.
-            index: of the neighbors among the points of the level before; places that no neighbor within the
-                radius fills repeat the nearest one, so that a maximum needs no mask.
+            patch: the neighbors.
             features: of the points of the level before; none on the first level.
         """
 
@@ -167,7 +170,7 @@ class PointHierarchy(PyramidEncoder):
             before, size = made[-1].features if made else None, self.level_sizes[i]
             assert isinstance(scales, nn.ModuleList)
             pooled = torch.cat(
-                [self._pooled(stage, *patch, before) for stage, patch in zip(scales, group, strict=True)], -1
+                [self._pooled(stage, patch, before) for stage, patch in zip(scales, group, strict=True)], -1
             )
             if before is not None:
                 pooled = self.skips[i - 1](before[:, :size]) + pooled
@@ -176,11 +179,11 @@ class PointHierarchy(PyramidEncoder):
             made.append(SceneTokens(xyz, pooled, valid, target, frames[:, :size]))
         return tuple(made)
 
-    def _pooled(self, stage: nn.Module, geometry: Tensor, index: Tensor, before: Tensor | None) -> Tensor:
+    def _pooled(self, stage: nn.Module, patch: Patch, before: Tensor | None) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled():
-            recomputed: Tensor = checkpoint(stage, geometry, index, before, use_reentrant=False)
+            recomputed: Tensor = checkpoint(stage, patch, before, use_reentrant=False)
             return recomputed
-        pooled: Tensor = stage(geometry, index, before)
+        pooled: Tensor = stage(patch, before)
         return pooled
 
     def _patches(self, cloud: Cloud) -> tuple[list[list[Patch]], Float[Tensor, "b s 3 3"]]:
@@ -207,7 +210,7 @@ class PointHierarchy(PyramidEncoder):
                         if i == 0
                         else [gather(frames[..., 2], chosen) @ own]
                     )
-                    group.append((torch.cat([offsets / radius, *facts], dim=-1), chosen))
+                    group.append(Patch(torch.cat([offsets / radius, *facts], dim=-1), chosen))
                 made.append(group)
                 points, valid = centers, valid[:, : level.centers]
             return made, frames

@@ -1,11 +1,11 @@
 """PointNet++ (Qi et al. 2017) in pure PyTorch, with patches expressed in local frames."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sceneleapultra.models.network.encoder.grouped import grouped_maximum
-from sceneleapultra.models.network.encoder.hierarchy import PatchNetwork, PointHierarchy
+from sceneleapultra.models.network.encoder.hierarchy import Patch, PatchNetwork, PointHierarchy
 from sceneleapultra.models.network.encoder.pooling import max_over_neighbors
 from sceneleapultra.utils.geometry.points import gather
 
@@ -20,13 +20,9 @@ class SetAbstraction(PatchNetwork):
         self.norm = nn.LayerNorm(widths[-1])
         self.dim_geometry = dim_geometry
 
-    def forward(
-        self,
-        geometry: Float[Tensor, "b s k g"],
-        index: Int[Tensor, "b s k"],
-        features: Float[Tensor, "b n c"] | None,
-    ) -> Float[Tensor, "b s c2"]:
+    def forward(self, patch: Patch, features: Float[Tensor, "b n c"] | None) -> Float[Tensor, "b s c2"]:
         """Pool the neighbors of every center."""
+        geometry, index = patch
         first, *rest = self.layers
         assert isinstance(first, nn.Linear)
         to_geometry, to_features = first.weight.split(

@@ -9,10 +9,10 @@ linear map of one neighbor can tell bent from flat.
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from sceneleapultra.models.network.encoder.hierarchy import PatchNetwork, PointHierarchy
+from sceneleapultra.models.network.encoder.hierarchy import Patch, PatchNetwork, PointHierarchy
 from sceneleapultra.models.network.encoder.pooling import max_over_neighbors
 from sceneleapultra.utils.geometry.points import gather
 
@@ -35,13 +35,9 @@ class SeparableAbstraction(PatchNetwork):
         self.after = nn.Linear(hidden[-1], last)
         self.norm = nn.LayerNorm(last)
 
-    def forward(
-        self,
-        geometry: Float[Tensor, "b s k g"],
-        index: Int[Tensor, "b s k"],
-        features: Float[Tensor, "b n c"] | None,
-    ) -> Float[Tensor, "b s c2"]:
+    def forward(self, patch: Patch, features: Float[Tensor, "b n c"] | None) -> Float[Tensor, "b s c2"]:
         """Pool the neighbors of every center."""
+        geometry, index = patch
         x, y, z = geometry[..., :3].unbind(-1)
         moments = torch.stack([x * x, y * y, z * z, x * y, y * z, z * x], dim=-1)
         h = self.place(torch.cat([geometry, moments], dim=-1))

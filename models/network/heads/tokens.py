@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sceneleapultra.models.network.contacts import ContactFeatures
 from sceneleapultra.models.network.context import DecodedGrasps, SceneContext
-from sceneleapultra.models.network.decoder.base import DecoderDims, GraspContext
+from sceneleapultra.models.network.decoder.base import DecoderDims, GraspContext, StepView
 from sceneleapultra.models.network.decoder.dit import DiTConfig
 from sceneleapultra.models.network.heads.base import HeadInputs
 from sceneleapultra.models.network.heads.score import ScoreHead, ScoreHeadConfig
@@ -66,7 +66,7 @@ class TokenScoreHead(ScoreHead):
         )
         t = torch.zeros(len(states), device=states.device)
         contacts = self.contacts(grasps.pose, scene.surface)
-        return self.decoder(states, t, context.geometry, contacts, context).float()
+        return self.decoder(states, t, StepView(context.geometry, contacts), context).float()
 
 
 @dataclass(frozen=True, kw_only=True)
