@@ -15,7 +15,7 @@ from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.records import Grasps
 
-_SEEN_POINTS = 384  # points of each kind in which the hand may lie
+_VISIBLE_POINTS = 384  # points of each kind in which the hand may lie
 _REACH_M = 0.25  # other points further from the target are out of the hand's way
 
 
@@ -95,10 +95,10 @@ class NearestView:
         for points in (item.target_points, rest):
             if len(points) == 0:
                 continue
-            seen = torch.from_numpy(np.asarray(points[:_SEEN_POINTS], dtype=np.float32)).expand(
+            visible = torch.from_numpy(np.asarray(points[:_VISIBLE_POINTS], dtype=np.float32)).expand(
                 len(grasps), -1, -1
             )
             for pose in (grasp, replace(grasp, qpos=opened)):
-                inside = -self.hand.signed_distance(seen, pose).amin(-1).numpy() - self.tolerance_m
+                inside = -self.hand.signed_distance(visible, pose).amin(-1).numpy() - self.tolerance_m
                 total += np.maximum(0.0, inside)
         return total

@@ -107,6 +107,19 @@ RENAMED_KEYS: Mapping[str, str] = {
     "conversion.studio": "conversion.renderer",
     "data.conversion.workers": "data.conversion.executor.workers",
     "data.conversion.studio": "data.conversion.renderer",
+    **{
+        f"{root}conversion.{key}": f"{root}conversion.{group}.{key}"
+        for root in ("", "data.")
+        for group, keys in {
+            "grasps": ("max_grasps", "open_rad", "squeeze_rad", "max_wrist_motion_m", "max_wrist_motion_deg"),
+            "points": ("object_points", "table_points", "table_margin_m"),
+        }.items()
+        for key in keys
+    },
+    **{
+        f"baselines.nearest_view.{key}": f"baselines.nearest_view.matching.{key}"
+        for key in ("points", "coarse_points", "shortlist", "turns", "refined", "alignment_steps")
+    },
 }
 
 # Flags of a program, old to new; a program without flags takes ``key=value`` words instead.

@@ -30,7 +30,7 @@ _FIRST_PIXEL = 10  # instances of objects; smaller numbers are background in thi
 
 
 def export_sceneleapplus(store: GraspStore, hand: Hand, dest: Path, progress: Callable[[int], None]) -> None:
-    """Write scenes, ``dest/grasps`` and ``dest/objects``; ``progress`` is told scenes done.
+    """Write scenes, ``dest/grasps`` and ``dest/objects``; ``progress`` is called with the scenes done.
 
     Raises:
         FileExistsError: ``dest`` is not empty.
@@ -47,13 +47,13 @@ def export_sceneleapplus(store: GraspStore, hand: Hand, dest: Path, progress: Ca
         folder = dest / f"scene_{record.index:06d}"
         listed = []
         for i, (entry, labeled) in enumerate(zip(record.scene.objects, record.labeled, strict=True)):
-            told = labeled.success | (labeled.outcome == Outcome.SCENE_COLLISION)
+            written = labeled.success | (labeled.outcome == Outcome.SCENE_COLLISION)
             grasps = Grasps(
-                *(getattr(labeled.grasps, n)[told] for n in ("hand_pose", "pregrasp_qpos", "squeeze_qpos"))
+                *(getattr(labeled.grasps, n)[written] for n in ("hand_pose", "pregrasp_qpos", "squeeze_qpos"))
             )
             kept[entry.name].append(foreign_poses(grasps, hand, inverse(record.scene.T_world_object[i])))
-            free = count[entry.name] + np.flatnonzero(labeled.success[told])
-            count[entry.name] += int(told.sum())
+            free = count[entry.name] + np.flatnonzero(labeled.success[written])
+            count[entry.name] += int(written.sum())
             label, uid = name_and_uid(entry.name)
             listed.append(
                 {

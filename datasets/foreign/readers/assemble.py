@@ -122,7 +122,7 @@ class Assembler:
         for view in raw.views:
             check_view(view, raw.objects, records, T)
         scene = Scene(records, T, raw.table)
-        views = tuple(self._thin(view, T, rng) for view in raw.views) or self.renderer.render_views(
+        views = tuple(self._keep_points(view, T, rng) for view in raw.views) or self.renderer.render_views(
             scene, rng
         )
         return SceneRecord(index, split, self.seed, scene, views, tuple(labeled)), count
@@ -186,7 +186,7 @@ class Assembler:
         wanted = {"pregrasp_qpos": self.grasps.open_rad, "squeeze_qpos": self.grasps.squeeze_rad}
         return any(rad is not None and name not in self.columns for name, rad in wanted.items())
 
-    def _thin(self, view: View, T: Float[np.ndarray, "k 4 4"], rng: np.random.Generator) -> View:
+    def _keep_points(self, view: View, T: Float[np.ndarray, "k 4 4"], rng: np.random.Generator) -> View:
         """Keep evenly spread points of each object, and of what lies near one; in blocks, as stores want them."""
         index = []
         for i in range(len(T) + 1):

@@ -180,8 +180,8 @@ def fingerprint(entries: list[SourceScene]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _origin(given: bool, rad: float | None) -> Literal["source", "derived", "absent"]:
-    return "source" if given else "absent" if rad is None else "derived"
+def _origin(present: bool, rad: float | None) -> Literal["source", "derived", "absent"]:
+    return "source" if present else "absent" if rad is None else "derived"
 
 
 def _write_skipped(dest: Path, reports: list[Report]) -> None:

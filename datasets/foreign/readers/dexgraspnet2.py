@@ -65,13 +65,13 @@ class DexGraspNet2:
             raise ValueError(
                 f"{folder / 'camera_poses.npy'} has shape {poses.shape}; reader.views asks for view {max(self.views)}."
             )
-        seen = _annotations(folder / f"annotations/{self.views[0]:04d}.xml")
+        visible = _annotations(folder / f"annotations/{self.views[0]:04d}.xml")
         placed = []
         for path in sorted((root / self.grasps / key / self.robot).glob("*.npz")):
             number = int(path.stem)
-            if number not in seen:
+            if number not in visible:
                 raise ValueError(f"{path}: scene {key} shows no object {number} in its annotations.")
-            T_cam0_object = poses[self.views[0]] @ seen[number]
+            T_cam0_object = poses[self.views[0]] @ visible[number]
             placed.append(
                 Placed(
                     name=f"object_{path.stem}",

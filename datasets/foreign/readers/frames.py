@@ -63,20 +63,20 @@ def inverse(T: Float[np.ndarray, "*b 4 4"]) -> Float[np.ndarray, "*b 4 4"]:
 
 
 def stored_base(
-    hand: Hand, given: Sequence[float] | None, known: Mapping[str, tuple[float, ...]]
+    hand: Hand, setting: Sequence[float] | None, known: Mapping[str, tuple[float, ...]]
 ) -> Float[np.ndarray, "4 4"]:
     """Return ``T_stored_base`` of a hand in a format.
 
     Raises:
         ValueError: nobody knows it.
     """
-    if given is None and hand.name not in known:
+    if setting is None and hand.name not in known:
         raise ValueError(
             f"Where the base of hand '{hand.name}' lies in the base this format stores is known for "
             f"{', '.join(known) or 'no hand'} only. Pass reader.base=[x, y, z, qw, qx, qy, qz] (of our base in the "
             "stored one; [0, 0, 0, 1, 0, 0, 0] where they are the same)."
         )
-    vector = np.array(known[hand.name] if given is None else given, dtype=np.float64)
+    vector = np.array(known[hand.name] if setting is None else setting, dtype=np.float64)
     if vector.shape != (7,):
         raise ValueError(f"reader.base: expected [x, y, z, qw, qx, qy, qz], got {len(vector)} numbers.")
     return rigid(vector, "reader.base")

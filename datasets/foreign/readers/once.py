@@ -62,6 +62,8 @@ def _check(root: Path, store: Path, conversion: Conversion) -> None:
         f"data.store={store}"
     )
     made = json.loads(attributes["generator"])["conversion"]
+    if "studio" in made:  # as 0.1 called it
+        made["renderer"] = made.pop("studio")
     if other := differences(made, json.loads(json.dumps(conversion.settings()))):
         raise ValueError(
             f"data.conversion: {store} was made with other settings ({'; '.join(other)}). {way_out}"

@@ -229,16 +229,16 @@ def _cameras(folder: Path, poses: Mapping[str, Mapping[int, Any]], background: A
     else:
         T_world_first = table_plane(background(first), f"{folder.name}, view {first}")
         found = {first: T_world_first}
-        for view, seen in poses.items():
-            shared = sorted(seen.keys() & poses[first].keys())
+        for view, visible in poses.items():
+            shared = sorted(visible.keys() & poses[first].keys())
             if not shared:
                 raise ValueError(
                     f"{folder}: view {view} shows no object of view {first}; no common frame is known."
                 )
-            found[view] = T_world_first @ poses[first][shared[0]] @ inverse(seen[shared[0]])
-    for view, seen in poses.items():
-        for number in seen.keys() & poses[first].keys():
-            one, other = found[first] @ poses[first][number], found[view] @ seen[number]
+            found[view] = T_world_first @ poses[first][shared[0]] @ inverse(visible[shared[0]])
+    for view, visible in poses.items():
+        for number in visible.keys() & poses[first].keys():
+            one, other = found[first] @ poses[first][number], found[view] @ visible[number]
             if (apart := float(np.linalg.norm(one[:3, 3] - other[:3, 3]))) > _SAME_PLACE_M:
                 raise ValueError(
                     f"{folder}: views {first} and {view} place obj_id {number} {1e3 * apart:.0f} mm apart. Poses or "

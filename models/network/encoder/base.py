@@ -57,16 +57,16 @@ class SceneEncoder(nn.Module, ABC):
         """
         if (cloud.rgb is not None) == self.use_color:
             return
-        what, (reading, blind) = type(self).__name__, self.color_settings
+        what, (color_setting, other_setting) = type(self).__name__, self.color_settings
         if self.use_color:
             raise ValueError(
                 f"{what} was built to see colors, but the cloud has none. Give scene_rgb (data.colors=true), or "
-                f"train a model with {blind}, or one that does without now and then "
+                f"train a model with {other_setting}, or one that does without now and then "
                 "(model.generator.condition_dropout.color=0.1)."
             )
         raise ValueError(
             f"{what} was built without colors, but the cloud has some. Leave scene_rgb out (data.colors=false), or "
-            f"train a model with {reading}."
+            f"train a model with {color_setting}."
         )
 
 
