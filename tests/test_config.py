@@ -132,9 +132,12 @@ def test_an_experiment_trains_on_foreign_data(compose, experiment: str, data: st
 
 
 def test_renamed_keys_exist_and_their_old_names_do_not(compose) -> None:
-    known = {*all_keys(compose()), *all_keys(compose("data=sceneleapplus"))}
+    models = sorted(p.stem for p in (CONFIG_DIR / "model").glob("*.yaml"))
+    choices = [*([f"model={name}"] for name in models), ["data=sceneleapplus"]]
+    known = {key for choice in choices for key in all_keys(compose(*choice))}
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         known |= {key for root in ("convert", "test") for key in all_keys(hydra.compose(root))}
+    known |= {str(p.parent.relative_to(CONFIG_DIR)) for p in CONFIG_DIR.rglob("*.yaml")}
     assert set(RENAMED_KEYS.values()) <= known
     assert not set(RENAMED_KEYS) & known
 
