@@ -136,7 +136,10 @@ def test_renamed_keys_exist_and_their_old_names_do_not(compose) -> None:
     choices = [*([f"model={name}"] for name in models), ["data=sceneleapplus"]]
     known = {key for choice in choices for key in all_keys(compose(*choice))}
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        known |= {key for root in ("convert", "test") for key in all_keys(hydra.compose(root))}
+        for root in ("convert", "generate", "test"):
+            known |= set(all_keys(hydra.compose(root)))
+    for protocol in (CONFIG_DIR / "protocol").glob("*.yaml"):
+        known |= {f"protocol.{key}" for key in all_keys(OmegaConf.load(protocol))}
     known |= {str(p.parent.relative_to(CONFIG_DIR)) for p in CONFIG_DIR.rglob("*.yaml")}
     assert set(RENAMED_KEYS.values()) <= known
     assert not set(RENAMED_KEYS) & known
