@@ -288,7 +288,10 @@ def test_the_light_encoder_pools_sums_of_place_and_feature() -> None:
 def test_the_shipped_light_encoder_is_light(compose) -> None:
     """At most half a million parameters, and 70 % fewer than the predecessor's widths have."""
     light, predecessor = (
-        sum(p.numel() for p in build(compose(f"model/generator/encoder={name}").model.encoder).parameters())
+        sum(
+            p.numel()
+            for p in build(compose(f"model/generator/encoder={name}").model.generator.encoder).parameters()
+        )
         for name in ("pointnet_lite", "pointnet2_predecessor")
     )
     assert light <= min(500_000, 0.3 * predecessor)
