@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from jaxtyping import Float
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -111,10 +110,6 @@ class GraspModule(pl.LightningModule):
         """Return the terms of the last step as they are summed."""
         step = self.global_step
         return {name: self.objective.terms[name].weight_at(step) * x for name, x in self.losses.items()}
-
-    def nonfinite_terms(self) -> list[str]:
-        """Return the names of the terms of the last step that are not finite."""
-        return [name for name, loss in self.losses.items() if not torch.isfinite(loss).all()]
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer over decay and no-decay groups, and its schedule in steps."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from sceneleapultra.utils.training.callbacks import LastCheckpoint, NonFiniteGuard, PlainProgress, WarmupEma
+from sceneleapultra.utils.training.loss_terms import TermGradientNorms
 
 
 @dataclass(frozen=True)
@@ -96,3 +97,35 @@ def test_plain_progress_writes_a_line_when_due(tmp_path: Path, capsys: pytest.Ca
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
     assert [line.split()[1] for line in lines] == ["2/3", "3/3"]
     assert "loss -1" in lines[0]
+
+
+class Terms(Line):
+    """The loss is 3 w + w^2 of two named terms; ``bad_step`` makes the second one NaN."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        bad = torch.nan if self.global_step == self.bad_step else 1.0
+        self.terms = {"linear": 3.0 * self.w.sum(), "square": bad * self.w.square().sum()}
+        return torch.stack(list(self.terms.values())).sum()
+
+    def weighted_losses(self) -> dict[str, Tensor]:
+        return self.terms
+
+
+def test_the_gradient_of_each_term_is_measured_and_training_is_the_same(tmp_path: Path) -> None:
+    plain, measured = Terms(), Terms()
+    fit(plain, tmp_path, steps=2)
+    trainer = fit(measured, tmp_path, TermGradientNorms(every_n_steps=1), steps=2)
+    torch.testing.assert_close(plain.w, measured.w, atol=0, rtol=0)
+    # w: 0, then 0 - 1 (3 + 2 * 0) = -3: the gradients of the second step are 3 and 2 * -3.
+    assert trainer.callback_metrics["train/grad_norm_linear"] == 3.0
+    assert trainer.callback_metrics["train/grad_norm_square"] == 6.0
+
+
+def test_a_module_without_named_terms_has_no_gradients_of_terms(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs a module of named loss terms, got Line"):
+        fit(Line(), tmp_path, TermGradientNorms(every_n_steps=1), steps=1)
+
+
+def test_a_loss_that_is_not_finite_is_named_by_its_term(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train/loss is nan, by its terms square, at step 1"):
+        fit(Terms(bad_step=1), tmp_path, NonFiniteGuard(folder=str(tmp_path)), steps=3)

@@ -11,6 +11,8 @@ import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint, ProgressBar, RichProgressBar, WeightAveraging
 from torch import Tensor
 
+from sceneleapultra.utils.training.loss_terms import nonfinite_terms
+
 
 class WarmupEma(WeightAveraging):
     """Exponential moving average of the weights whose memory grows with the step.
@@ -79,8 +81,10 @@ class NonFiniteGuard(Callback):
         path = self.folder / f"bad_batch_rank{trainer.global_rank}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(_values(self._batch) if is_dataclass(self._batch) else self._batch, path)
+        terms = nonfinite_terms(pl_module)
+        named = f", by its terms {', '.join(terms)}," if terms else ""
         raise ValueError(
-            f"train/loss is {loss.item()} at step {trainer.global_step} (rank {trainer.global_rank}). "
+            f"train/loss is {loss.item()}{named} at step {trainer.global_step} (rank {trainer.global_rank}). "
             f"Batch saved to {path}; the optimizer was not stepped. Look for bad values in that batch, or lower "
             "optimizer.lr."
         )
