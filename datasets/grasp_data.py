@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from pydantic import InstanceOf
 
-from sceneleapultra.datasets.augmentation import Augmentation
+from sceneleapultra.datasets.augmentation import Augmentation, Transform, plain_settings
 from sceneleapultra.datasets.foreign.readers import Conversion, convert_once
 from sceneleapultra.datasets.items.grasp_sampling import GraspChoice
 from sceneleapultra.datasets.items.item_dataset import GraspLoader, Index, ItemDataset
@@ -49,7 +50,7 @@ class GraspDataModule(pl.LightningDataModule):
         prompt: Literal["none", "category"],
         cloud: CloudProcessor,
         grasps: GraspChoice,
-        augment: dict[str, dict[str, Any]],
+        augment: dict[str, dict[str, Any] | InstanceOf[Transform]],  # settings are not read as a Transform
         loading: LoadingSettings,
     ) -> None:
         super().__init__()
@@ -112,7 +113,12 @@ class GraspDataModule(pl.LightningDataModule):
     def described(self) -> dict[str, Any]:
         """What the poses in training batches depend on, as plain containers."""
         items = {**asdict(self.settings), "min_points": self.min_points, "seed": self.loading.seed}
-        return {"data_hash": self.data_hash, "frame": self.frame, "items": items, "augment": self.augment}
+        return {
+            "data_hash": self.data_hash,
+            "frame": self.frame,
+            "items": items,
+            "augment": plain_settings(self.augment),
+        }
 
     @property
     def statistics_folder(self) -> Path:

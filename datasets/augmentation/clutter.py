@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from sceneleapultra.datasets.augmentation.base import Transform
 from sceneleapultra.datasets.augmentation.sensor import keep, rays
 from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.utils.batch import OTHER_CLASS, GraspBatch
@@ -15,7 +16,7 @@ from sceneleapultra.utils.geometry.rotation import so3_exp
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clutter:
+class Clutter(Transform):
     """Put the target of the next item of the batch (the donor) next to this one's, on the same table.
 
     This distractor is turned about the vertical until the camera sees the side of it that its own camera saw. What is
@@ -23,7 +24,6 @@ class Clutter:
     Only seen points are known of either object, so ``gap_m`` must leave room for their backs.
     """
 
-    probability: float
     max_points: int
     gap_m: tuple[float, float]  # least and most between the circles about both objects
     clearance_m: float

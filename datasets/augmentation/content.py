@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from sceneleapultra.datasets.augmentation.base import Transform
 from sceneleapultra.datasets.augmentation.sensor import keep
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.keyed_random import KeyedRandom
@@ -12,13 +13,12 @@ _LEAST_TARGET = 0.5  # share of the target that a worn mask still covers
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskNoise:
+class MaskNoise(Transform):
     """Let the target's mask shrink or grow at its border, as a segmentation does.
 
     An item whose mask would lose more than half of its points keeps it.
     """
 
-    probability: float
     erode_m: float
     dilate_m: float
 
@@ -36,10 +36,9 @@ class MaskNoise:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Color:
+class Color(Transform):
     """Change the exposure of the whole image and the balance of its channels."""
 
-    probability: float
     exposure: float  # factor from 1 / (1 + exposure) to 1 + exposure
     balance: float  # the same, for each channel
 
@@ -53,10 +52,8 @@ class Color:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Background:
+class Background(Transform):
     """Remove everything but the target."""
-
-    probability: float
 
     def __call__(self, batch: GraspBatch, random: KeyedRandom) -> GraspBatch:
         """Return the batch with the target's points alone."""
@@ -64,10 +61,9 @@ class Background:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Density:
+class Density(Transform):
     """Keep a random share of the points."""
 
-    probability: float
     min_share: float
 
     def __call__(self, batch: GraspBatch, random: KeyedRandom) -> GraspBatch:

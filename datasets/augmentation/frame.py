@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sceneleapultra.datasets.augmentation.base import Transform
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.keyed_random import KeyedRandom
 from sceneleapultra.utils.geometry.rotation import quat_wxyz_product
@@ -77,10 +78,9 @@ def turn(axis: Float[Tensor, "b 3"], angle: Float[Tensor, "b 1"]) -> Float[Tenso
 
 
 @dataclass(frozen=True, kw_only=True)
-class Yaw:
+class Yaw(Transform):
     """Turn the frame about its origin and the vertical."""
 
-    probability: float
     max_deg: float
 
     def __call__(self, batch: GraspBatch, random: KeyedRandom) -> GraspBatch:
@@ -90,10 +90,9 @@ class Yaw:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tilt:
+class Tilt(Transform):
     """Roll the camera about its axis and pitch it about its horizontal: the frame is the camera's."""
 
-    probability: float
     max_deg: float
 
     def __call__(self, batch: GraspBatch, random: KeyedRandom) -> GraspBatch:
@@ -104,10 +103,9 @@ class Tilt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Translation:
+class Translation(Transform):
     """Move the origin of the frame; along the vertical only where the height of the table is not part of it."""
 
-    probability: float
     max_m: float
     vertical: bool
 

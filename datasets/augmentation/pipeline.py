@@ -4,13 +4,14 @@ The same code serves batches on the CPU in loading processes and on the device a
 depends on ``GraspBatch.draw_key`` alone.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sceneleapultra.datasets.augmentation.base import Transform
 from sceneleapultra.datasets.augmentation.clutter import Clutter
 from sceneleapultra.datasets.augmentation.content import Background, Color, Density, MaskNoise
 from sceneleapultra.datasets.augmentation.frame import Tilt, Translation, Yaw
@@ -30,10 +31,8 @@ from sceneleapultra.utils.core.keyed_random import KeyedRandom
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.geometry.frames import MODES
 
-Transform = Callable[[GraspBatch, KeyedRandom], GraspBatch]
-
-# In the order in which they act: the scene, its frame, the sensor, what is said about the points.
-TRANSFORMS: Mapping[str, type] = {
+# In the order in which they act: the scene, the sensor, what is said about the points, the frame.
+TRANSFORMS: Mapping[str, type[Transform]] = {
     "clutter": Clutter,
     "occlusion": Occlusion,
     "background": Background,
@@ -55,7 +54,8 @@ class Augmentation:
     """A chain of transforms.
 
     Args:
-        transforms: settings by name; see ``config/data/augment``. Those left out do nothing.
+        transforms: by name; those left out do nothing. Settings, under a name of ``config/data/augment``; or a built
+            transform of anybody's, under a name of its own: these act last, in their order.
         mode: coordinate mode of the batches.
         colors: whether batches have colors.
         hand: the hand, which ``clutter`` must not let collide.
@@ -65,12 +65,22 @@ class Augmentation:
     """
 
     def __init__(
-        self, transforms: Mapping[str, Mapping[str, Any]], *, mode: str, colors: bool, hand: Hand
+        self,
+        transforms: Mapping[str, Mapping[str, Any] | Transform],
+        *,
+        mode: str,
+        colors: bool,
+        hand: Hand,
     ) -> None:
         if mode not in MODES:
             raise unknown_name("data.cloud.frame", mode, MODES)
-        for name in transforms:
-            if name not in TRANSFORMS and name not in NEVER:
+        for name, settings in transforms.items():
+            own = isinstance(settings, Transform)
+            if own and name in TRANSFORMS:
+                raise ValueError(
+                    f"data.augment.{name} is the name of the project's own transform. Give yours another name."
+                )
+            if not own and name not in TRANSFORMS and name not in NEVER:
                 raise unknown_name("augmentation", name, TRANSFORMS)
             if (reason := why_not(name, mode)) is not None:
                 raise ValueError(
@@ -82,8 +92,7 @@ class Augmentation:
                 "~data.augment.color"
             )
         self.transforms: dict[str, Transform] = {
-            name: _built(name, settings, {"hand": hand} if name == "clutter" else {})
-            for name, settings in sorted(transforms.items(), key=lambda pair: list(TRANSFORMS).index(pair[0]))
+            name: _built(name, settings, hand) for name, settings in sorted(transforms.items(), key=_place)
         }
         shift = self.transforms.get("translation")
         if mode == "tabletop" and isinstance(shift, Translation) and shift.vertical:
@@ -99,15 +108,32 @@ class Augmentation:
         for name, transform in self.transforms.items():
             random = KeyedRandom(batch.draw_key).stream(name)
             changed = transform(batch, random)
-            probability: float = transform.probability  # type: ignore[attr-defined]
-            if probability < 1.0:
-                changed = _where(random.stream("whether").uniform() < probability, changed, batch)
+            if transform.probability < 1.0:
+                changed = _where(random.stream("whether").uniform() < transform.probability, changed, batch)
             batch = changed
         return batch
 
 
-def _built(name: str, settings: Mapping[str, Any], extra: dict[str, Any]) -> Transform:
-    kind = TRANSFORMS[name]
+def plain_settings(transforms: Mapping[str, Mapping[str, Any] | Transform]) -> dict[str, Any]:
+    """Return what decides how batches are changed, as plain containers."""
+    return {
+        name: {"_target_": f"{type(t).__module__}.{type(t).__qualname__}", **asdict(t)}
+        if isinstance(t, Transform)
+        else t
+        for name, t in transforms.items()
+    }
+
+
+def _place(entry: tuple[str, Any]) -> int:
+    """Return when a transform acts."""
+    order = list(TRANSFORMS)
+    return order.index(entry[0]) if entry[0] in order else len(order)
+
+
+def _built(name: str, settings: Mapping[str, Any] | Transform, hand: Hand) -> Transform:
+    if isinstance(settings, Transform):
+        return settings
+    kind, extra = TRANSFORMS[name], {"hand": hand} if name == "clutter" else {}
     expected = {field.name for field in fields(kind)} - {"hand"}
     if missing := expected - set(settings):
         raise ValueError(

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sceneleapultra.datasets.augmentation.base import Transform
 from sceneleapultra.utils.batch import UNKNOWN_CLASS, GraspBatch
 from sceneleapultra.utils.core.keyed_random import KeyedRandom
 
@@ -56,10 +57,9 @@ def random_point(valid: Bool[Tensor, "b n"], random: KeyedRandom, count: int) ->
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jitter:
+class Jitter(Transform):
     """Add independent noise to every coordinate."""
 
-    probability: float
     sigma_m: float
 
     def __call__(self, batch: GraspBatch, random: KeyedRandom) -> GraspBatch:
@@ -69,13 +69,12 @@ class Jitter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DepthNoise:
+class DepthNoise(Transform):
     """Move points along their rays; the deviation is ``constant_m + quadratic * (range - 0.4 m)^2``.
 
     Source: Nguyen, Izadi, Lovell 2012, "Modeling Kinect Sensor Noise", equation 2.
     """
 
-    probability: float
     constant_m: float
     quadratic: float  # 1 / m
 
@@ -87,10 +86,9 @@ class DepthNoise:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantization:
+class Quantization(Transform):
     """Round ranges to the steps of a disparity sensor, which grow with the square of the range."""
 
-    probability: float
     step_m_at_1m: float
 
     def __call__(self, batch: GraspBatch, random: KeyedRandom) -> GraspBatch:
@@ -104,10 +102,9 @@ class Quantization:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EdgePixels:
+class EdgePixels(Transform):
     """Let some points beside a jump of the range fly between its two sides."""
 
-    probability: float
     share: float
     min_jump_m: float
 
@@ -127,10 +124,9 @@ class EdgePixels:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holes:
+class Holes(Transform):
     """Leave out what lies within small cones: the camera returned nothing there."""
 
-    probability: float
     count: int
     radius_deg: float
 
@@ -147,13 +143,12 @@ class Holes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Occlusion:
+class Occlusion(Transform):
     """Put something between camera and scene: all points within a cone about a point of the target are hidden.
 
     The cone is narrowed where more than ``1 - min_visible`` of the target's points would be.
     """
 
-    probability: float
     max_radius_deg: float
     min_visible: float
 
