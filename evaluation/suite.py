@@ -24,7 +24,7 @@ from sceneleapultra.evaluation.provenance import file_hash, provenance
 from sceneleapultra.evaluation.results import GraspResults
 from sceneleapultra.evaluation.stored import chosen_items, require_match, split_records
 from sceneleapultra.evaluation.tuning import read_tuning, tune_temperature, write_tuning
-from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.reporting.pictures import render_png
@@ -68,7 +68,7 @@ class ModelTest:
             raise unknown_name("split", unknown[0], SPLITS)
         checkpoint = Path(cfg.checkpoint)
         model = load_grasp_model(checkpoint, device=cfg.device)
-        hand = load_hand(model.hand.name)
+        hand = Hand(model.hand.description)  # on the CPU, wherever the model is
         run_dir = run_folder(checkpoint)
         require_match(model, checkpoint)
         store = GraspStore(trained_on(run_dir, checkpoint) if cfg.store is None else cfg.store, hand)

@@ -1,4 +1,4 @@
-"""How a hand is loaded: by the name of a file in ``config/hand``, or by the path of a URDF or MJCF."""
+"""How a hand is loaded: by the name of a file in ``config/hand``, or by the path of a description, URDF or MJCF."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -29,7 +29,7 @@ from sceneleapultra.utils.core.names import unknown_name
 
 _T = TypeVar("_T")
 PROJECT_DIR = CONFIG_DIR.parent
-MODEL_SUFFIXES = (".urdf", ".xml")
+MODEL_SUFFIXES = (".yaml", ".urdf", ".xml")
 
 
 def load_hand(
@@ -38,7 +38,7 @@ def load_hand(
     """Load a hand.
 
     Args:
-        source: name of ``config/hand/<name>.yaml``, or path of a ``.urdf`` or MuJoCo ``.xml``.
+        source: name of ``config/hand/<name>.yaml``; or path of a ``.yaml`` description, ``.urdf`` or MuJoCo ``.xml``.
         semantics: for a path, the name of a ``config/hand`` file whose `semantics` and `actuation` it takes.
         dtype: of all buffers; with ``torch.float64`` the description's numbers keep their full precision.
 
@@ -49,7 +49,9 @@ def load_hand(
     path = Path(source)
     if path.suffix in MODEL_SUFFIXES:
         if not path.is_file():
-            raise FileNotFoundError(f"No hand model at {path}. Give the path of a .urdf or MuJoCo .xml file.")
+            raise FileNotFoundError(
+                f"No hand model at {path}. Give the path of a .yaml description, a .urdf or a MuJoCo .xml file."
+            )
         config = None if semantics is None else _config(semantics)
         return Hand(_describe(path, config), dtype=dtype)
     config = _config(str(source))
