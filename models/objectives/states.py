@@ -58,7 +58,7 @@ class HeadLoss(LossTerm):
             raise unknown_name("model.generator.heads", self.head, list(heads))
         head = heads[self.head]
         for label in head.labels:
-            if getattr(context.batch, label) is None:
+            if getattr(context.batch, label, None) is None:
                 raise ValueError(
                     f"model.generator.heads.{self.head} learns from {label}, which the data have not. Switch it off "
                     f"with model.objective.terms.{self.head}.weight=0, or pass data with these labels."

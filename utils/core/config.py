@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from pydantic import ValidationError
 
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.training.run_folder import current_run_id
+
+# What Hydra says of a target that cannot be imported, and Python (3.11, 3.12) of a class with abstract methods.
+_NO_TARGET = re.compile(r"Error locating target '([\w.]+)'")
+_ABSTRACT = re.compile(
+    r"Can't instantiate abstract class (\w+) with(?:out an implementation for)? abstract (methods? [\w', ]*\w'?)"
+)
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent.parent / "config"
 
@@ -101,6 +108,16 @@ def _sentence(error: InstantiationException) -> str:
     """Turn Hydra's and pydantic's words into "key: what was expected, what came"."""
     text = str(error)
     full_key = text.rsplit("full_key: ", 1)[1].strip() if "full_key: " in text else ""
+    if found := _NO_TARGET.match(text):
+        return (
+            f"{full_key or '_target_'}: there is no {found[1]} to be built. Is the name right, and is its package "
+            "installed or its folder on PYTHONPATH?"
+        )
+    if found := _ABSTRACT.search(text):
+        return (
+            f"{full_key or '_target_'}: class {found[1]} lacks {found[2]}, which its base class declares. Write it, as "
+            "the docstring of the base class says."
+        )
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         return _describe(cause, full_key)
