@@ -11,6 +11,7 @@ from rich.table import Table
 from sceneleapultra.utils.core.cli import hydra_program
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.console import console
+from sceneleapultra.utils.core.plugins import use_plugins
 
 if TYPE_CHECKING:
     from sceneleapultra.utils.training.pose_statistics import Statistics
@@ -28,6 +29,7 @@ def find_statistics(cfg: DictConfig) -> tuple[Statistics, Path]:
     from sceneleapultra.utils.training.validate import validate
 
     validate(cfg)
+    use_plugins(cfg.plugins)
     data = build(cfg.data)
     parts = {name: build(cfg[name]) for name in ("optimizer", "scheduler")}
     module = build_module(cfg.model, cloud=data.cloud, **parts)

@@ -18,6 +18,7 @@ from sceneleapultra.utils.core.console import (
     console,
     setup_logging,
 )
+from sceneleapultra.utils.core.plugins import use_plugins
 
 if TYPE_CHECKING:
     from sceneleapultra.simulation.generate import GenerateSettings, SceneReport
@@ -32,6 +33,7 @@ def generate(cfg: DictConfig) -> Path:
     from sceneleapultra.simulation.generate import generate_scenes
     from sceneleapultra.simulation.protocols import get_protocol
 
+    use_plugins(cfg.plugins)
     if missing := [key for key in ("path", "scenes") if OmegaConf.is_missing(cfg, key)]:
         raise ValueError(f"{missing[0]}: a value is required. Pass {missing[0]}=<value> or dataset=quick.")
     content: dict[str, Any] = {key: OmegaConf.to_container(cfg, resolve=True)[key] for key in CONTENT}  # type: ignore[index, call-overload]

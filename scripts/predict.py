@@ -27,6 +27,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("input", type=Path, help="cloud (.npy, .ply) or mesh (.obj, .stl, .ply, folder)")
     parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument(
+        "--plugins", nargs="+", default=[], help="packages of your own that the model is built from"
+    )
     parser.add_argument("--num-grasps", type=int, default=32)
     parser.add_argument("--mask", default="above-table", help="above-table, all, or an .npy file of booleans")
     parser.add_argument(
@@ -65,11 +68,10 @@ def predict(options: argparse.Namespace) -> dict[str, Any]:
     from sceneleapultra.evaluation.requests import is_mesh, question_from_cloud, question_from_mesh
     from sceneleapultra.evaluation.suite import run_folder
     from sceneleapultra.evaluation.tuning import tuned_temperature
-    from sceneleapultra.hands import load_hand
     from sceneleapultra.models import load_grasp_model
 
-    model = load_grasp_model(options.checkpoint)
-    hand = load_hand(model.hand.name)
+    model = load_grasp_model(options.checkpoint, plugins=options.plugins)
+    hand = model.hand
     if options.temperature == "tuned":
         temperature = tuned_temperature(run_folder(options.checkpoint))
     else:

@@ -24,6 +24,9 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--checkpoint", type=Path, required=True, help="the model that is asked")
+    parser.add_argument(
+        "--plugins", nargs="+", default=[], help="packages of your own that the model is built from"
+    )
     parser.add_argument("--store", type=Path, required=True, help="scenes, with or without grasps")
     parser.add_argument("--output", type=Path, required=True, help="the store to write")
     parser.add_argument("--scenes", type=int, help="only the first so many scenes; by default all")
@@ -67,13 +70,13 @@ def judge_own(o: argparse.Namespace) -> Path:
     from sceneleapultra.datasets import GraspStore, StoreWriter
     from sceneleapultra.evaluation.provenance import file_hash
     from sceneleapultra.evaluation.self_training import OwnGraspSettings, with_own_grasps
-    from sceneleapultra.hands import load_hand
+    from sceneleapultra.hands import Hand
     from sceneleapultra.models import load_grasp_model
     from sceneleapultra.simulation.protocols import get_protocol
     from sceneleapultra.utils.core.parallel import LocalExecutor
 
-    model = load_grasp_model(o.checkpoint, device=o.device)
-    hand, protocol = load_hand(model.hand.name), get_protocol(o.protocol)
+    model = load_grasp_model(o.checkpoint, device=o.device, plugins=o.plugins)
+    hand, protocol = Hand(model.hand.description), get_protocol(o.protocol)
     store = GraspStore(o.store, hand)
     settings = OwnGraspSettings(
         per_object=o.per_object,
