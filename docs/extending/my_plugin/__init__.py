@@ -1,0 +1,1 @@
+"""A package outside the project, with one class of each kind; docs/extending.md explains it."""
