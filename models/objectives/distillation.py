@@ -204,7 +204,7 @@ class Distillation(Objective):
         self.target.load_state_dict(state["target"])
 
 
-def build_student(teacher: str, hand: str) -> GraspGenerator:
+def build_student(*, teacher: str, hand: str) -> GraspGenerator:
     """Return a copy of a diffusion model as a consistency model: the generator of ``config/model/consistency.yaml``.
 
     Args:
