@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sceneleapultra.models.guidance.guide import Guidance, Guide, build_guide
+from sceneleapultra.models.guidance.guide import Guidance, Guide, build_guide, check_negatives
 from sceneleapultra.models.guidance.learned import BoundScore
 from sceneleapultra.models.network.context import GeneratedGrasps, SceneContext
 from sceneleapultra.models.network.tokens import Cloud
@@ -70,6 +70,7 @@ def sample(
     if len(seeds) != batch.size:
         raise ValueError(f"seeds: expected one per scene, {batch.size}, got {len(seeds)}.")
     generator.process.check_solver(config.solver)
+    check_negatives(batch.negative_prompts)
     if generator.device.type == "cpu" and batch.size > 1:
         # A matrix product of another height may be rounded otherwise on a CPU, where batches gain nothing.
         return _concatenate(

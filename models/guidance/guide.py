@@ -215,13 +215,23 @@ def droppable(generator: "GraspGenerator", free: ClassifierFree) -> tuple[str, .
     return tuple(chosen)
 
 
+def check_negatives(negatives: Sequence[Sequence[str]]) -> None:
+    """Refuse a batch of which some scenes have negative prompts and others none.
+
+    Raises:
+        ValueError: such a batch.
+    """
+    if any(negatives) and not all(negatives):
+        raise ValueError("negative_prompts: every scene of a batch needs at least one, or none has any.")
+
+
 def negative_branches(
     generator: "GraspGenerator", prompts: Prompts, negatives: Sequence[Sequence[str]]
 ) -> list[Branch]:
     """Return the branches of negative prompts and of no prompt; scenes with fewer repeat their last.
 
     Raises:
-        ValueError: the model has no prompt, or cannot do without it, or a scene has no negative prompt.
+        ValueError: the model has no prompt, or cannot do without it.
     """
     conditions = generator.conditioning.conditions
     names = [name for name, condition in conditions.items() if condition.reads == PROMPT]
@@ -230,8 +240,6 @@ def negative_branches(
             "negative_prompts need a model that was trained with prompts, and now and then without. Train one with: "
             "python train_lightning.py model/generator/conditions=category data.prompt=category"
         )
-    if not all(negatives):
-        raise ValueError("negative_prompts: every scene of a batch needs at least one, or none has any.")
     most = max(map(len, negatives))
     rows = [[*row, *[row[-1]] * (most - len(row))] for row in negatives]
     branches = [Branch("negative", prompts | {names[0]: [row[i] for row in rows]}) for i in range(most)]
