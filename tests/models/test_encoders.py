@@ -125,7 +125,7 @@ def test_padding_changes_nothing(make) -> None:
     assert_same(encoder(cloud), encoder(padded))
 
 
-def test_a_cloud_does_not_see_its_batch_mates(make) -> None:
+def test_a_cloud_does_not_depend_on_its_batch_mates(make) -> None:
     encoder, cloud = make(), scenes()
     valid = cloud.valid.clone()
     valid[2, 60:] = False  # one of them short of points
@@ -216,7 +216,7 @@ def test_every_parameter_learns(make) -> None:
     assert not [name for name, p in trained if p.grad is None or p.grad.abs().sum() == 0]
 
 
-def test_color_is_seen(make) -> None:
+def test_color_reaches_the_features(make) -> None:
     encoder, cloud = make(use_color=True), scenes()
     gray = replace(cloud, rgb=torch.full_like(cloud.points, 0.5))
     tinted = replace(cloud, rgb=torch.rand(cloud.points.shape))
@@ -227,7 +227,7 @@ def test_color_that_is_missing_or_not_wanted_is_refused(make) -> None:
     cloud = scenes()
     with pytest.raises(
         ValueError,
-        match=r"built to see colors, but the cloud has none. Give scene_rgb \(data.colors=true",
+        match=r"built to use colors, but the cloud has none. Give scene_rgb \(data.colors=true",
     ):
         make(use_color=True)(cloud)
     with pytest.raises(

@@ -60,7 +60,7 @@ class SceneEncoder(nn.Module, ABC):
         what, (color_setting, other_setting) = type(self).__name__, self.color_settings
         if self.use_color:
             raise ValueError(
-                f"{what} was built to see colors, but the cloud has none. Give scene_rgb (data.colors=true), or "
+                f"{what} was built to use colors, but the cloud has none. Give scene_rgb (data.colors=true), or "
                 f"train a model with {other_setting}, or one that does without now and then "
                 "(model.generator.condition_dropout.color=0.1)."
             )
