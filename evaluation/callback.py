@@ -75,7 +75,8 @@ class SimulatedSuccess(Callback):
         was_training = module.training
         module.eval()
         with torch.no_grad():
-            result = self.evaluate(module)
+            model = GraspModel(generator=module.generator, cloud_settings=module.config["cloud"])
+            result = self.evaluate(model)
         module.train(was_training)
         summary = result.summary()
         return {
@@ -85,8 +86,8 @@ class SimulatedSuccess(Callback):
             "joint_spread_rad": summary["diversity"]["joints_rad"],
         }
 
-    def evaluate(self, module: Any) -> GraspResults:
-        """Put grasps of a module into physics."""
+    def evaluate(self, model: GraspModel) -> GraspResults:
+        """Put grasps of a model into physics."""
         if not self._items:
             chosen = {
                 "max_items": self.max_items,
@@ -96,15 +97,15 @@ class SimulatedSuccess(Callback):
             }
             self._items = chosen_items(GraspStore(self.store), "val", **chosen)
         sampler = ModelMethod(
-            model=GraspModel(generator=module.generator, cloud_settings=module.config["cloud"]),
-            sampling=module.generator.sampling.changed(**self.sampling),
+            model=model,
+            sampling=model.generator.sampling.changed(**self.sampling),
             seed=self.seed,
         )
         return evaluate_method(
             sampler,
             self._items,
             self.samples_per_item,
-            hand=copy.deepcopy(module.generator.hand).cpu(),  # physics runs beside the device
+            hand=copy.deepcopy(model.hand).cpu(),  # physics runs beside the device
             protocol=get_protocol(self.protocol),
             executor=LocalExecutor(workers=self.workers),
             min_clearance_m=self.min_clearance_m,
