@@ -3,6 +3,8 @@
 import inspect
 import subprocess
 import sys
+from copy import deepcopy
+from dataclasses import fields
 from pathlib import Path
 
 import hydra
@@ -12,6 +14,9 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from sceneleapultra.models.checks import check_data
+from sceneleapultra.models.sampling_config import SamplingConfig, load_sampling
+from sceneleapultra.train_lightning import assemble
 from sceneleapultra.utils.core.config import CONFIG_DIR, all_keys, build, nearest_key, try_partial
 from sceneleapultra.utils.core.console import override_hints
 from sceneleapultra.utils.core.renamed import RENAMED_KEYS
@@ -20,17 +25,11 @@ from sceneleapultra.utils.training.validate import validate
 ROOT = CONFIG_DIR.parent
 OURS = "sceneleapultra."
 GROUPS = [
-    *(
-        "model",
-        "model/generator/encoder",
-        "model/generator/decoder",
-        "model/generator/conditions",
-        "model/process",
-        "sampling/solver",
-        "model/objective/weighting",
-        "model/objective/matching",
-        "model/objective/terms",
-    ),
+    "model",
+    *(f"model/generator/{part}" for part in ("encoder", "decoder", "process", "conditions")),
+    *("model/generator/heads/anchors", "model/generator/heads/score"),
+    *(f"model/objective/{part}" for part in ("weighting", "matching", "terms")),
+    *("sampling", "sampling/solver", "sampling/guidance", "sampling/rank"),
     *("data", "hand", "optimizer", "scheduler", "hardware", "trainer", "callbacks", "logger", "paths"),
 ]
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
@@ -48,10 +47,6 @@ NEEDS = {
 TEACHER = ["model.generator.teacher=teacher.ckpt"]
 
 
-def override_of(group: str, option: str) -> str:
-    return f"{'model/generator/process' if group == 'model/process' else group}={option}"
-
-
 def nodes_with_target(node: object, key: str = "") -> list[tuple[str, DictConfig]]:
     if not isinstance(node, DictConfig):
         return []
@@ -64,8 +59,8 @@ def nodes_with_target(node: object, key: str = "") -> list[tuple[str, DictConfig
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS + RECIPES)
 def test_every_option_composes_and_validates(compose, group: str, option: str) -> None:
-    taught = option in ("consistency", "distill") and group in ("model", "experiment")
-    validate(compose(override_of(group, option), *(TEACHER if taught else NEEDS.get(option, []))))
+    distilled = option in ("consistency", "distill") and group in ("model", "experiment")
+    validate(compose(f"{group}={option}", *(TEACHER if distilled else NEEDS.get(option, []))))
 
 
 @pytest.mark.parametrize("root", sorted(p.stem for p in CONFIG_DIR.glob("*.yaml")))
@@ -77,7 +72,7 @@ def test_every_root_composes(root: str) -> None:
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_yaml_keys_are_the_constructors_parameters(compose, group: str, option: str) -> None:
     """Every default stands in YAML and nowhere else; foreign constructors keep the defaults they come with."""
-    cfg = compose(override_of(group, option))
+    cfg = compose(f"{group}={option}")
     check_keys(cfg[group.split("/")[0]], group.split("/")[0])
 
 
@@ -124,11 +119,11 @@ def test_recipes_are_short_and_say_their_command(group: str, option: str) -> Non
 )
 def test_an_experiment_trains_on_foreign_data(compose, experiment: str, data: str) -> None:
     """A data set that was chosen keeps its store, whatever store the experiment is for."""
-    taught = TEACHER if experiment == "distill" else []
-    cfg = compose(f"experiment={experiment}", f"data={data}", "data.root=/there", *taught)
+    distilled = TEACHER if experiment == "distill" else []
+    cfg = compose(f"experiment={experiment}", f"data={data}", "data.root=/there", *distilled)
     validate(cfg)
     assert Path(cfg.data.store).name.startswith(f"{data}-") and cfg.data.conversion.reader.name == data
-    assert cfg.data.batch_size == compose(f"experiment={experiment}", *taught).data.batch_size
+    assert cfg.data.batch_size == compose(f"experiment={experiment}", *distilled).data.batch_size
 
 
 def test_renamed_keys_exist_and_their_old_names_do_not(compose) -> None:
@@ -168,7 +163,7 @@ def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
         ),
         (
             ["model=pretrain"],
-            "callbacks.simulation judges grasps, but sceneleapultra.models.pretrain.EncoderPretrainer makes none",
+            "but sceneleapultra.models.objectives.pretraining.EncoderOnly makes none",
         ),
         (["callbacks.ema.decay=1.0"], "callbacks.ema.decay=1.0: expected 0 <= decay < 1"),
         (["trainer.use_distributed_sampler=true"], "would deal the items to ranks a second time"),
@@ -176,49 +171,6 @@ def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
         (
             ["hardware.precision=bf16-mixed", "optimizer.fused=true"],
             "optimizer.fused=true: Lightning clips no gradients of a fused optimizer at trainer.precision=bf16-mixed.",
-        ),
-        (["data.hand=allegro_right"], "model.hand=leap_right and data.hand=allegro_right differ"),
-        (["model.objective.num_grasps=3"], "Set data.grasps.number only."),
-        (
-            ["model.generator.process.prediction=eps"],
-            "model.generator.process.prediction=eps on model.generator.process.noise=CosinePath: "
-            "x0 cannot be recovered",
-        ),
-        (
-            ["model/generator/process=ddpm", "model.generator.process.prediction=eps"],
-            "where no signal is left (t = 1)",
-        ),
-        (
-            ["model/generator/process=vp_linear", "model.generator.process.prediction=u"],
-            "it is infinite at t = 0",
-        ),
-        (
-            ["model/generator/process=edm", "model.generator.process.prediction=v"],
-            "it grows with the noise without bound",
-        ),
-        (["model/generator/process=edm", "sampling/solver=ddpm"], "needs a variance-preserving path"),
-        (["model/generator/process=ddpm", "sampling/solver=heun"], "needs a continuous path"),
-        (["data.cloud.num_points=100"], "data.cloud.num_points=100 is fewer than the 256 centers"),
-        (
-            ["data.cloud.num_points=256", "model.generator.encoder.levels.fine.neighbors=[300]"],
-            "data.cloud.num_points=256 is fewer than the 300 neighbors that a patch",
-        ),
-        (["data.min_points=8"], "data.min_points=8 lets in clouds of fewer points than the 16 neighbors"),
-        (["model/generator/encoder=fpn", "data.min_points=15"], "Pass data.min_points=16"),
-        (["model/generator/encoder=ptv3", "data.min_points=15"], "(ptv3: frame_neighbors)"),
-        (
-            ["model/generator/conditions=category"],
-            "data.prompt=none says nothing to model.generator.conditions.",
-        ),
-        (["data.prompt=category"], "data.prompt=category, but the model does not listen."),
-        (["data.colors=true"], "data.colors=true, but model.generator.encoder does not see colors."),
-        (
-            ["model.generator.encoder.use_color=true"],
-            "data.colors=false, but model.generator.encoder sees colors.",
-        ),
-        (
-            ["model/generator/encoder=ptv3", "model.generator.encoder.inputs=[xyz,color]"],
-            "data.colors=false, but model.generator.encoder sees",
         ),
         (["model.objective.seed=${nowhere}"], "model.objective.seed: "),
         (["run_dir=???"], "run_dir: a value is required"),
@@ -233,6 +185,116 @@ def test_rules_answer_with_a_sentence(compose, overrides: list[str], sentence: s
     with pytest.raises(ValueError) as caught:
         validate(cfg)
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["model.objective.num_grasps=3"], "Set the number of the data only."),
+        (
+            ["model.generator.process.prediction=eps"],
+            "model.generator.process: prediction=eps cannot recover x0 at t = 1 on a path with zero terminal",
+        ),
+        (
+            ["model/generator/process=ddpm", "model.generator.process.prediction=eps"],
+            "model.generator.process: prediction=eps cannot recover x0 at t = 1",
+        ),
+        (
+            ["model/generator/process=vp_linear", "model.generator.process.prediction=u"],
+            "model.generator.process: prediction=u is infinite at t = 0 on process=vp_linear",
+        ),
+        (
+            ["model/generator/process=edm", "model.generator.process.prediction=v"],
+            "model.generator.process: prediction=v grows with sigma without bound on process=edm",
+        ),
+        (
+            ["model/generator/process=edm", "sampling/solver=ddpm"],
+            "solver=ddpm steps through a variance-pres",
+        ),
+        (["model/generator/process=ddpm", "sampling/solver=heun"], "solver=heun integrates a flow in contin"),
+        (
+            ["sampling/solver=prior"],
+            "solver=prior draws the codes of a CVAE; this model was trained on process=",
+        ),
+        (["sampling/solver=consistency"], "solver=consistency needs a distilled model"),
+        (
+            ["model=grasp_cvae", "sampling/solver=ddim"],
+            "solver=ddim follows a diffusion; this model is a CVAE",
+        ),
+        (
+            ["model=grasp_cvae", "model.generator.decoder.hand_geometry=true"],
+            "model.generator.decoder.hand_geometry=true reads the hand of a noised grasp",
+        ),
+        (
+            ["model/generator/process=ddpm", "model/objective/weighting=velocity"],
+            "weighting=velocity weighs the error of u",
+        ),
+        (["model/generator=latent", "sampling/solver=prior"], "model.objective=denoising trains a diffusion"),
+        (["model/objective=latent"], "model.objective=latent trains a CVAE; model.generator is another kind"),
+        (["data.cloud.num_points=100"], "data.cloud.num_points=100 is fewer than the 256 centers"),
+        (
+            ["data.cloud.num_points=256", "model.generator.encoder.levels.fine.neighbors=[300]"],
+            "data.cloud.num_points=256 is fewer than the 300 neighbors that a patch",
+        ),
+        (["data.min_points=8"], "data.min_points=8 lets in clouds of fewer points than the 16 neighbors"),
+        (["model/generator/encoder=fpn", "data.min_points=15"], "Pass data.min_points=16"),
+        (["model/generator/encoder=ptv3", "data.min_points=15"], "(ptv3: frame_neighbors)"),
+        (
+            ["model/generator/conditions=category"],
+            "data.prompt=none gives no prompts to model.generator.conditions.",
+        ),
+        (["data.prompt=category"], "data.prompt=category, but the model reads no prompts."),
+        (["data.colors=true"], "data.colors=true, but model.generator.encoder does not use colors."),
+        (
+            ["model.generator.encoder.use_color=true"],
+            "data.colors=false, but model.generator.encoder uses colors. Pass data.colors=true",
+        ),
+        (
+            ["model/generator/encoder=ptv3", "model.generator.encoder.inputs=[xyz,color]"],
+            "data.colors=false, but model.generator.encoder uses",
+        ),
+        (
+            ["model/generator/heads/score=tokens", "model.generator.heads.score.heads=5"],
+            "must be even and divisible by heads=5",
+        ),
+        (["model.objective.terms.translation.weight=-1"], "terms.translation: weight: expected at least 0"),
+        (
+            ["model.objective.terms.sparse_features.weight=1", "model.objective.sparse_view=null"],
+            "model.objective.terms.sparse_features compares with a sparse view",
+        ),
+    ],
+)
+def test_built_objects_answer_with_a_sentence(compose, overrides: list[str], sentence: str) -> None:
+    """What a rule over keys cannot know is asked of the objects, before any data is read."""
+    cfg = compose("hardware=cpu", *overrides)
+    validate(cfg)
+    with pytest.raises(ValueError) as caught:
+        assemble(cfg)
+    assert sentence in str(caught.value)
+
+
+def test_a_model_of_another_hand_than_the_datas_is_refused(compose) -> None:
+    _, module, data = assemble(compose("hardware=cpu"))
+    module.generator.hand = deepcopy(module.generator.hand)
+    module.generator.hand.name = "other_right"
+    with pytest.raises(
+        ValueError, match=r"hand=other_right and data.hand=leap_right differ: .* Pass hand=leap"
+    ):
+        check_data(module, data)
+
+
+def test_problems_of_data_and_model_are_reported_at_once(compose) -> None:
+    with pytest.raises(ValueError) as caught:
+        assemble(compose("hardware=cpu", "data.colors=true", "data.prompt=category", "data.min_points=8"))
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_test_can_change_every_setting_of_sampling() -> None:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        settings = hydra.compose("test").sampling
+    assert set(settings) == {f.name for f in fields(SamplingConfig)} | {"steps", "temperature", "cfg_scale"}
+    changes = {name: None if value == "tuned" else value for name, value in settings.items()}
+    assert load_sampling(**changes) == load_sampling(), "null leaves a setting as it is in the checkpoint"
 
 
 def test_all_broken_rules_are_reported_at_once(compose) -> None:
@@ -286,6 +348,10 @@ def test_misspelt_override_raises_and_is_answered_with_the_nearest_key(compose) 
     assert override_hints(["data.num_points=96", "data.points.sampler=voxel"], "config") == [
         "data.num_points is called data.cloud.num_points since 0.2.",
         "data.points.sampler is called data.cloud.points.sampler since 0.2.",
+    ]
+    assert override_hints(["model.encoder.levels.fine.centers=48", "model/encoder=fpn"], "config") == [
+        "model.encoder.levels.fine.centers is called model.generator.encoder.levels.fine.centers since 0.2.",
+        "model/encoder is called model/generator/encoder since 0.2.",
     ]
     assert override_hints(["propagate=1"], "config") == [
         "Unknown key 'propagate'. Did you mean 'model.generator.encoder.propagate'?"

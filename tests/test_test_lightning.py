@@ -244,11 +244,11 @@ def test_training_logs_success_and_keeps_the_best_by_it(run_dir: Path):
 
 
 def test_success_during_training_is_the_judges(checkpoint: Path, tiny_store: Path):
-    settings: dict[str, Any] = {"max_items": 2, "min_points": 20, "samples_per_item": 2, "steps": 2}
-    settings |= {"protocol": "dgb-fc-quick", "sampler": "ddim", "temperature": 0.5}
+    settings: dict[str, Any] = {"max_items": 2, "min_points": 20, "samples_per_item": 2}
+    settings |= {"protocol": "dgb-fc-quick", "sampling": {"solver": "ddim", "steps": 2, "temperature": 0.5}}
     callback = SimulatedSuccess(store=str(tiny_store), min_clearance_m=0.0, workers=1, seed=0, **settings)
-    module = load_grasp_model(checkpoint).module
-    first, second = callback.evaluate(module), callback.evaluate(module)
+    model = load_grasp_model(checkpoint)
+    first, second = callback.evaluate(model), callback.evaluate(model)
     assert first.split == "val"
     assert len(first.table) == 4
     np.testing.assert_array_equal(first.grasps.hand_pose, second.grasps.hand_pose)

@@ -19,12 +19,9 @@ SHIPPED = CONFIG_DIR.parent / "model_zoo" / "leap_table_cpu" / "model.ckpt"
 SETTINGS = OwnGraspSettings(
     per_object=3,
     candidates=3,
-    rank="none",
     temperatures=(0.2,),
     squeeze_gains=(2.5,),
-    sampler="ddim",
-    steps=4,
-    guidance="none",
+    sampling={"solver": "ddim", "steps": 4, "guidance": "none", "rank": "none"},
     min_points=20,
     splits=("train",),
     seed=0,
@@ -92,24 +89,21 @@ def test_scenes_of_other_splits_stay_as_they_are(training_records: list[SceneRec
 
 
 def test_the_best_of_the_guided_candidates_are_judged(training_records: list[SceneRecord]) -> None:
-    """Guided and chosen by hold of six, they are those that the model itself puts first of the same six."""
+    """Guided and the most surely stable of six, they are those that the model itself puts first of the same six."""
     record = training_records[0]
-    (after,) = added([record], 1, replace(SETTINGS, candidates=6, rank="hold", guidance="hold"))
-    target, view = next(_views(record, SETTINGS))
-    seen = record.views[view]
-    x, y, z = seen.T_world_cam[:3, 3].tolist()
+    guided = SETTINGS.sampling | {"guidance": "stable", "rank": "stable"}
+    (after,) = added([record], 1, replace(SETTINGS, candidates=6, sampling=guided))
+    target, chosen = next(_views(record, SETTINGS))
+    view = record.views[chosen]
+    x, y, z = view.T_world_cam[:3, 3].tolist()
     ranked = load_grasp_model(SHIPPED).sample(
-        seen.points,
+        view.points,
         6,
-        object_mask=seen.instance == target + 1,
+        object_mask=view.instance == target + 1,
         viewpoint=(x, y, z),
         up=(0.0, 0.0, 1.0),
         seed=keyed_seed(0, record.index, target),
-        sampler="ddim",
-        steps=4,
-        temperature=0.2,
-        guidance="hold",
-        rank="hold",
+        sampling=guided | {"temperature": 0.2},
     )
     assert (np.diff(ranked.score) <= 0.0).all()
     np.testing.assert_array_equal(after.labeled[target].grasps.hand_pose[-3:], ranked.hand_pose[:3])
@@ -130,4 +124,4 @@ def test_settings_that_make_no_sense() -> None:
     with pytest.raises(ValueError, match="or more and a rank to choose by"):
         replace(SETTINGS, candidates=6)
     with pytest.raises(ValueError, match="expected as many candidates as are judged"):
-        replace(SETTINGS, candidates=2, rank="hold")
+        replace(SETTINGS, candidates=2, sampling={"rank": "stable"})

@@ -37,18 +37,19 @@ def test_hashed_words_are_the_same_everywhere_and_apart():
     vectors = torch.stack([one(name)[0] for name in ("mug", "bowl", "box", "cup", "bottle", "hammer")])
     assert_close(vectors.norm(dim=-1), torch.ones(6))
     assert ((vectors @ vectors.T) - torch.eye(6)).abs().max() < 0.5
-    # Pinned: another machine or another process must not change what a model was told.
+    # Pinned: another machine or another process must not change what a prompt means to a model.
     assert_close(one("mug")[0, :3], PINNED, atol=1e-6, rtol=0)
 
 
 def test_silence_is_the_null_and_padding_is_not_valid():
-    told = condition()
-    prompt = told(["a blue mug", None, "bowl"])
+    words = condition()
+    prompt = words(["a blue mug", None, "bowl"])
     assert prompt.tokens.shape == (3, 3, 8)
     assert prompt.valid.tolist() == [[True, True, True], [True, False, False], [True, False, False]]
-    assert_close(prompt.tokens[1, 0], told.null)
-    silent = told.forgotten(prompt, torch.tensor([True, False, False]))
-    assert_close(silent.tokens[0, 0], told.null) and silent.valid[0].sum() == 1
+    assert_close(prompt.tokens[1, 0], words.null)
+    silent = words.mask_prompt(prompt, torch.tensor([True, False, False]))
+    assert_close(silent.tokens[0, 0], words.null)
+    assert silent.valid[0].sum() == 1
     assert_close(silent.tokens[2], prompt.tokens[2])
 
 
@@ -60,9 +61,9 @@ def test_language_model_is_read_from_disk_frozen_and_asked_once(language_model):
     assert encoder("a blue mug") is first
     assert encoder("a a a a a a a a a a").shape == (8, 12), "cut"
     assert_close(LanguageModelEncoder(path=language_model, max_tokens=8)("a blue mug"), first)
-    told = condition(encoder=encoder)
-    told(["a mug"])
-    assert set(told.state_dict()) == {
+    words = condition(encoder=encoder)
+    words(["a mug"])
+    assert set(words.state_dict()) == {
         "null",
         *(f"project.{i}.{n}" for i in (0, 2) for n in ("weight", "bias")),
     }

@@ -1,14 +1,20 @@
 """The one call users make: frames, order, determinism, and a sentence for every wrong input."""
 
+import subprocess
+import sys
+
+import hydra
 import numpy as np
 import pytest
 import torch
+from hydra import initialize_config_dir
 from numpy.testing import assert_allclose
-from omegaconf import OmegaConf
 
-from factories.models import small_encoder, small_model
+from factories.models import small_encoder, small_generator
 from sceneleapultra.models import GraspModel, load_grasp_model
-from sceneleapultra.models.checkpoints.migrate import migrated
+from sceneleapultra.models.checkpoints.migrate import migrate
+from sceneleapultra.models.module import build_module
+from sceneleapultra.models.representation import PoseRepresentation
 from sceneleapultra.utils.core.config import CONFIG_DIR
 
 SHIPPED = CONFIG_DIR.parent / "model_zoo" / "leap_table_cpu" / "model.ckpt"
@@ -21,8 +27,8 @@ CLOUD = {
 
 
 @pytest.fixture
-def sampler() -> GraspModel:
-    return GraspModel(module=small_model(), cloud_settings=CLOUD)
+def model() -> GraspModel:
+    return GraspModel(generator=small_generator(), cloud_settings=CLOUD)
 
 
 def cloud(n: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -33,33 +39,33 @@ def cloud(n: int = 300) -> tuple[np.ndarray, np.ndarray]:
     return points.astype(np.float32), np.arange(n) % 3 > 0
 
 
-def ask(model: GraspModel, points: np.ndarray, mask: np.ndarray, **changes):
+def sample(model: GraspModel, points: np.ndarray, mask: np.ndarray, **changes):
     settings = {"object_mask": mask, "viewpoint": (0.5, 0.0, 0.5), "up": (0.0, 0.0, 1.0), "seed": 0}
     return model.sample(points, 9, **{**settings, **changes})
 
 
-def test_grasps_come_best_first_and_repeat(sampler):
-    one, two = ask(sampler, *cloud()), ask(sampler, *cloud())
+def test_grasps_come_best_first_and_repeat(model):
+    one, two = sample(model, *cloud()), sample(model, *cloud())
     assert one.hand_pose.shape == (9, 23) and (np.diff(one.score) <= 0).all()
     assert_allclose(one.hand_pose, two.hand_pose, atol=0)
-    assert not np.allclose(one.hand_pose, ask(sampler, *cloud(), seed=1).hand_pose)
+    assert not np.allclose(one.hand_pose, sample(model, *cloud(), seed=1).hand_pose)
 
 
-def test_grasps_are_in_the_frame_of_the_cloud(sampler):
+def test_grasps_are_in_the_frame_of_the_cloud(model):
     """A cloud in a camera's frame (y down) gives the same grasps as the same cloud with z up, in its own frame."""
     points, mask = cloud()
     R = np.array([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])  # camera axes from world axes
     shift = np.array([0.1, 0.2, 0.9])
     viewpoint = R @ np.array([0.5, 0.0, 0.5]) + shift
     # Three steps: a network of random weights turns a rounding that changes a nearest point into millimetres.
-    one = ask(sampler, points, mask, steps=3)
-    two = ask(
-        sampler,
+    one = sample(model, points, mask, sampling={"steps": 3})
+    two = sample(
+        model,
         (points @ R.T + shift).astype(np.float32),
         mask,
         viewpoint=tuple(viewpoint),
         up=tuple(R @ np.array([0.0, 0.0, 1.0])),
-        steps=3,
+        sampling={"steps": 3},
     )
     # Scores of different grasps may tie to rounding, so the order is not compared.
     expected = one.hand_pose[:, :3] @ R.T + shift
@@ -67,48 +73,49 @@ def test_grasps_are_in_the_frame_of_the_cloud(sampler):
     assert distance.min(0).max() < 1e-4 and distance.min(1).max() < 1e-4
 
 
-def test_few_points_are_enough_behind_the_mask(sampler):
+def test_few_points_are_enough_behind_the_msample(model):
     points, _ = cloud(20)
-    made = ask(sampler, points, np.ones(20, dtype=bool))
+    made = sample(model, points, np.ones(20, dtype=bool))
     assert np.isfinite(made.hand_pose).all()
 
 
-def test_steps_and_sampler_can_be_chosen(sampler):
-    assert ask(sampler, *cloud(), steps=3).nfe == 3
-    assert ask(sampler, *cloud(), sampler="ddpm", steps=2).nfe == 2
+def test_steps_and_solver_can_be_chosen(model):
+    assert sample(model, *cloud(), sampling={"steps": 3}).nfe == 3
+    assert sample(model, *cloud(), sampling={"solver": "ddpm", "steps": 2}).nfe == 2
+    whole = model.generator.sampling.changed(steps=3)
+    assert sample(model, *cloud(), sampling=whole).nfe == 3
 
 
-def test_grasps_are_ranked_by_what_is_asked_for(sampler):
-    poses = {
-        rank: ask(sampler, *cloud(), rank=rank)
-        for rank in ("score", "hold", "none", "log_prob", "divergence")
-    }
-    for rank, made in poses.items():
-        assert rank == "none" or (np.diff(made.score) <= 0).all()
-        key = [tuple(pose) for pose in made.hand_pose]
-        assert sorted(key) == sorted(tuple(pose) for pose in poses["score"].hand_pose), "the same grasps"
-    assert not np.array_equal(poses["log_prob"].score, poses["score"].score)
-    # Success is holding and being clear, so its log-odds are below those of holding alone.
-    best = {
-        tuple(pose): score for pose, score in zip(poses["hold"].hand_pose, poses["hold"].score, strict=True)
-    }
-    both = poses["score"]
-    assert all(score < best[tuple(pose)] for pose, score in zip(both.hand_pose, both.score, strict=True))
-    with pytest.raises(ValueError, match=r"Unknown rank 'log_probb'\. Did you mean 'log_prob'"):
-        ask(sampler, *cloud(), rank="log_probb")
+def test_grasps_are_ranked_by_what_is_asked_for(model):
+    ranks = ("score", "stable", "none", "log_prob")
+    made = {rank: sample(model, *cloud(), sampling={"rank": rank}) for rank in ranks}
+
+    def keys(rank):
+        return [tuple(pose) for pose in made[rank].hand_pose]
+
+    for rank in ranks:
+        assert rank == "none" or (np.diff(made[rank].score) <= 0).all()
+        assert sorted(keys(rank)) == sorted(keys("score")), "the same grasps"
+    assert not (np.diff(made["none"].score) <= 0).all(), "as they were drawn"
+    assert not np.array_equal(made["log_prob"].score, made["score"].score)
+    # Success is being stable and collision-free, so its log-odds are below those of being stable alone.
+    stable = dict(zip(keys("stable"), made["stable"].score, strict=True))
+    assert all(score < stable[key] for key, score in zip(keys("score"), made["score"].score, strict=True))
+    with pytest.raises(ValueError, match=r"'log_probb'\. Did you mean 'log_prob'"):
+        sample(model, *cloud(), sampling={"rank": "log_probb"})
 
 
-def test_trajectory_ends_at_the_grasps(sampler):
-    made = ask(sampler, *cloud(), sampler="heun", steps=3, trajectory=True)
+def test_trajectory_ends_at_the_grasps(model):
+    made = sample(model, *cloud(), sampling={"solver": "heun", "steps": 3}, trajectory=True)
     assert made.nfe == 5 and made.trajectory.shape == (4, 9, 23)
     assert_allclose(made.trajectory[-1], made.hand_pose, atol=0)
-    assert ask(sampler, *cloud()).trajectory is None
+    assert sample(model, *cloud()).trajectory is None
 
 
 @pytest.mark.untyped
-def test_unknown_sampler_names_the_nearest(sampler):
+def test_unknown_solver_names_the_nearest(model):
     with pytest.raises(ValueError, match="Did you mean 'ddpm'"):
-        ask(sampler, *cloud(), sampler="ddmp")
+        sample(model, *cloud(), sampling={"solver": "ddmp"})
 
 
 @pytest.mark.untyped
@@ -126,88 +133,79 @@ def test_unknown_sampler_names_the_nearest(sampler):
         (lambda p, m: (p, m[:-1]), "object_mask must have shape"),
     ],
 )
-def test_bad_clouds_get_a_sentence(sampler, spoil, message):
+def test_bad_clouds_get_a_sentence(model, spoil, message):
     with pytest.raises(ValueError, match=message):
-        ask(sampler, *spoil(*cloud()))
+        sample(model, *spoil(*cloud()))
 
 
-def test_colors_reach_the_encoder():
-    seeing = GraspModel(module=small_model(encoder=small_encoder(use_color=True)), cloud_settings=CLOUD)
+def colored(**changes) -> GraspModel:
+    return GraspModel(
+        generator=small_generator(encoder=small_encoder(use_color=True), **changes), cloud_settings=CLOUD
+    )
+
+
+def test_colors_reach_the_encoder(model):
+    reads_color = colored()
     rgb = np.random.default_rng(0).integers(0, 255, (300, 3)).astype(np.uint8)
-    gray = ask(seeing, *cloud(), scene_rgb=np.full_like(rgb, 99))
-    assert seeing.sees_color
-    assert not np.allclose(gray.hand_pose, ask(seeing, *cloud(), scene_rgb=rgb).hand_pose)
-    with pytest.raises(ValueError, match="built to see colors, but the cloud has none"):
-        ask(seeing, *cloud())
+    gray = sample(reads_color, *cloud(), rgb=np.full_like(rgb, 99))
+    assert reads_color.uses_color and not model.uses_color
+    assert not np.allclose(gray.hand_pose, sample(reads_color, *cloud(), rgb=rgb).hand_pose)
+    with pytest.raises(ValueError, match="built to use colors, but the cloud has none"):
+        sample(reads_color, *cloud())
 
 
 def test_colors_are_not_needed_where_a_model_learned_to_do_without():
-    model = small_model(encoder=small_encoder(use_color=True), color_drop_prob=0.1)
-    rgb = np.full((300, 3), 255, np.uint8)
-    seen = ask(GraspModel(module=model, cloud_settings=CLOUD), *cloud(), scene_rgb=rgb)
-    without = ask(GraspModel(module=model, cloud_settings=CLOUD), *cloud())
-    assert not np.allclose(seen.hand_pose, without.hand_pose)
+    able = colored(condition_dropout={"scene": 0.0, "color": 0.1})
+    with_color = sample(able, *cloud(), rgb=np.full((300, 3), 255, np.uint8))
+    without = sample(able, *cloud())
+    assert not np.allclose(with_color.hand_pose, without.hand_pose)
     with torch.no_grad():
-        model.denoiser.no_color.fill_(1.0)  # as if all that is not shown were white
-    white = ask(GraspModel(module=model, cloud_settings=CLOUD), *cloud())
-    np.testing.assert_array_equal(white.hand_pose, seen.hand_pose)
-
-
-def test_a_generator_moves_on(sampler):
-    generator = torch.Generator().manual_seed(3)
-    first, second = (ask(sampler, *cloud(), generator=generator).hand_pose for _ in range(2))
-    np.testing.assert_array_equal(first, ask(sampler, *cloud(), seed=3).hand_pose)
-    assert not np.allclose(first, second)
+        able.generator.conditioning.null_color.fill_(1.0)  # as if all that is not shown were white
+    np.testing.assert_array_equal(sample(able, *cloud()).hand_pose, with_color.hand_pose)
 
 
 @pytest.mark.untyped
-def test_colors_nobody_wants_or_of_another_kind_are_refused(sampler):
+def test_colors_nobody_wants_or_of_another_kind_are_refused(model):
     rgb = np.zeros((300, 3), np.uint8)
     with pytest.raises(ValueError, match="built without colors, but the cloud has some"):
-        ask(sampler, *cloud(), scene_rgb=rgb)
+        sample(model, *cloud(), rgb=rgb)
     for wrong in (rgb / 255, rgb[:-1]):
         with pytest.raises(
             ValueError, match=r"scene_rgb must be uint8 of shape \(300, 3\) like scene_pc, got"
         ):
-            ask(sampler, *cloud(), scene_rgb=wrong)
+            sample(model, *cloud(), rgb=wrong)
 
 
-def test_zero_grasps_are_refused(sampler):
+def test_zero_grasps_are_refused(model):
     with pytest.raises(ValueError, match="num_grasps must be at least 1"):
-        sampler.sample(cloud()[0], 0, object_mask=cloud()[1], viewpoint=(1, 0, 1), up=(0, 0, 1), seed=0)
+        model.sample(cloud()[0], 0, object_mask=cloud()[1], viewpoint=(1, 0, 1), up=(0, 0, 1), seed=0)
 
 
 def test_a_checkpoint_carries_all_that_sampling_needs(tmp_path):
-    model_config = OmegaConf.load(CONFIG_DIR / "model" / "grasp_dit.yaml")
-    parts = {
-        "encoder": "encoder/pointnet2",
-        "decoder": "decoder/dit",
-        "scorer": "scorer/surface",
-        "conditions": "conditions/none",
-        "path": "process/cosine",
-        "sampler": "sampler/ddim",
-        "weighting": "weighting/bounded_v",
-    }
-    for name, file in parts.items():
-        model_config[name] = OmegaConf.load(CONFIG_DIR / "model" / f"{file}.yaml")
-    del model_config["defaults"]
-    model_config.encoder.levels.fine.centers, model_config.encoder.levels.coarse.centers = 48, 24
-    model_config.update({"hand": "leap_right", "num_grasps": 4, "density": None, "seed": 0})
-    from sceneleapultra.utils.core.config import build
-
-    module = build(model_config)
-    module.config = {"model": OmegaConf.to_container(model_config), "cloud": CLOUD}
-    module.denoiser.normalizer.mean += 0.5
-    module.denoiser.normalizer.frame = "tabletop"
+    small = [
+        "model.generator.encoder.levels.fine.centers=48",
+        "model.generator.encoder.levels.coarse.centers=24",
+        "sampling.solver.steps=3",
+        "sampling.solver.temperature=0.7",
+    ]
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = hydra.compose("config", overrides=[f"run_dir={tmp_path}", *small])
+    module = build_module(cfg.model, cloud=CLOUD, optimizer=torch.optim.AdamW, scheduler=lambda o: o)
+    generator = module.generator.eval()
+    generator.normalizer.mean += 0.5
+    generator.normalizer.frame = "tabletop"
     saved = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(saved)
     path = tmp_path / "m.ckpt"
     torch.save(saved, path)
     loaded = load_grasp_model(path)
-    assert loaded.module.denoiser.normalizer.frame == "tabletop"
-    points, mask = cloud()
-    expected = ask(GraspModel(module=module.eval(), cloud_settings=CLOUD), points, mask)
-    assert_allclose(ask(loaded, points, mask).hand_pose, expected.hand_pose, atol=0)
+    assert loaded.frame == "tabletop"
+    assert loaded.generator.sampling == generator.sampling and generator.sampling.solver.temperature == 0.7
+    expected = sample(GraspModel(generator=generator, cloud_settings=CLOUD), *cloud())
+    made = sample(loaded, *cloud())
+    assert made.nfe == 3
+    assert_allclose(made.hand_pose, expected.hand_pose, atol=0)
+    assert_allclose(made.squeeze_qpos, expected.squeeze_qpos, atol=0)
 
     saved["hand_hash"] = "another"
     torch.save(saved, path)
@@ -215,19 +213,42 @@ def test_a_checkpoint_carries_all_that_sampling_needs(tmp_path):
         load_grasp_model(path)
 
 
+NO_LIGHTNING = """
+import sys
+for name in ("pytorch_lightning", "lightning", "lightning_fabric"):
+    sys.modules[name] = None  # importing it fails
+import numpy as np
+from sceneleapultra import load_grasp_model
+rng = np.random.default_rng(0)
+points = np.concatenate([rng.uniform(-0.03, 0.03, (200, 3)), rng.uniform(-0.3, 0.3, (200, 3)) * (1, 1, 0)])
+model = load_grasp_model("leap_table_cpu")
+made = model.sample(
+    points, 2, object_mask=np.arange(400) < 200, viewpoint=(0.5, 0, 0.5), up=(0, 0, 1), sampling={"steps": 1}
+)
+assert made.hand_pose.shape == (2, 23) and np.isfinite(made.hand_pose).all()
+"""
+
+
+def test_sampling_needs_no_lightning():
+    done = subprocess.run(
+        [sys.executable, "-c", NO_LIGHTNING], cwd=CONFIG_DIR.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("key", "change", "words"),
     [
         (
-            "denoiser.encoder.out.weight",
+            "generator.encoder.out.weight",
             lambda w: w[:, :-1],
             r"out.weight is \(64, 66\) in the file and \(64, 67\)",
         ),
-        ("denoiser.encoder.out.bias", None, r"out.bias is absent in the file and \(64,\) in the model"),
+        ("generator.encoder.out.bias", None, r"out.bias is absent in the file and \(64,\) in the model"),
     ],
 )
 def test_weights_of_another_architecture_are_named(tmp_path, key, change, words):
-    saved = migrated(torch.load(SHIPPED, weights_only=True))
+    saved = migrate(torch.load(SHIPPED, weights_only=True))
     weight = saved["state_dict"].pop(key)
     if change is not None:
         saved["state_dict"][key] = change(weight)
@@ -244,12 +265,13 @@ def test_missing_and_foreign_checkpoints(tmp_path):
         load_grasp_model(tmp_path / "foreign.ckpt")
 
 
-# A model of plain poses must be shown the cloud in the frame it learned in.
+# A model of plain poses needs the cloud in the frame it was trained in.
 
 
 def plain(mode: str) -> GraspModel:
-    model = GraspModel(module=small_model(representation="plain"), cloud_settings=CLOUD)
-    model.module.denoiser.normalizer.frame = mode
+    plain_poses = PoseRepresentation(anchored=False, reference_depth=0.02)
+    model = GraspModel(generator=small_generator(representation=plain_poses), cloud_settings=CLOUD)
+    model.generator.normalizer.frame = mode
     return model
 
 
@@ -265,8 +287,8 @@ def test_plain_poses_on_a_table_move_with_the_cloud():
     """Wherever the world has its origin, the network is shown the same: the table at z = 0 below the target."""
     model, (points, mask) = plain("tabletop"), on_a_table(0.0)
     shift = np.array([0.3, -0.2, 0.7], np.float32)
-    one = ask(model, points, mask)
-    two = ask(model, points + shift, mask, viewpoint=tuple(np.array([0.5, 0.0, 0.5]) + shift))
+    one = sample(model, points, mask)
+    two = sample(model, points + shift, mask, viewpoint=tuple(np.array([0.5, 0.0, 0.5]) + shift))
     assert_allclose(two.hand_pose[:, :3] - shift, one.hand_pose[:, :3], atol=1e-4)
     assert_allclose(two.hand_pose[:, 3:-4], one.hand_pose[:, 3:-4], atol=1e-4)
 
@@ -282,49 +304,49 @@ def test_plain_poses_on_a_table_move_with_the_cloud():
 def test_plain_poses_in_a_camera_need_its_frame(mode):
     model, (points, mask) = plain(mode), on_a_table(0.0)
     R = np.array([[1.0, 0, 0], [0, -0.6, -0.8], [0, 0.8, -0.6]])  # camera axes from world axes
-    seen = (points @ R.T + [0.0, 0.0, 0.5]).astype(np.float32)
-    made = ask(model, seen, mask, viewpoint=(0.0, 0.0, 0.0), up=tuple(R @ [0.0, 0.0, 1.0]))
+    in_camera = (points @ R.T + [0.0, 0.0, 0.5]).astype(np.float32)
+    made = sample(model, in_camera, mask, viewpoint=(0.0, 0.0, 0.0), up=tuple(R @ [0.0, 0.0, 1.0]))
     assert np.isfinite(made.hand_pose).all()
     # The origin is taken off and put back on: moved along the ray, only the normalized modes see the same cloud.
     shift = np.array([0.0, 0.0, 0.2], np.float32)
-    far = ask(model, seen + shift, mask, viewpoint=(0.0, 0.0, 0.0), up=tuple(R @ [0.0, 0.0, 1.0]))
+    far = sample(model, in_camera + shift, mask, viewpoint=(0.0, 0.0, 0.0), up=tuple(R @ [0.0, 0.0, 1.0]))
     assert far.hand_pose.shape == made.hand_pose.shape
     with pytest.raises(
         ValueError, match=r"given the cloud in it: viewpoint \(0, 0, 0\), got \(0\.5, 0, 0\.5\)"
     ):
-        ask(model, points, mask)
+        sample(model, points, mask)
 
 
 def test_plain_poses_in_an_objects_frame_cannot_be_asked_for():
     with pytest.raises(ValueError, match="which a cloud does not show"):
-        ask(plain("object_centric"), *cloud())
+        sample(plain("object_centric"), *cloud())
 
 
 def test_a_model_without_a_frame_says_so():
     with pytest.raises(ValueError, match=r"has no coordinate mode \(''\): was it trained\?"):
-        ask(plain(""), *cloud())
+        sample(plain(""), *cloud())
 
 
 @pytest.mark.parametrize(
-    ("device", "said"),
+    ("device", "sentence"),
     [
         ("cuda:99", r"device=cuda:99: torch .* sees \d+ CUDA devices here"),
         ("gpu", "device=gpu is none: expected cpu"),
     ],
 )
-def test_a_device_that_is_not_there_is_named(device, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_device_that_is_not_there_is_named(device, sentence):
+    with pytest.raises(ValueError, match=sentence):
         load_grasp_model(SHIPPED, device=device)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("guidance", ["none", "hold", "score", "physics", "physics_clear"])
+@pytest.mark.parametrize("guidance", ["none", "stable", "score", "physics", "physics_clear"])
 def test_a_gpu_samples_for_the_same_call(guidance):
     model = load_grasp_model(SHIPPED.parents[1] / "leap_table" / "model.ckpt", device="cuda")
     points, mask = cloud(900)
-    made = ask(model, points, mask, guidance=guidance, temperature=0.2)
+    made = sample(model, points, mask, sampling={"guidance": guidance, "temperature": 0.2})
     assert_allclose(np.linalg.norm(made.hand_pose[:, -4:], axis=-1), 1.0, atol=1e-5)
-    low, high = model.module.hand.joint_limits.cpu().numpy().T
+    low, high = model.hand.joint_limits.cpu().numpy().T
     assert (made.hand_pose[:, 3:-4] >= low - 1e-5).all() and (made.hand_pose[:, 3:-4] <= high + 1e-5).all()
     palm = np.linalg.norm(made.hand_pose[:, :3] - points[mask].mean(0), axis=-1)
     assert np.isfinite(made.score).all() and (palm < 0.3).all() and (palm > 0.01).all()
@@ -333,5 +355,5 @@ def test_a_gpu_samples_for_the_same_call(guidance):
 @pytest.mark.gpu
 def test_a_gpu_repeats_itself():
     model = load_grasp_model(SHIPPED, device="cuda")
-    one, two = (ask(model, *cloud(900), rank="none") for _ in range(2))
+    one, two = (sample(model, *cloud(900), sampling={"rank": "none"}) for _ in range(2))
     assert_allclose(one.hand_pose, two.hand_pose, atol=1e-4)

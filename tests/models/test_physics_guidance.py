@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from factories.models import scene_batch, small_cvae, small_model
+from factories.models import scene_batch, small_cvae, small_generator, small_sampling
 from sceneleapultra.hands import GraspPose, load_hand
+from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.guidance.physics import BoundPhysics, SceneGeometry
-from sceneleapultra.models.inference import chosen_guidance
+from sceneleapultra.models.network.context import GeneratedGrasps
 from sceneleapultra.models.network.tokens import Cloud
-from sceneleapultra.models.sampling import cloud_of
-from sceneleapultra.utils.core.config import build, load_group
+from sceneleapultra.utils.batch import GraspBatch
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-GUIDANCE = chosen_guidance("physics")
-PHYSICS = chosen_guidance("physics_clear").physics  # all energies but attraction
+GUIDANCE = small_sampling().changed(guidance="physics").guidance
+PHYSICS = small_sampling().changed(guidance="physics_clear").guidance.physics  # all energies but attraction
 
 
 def table_cloud() -> Cloud:
@@ -35,14 +35,14 @@ def table_cloud() -> Cloud:
     )
 
 
-def bound(model, num_grasps: int, **changes) -> tuple[BoundPhysics, torch.Tensor]:
-    cloud = cloud_of(scene_batch())
+def bound(generator: GraspGenerator, num_grasps: int, **changes) -> tuple[BoundPhysics, torch.Tensor]:
+    cloud = Cloud.of(scene_batch())
     with torch.no_grad():
-        scene = model.denoiser.encode(cloud)
-        index = model.sample_anchors(scene, num_grasps, torch.Generator().manual_seed(0))
-        anchored = model.denoiser.anchor(scene, index, torch.zeros_like(index))
-    opening = sampling.pregrasp_opening * model.hand.flexion_sign
-    physics = BoundPhysics(replace(PHYSICS, **changes), model.denoiser, anchored, cloud, opening)
+        scene = generator.encode(cloud)
+        index = scene.tokens.target.long().argsort(dim=1, descending=True, stable=True)[:, :num_grasps]
+        anchored = generator.anchor(scene, index, torch.zeros_like(index))
+    opening = 0.15 * generator.hand.flexion_sign
+    physics = BoundPhysics(replace(PHYSICS, **changes), generator, anchored, cloud, opening)
     return physics, 0.1 * torch.randn(3, num_grasps, 41)
 
 
@@ -83,40 +83,41 @@ def test_points_that_count_are_the_deepest():
 
 
 def test_energy_falls_and_nothing_is_learned():
-    model = small_model()
-    physics, x0 = bound(model, 8)
-    near = PHYSICS.nearest(model.hand, physics._stages(x0).grasp, physics.geometry)
+    generator = small_generator()
+    physics, x0 = bound(generator, 8)
+    near = PHYSICS.nearest(generator.hand, physics._stages(x0).grasp, physics.geometry)
 
     def energy(x):
-        return PHYSICS.energy(model.hand, physics._stages(x), near, physics.geometry)
+        return PHYSICS.energy(generator.hand, physics._stages(x), near, physics.geometry)
 
     before, after = energy(x0), energy(physics(x0))
     assert (before > 0.01).any()
     assert after.sum() < 0.5 * before.sum()
     assert not physics(x0).requires_grad
-    assert all(p.grad is None for p in model.parameters()), "no gradient enters the network"
+    assert all(p.grad is None for p in generator.parameters()), "no gradient enters the network"
 
 
 def test_steps_are_bounded_and_hands_without_conflict_stay():
-    model = small_model()
-    physics, x0 = bound(model, 8, iterations=1, max_step=0.05)
+    generator = small_generator()
+    physics, x0 = bound(generator, 8, iterations=1, max_step=0.05)
     assert ((physics(x0) - x0).norm(dim=-1) < 0.05 + 1e-5).all()
     far = x0.clone()
     far[..., :3] += 100.0  # standard deviations: metres away from everything
-    calm, _ = bound(model, 8, self_penetration=0.0, joint_limits=0.0, table=0.0)
+    calm, _ = bound(generator, 8, self_penetration=0.0, joint_limits=0.0, table=0.0)
     assert_close(calm(far), far, atol=0, rtol=0)
 
 
-def test_only_physics_clear_looks_at_table_and_neighbors():
-    model = small_model()
-    told = {"physics": GUIDANCE.physics, "physics_clear": PHYSICS}
-    for name, physics in told.items():
-        here, x0 = bound(model, 8, **vars(physics))
-        seen = here.geometry.observed
+def test_only_physics_clear_reads_table_and_neighbors():
+    generator = small_generator()
+    settings = {"physics": GUIDANCE.physics, "physics_clear": PHYSICS}
+    for name, physics in settings.items():
+        here, x0 = bound(generator, 8, **vars(physics))
+        observed = here.geometry.observed
         lifted = replace(
             here.geometry,
             observed=replace(
-                seen, points=torch.where(seen.other[..., None], seen.points + 0.05, seen.points)
+                observed,
+                points=torch.where(observed.other[..., None], observed.points + 0.05, observed.points),
             ),
             table=here.geometry.table + 0.05,
         )
@@ -125,52 +126,62 @@ def test_only_physics_clear_looks_at_table_and_neighbors():
 
 
 def test_joints_are_pulled_into_their_limits():
-    model = small_model()
+    generator = small_generator()
     only = {name: 0.0 for name in ("penetration", "obstacles", "table", "self_penetration")}
-    physics, x0 = bound(model, 4, **only, max_step=10.0, iterations=20)
-    x0[..., 3] = model.hand.joint_limits[0, 1] + 0.7
-    left = physics(x0)[..., 3] - model.hand.joint_limits[0, 1]
+    physics, x0 = bound(generator, 4, **only, max_step=10.0, iterations=20)
+    x0[..., 3] = generator.hand.joint_limits[0, 1] + 0.7
+    left = physics(x0)[..., 3] - generator.hand.joint_limits[0, 1]
     assert (left < 0.01).all()
 
 
+SEEDS = (0, 1, 2)
+
+
 @pytest.mark.parametrize("name", ["ddim", "ddpm", "heun", "dpmpp_2m"])
-def test_every_sampler_ends_with_less_penetration(name):
+def test_every_solver_ends_with_less_penetration(name):
     """Over several models without training: how far a single one of them is off decides more than guidance does."""
     batch, depth = lone_batch(), torch.zeros(2)
-    sampler = replace(build(load_group("sampling/solver", name)), steps=2)
     for weights in range(4):
-        model = near(small_model(weights=weights))
-        plain = model.forward_infer(batch, 6, sampler=sampler, seed=0)
-        guided = model.forward_infer(batch, 6, sampler=sampler, seed=0, guidance=GUIDANCE)
+        generator = near(small_generator(weights=weights))
+        plain, guided = (
+            generator.sample(
+                batch, 6, seeds=SEEDS, sampling={"solver": name, "steps": 2, "guidance": guidance}
+            )
+            for guidance in (None, GUIDANCE)
+        )
         assert guided.nfe == plain.nfe, "no evaluation of the network is added"
-        depth += torch.tensor([penetration(model, batch, made) for made in (plain, guided)])
+        depth += torch.tensor([penetration(generator, batch, made) for made in (plain, guided)])
     assert depth[0] > 4e-3 and depth[1] < 0.6 * depth[0]
 
 
 def test_a_cvae_is_guided_too():
-    model, batch = near(small_cvae()), lone_batch()
-    plain, guided = (model.forward_infer(batch, 6, seed=0, guidance=g) for g in (None, GUIDANCE))
-    depth = [penetration(model, batch, made) for made in (plain, guided)]
+    generator, batch = near(small_cvae().generator), lone_batch()
+    depth = [
+        penetration(
+            generator, batch, generator.sample(batch, 6, seeds=SEEDS, sampling={"guidance": guidance})
+        )
+        for guidance in (None, GUIDANCE)
+    ]
     assert depth[0] > 1e-3 and depth[1] < 0.6 * depth[0]
 
 
-def lone_batch():
+def lone_batch() -> GraspBatch:
     """Objects with nothing about them: what is lowered is penetration alone."""
     batch = scene_batch()
     return replace(batch, object_mask=torch.ones_like(batch.object_mask))
 
 
-def near(model):
+def near(generator: GraspGenerator) -> GraspGenerator:
     """Give states the spread of data, so that the grasps of an untrained model lie in the object."""
-    model.denoiser.normalizer.std.fill_(0.3)
-    model.denoiser.normalizer.std[:3] = 0.03
-    return model
+    generator.normalizer.std.fill_(0.3)
+    generator.normalizer.std[:3] = 0.03
+    return generator
 
 
-def penetration(model, batch, made) -> float:
+def penetration(generator: GraspGenerator, batch: GraspBatch, made: GeneratedGrasps) -> float:
     """Mean depth of the deepest observed point of the target in each hand (m)."""
     pose = GraspPose.from_hand_pose(made.hand_pose)
-    distance = model.hand.signed_distance(batch.scene_pc[:, None], pose)
+    distance = generator.hand.signed_distance(batch.scene_pc[:, None], pose)
     return float((-distance.masked_fill(~batch.object_mask[:, None], 1.0).amin(-1)).clamp_min(0).mean())
 
 

@@ -226,7 +226,7 @@ def test_a_run_tells_where_its_time_went(
     assert lines[-1]["loading"][0]["count"] >= 6 and lines[-1]["read"]["hits"] > 0
     metrics = (tmp_path / "metrics.csv").read_text()
     assert "perf/step_ms" in metrics and "perf/wait_share" in metrics
-    assert "encode" not in vars(trainer.lightning_module.denoiser), "the clocks are taken off"
+    assert "encode" not in vars(trainer.lightning_module.generator), "the clocks are taken off"
 
 
 def test_a_trace_shows_stages_around_what_ran_in_them(tiny_data: list[str], tmp_path: Path) -> None:
@@ -258,9 +258,9 @@ def test_ranges_for_nsight_need_a_gpu(compose: Any) -> None:
 def test_a_method_the_model_lacks_is_named(tiny_data: list[str], tmp_path: Path) -> None:
     with pytest.raises(
         ValueError,
-        match=r"callbacks\.stages\.methods\.fwd\.encode: GraspDiffuser has no method denoiser\.encod\.",
+        match=r"callbacks\.stages\.methods\.fwd\.encode: GraspModule has no method generator\.encod\.",
     ):
-        run(tiny_data, tmp_path, "profiler=stages", "callbacks.stages.methods={fwd.encode: denoiser.encod}")
+        run(tiny_data, tmp_path, "profiler=stages", "callbacks.stages.methods={fwd.encode: generator.encod}")
     with pytest.raises(
         ValueError, match=r"but trainer\.profiler is PassThroughProfiler\. Pass profiler=stages"
     ):

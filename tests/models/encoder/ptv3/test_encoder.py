@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 
-from factories.models import adopt_from, scene_batch, small_model
+from factories.models import losses_of, scene_batch, set_statistics_from, small_generator, small_module
 from factories.ptv3 import SMALL
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.network.encoder.ptv3 import Architecture, PTv3
@@ -76,12 +76,12 @@ def test_tokens_fulfil_the_contract(architecture, inputs):
     assert_close(tokens.frames.mT @ tokens.frames, torch.eye(3).expand(3, 24, 3, 3), atol=1e-4, rtol=0)
 
 
-def test_color_is_seen_where_it_is_asked_for_and_refused_elsewhere():
+def test_color_reaches_the_features_where_it_is_asked_for_and_refused_elsewhere():
     seeing, cloud = encoder(inputs=("xyz", "color")), scenes()
     gray = replace(cloud, rgb=torch.full(cloud.points.shape, 0.5))
     tinted = replace(cloud, rgb=torch.rand(cloud.points.shape))
     assert (seeing(gray).features - seeing(tinted).features).abs().max() > 1e-3
-    with pytest.raises(ValueError, match="built to see colors, but the cloud has none"):
+    with pytest.raises(ValueError, match="built to use colors, but the cloud has none"):
         seeing(cloud)
     with pytest.raises(ValueError, match="built without colors, but the cloud has some"):
         encoder()(gray)
@@ -175,7 +175,7 @@ def test_features_turn_with_scene_camera_and_gravity_together():
     assert_close(two.frames, R @ one.frames, atol=1e-4, rtol=0)
 
 
-def test_turning_the_scene_under_a_camera_that_stays_is_seen():
+def test_turning_the_scene_under_a_camera_that_stays_changes_tokens():
     """It is not equivariant to turns by itself: this is why training turns scenes."""
     enc, cloud = encoder(), scenes()
     c, s = torch.cos(torch.tensor(0.7)), torch.sin(torch.tensor(0.7))
@@ -251,13 +251,13 @@ def test_training_in_half_precision_gives_finite_gradients():
 
 
 def test_the_whole_model_trains_with_it():
-    model = small_model(encoder=encoder(architecture={**ALONE, "enc_depths": (1, 1, 1)}).train()).train()
+    small = encoder(architecture={**ALONE, "enc_depths": (1, 1, 1)}).train()
+    module = small_module(small_generator(encoder=small)).train()
     batch = scene_batch()
-    adopt_from(model, batch)
-    optimizer, losses = torch.optim.AdamW(model.parameters(), 3e-3), []
+    set_statistics_from(module, batch)
+    optimizer, losses = torch.optim.AdamW(module.parameters(), 3e-3), []
     for _ in range(12):
-        terms = model.losses(batch, model.draw(batch, 0, 24))
-        loss = sum(model.loss_weights[name] * term for name, term in terms.items())
+        loss = module.objective.total(losses_of(module, batch), 0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
