@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sceneleapultra.models.checkpoints.load import build_generator
 from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION
 from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.metrics import EpochMetrics
 from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.optim import build_param_groups
 from sceneleapultra.utils.batch import GraspBatch
@@ -61,6 +62,7 @@ class GraspModule(pl.LightningModule):
 
     Attributes:
         losses: unweighted terms of the last step, for what looks into them (guards, probes).
+        metrics: figures of merit of the heads over a validation epoch.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class GraspModule(pl.LightningModule):
         self.generator, self.objective, self.config = generator, objective, config
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
         self.losses: dict[str, Tensor] = {}
+        self.metrics = EpochMetrics()
         objective.prepare(generator)
 
     def training_step(self, batch: GraspBatch, batch_idx: int) -> Float[Tensor, ""]:
@@ -93,7 +96,7 @@ class GraspModule(pl.LightningModule):
         loss = self.objective.total(self.losses, step)
         values = {f"{stage}/{name}": term.detach() for name, term in self.losses.items()}
         if not training:
-            values |= {f"{stage}/{name}": value for name, value in self.objective.metrics(context).items()}
+            self.metrics.add(self.objective.metrics(context))
         self.log_dict(
             values | {f"{stage}/loss": loss.detach()},
             batch_size=batch.size,
@@ -101,6 +104,16 @@ class GraspModule(pl.LightningModule):
             on_step=training,
         )
         return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to collect figures of merit."""
+        self.metrics.clear()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log figures of merit over all held-out objects, of all ranks."""
+        values = {f"val/{name}": value for name, value in self.metrics.compute().items()}
+        self.log_dict(values, sync_dist=False)  # equal on all ranks
+        self.metrics.clear()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Let the objective act after the step."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from sceneleapultra.hands import GraspPose, PlacedHand
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps, SceneContext
+from sceneleapultra.models.network.heads.base import GraspHead, Head
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
 from sceneleapultra.models.objectives.matching import Match, Matching
 from sceneleapultra.models.objectives.noise import StepNoise, draw_step_noise
@@ -71,6 +72,7 @@ class StepContext:
                 )
         self.generator, self.batch, self.objective = generator, batch, objective
         self.step, self.training = step, training
+        self._outputs: dict[Head, Tensor] = {}
 
     @property
     def num_grasps(self) -> int:
@@ -192,6 +194,16 @@ class StepContext:
         """The scenes, some without conditions, as the anchors of the first grasps see them."""
         scene = self.generator.conditioning.drop(self.scene, self.noise.dropped, self.generator.decoder)
         return self.generator.anchor(scene, self.positive_index, self.set_id)
+
+    def output(self, head: Head) -> Tensor:
+        """Return what a head of the generator predicts: of the scene's tokens, or of the true grasps."""
+        if head not in self._outputs:
+            if isinstance(head, GraspHead):
+                self._outputs[head] = head(self.grasps, self.scene, self.surface_kept(head.keep))
+            else:
+                name = next(name for name, other in self.generator.heads.items() if other is head)
+                self._outputs[head] = self.scene.outputs[name]
+        return self._outputs[head]
 
     def surface_kept(self, keep: float) -> Bool[Tensor, "b p"] | None:
         """Return which surface points a head is shown in this step; None for all."""

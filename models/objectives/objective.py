@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sceneleapultra.models.metrics import MetricPart
 from sceneleapultra.models.objectives.states import HeadLoss
 from sceneleapultra.models.objectives.term import LossTerm
 from sceneleapultra.utils.batch import GraspBatch
@@ -65,18 +66,12 @@ class Objective(nn.Module, ABC):
         """
         return {name: term(context) for name, term in self.terms.items() if training or term.validated}
 
-    def metrics(self, context: Any) -> dict[str, Tensor]:
-        """Return figures of merit of the heads that are trained, by name, on a validation batch."""
-        heads = {
-            term.head: context.generator.heads[term.head]
-            for term in self.terms.values()
-            if isinstance(term, HeadLoss)
-        }
-        return {
-            f"{head}_{name}": value
-            for head, module in heads.items()
-            for name, value in module.metrics(context).items()
-        }
+    def metrics(self, context: Any) -> dict[str, MetricPart]:
+        """Return what a validation batch adds to figures of merit of the heads that are trained, by name."""
+        heads = [
+            context.generator.heads[term.head] for term in self.terms.values() if isinstance(term, HeadLoss)
+        ]
+        return {name: part for head in heads for name, part in head.metrics(context).items()}
 
     def total(self, losses: Mapping[str, Tensor], step: int) -> Float[Tensor, ""]:
         """Return the weighted sum of terms."""

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sceneleapultra.hands import Hand
+from sceneleapultra.models.metrics import MetricPart
 from sceneleapultra.models.network.context import DecodedGrasps, SceneContext
 from sceneleapultra.models.network.tokens import SceneTokens
 from sceneleapultra.models.representation import GraspCodec
@@ -43,8 +44,8 @@ class Head(nn.Module, ABC):
     def loss(self, context: "StepContext") -> Float[Tensor, ""]:
         """Return the loss on a training batch."""
 
-    def metrics(self, context: "StepContext") -> dict[str, Tensor]:
-        """Return figures of merit on a validation batch, by name; none unless the head has any."""
+    def metrics(self, context: "StepContext") -> dict[str, MetricPart]:
+        """Return what a validation batch adds to figures of merit, by name; nothing unless the head has any."""
         return {}
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sceneleapultra.models.losses import score_loss
+from sceneleapultra.models.metrics import BinaryPart, MetricPart
 from sceneleapultra.models.network.heads.base import GraspHead, HeadConfig, require_at_least_one
 
 if TYPE_CHECKING:
@@ -26,10 +27,20 @@ class ScoreHead(GraspHead, ABC):
 
     def loss(self, context: "StepContext") -> Float[Tensor, ""]:
         """Return the binary cross-entropy of both, each where it is known."""
-        logits = self(context.grasps, context.scene, context.surface_kept(self.keep))
+        logits = context.output(self)
         stable, collision_free = context.batch.grasp_stable, context.batch.grasp_collision_free
         assert stable is not None and collision_free is not None
         return score_loss(logits, stable, collision_free, context.valid)
+
+    def metrics(self, context: "StepContext") -> dict[str, MetricPart]:
+        """Return the grasps whose verdict is known, for each output."""
+        parts: dict[str, MetricPart] = {}
+        for name, logit in zip(self.outputs, context.output(self).unbind(-1), strict=True):
+            truth = getattr(context.batch, f"grasp_{name}")
+            known = (truth.isfinite() & context.valid).float()
+            true = truth.nan_to_num()
+            parts[name] = BinaryPart.of(logit, true * known, (1.0 - true) * known)
+        return parts
 
 
 @dataclass(frozen=True, kw_only=True)
