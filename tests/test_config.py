@@ -43,6 +43,8 @@ NEEDS = {
     "text": ["data.prompt=category"],
     "pretrain": ["callbacks=no_simulation"],
     "simulation": ["callbacks=default"],
+    "contact": ["+model/generator/heads/contact=tokens"],
+    "segmentation": ["+model/generator/heads/segmentation=tokens"],
 }
 TEACHER = ["model.generator.teacher=teacher.ckpt"]
 

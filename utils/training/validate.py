@@ -87,6 +87,27 @@ def _simulation_needs_grasps(cfg: DictConfig) -> Iterator[str]:
         )
 
 
+def _heads_have_terms(cfg: DictConfig) -> Iterator[str]:
+    heads = OmegaConf.select(cfg, "model.generator.heads")
+    terms = OmegaConf.select(cfg, "model.objective.terms")
+    if heads is None or terms is None:
+        return
+    trained = {name: term.head for name, term in terms.items() if "head" in term and term.weight != 0}
+    for name, head in trained.items():
+        if head not in heads:
+            yield (
+                f"model.objective.terms.{name} trains the head '{head}', which the model has not (it has "
+                f"{', '.join(sorted(heads))}). Pass +model/generator/heads/{head}=tokens, or "
+                f"model.objective.terms.{name}.weight=0."
+            )
+    for head in heads:
+        if head not in {term.head for term in terms.values() if "head" in term}:
+            yield (
+                f"model.generator.heads.{head} is trained by no term. Pass model/objective/terms=[{head}], or leave "
+                "the head out."
+            )
+
+
 def _ema_decay_is_a_share(cfg: DictConfig) -> Iterator[str]:
     decay = OmegaConf.select(cfg, "callbacks.ema.decay")
     if decay is not None and not 0 <= decay < 1:
@@ -122,6 +143,7 @@ RULES: tuple[Rule, ...] = (
     _warmup_fits,
     _success_needs_simulation,
     _simulation_needs_grasps,
+    _heads_have_terms,
     _ema_decay_is_a_share,
     _distribution_is_the_data_modules,
     _precision_needs_gpu,
