@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument(
         "--rows",
         nargs="*",
-        default=["none", "stable", "score", "physics", "physics_clear"],
+        default=["none", "stable", "score", "physics", "physics_collision_free"],
         help="names of config/sampling/guidance, each with settings changed; costs are told by the first",
     )
     options = parser.parse_args()

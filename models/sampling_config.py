@@ -9,6 +9,7 @@ from sceneleapultra.models.guidance.guide import Guidance
 from sceneleapultra.models.ranking import Rank
 from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.core.names import unknown_name
+from sceneleapultra.utils.core.renamed import RENAMED_OPTIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,8 @@ class SamplingConfig:
 def _chosen(group: str, value: Any) -> Any:
     """Return an object as it is, and build one from a name or from settings."""
     if isinstance(value, str):
+        if (new := RENAMED_OPTIONS.get(f"sampling/{group}", {}).get(value)) is not None:
+            raise ValueError(f"sampling.{group}={value} is called {new} since 0.2.")
         return build(load_group(f"sampling/{group}", value))
     return build(dict(value)) if isinstance(value, Mapping) else value
 

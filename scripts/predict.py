@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--guidance",
         default="none",
-        help="none, stable, score, physics or physics_clear: config/sampling/guidance",
+        help="none, stable, score, physics or physics_collision_free: config/sampling/guidance",
     )
     parser.add_argument("--cfg-scale", type=float, help="of classifier-free guidance: 1 off, 0 unconditional")
     parser.add_argument("--prompt", help="what to grasp, for models trained with prompts")

@@ -340,7 +340,7 @@ def test_a_device_that_is_not_there_is_named(device, sentence):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("guidance", ["none", "stable", "score", "physics", "physics_clear"])
+@pytest.mark.parametrize("guidance", ["none", "stable", "score", "physics", "physics_collision_free"])
 def test_a_gpu_samples_for_the_same_call(guidance):
     model = load_grasp_model(SHIPPED.parents[1] / "leap_table" / "model.ckpt", device="cuda")
     points, mask = cloud(900)

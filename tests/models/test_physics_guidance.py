@@ -16,7 +16,7 @@ from sceneleapultra.utils.batch import GraspBatch
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 GUIDANCE = small_sampling().changed(guidance="physics").guidance
-PHYSICS = small_sampling().changed(guidance="physics_clear").guidance.physics  # all energies but attraction
+PHYSICS = small_sampling().changed(guidance="physics_collision_free").guidance.physics  # all energies but attraction
 
 
 def table_cloud() -> Cloud:
@@ -107,9 +107,9 @@ def test_steps_are_bounded_and_hands_without_conflict_stay():
     assert_close(calm(far), far, atol=0, rtol=0)
 
 
-def test_only_physics_clear_reads_table_and_neighbors():
+def test_only_physics_collision_free_reads_table_and_neighbors():
     generator = small_generator()
-    settings = {"physics": GUIDANCE.physics, "physics_clear": PHYSICS}
+    settings = {"physics": GUIDANCE.physics, "physics_collision_free": PHYSICS}
     for name, physics in settings.items():
         here, x0 = bound(generator, 8, **vars(physics))
         observed = here.geometry.observed

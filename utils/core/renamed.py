@@ -127,6 +127,12 @@ RENAMED_FLAGS: dict[str, dict[str, str]] = {
     "convert": {"--format": "conversion=<format>, with source=<folder> dest=<store>"},
 }
 
+# Options of groups that are chosen by name: group -> old option -> new.
+RENAMED_OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "sampling/guidance": {"hold": "stable", "physics_clear": "physics_collision_free"},
+    "sampling/rank": {"hold": "stable"},
+}
+
 
 def new_name(key: str) -> str | None:
     """Return what a key of 0.1, or a key below a renamed group, is called now; None where it was not renamed."""
