@@ -16,7 +16,9 @@ from sceneleapultra.utils.batch import GraspBatch
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 GUIDANCE = small_sampling().changed(guidance="physics").guidance
-PHYSICS = small_sampling().changed(guidance="physics_collision_free").guidance.physics  # all energies but attraction
+PHYSICS = (
+    small_sampling().changed(guidance="physics_collision_free").guidance.physics
+)  # all energies but attraction
 
 
 def table_cloud() -> Cloud:
