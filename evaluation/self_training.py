@@ -1,9 +1,8 @@
-"""A model's own grasps as training data: sampled for the objects of a store, judged in physics, and kept with their
-verdicts, whether they held or not.
+"""Self-training data: a model's grasps for the objects of a store, tested in simulation and kept with their verdicts.
 
-A scorer that only knows a generator's grasps is asked about another distribution when it ranks a model's (Murali et al.
-2025, GraspGen, train their discriminator on their generator's samples for this reason), and what held is also a
-grasp the model can be trained on.
+A score head that has only seen the grasps of a data generator ranks a model's grasps outside its training distribution
+(Murali et al. 2025, GraspGen, train their discriminator on their generator's samples for this reason); and the grasps
+that were stable are training data for the model itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,20 +20,20 @@ from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.records import Grasps, LabeledGrasps, Outcome, SceneRecord
 from sceneleapultra.utils.verdicts import VerdictTable
 
-_SCENES_AT_ONCE = 16  # judged by one pool of processes
+_SCENES_AT_ONCE = 16  # tested together
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnGraspSettings:
-    """What is sampled.
+class SelfTrainingSettings:
+    """What is sampled and tested.
 
     Args:
-        per_object: grasps of each object that are judged.
-        candidates: grasps of each object that are sampled; the best by the rank of ``sampling`` are judged.
+        per_object: grasps of each object that are tested.
+        candidates: grasps of each object that are sampled; the best by the rank of ``sampling`` are tested.
         temperatures: scales of the initial noise; each object gets one of them.
         squeeze_gains: factors on the predicted squeeze; each object gets one of them.
         sampling: changes of the model's own sampling, by name.
-        min_points: objects with fewer visible points are not asked for.
+        min_points: objects with fewer visible points are left out.
         splits: scenes of other splits stay as they are.
         seed: of every choice.
 
@@ -60,31 +59,31 @@ class OwnGraspSettings:
         rank = self.sampling.get("rank")
         if self.candidates < self.per_object or (self.candidates > self.per_object and rank == "none"):
             raise ValueError(
-                f"candidates={self.candidates}, rank={rank}: expected as many candidates as are judged, "
+                f"candidates={self.candidates}, rank={rank}: expected as many candidates as are tested, "
                 f"per_object={self.per_object}, or more and a rank to choose by."
             )
 
 
-def with_own_grasps(
+def add_tested_grasps(
     records: Iterator[SceneRecord],
     model: GraspModel,
-    settings: OwnGraspSettings,
+    settings: SelfTrainingSettings,
     *,
     hand: Hand,
     protocol: Protocol,
     executor: Executor,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[SceneRecord]:
-    """Yield the scenes with the model's judged grasps behind those they had; one view of each object is looked at.
+    """Yield the scenes with the model's tested grasps behind those they had, sampled from one view of each object.
 
     What is added to a scene depends on the scene, the model and the settings only.
 
     Args:
         records: scenes.
-        model: asked as a user's program asks it.
+        model: called as a user's program calls it.
         settings: what is sampled.
         hand: executes the grasps.
-        protocol: judges them; every grasp is tried, also one that collides with the scene.
+        protocol: tests them; grasps that collide with the scene are tested, too.
         executor: where physics runs.
         progress: called with the number of grasps done since the last call.
     """
@@ -92,7 +91,7 @@ def with_own_grasps(
         asked = [
             (i, target, view) for i, record in enumerate(group) for target, view in _views(record, settings)
         ]
-        proposed = [_sampled(group[i], target, view, model, settings) for i, target, view in asked]
+        proposed = [_sample(group[i], target, view, model, settings) for i, target, view in asked]
         jobs = [
             (group[i].scene, target, grasps) for (i, target, _), grasps in zip(asked, proposed, strict=True)
         ]
@@ -132,7 +131,7 @@ def _groups(records: Iterator[SceneRecord], size: int) -> Iterator[list[SceneRec
         yield group
 
 
-def _views(record: SceneRecord, s: OwnGraspSettings) -> Iterator[tuple[int, int]]:
+def _views(record: SceneRecord, s: SelfTrainingSettings) -> Iterator[tuple[int, int]]:
     """Choose a view of each object that shows enough of it."""
     if record.split not in s.splits:
         return
@@ -145,8 +144,8 @@ def _views(record: SceneRecord, s: OwnGraspSettings) -> Iterator[tuple[int, int]
             yield target, seen[int(rng.integers(len(seen)))]
 
 
-def _sampled(
-    record: SceneRecord, target: int, view_index: int, model: GraspModel, s: OwnGraspSettings
+def _sample(
+    record: SceneRecord, target: int, view_index: int, model: GraspModel, s: SelfTrainingSettings
 ) -> Grasps:
     rng = np.random.default_rng([s.seed, record.index, 1, target])
     view = record.views[view_index]

@@ -1,182 +1,164 @@
-"""Grasps for your own cloud or mesh.
+"""Generate grasps for your own cloud or mesh.
 
-python scripts/predict.py cloud.npy --checkpoint runs/x/checkpoints/last.ckpt --viewpoint 0 0 0 --up 0 -1 0
-python scripts/predict.py mesh.obj --checkpoint runs/x/checkpoints/last.ckpt
+python scripts/predict.py cloud.npy --checkpoint leap_table --viewpoint 0 0 0 --up 0 -1 0
+python scripts/predict.py mesh.obj --checkpoint runs/x/checkpoints/last.ckpt --sampling.temperature 0.3 --device cuda
 
 A mesh (.obj, .stl, .ply with faces, or a folder of one object with its convex pieces) is dropped on a table, seen by
-a virtual depth camera, and the grasps are put into physics. A cloud (.npy of n x 3, .ply of points; metres) is taken in
-its own frame. Writes grasps.npz and grasps.html.
+a virtual depth camera, and the grasps are tested in simulation. A cloud (.npy of n x 3, .ply of points, .npz of points,
+rgb and mask; metres) is taken in its own frame. Writes grasps.npz and grasps.html.
 """
 
-import argparse
-import sys
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
+from sceneleapultra.utils.core import cli
+from sceneleapultra.utils.core.console import console
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from sceneleapultra.utils.core.console import console, exit_on_user_error
-
-
-def arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("input", type=Path, help="cloud (.npy, .ply) or mesh (.obj, .stl, .ply, folder)")
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument(
-        "--plugins", nargs="+", default=[], help="packages of your own that the model is built from"
-    )
-    parser.add_argument("--num-grasps", type=int, default=32)
-    parser.add_argument("--mask", default="above-table", help="above-table, all, or an .npy file of booleans")
-    parser.add_argument(
-        "--viewpoint", type=float, nargs=3, default=(0.0, 0.0, 0.0), help="camera center (cloud)"
-    )
-    parser.add_argument("--up", type=float, nargs=3, default=(0.0, -1.0, 0.0), help="against gravity (cloud)")
-    parser.add_argument("--sampler", default="ddim", help="a file of config/sampling/solver")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--temperature", default="tuned", help="a number, or `tuned`: by test_lightning.py")
-    parser.add_argument(
-        "--guidance",
-        default="none",
-        help="none, stable, score, physics or physics_collision_free: config/sampling/guidance",
-    )
-    parser.add_argument("--cfg-scale", type=float, help="of classifier-free guidance: 1 off, 0 unconditional")
-    parser.add_argument("--prompt", help="what to grasp, for models trained with prompts")
-    parser.add_argument(
-        "--negative-prompt", action="append", default=[], help="what not to grasp; repeatable"
-    )
-    parser.add_argument("--protocol", default="dgb-fc", help="physics test, where a mesh is known")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("predicted"), help="folder for the results")
-    return parser.parse_args()
+if TYPE_CHECKING:
+    from sceneleapultra.evaluation.requests import GraspRequest
+    from sceneleapultra.hands import Hand
+    from sceneleapultra.utils.records import Grasps
+    from sceneleapultra.utils.verdicts import VerdictTable
 
 
-def main() -> None:
-    """Answer one file."""
-    options = arguments()
-    with exit_on_user_error():
-        predict(options)
+def predict(
+    input: Path,
+    *,
+    checkpoint: str,
+    num_grasps: int = 32,
+    mask: str | None = None,
+    viewpoint: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    up: tuple[float, float, float] = (0.0, -1.0, 0.0),
+    prompt: str | None = None,
+    negative_prompts: list[str] | None = None,
+    sampling: Annotated[dict[str, Any], cli.Settings("sampling/changes")],
+    protocol: str = "dgb-fc",
+    workers: int = 2,
+    device: str = "cpu",
+    seed: int = 0,
+    plugins: list[str] | None = None,
+    output: Path = Path("predicted"),
+) -> None:
+    """Sample, test where the scene is known, and write.
 
+    Args:
+        input: cloud (.npy, .npz, .ply) or mesh (.obj, .stl, .ply, folder)
+        checkpoint: a file, or the name of a shipped model
+        num_grasps: how many
+        mask: the object in a cloud: above-table, all, or an .npy file of booleans; by default the mask in the .npz, or
+            above-table
+        viewpoint: camera center in the frame of the cloud
+        up: direction against gravity in the frame of the cloud
+        prompt: what to grasp, for models trained with prompts
+        negative_prompts: what not to grasp
+        sampling: changes of the checkpoint's own sampling; the temperature may be `tuned`, by test_lightning.py
+        protocol: the test in simulation, where a mesh is known
+        workers: processes of the simulation
+        device: where the model samples: cpu, cuda or cuda:<number>
+        seed: of the noise, and of a mesh's scene
+        plugins: packages outside the project that the model is built from
+        output: folder for the results
 
-def predict(options: argparse.Namespace) -> dict[str, Any]:
-    """Sample, judge where the truth is known, write; return what grasps.npz holds."""
-    from sceneleapultra.evaluation.requests import is_mesh, question_from_cloud, question_from_mesh
+    Raises:
+        FileNotFoundError: no such input or checkpoint.
+        ValueError: an input or a setting without a meaning for this model.
+    """
+    import numpy as np
+
+    from sceneleapultra.evaluation.prediction_page import write_prediction_page
+    from sceneleapultra.evaluation.requests import GraspRequest, is_mesh
     from sceneleapultra.evaluation.suite import run_folder
     from sceneleapultra.evaluation.tuning import tuned_temperature
+    from sceneleapultra.hands import Hand
     from sceneleapultra.models import load_grasp_model
+    from sceneleapultra.models.checkpoints.zoo import find_checkpoint
+    from sceneleapultra.utils.records import Grasps
 
-    model = load_grasp_model(options.checkpoint, plugins=options.plugins)
-    hand = model.hand
-    if options.temperature == "tuned":
-        temperature = tuned_temperature(run_folder(options.checkpoint))
+    path = find_checkpoint(checkpoint)
+    model = load_grasp_model(path, device=device, plugins=plugins or [])
+    if sampling["temperature"] == "tuned":
+        sampling = {**sampling, "temperature": tuned_temperature(run_folder(path))}
+    if is_mesh(input):
+        request = GraspRequest.from_mesh(input, seed)
     else:
-        temperature = float(options.temperature)
-    if is_mesh(options.input):
-        question = question_from_mesh(options.input, options.seed)
-    else:
-        question = question_from_cloud(options.input, options.mask, options.viewpoint, options.up)
+        request = GraspRequest.from_cloud(input, mask, viewpoint, up)
+    if model.uses_color and request.rgb is None:
+        raise ValueError(
+            f"{checkpoint} was trained with colors, {input} has none. Pass a .ply or .npz with colors."
+        )
+    if request.rgb is not None and request.item is None and not model.uses_color:
+        console.print("The model was trained without colors; those of the input are left out.")
     made = model.sample(
-        question.points,
-        options.num_grasps,
-        object_mask=question.object_mask,
-        viewpoint=tuple(question.viewpoint.tolist()),
-        up=tuple(question.up.tolist()),
-        seed=options.seed,
-        sampling={
-            "solver": options.sampler,
-            "steps": options.steps,
-            "temperature": temperature,
-            "guidance": options.guidance,
-            "cfg_scale": options.cfg_scale,
-        },
-        prompt=options.prompt,
-        negative_prompts=options.negative_prompt,
+        request.points,
+        num_grasps,
+        object_mask=request.object_mask,
+        viewpoint=tuple(request.viewpoint.tolist()),
+        up=tuple(request.up.tolist()),
+        rgb=request.rgb if model.uses_color else None,
+        prompt=prompt,
+        negative_prompts=negative_prompts or [],
+        seed=seed,
+        sampling=sampling,
     )
-    grasps: dict[str, Any] = {
-        "hand_pose": made.hand_pose,
-        "pregrasp_qpos": made.pregrasp_qpos,
-        "squeeze_qpos": made.squeeze_qpos,
-        "score": made.score,
-        "joint_names": np.array(hand.joint_names),
-    }
-    console.print(f"{len(made.score)} grasps from {int(question.object_mask.sum())} points of the object")
-    verdict = labeled(question, made, hand, options) if question.item is not None else {}
-    options.output.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(options.output / "grasps.npz", **grasps, **verdict)
-    write_page(question, grasps | verdict, hand, options)
-    console.print(
-        f"grasps   {options.output / 'grasps.npz'}\nview     {options.output / 'grasps.html'}", soft_wrap=True
+    grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
+    console.print(f"{len(grasps)} grasps from {int(request.object_mask.sum())} points of the object")
+    hand = Hand(model.hand.description)  # on the processor, for the simulation
+    verdicts = evaluate_request(request, grasps, hand, protocol, workers)
+    output.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        output / "grasps.npz",
+        hand_pose=grasps.hand_pose,
+        pregrasp_qpos=grasps.pregrasp_qpos,
+        squeeze_qpos=grasps.squeeze_qpos,
+        score=made.score,
+        joint_names=np.array(hand.joint_names),
+        **({} if verdicts is None else {name: verdicts[name] for name in _WRITTEN}),
     )
-    return grasps | verdict
+    page = write_prediction_page(
+        request,
+        grasps,
+        made.score,
+        verdicts,
+        hand=hand,
+        on_table=mask in (None, "above-table"),
+        path=output / "grasps.html",
+        title=f"Grasps for {input.name}",
+    )
+    console.print(f"grasps   {output / 'grasps.npz'}\nview     {page}", soft_wrap=True)
 
 
-def labeled(question: Any, made: Any, hand: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """Put the grasps into physics and say how many held."""
+_WRITTEN = ("stable", "collision_free", "outcome", "penetration_m", "clearance_m")
+
+
+def evaluate_request(
+    request: GraspRequest, grasps: Grasps, hand: Hand, protocol: str, workers: int
+) -> VerdictTable | None:
+    """Test grasps in simulation and print how many were stable; None where the scene is unknown."""
+    if request.item is None:
+        return None
     from sceneleapultra.simulation.collision import scene_clearance
     from sceneleapultra.simulation.protocols import evaluate_grasps
     from sceneleapultra.utils.core.stats import wilson_interval
-    from sceneleapultra.utils.records import Grasps
 
-    grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
-    scene = question.item.scene
-    verdicts = evaluate_grasps(hand, scene, grasps, options.protocol, options.workers)
-    clearance = scene_clearance(hand, scene, 0, grasps)
-    held, n = int(verdicts["stable"].sum()), len(verdicts)
-    low, high = wilson_interval(held, n)
-    best = "held" if verdicts["stable"][0] else "did not hold"
+    scene = request.item.scene
+    verdicts = evaluate_grasps(hand, scene, grasps, protocol, workers)
+    clearance = scene_clearance(hand, scene, request.item.target, grasps)
+    verdicts = verdicts.with_columns({"clearance_m": clearance, "collision_free": clearance >= 0.0})
+    stable, n = int(verdicts["stable"].sum()), len(verdicts)
+    low, high = wilson_interval(stable, n)
+    both = int((verdicts["stable"] & verdicts["collision_free"]).sum())
     console.print(
-        f"{options.protocol}: {held} of {n} held, {100 * held / n:.0f} % [{100 * low:.0f}, {100 * high:.0f}]; "
-        f"{int((verdicts['stable'] & (clearance >= 0)).sum())} of them clear of the table; the best-scored one {best}"
+        f"{protocol}: {stable} of {n} stable, {100 * stable / n:.0f} % [{100 * low:.0f}, {100 * high:.0f}]; {both} of "
+        f"them collision-free; the best-scored one is {'' if verdicts['stable'][0] else 'not '}stable"
     )
-    return {
-        "stable": verdicts["stable"],
-        "outcome": verdicts["outcome"],
-        "penetration_m": verdicts["penetration_m"],
-        "clearance_m": clearance,
-    }
+    return verdicts
 
 
-def write_page(question: Any, grasps: dict[str, Any], hand: Any, options: argparse.Namespace) -> None:
-    """Write the 3D view: every grasp by itself, best score first."""
-    from sceneleapultra.evaluation.methods.training_index import transform_grasps
-    from sceneleapultra.evaluation.requests import table_height, upright
-    from sceneleapultra.reporting.drawing import UNTESTED, CloudView, draw_cloud, draw_scene, outcome_color
-    from sceneleapultra.reporting.html import LAYERS, cards
-    from sceneleapultra.reporting.html import write_page as write_html
-    from sceneleapultra.utils.records import Grasps, Outcome
-
-    drawings = []
-    on_table = question.item is not None or options.mask == "above-table"
-    T = upright(question.up, table_height(question.points, question.up) if on_table else 0.0)
-    shown = Grasps(grasps["hand_pose"], grasps["pregrasp_qpos"], grasps["squeeze_qpos"])
-    poses = transform_grasps(shown, T).hand_pose
-    seen = CloudView(question.points @ T[:3, :3].T + T[:3, 3], question.object_mask, on_table)
-    for i in range(min(24, len(poses))):
-        caption, detail = f"grasp {i + 1}", f"score {grasps['score'][i]:.2f}"
-        if question.item is None:
-            drawings.append(
-                draw_cloud(seen, hand, poses[i : i + 1], [UNTESTED], caption=caption, detail=detail)
-            )
-            continue
-        outcome = Outcome(int(grasps["outcome"][i]))
-        color = outcome_color(outcome, bool(grasps["clearance_m"][i] >= 0))
-        caption += f": {outcome.name.lower().replace('_', ' ')}"
-        pose = grasps["hand_pose"][i : i + 1]
-        item = question.item
-        drawings.append(
-            draw_scene(
-                item.scene, item.view, item.target, hand, pose, [color], caption=caption, detail=detail
-            )
-        )
-    title = f"Grasps for {options.input.name}"
-    write_html(
-        title, [f"<h1>{title}</h1>", LAYERS, cards(drawings)], drawings, options.output / "grasps.html"
-    )
+def main() -> None:
+    """Answer what the command line names."""
+    cli.run(predict, __doc__)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from sceneleapultra.models.checks import check_data
 from sceneleapultra.models.sampling_config import SamplingConfig, load_sampling
 from sceneleapultra.train_lightning import assemble
-from sceneleapultra.utils.core.config import CONFIG_DIR, all_keys, build, nearest_key, try_partial
+from sceneleapultra.utils.core.config import CONFIG_DIR, all_keys, build, load_group, nearest_key, try_partial
 from sceneleapultra.utils.core.console import override_hints
 from sceneleapultra.utils.core.renamed import RENAMED_KEYS
 from sceneleapultra.utils.training.validate import validate
@@ -419,3 +419,9 @@ def test_help_shows_groups_overrides_and_commands() -> None:
         'eval "$(python',
     ):
         assert shown in done.stdout
+
+
+def test_the_changes_of_sampling_are_listed_once_and_completely() -> None:
+    changes = load_group("sampling", "changes")
+    known = {field.name for field in fields(SamplingConfig)} | {"steps", "temperature", "cfg_scale"}
+    assert set(changes) == known and set(changes.values()) == {None}

@@ -265,10 +265,19 @@ def predict(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_predict_judges_a_mesh_and_answers_a_cloud(checkpoint: Path, tmp_path: Path):
     trimesh.creation.box((0.06, 0.06, 0.1)).export(tmp_path / "brick.stl")
-    common = ("--checkpoint", str(checkpoint), "--num-grasps", "2", "--steps", "2", "--temperature", "0.5")
+    common = (
+        "--checkpoint",
+        str(checkpoint),
+        "--num-grasps",
+        "2",
+        "--sampling.steps",
+        "2",
+        "--sampling.temperature",
+        "0.5",
+    )
     mesh = predict("brick.stl", *common, "--protocol", "dgb-fc-quick", "--workers", "1", folder=tmp_path)
     assert mesh.returncode == 0, mesh.stderr
-    assert "of 2 held" in mesh.stdout
+    assert "of 2 stable" in mesh.stdout
     found = np.load(tmp_path / "predicted" / "grasps.npz")
     assert found["hand_pose"].shape == (2, 23)
     assert found["stable"].shape == (2,)
@@ -287,7 +296,9 @@ def test_predict_judges_a_mesh_and_answers_a_cloud(checkpoint: Path, tmp_path: P
 @pytest.mark.slow
 def test_predict_answers_wrong_input_by_a_sentence(checkpoint: Path, tmp_path: Path):
     np.save(tmp_path / "flat.npy", np.zeros((5, 2)))
-    answer = predict("flat.npy", "--checkpoint", str(checkpoint), "--temperature", "0.5", folder=tmp_path)
+    answer = predict(
+        "flat.npy", "--checkpoint", str(checkpoint), "--sampling.temperature", "0.5", folder=tmp_path
+    )
     assert answer.returncode == 1
     assert "expected floats of shape (n, 3) in metres, got float64 (5, 2)" in answer.stderr
     answer = predict("none.npy", "--checkpoint", "no.ckpt", folder=tmp_path)

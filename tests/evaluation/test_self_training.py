@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sceneleapultra.evaluation.self_training import OwnGraspSettings, _views, with_own_grasps
+from sceneleapultra.evaluation.self_training import SelfTrainingSettings, _views, add_tested_grasps
 from sceneleapultra.hands import load_hand
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.simulation.protocols import evaluate_grasps, get_protocol
@@ -16,12 +16,12 @@ from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.records import LabeledGrasps, Outcome, SceneRecord
 
 SHIPPED = CONFIG_DIR.parent / "model_zoo" / "leap_table_cpu" / "model.ckpt"
-SETTINGS = OwnGraspSettings(
+SETTINGS = SelfTrainingSettings(
     per_object=3,
     candidates=3,
     temperatures=(0.2,),
     squeeze_gains=(2.5,),
-    sampling={"solver": "ddim", "steps": 4, "guidance": "none", "rank": "none"},
+    sampling={"steps": 4, "rank": "none"},
     min_points=20,
     splits=("train",),
     seed=0,
@@ -29,10 +29,10 @@ SETTINGS = OwnGraspSettings(
 
 
 def added(
-    records: Sequence[SceneRecord], workers: int, settings: OwnGraspSettings = SETTINGS
+    records: Sequence[SceneRecord], workers: int, settings: SelfTrainingSettings = SETTINGS
 ) -> list[SceneRecord]:
     return list(
-        with_own_grasps(
+        add_tested_grasps(
             iter(records),
             load_grasp_model(SHIPPED),
             settings,
@@ -89,13 +89,16 @@ def test_scenes_of_other_splits_stay_as_they_are(training_records: list[SceneRec
 
 
 def test_the_best_of_the_guided_candidates_are_judged(training_records: list[SceneRecord]) -> None:
-    """Guided and the most surely stable of six, they are those that the model itself puts first of the same six."""
+    """Guided and ranked by stability, of six, they are those that the model itself puts first of the same six."""
     record = training_records[0]
-    guided = SETTINGS.sampling | {"guidance": "stable", "rank": "stable"}
-    (after,) = added([record], 1, replace(SETTINGS, candidates=6, sampling=guided))
-    target, chosen = next(_views(record, SETTINGS))
-    view = record.views[chosen]
-    x, y, z = view.T_world_cam[:3, 3].tolist()
+    (after,) = added(
+        [record],
+        1,
+        replace(SETTINGS, candidates=6, sampling={"steps": 4, "rank": "stable", "guidance": "stable"}),
+    )
+    target, view = next(_views(record, SETTINGS))
+    seen = record.views[view]
+    x, y, z = seen.T_world_cam[:3, 3].tolist()
     ranked = load_grasp_model(SHIPPED).sample(
         view.points,
         6,
@@ -103,7 +106,13 @@ def test_the_best_of_the_guided_candidates_are_judged(training_records: list[Sce
         viewpoint=(x, y, z),
         up=(0.0, 0.0, 1.0),
         seed=keyed_seed(0, record.index, target),
-        sampling=guided | {"temperature": 0.2},
+        sampling={
+            "steps": 4,
+            "temperature": 0.2,
+            "squeeze_gain": 2.5,
+            "guidance": "stable",
+            "rank": "stable",
+        },
     )
     assert (np.diff(ranked.score) <= 0.0).all()
     np.testing.assert_array_equal(after.labeled[target].grasps.hand_pose[-3:], ranked.hand_pose[:3])
@@ -123,5 +132,5 @@ def test_settings_that_make_no_sense() -> None:
         replace(SETTINGS, per_object=0)
     with pytest.raises(ValueError, match="or more and a rank to choose by"):
         replace(SETTINGS, candidates=6)
-    with pytest.raises(ValueError, match="expected as many candidates as are judged"):
+    with pytest.raises(ValueError, match="expected as many candidates as are tested"):
         replace(SETTINGS, candidates=2, sampling={"rank": "stable"})

@@ -125,6 +125,33 @@ RENAMED_KEYS: Mapping[str, str] = {
 # Flags of a program, old to new; a program without flags takes ``key=value`` words instead.
 RENAMED_FLAGS: dict[str, dict[str, str]] = {
     "convert": {"--format": "conversion=<format>, with source=<folder> dest=<store>"},
+    "predict": {
+        "--sampler": "--sampling.solver",
+        "--steps": "--sampling.steps",
+        "--temperature": "--sampling.temperature",
+        "--guidance": "--sampling.guidance",
+        "--cfg-scale": "--sampling.cfg-scale",
+        "--negative-prompt": "--negative-prompts",
+    },
+    "self_training": {
+        "--checkpoint": "checkpoint=<value>",
+        "--store": "store=<value>",
+        "--output": "output=<value>",
+        "--scenes": "scenes=<value>",
+        "--per-object": "per_object=<value>",
+        "--candidates": "candidates=<value>",
+        "--rank": "sampling.rank=<value>",
+        "--temperatures": "temperatures=[<values>]",
+        "--squeeze-gains": "squeeze_gains=[<values>]",
+        "--sampler": "sampling.solver=<value>",
+        "--steps": "sampling.steps=<value>",
+        "--guidance": "sampling.guidance=<value>",
+        "--min-points": "min_points=<value>",
+        "--protocol": "protocol=<value>",
+        "--workers": "workers=<value>",
+        "--device": "device=<value>",
+        "--seed": "seed=<value>",
+    },
 }
 
 # Options of groups that are chosen by name: group -> old option -> new.
