@@ -107,15 +107,16 @@ def predict(
     hand = Hand(model.hand.description)  # on the processor, for the simulation
     verdicts = evaluate_request(request, grasps, hand, protocol, workers)
     output.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        output / "grasps.npz",
-        hand_pose=grasps.hand_pose,
-        pregrasp_qpos=grasps.pregrasp_qpos,
-        squeeze_qpos=grasps.squeeze_qpos,
-        score=made.score,
-        joint_names=np.array(hand.joint_names),
-        **({} if verdicts is None else {name: verdicts[name] for name in _WRITTEN}),
-    )
+    arrays: dict[str, Any] = {
+        "hand_pose": grasps.hand_pose,
+        "pregrasp_qpos": grasps.pregrasp_qpos,
+        "squeeze_qpos": grasps.squeeze_qpos,
+        "score": made.score,
+        "joint_names": np.array(hand.joint_names),
+    }
+    if verdicts is not None:
+        arrays |= {name: verdicts[name] for name in _WRITTEN}
+    np.savez_compressed(output / "grasps.npz", **arrays)
     page = write_prediction_page(
         request,
         grasps,
