@@ -102,15 +102,13 @@ def step_costs(arguments: Any, repeats: int = 15) -> dict[str, float]:
 
 def contexts(arguments: Any) -> Iterator[Any]:
     """Yield validation steps of the model with all heads."""
-    import torch
-
     from sceneleapultra.models.checkpoints.load import load_generator
 
     _, module, data = assembled(ALL, arguments)
     generator, _ = load_generator(folder(arguments, ALL, 0) / "checkpoints" / "last.ckpt")
-    with torch.no_grad():
-        for batch in data.val_dataloader():
-            yield module.objective.context(generator, batch, step=0, training=False)
+    generator.requires_grad_(False)
+    for batch in data.val_dataloader():
+        yield module.objective.context(generator, batch, step=0, training=False)
 
 
 def best_contact_auroc(arguments: Any) -> float:

@@ -35,10 +35,11 @@ class ColoredMesh:
 
 @dataclass(frozen=True)
 class ColoredPoints:
-    """Points of one color."""
+    """Points of one color; ``size`` is relative to the usual dot."""
 
     points: Float[np.ndarray, "n 3"]
     rgb: Rgb
+    size: float = 1.0
 
 
 @dataclass(frozen=True)

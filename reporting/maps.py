@@ -9,6 +9,7 @@ from sceneleapultra.reporting.drawing import REST, CloudView, ColoredPoints, Dra
 
 _LOW, _HIGH = np.array([0.80, 0.84, 0.92]), np.array([0.75, 0.07, 0.10])
 _SHADES = 8  # colors of a value map
+_DOT = 4.0  # size of a point: it stands for the surface around it
 
 
 def draw_values(
@@ -16,10 +17,10 @@ def draw_values(
 ) -> Drawing:
     """Draw a cloud whose target points are colored from pale (0) to red (``full`` and above)."""
     shade = np.clip(value / full * (_SHADES - 1), 0, _SHADES - 1).round().astype(int)
-    clouds = [ColoredPoints(cloud.points[~cloud.is_target], REST)]
+    clouds = [ColoredPoints(cloud.points[~cloud.is_target], REST, _DOT)]
     for k in range(_SHADES):
         red, green, blue = (_LOW + (_HIGH - _LOW) * k / (_SHADES - 1)).tolist()
-        clouds.append(ColoredPoints(cloud.points[cloud.is_target & (shade == k)], (red, green, blue)))
+        clouds.append(ColoredPoints(cloud.points[cloud.is_target & (shade == k)], (red, green, blue), _DOT))
     return _drawing(cloud, clouds, caption, detail)
 
 
@@ -27,7 +28,7 @@ def draw_classes(
     cloud: CloudView, label: Int[np.ndarray, "n"], colors: Mapping[int, Rgb], *, caption: str, detail: str
 ) -> Drawing:
     """Draw a cloud colored by class; a class without a color is left out."""
-    clouds = [ColoredPoints(cloud.points[label == value], rgb) for value, rgb in colors.items()]
+    clouds = [ColoredPoints(cloud.points[label == value], rgb, _DOT) for value, rgb in colors.items()]
     return _drawing(cloud, clouds, caption, detail)
 
 

@@ -128,7 +128,7 @@ def render(drawing: Drawing, size: int, viewpoint: Viewpoint) -> Float[np.ndarra
     for mesh in drawing.meshes:
         raster.mesh(mesh)
     for cloud in drawing.clouds:
-        raster.points(cloud.points, cloud.rgb, radius_px=size / 400)
+        raster.points(cloud.points, cloud.rgb, radius_px=cloud.size * size / 400)
     return raster.image()
 
 
