@@ -29,7 +29,7 @@ class GenerativeProcess(nn.Module, ABC):
         """Return the length of what the network reads."""
 
     @abstractmethod
-    def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> States:
+    def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> Float[Tensor, "b g o"]:
         """Return the clean states that a network predicts from noised ones."""
 
     @abstractmethod
@@ -79,7 +79,7 @@ class Diffusion(GenerativeProcess):
         """Return the length of a state."""
         return dim_state
 
-    def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> States:
+    def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> Float[Tensor, "b g o"]:
         """Return the expected clean states behind noised ones."""
         output = network(*self.noise.network_input(x_t, t))
         return self.noise.to_x0(self.prediction, output.float(), x_t, t)
@@ -131,7 +131,7 @@ class ConsistencyDiffusion(GenerativeProcess):
         """Return the length of a state."""
         return dim_state
 
-    def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> States:
+    def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> Float[Tensor, "b g o"]:
         """Return the clean states at the end of the trajectories through noised ones."""
         return with_boundary(self.diffusion.noise, x_t, self.diffusion.predict_x0(network, x_t, t), t)
 
@@ -176,7 +176,7 @@ class LatentDecoding(GenerativeProcess):
         """Return the length of a code."""
         return self.latent_dim
 
-    def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> States:
+    def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> Float[Tensor, "b g o"]:
         """Return the mean of the states with these codes; there is no time."""
         return network(x_t, torch.zeros_like(t), torch.ones_like(t)).float()
 

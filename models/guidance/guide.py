@@ -15,7 +15,7 @@ from torch import Tensor
 from sceneleapultra.models.guidance.classifier_free import ClassifierFree
 from sceneleapultra.models.guidance.correction import Correction
 from sceneleapultra.models.guidance.learned import WEIGHTS, BoundScore, ScoreGuidance
-from sceneleapultra.models.guidance.physics import ENERGIES, BoundPhysics, PhysicsGuidance
+from sceneleapultra.models.guidance.physics import BoundPhysics, PhysicsGuidance
 from sceneleapultra.models.network.context import AnchoredScene, SceneContext
 from sceneleapultra.models.network.tokens import Cloud
 
@@ -37,12 +37,15 @@ class Guidance:
 
     def describe(self) -> str:
         """Say what corrects the grasps: each energy that counts, with its weight."""
-        parts = {"scorer": (*WEIGHTS, "anchors"), "physics": ENERGIES}
-        described = []
-        for name, energies in parts.items():
-            if (settings := getattr(self, name)) is not None:
-                weights = [f"{key} {value:g}" for key in energies if (value := getattr(settings, key)) > 0.0]
-                described.append(f"{name} ({', '.join(weights)})")
+        weights: dict[str, dict[str, float]] = {}
+        if self.scorer is not None:
+            weights["scorer"] = {name: getattr(self.scorer, name) for name in (*WEIGHTS, "anchors")}
+        if self.physics is not None:
+            weights["physics"] = vars(self.physics.weights)
+        described = [
+            f"{part} ({', '.join(f'{name} {weight:g}' for name, weight in energies.items() if weight > 0.0)})"
+            for part, energies in weights.items()
+        ]
         return ", ".join(described) or "none"
 
 

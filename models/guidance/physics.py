@@ -27,8 +27,6 @@ from sceneleapultra.models.observed_points import (
 if TYPE_CHECKING:
     from sceneleapultra.models.generator import GraspGenerator
 
-ENERGIES = ("penetration", "obstacles", "table", "self_penetration", "joint_limits", "attraction")  # weighted
-
 
 @dataclass(frozen=True)
 class SceneGeometry:
@@ -64,6 +62,24 @@ class GraspStages:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnergyWeights:
+    """Weight of each energy; one of 0 is not computed."""
+
+    penetration: float
+    obstacles: float
+    table: float
+    self_penetration: float
+    joint_limits: float
+    attraction: float
+
+    def __post_init__(self) -> None:
+        """Refuse negative weights."""
+        for name, weight in vars(self).items():
+            if not weight >= 0.0:
+                raise ValueError(f"guidance.physics.weights.{name}: expected at least 0, got {weight}.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PhysicsGuidance:
     """Extent and weights, as ``config/sampling/guidance/physics.yaml`` explains them."""
 
@@ -75,13 +91,8 @@ class PhysicsGuidance:
     num_points: int
     thickness_m: tuple[float, ...]
     margin_m: float
-    penetration: float
-    obstacles: float
-    table: float
-    self_penetration: float
-    joint_limits: float
-    attraction: float
     attraction_m: float
+    weights: EnergyWeights
 
     def __post_init__(self) -> None:
         """Refuse settings without a meaning."""
@@ -90,7 +101,7 @@ class PhysicsGuidance:
             self,
             at_least_one=("iterations", "scanned", "num_points"),
             positive=("rate", "max_step"),
-            not_negative=(*ENERGIES, "margin_m", "attraction_m"),
+            not_negative=("margin_m", "attraction_m"),
         )
 
     def nearest(self, hand: Hand, pose: GraspPose, geometry: SceneGeometry) -> NearestPoints:
@@ -106,28 +117,29 @@ class PhysicsGuidance:
         self, hand: Hand, stages: GraspStages, near: NearestPoints, geometry: SceneGeometry
     ) -> Float[Tensor, "b g"]:
         """Return the weighted energy of each grasp (m)."""
-        points = near.target if self.obstacles == 0.0 else torch.cat([near.target, near.other], dim=-2)
+        weights = self.weights
+        points = near.target if weights.obstacles == 0.0 else torch.cat([near.target, near.other], dim=-2)
         count = near.target.shape[-2]
         distance = hand.signed_distance(points, stages.grasp)
-        total = self.penetration * energies.penetration(distance[..., :count])
-        if self.obstacles > 0.0:
-            total = total + self.obstacles * energies.penetration(distance[..., count:] - self.margin_m)
-        for stage in (stages.grasp, stages.pregrasp) if self.table > 0.0 else ():
+        total = weights.penetration * energies.penetration(distance[..., :count])
+        if weights.obstacles > 0.0:
+            total = total + weights.obstacles * energies.penetration(distance[..., count:] - self.margin_m)
+        for stage in (stages.grasp, stages.pregrasp) if weights.table > 0.0 else ():
             centers, radii = hand.spheres(stage)
             height = (centers * geometry.up[:, None, None]).sum(-1, keepdim=True) - geometry.table[
                 :, None, None, None
             ]
-            total = total + self.table * energies.table(
+            total = total + weights.table * energies.table(
                 height.expand_as(centers), radii, height_m=self.margin_m
             )
-        if self.self_penetration > 0.0:
-            total = total + self.self_penetration * energies.self_penetration(
+        if weights.self_penetration > 0.0:
+            total = total + weights.self_penetration * energies.self_penetration(
                 hand.keypoints(stages.grasp), hand.keypoint_radius, hand.keypoint_pairs
             )
-        if self.joint_limits > 0.0:
-            total = total + self.joint_limits * energies.joint_limits(stages.joints, hand.joint_limits)
-        if self.attraction > 0.0:
-            total = total + self.attraction * energies.attraction(
+        if weights.joint_limits > 0.0:
+            total = total + weights.joint_limits * energies.joint_limits(stages.joints, hand.joint_limits)
+        if weights.attraction > 0.0:
+            total = total + weights.attraction * energies.attraction(
                 hand.contact_candidates(stages.grasp)[0],
                 hand.contact_finger,
                 near.target,

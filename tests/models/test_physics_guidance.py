@@ -44,7 +44,10 @@ def bound(generator: GraspGenerator, num_grasps: int, **changes) -> tuple[BoundP
         index = scene.tokens.target.long().argsort(dim=1, descending=True, stable=True)[:, :num_grasps]
         anchored = generator.anchor(scene, index, torch.zeros_like(index))
     opening = 0.15 * generator.hand.flexion_sign
-    physics = BoundPhysics(replace(PHYSICS, **changes), generator, anchored, cloud, opening)
+    energies = {name: changes.pop(name) for name in vars(PHYSICS.weights) if name in changes}
+    weights = replace(changes.pop("weights", PHYSICS.weights), **energies)
+    settings = replace(PHYSICS, weights=weights, **changes)
+    physics = BoundPhysics(settings, generator, anchored, cloud, opening)
     return physics, 0.1 * torch.randn(3, num_grasps, 41)
 
 
@@ -192,10 +195,10 @@ def penetration(generator: GraspGenerator, batch: GraspBatch, made: GeneratedGra
     [
         ({"iterations": 0}, r"guidance\.physics\.iterations: expected at least 1, got 0"),
         ({"rate": 0.0}, r"guidance\.physics\.rate: expected more than 0, got 0"),
-        ({"penetration": -1.0}, r"guidance\.physics\.penetration: expected at least 0, got -1"),
+        ({"penetration": -1.0}, r"guidance\.physics\.weights\.penetration: expected at least 0, got -1"),
         ({"below_t": 1.5}, r"guidance\.physics\.below_t: expected 0 to 1, got 1\.5"),
     ],
 )
 def test_settings_without_a_meaning_are_refused(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
-        replace(PHYSICS, **changes)
+        bound(small_generator(), 1, **changes)

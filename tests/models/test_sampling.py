@@ -47,7 +47,7 @@ def prompted() -> GraspGenerator:
         {"solver": "ddpm", "steps": 4},
         {"solver": "edm_heun", "steps": 3},
         {"guidance": "stable"},
-        {"guidance": "physics_clear"},
+        {"guidance": "physics_collision_free"},
         {"rank": "log_prob", "steps": 2},
         {"solver": "ddpm", "steps": 2, "guidance": "stable", "rank": "stable"},
     ],
