@@ -22,6 +22,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
+from sceneleapultra.utils.core.additions import clashes
 from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.core.console import exit_on_user_error, override_hints, print_error
 from sceneleapultra.utils.core.renamed import renamed_flags
@@ -50,6 +51,9 @@ def hydra_program(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
             if hints := renamed_flags(config_name, sys.argv[1:]):
                 print_error("\n".join(hints))
                 raise SystemExit(2)
+            if problems := clashes(config_name, sys.argv[1:]):
+                print_error("\n".join(problems))
+                raise SystemExit(1)
             try:
                 main()
             except SystemExit as stop:
