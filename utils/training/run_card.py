@@ -76,7 +76,8 @@ def print_end_card(cfg: DictConfig, trainer: Any, seconds: float) -> None:
     if best and best.best_model_score is not None:
         rows["best"] = f"{best.monitor} {float(best.best_model_score):.4g}"
     rows["checkpoint"] = checkpoint
-    rows["next"] = trainer.lightning_module.objective.next_command.format(checkpoint)
+    named = f" plugins=[{','.join(cfg.plugins)}]" if cfg.plugins else ""
+    rows["next"] = trainer.lightning_module.objective.next_command.format(checkpoint) + named
     card("finished", rows)
 
 
