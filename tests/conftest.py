@@ -29,7 +29,6 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
 from factories.records import scene_record
-from factories.trial_plugin import TRIAL_PLUGIN
 from sceneleapultra.datasets import StoreWriter
 from sceneleapultra.hands import load_hand
 from sceneleapultra.utils.core.config import CONFIG_DIR
@@ -122,9 +121,9 @@ def tiny_data(tiny_store: Path) -> list[str]:
 
 
 @pytest.fixture
-def trial_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of a module outside the project that holds a trial and a metric."""
-    (tmp_path / "my_trials.py").write_text(TRIAL_PLUGIN)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield "my_trials"
-    sys.modules.pop("my_trials", None)
+def trial_plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a package outside the project that holds a trial and a metric: that of docs/extending.md."""
+    monkeypatch.syspath_prepend(CONFIG_DIR.parent / "docs/extending")
+    yield "my_plugin"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_plugin"]:
+        del sys.modules[name]

@@ -137,11 +137,11 @@ def test_a_trial_and_a_metric_from_outside_reach_results_and_report(
     cfg = composed(*few, f"checkpoint={checkpoint}", f"output={tmp_path / 'out'}")
     cfg.protocol.name = "hang"
     cfg.protocol.trial = {
-        "_target_": f"{trial_plugin}.Hang",
+        "_target_": f"{trial_plugin}.trial.Hang",
         "approach": cfg.protocol.trial.approach,
         "steps": 5,
     }
-    cfg.metrics = {"palm": {"_target_": f"{trial_plugin}.palm_height"}}
+    cfg.metrics = {"palm": {"_target_": f"{trial_plugin}.metric.palm_height"}}
     (entry,) = test_lightning.test(cfg)["methods"]
     assert entry["summary"]["protocol"] == "hang"
     for key, column in (("sag_mm", "sag_m"), ("palm_height_mm", "palm_height_m")):

@@ -16,7 +16,16 @@ class Hang(Trial):
     approach: Approach
     steps: int
 
-    columns = (Column("sag_m", "f8", "How far the object sank.", unit="m", shown_unit="mm"),)
+    columns = (
+        Column(
+            "sag_m",
+            "f8",
+            "How far the object sank.",
+            unit="m",
+            shown_unit="mm",
+            reductions=("mean", "median"),
+        ),
+    )
     num_directions = 1
 
     def world(self, scene: Scene, target: int) -> WorldSpec:

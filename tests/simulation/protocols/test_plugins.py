@@ -16,7 +16,7 @@ def hang(trial_plugin: str) -> Protocol:
     """A protocol that names the plugin's trial as a YAML would."""
     config = load_group("protocol", "dgb-fc-quick")
     config.name = "hang"
-    config.trial = {"_target_": f"{trial_plugin}.Hang", "approach": config.trial.approach, "steps": 50}
+    config.trial = {"_target_": f"{trial_plugin}.trial.Hang", "approach": config.trial.approach, "steps": 50}
     made: Protocol = build(config)
     return made
 
@@ -39,14 +39,14 @@ def test_a_trial_from_outside_fills_its_own_columns(
 
 def test_its_constants_are_in_the_hash(hang: Protocol, trial_plugin: str) -> None:
     config = load_group("protocol", "dgb-fc-quick")
-    config.trial = {"_target_": f"{trial_plugin}.Hang", "approach": config.trial.approach, "steps": 51}
+    config.trial = {"_target_": f"{trial_plugin}.trial.Hang", "approach": config.trial.approach, "steps": 51}
     assert build(config).hash != hang.hash
 
 
 def test_a_metric_from_outside_is_measured_and_explained(
     trial_plugin: str, hand_model: HandModel, scene: Scene, grasps: Grasps
 ) -> None:
-    metric = build({"_target_": f"{trial_plugin}.palm_height"})
+    metric = build({"_target_": f"{trial_plugin}.metric.palm_height"})
     jobs = [(scene, 0, grasps)]
     (table,) = evaluate_many(hand_model, jobs, "dgb-fc-quick", LocalExecutor(workers=1), metrics=[metric])
     # The fourth hand is 0.5 m higher than the first.
