@@ -103,10 +103,10 @@ def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pyte
         "model",
         "model, best 1 of 3 by stable",
         "model, best 1 of 3 by score",
-        "random training grasp",
-        "initial palm pose",
         "nearest training view",
         "nearest view, height kept",
+        "random training grasp",
+        "initial palm pose",
         "nearest training object",
         "generator (ceiling)",
     )

@@ -89,16 +89,16 @@ def test_scenes_of_other_splits_stay_as_they_are(training_records: list[SceneRec
 
 
 def test_the_best_of_the_guided_candidates_are_judged(training_records: list[SceneRecord]) -> None:
-    """Guided and ranked by stability, of six, they are those that the model itself puts first of the same six."""
+    """Of six guided candidates, the three tested are those that the model itself ranks first of the same six."""
     record = training_records[0]
     (after,) = added(
         [record],
         1,
         replace(SETTINGS, candidates=6, sampling={"steps": 4, "rank": "stable", "guidance": "stable"}),
     )
-    target, view = next(_views(record, SETTINGS))
-    seen = record.views[view]
-    x, y, z = seen.T_world_cam[:3, 3].tolist()
+    target, chosen = next(_views(record, SETTINGS))
+    view = record.views[chosen]
+    x, y, z = view.T_world_cam[:3, 3].tolist()
     ranked = load_grasp_model(SHIPPED).sample(
         view.points,
         6,
