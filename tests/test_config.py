@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from sceneleapultra.models.checks import check_data
 from sceneleapultra.models.sampling_config import SamplingConfig, load_sampling
 from sceneleapultra.train_lightning import assemble
-from sceneleapultra.utils.core.config import CONFIG_DIR, all_keys, build, load_group, nearest_key, try_partial
+from sceneleapultra.utils.core.config import CONFIG_DIR, all_keys, build, nearest_key, try_partial
 from sceneleapultra.utils.core.console import override_hints
 from sceneleapultra.utils.core.renamed import RENAMED_KEYS
 from sceneleapultra.utils.training.validate import validate
@@ -390,38 +390,3 @@ def test_no_optional_group_but_local() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["trainer.max_stepz=5"], "Did you mean 'trainer.max_steps'?"),
-        (["trainer.max_steps=0"], "trainer.max_steps=0: expected a whole number of at least 1."),
-    ],
-)
-def test_command_line_answers_without_a_stack_trace(
-    arguments: list[str], sentence: str, tmp_path: Path
-) -> None:
-    command = [sys.executable, "train_lightning.py", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert sentence in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.returncode == 1
-
-
-def test_help_shows_groups_overrides_and_commands() -> None:
-    command = [sys.executable, "train_lightning.py", "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    for shown in (
-        "== Groups",
-        "hardware: auto, cpu, gpu",
-        "trainer.devices=8",
-        "== Commands ==",
-        'eval "$(python',
-    ):
-        assert shown in done.stdout
-
-
-def test_the_changes_of_sampling_are_listed_once_and_completely() -> None:
-    changes = load_group("sampling", "changes")
-    known = {field.name for field in fields(SamplingConfig)} | {"steps", "temperature", "cfg_scale"}
-    assert set(changes) == known and set(changes.values()) == {None}
