@@ -11,6 +11,7 @@ from sceneleapultra.utils.core.config import CONFIG_DIR
 ROOT = CONFIG_DIR.parent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -1,8 +1,6 @@
 """Is every configuration one can ask for complete, and is one that makes no sense answered by a sentence?"""
 
 import inspect
-import subprocess
-import sys
 from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
@@ -387,6 +385,3 @@ def test_no_optional_group_but_local() -> None:
         for entry in loaded["defaults"] if isinstance(loaded, DictConfig) and "defaults" in loaded else []:
             keys = [str(key) for key in entry] if isinstance(entry, DictConfig) else []
             assert not any(key.startswith("optional ") for key in keys) or keys == ["optional local"], path
-
-
-@pytest.mark.slow
