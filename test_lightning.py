@@ -50,10 +50,10 @@ def table(document: dict[str, Any]) -> Table:
         cells = []
         for split in results.splits:
             summary = results.summary(method, split) or {"stable": {}, "stable_and_collision_free": {}}
-            held, clear = (
+            held, free = (
                 percent(summary[key]).replace(" %", "") for key in ("stable", "stable_and_collision_free")
             )
-            cells += [held, clear.split(" [")[0]]
+            cells += [held, free.split(" [")[0]]
         view.add_row(method, *cells, style="" if results.role(method) is Role.BASELINE else "bold")
     return view
 

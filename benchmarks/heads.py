@@ -143,13 +143,13 @@ def draw(arguments: Any, path: Path, scenes: int = 4) -> None:
     ]
     colors = dict(enumerate((NEIGHBOR, OBJECT, PENETRATION)))
     for i in range(scenes):
-        seen = batch.point_valid[i]
-        cloud = CloudView(batch.scene_pc[i][seen].numpy(), batch.object_mask[i][seen].numpy(), table=True)
+        valid = batch.point_valid[i]
+        cloud = CloudView(batch.scene_pc[i][valid].numpy(), batch.object_mask[i][valid].numpy(), table=True)
         for caption, value in values:
-            shown = value[i][near[i, seen, 0]].numpy()
+            shown = value[i][near[i, valid, 0]].numpy()
             drawings.append(draw_values(cloud, shown, full=0.4, caption=caption, detail=batch.object_name[i]))
         for caption, label in classes:
-            shown = label[i][near_any[i, seen, 0]].numpy()
+            shown = label[i][near_any[i, valid, 0]].numpy()
             drawings.append(draw_classes(cloud, shown, colors, caption=caption, detail=batch.object_name[i]))
     render_png(drawings, path, columns=4, size=240, title="")
 

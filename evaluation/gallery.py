@@ -35,15 +35,15 @@ def galleries(result: GraspResults, items: Sequence[Item], hand: Hand, count: in
 def draw_row(result: GraspResults, row: int, item: Item, hand: Hand) -> Drawing:
     """Draw one tested grasp with its outcome."""
     table = result.table
-    outcome, clear = Outcome(int(table["outcome"][row])), bool(table["collision_free"][row])
+    outcome, collision_free = Outcome(int(table["outcome"][row])), bool(table["collision_free"][row])
     words = "held" if outcome == Outcome.SUCCESS else outcome.name.lower().replace("_", " ")
     detail = f"{1e3 * table['penetration_m'][row]:.1f} mm in the object"
     if np.isfinite(table["displacement_m"][row]) and outcome != Outcome.SUCCESS:
         detail += f", object moved {100 * table['displacement_m'][row]:.1f} cm"
-    if not clear:
+    if not collision_free:
         detail += f", {-1e3 * table['clearance_m'][row]:.1f} mm in its surroundings"
     pose = result.grasps.hand_pose[row : row + 1]
-    color = outcome_color(outcome, clear)
+    color = outcome_color(outcome, collision_free)
     caption = f"{item.object.name}: {words}"
     return draw_scene(item.scene, item.view, item.target, hand, pose, [color], caption=caption, detail=detail)
 
@@ -53,9 +53,9 @@ def _spread(
 ) -> list[int]:
     """Take the first of every object, then the second of every object, and so on, each by descending order."""
     ranked = rows[np.argsort(-order[rows], kind="stable")]
-    seen: dict[str, int] = {}
+    count_of: dict[str, int] = {}
     turn = []
     for row in ranked:
-        seen[names[row]] = seen.get(names[row], -1) + 1
-        turn.append(seen[names[row]])
+        count_of[names[row]] = count_of.get(names[row], -1) + 1
+        turn.append(count_of[names[row]])
     return [int(row) for row in ranked[np.argsort(turn, kind="stable")][:count]]

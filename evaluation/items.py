@@ -50,7 +50,7 @@ class Item:
         return self.view.points[self.target_mask]
 
 
-def thinned(item: Item, share: float, seed: int) -> Item:
+def subsample_points(item: Item, share: float, seed: int) -> Item:
     """Return the item with this share of the points of each block of its view, drawn at random and ordered anew.
 
     Raises:

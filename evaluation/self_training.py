@@ -88,15 +88,16 @@ def add_tested_grasps(
         progress: called with the number of grasps done since the last call.
     """
     for group in _groups(records, _SCENES_AT_ONCE):
-        asked = [
+        requests = [
             (i, target, view) for i, record in enumerate(group) for target, view in _views(record, settings)
         ]
-        proposed = [_sample(group[i], target, view, model, settings) for i, target, view in asked]
+        proposed = [_sample(group[i], target, view, model, settings) for i, target, view in requests]
         jobs = [
-            (group[i].scene, target, grasps) for (i, target, _), grasps in zip(asked, proposed, strict=True)
+            (group[i].scene, target, grasps)
+            for (i, target, _), grasps in zip(requests, proposed, strict=True)
         ]
         verdicts = evaluate_many(hand, jobs, protocol, executor, progress, stop_at_failure=True)
-        for job, (i, target, _), verdict in zip(jobs, asked, verdicts, strict=True):
+        for job, (i, target, _), verdict in zip(jobs, requests, verdicts, strict=True):
             own = label_grasps(job[2], verdict, scene_clearance(hand, *job))
             labeled = list(group[i].labeled)
             labeled[target] = LabeledGrasps.concatenate([labeled[target], own])
@@ -137,11 +138,11 @@ def _views(record: SceneRecord, s: SelfTrainingSettings) -> Iterator[tuple[int, 
         return
     rng = np.random.default_rng([s.seed, record.index, 0])
     for target in range(len(record.scene.objects)):
-        seen = [
+        visible = [
             v for v, view in enumerate(record.views) if (view.instance == target + 1).sum() >= s.min_points
         ]
-        if seen:
-            yield target, seen[int(rng.integers(len(seen)))]
+        if visible:
+            yield target, visible[int(rng.integers(len(visible)))]
 
 
 def _sample(

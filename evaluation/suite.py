@@ -16,7 +16,7 @@ from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.store.schema import SPLITS
 from sceneleapultra.evaluation.evaluate import evaluate_method
 from sceneleapultra.evaluation.gallery import galleries
-from sceneleapultra.evaluation.items import Item, thinned
+from sceneleapultra.evaluation.items import Item, subsample_points
 from sceneleapultra.evaluation.methods.base import Method
 from sceneleapultra.evaluation.methods.model import ModelMethod
 from sceneleapultra.evaluation.methods.training_index import TrainingIndex
@@ -156,7 +156,7 @@ class ModelTest:
         settings = {"per_object": cfg.per_object, "min_points": cfg.min_points, "seed": cfg.seed}
         return chosen_items(store, split, max_items=count, **settings)
 
-    def seen(self, items: list[Item]) -> list[Item]:
+    def subsample_items(self, items: list[Item]) -> list[Item]:
         """Return the items as every method sees them: with ``points_share`` of the points of their views.
 
         Raises:
@@ -165,7 +165,7 @@ class ModelTest:
         share, needed = self.cfg.points_share, self.model.min_points
         if share == 1.0:
             return items
-        items = [thinned(item, share, self.cfg.seed) for item in items]
+        items = [subsample_points(item, share, self.cfg.seed) for item in items]
         if (left := min(int(item.target_mask.sum()) for item in items)) < needed:
             raise ValueError(
                 f"points_share={share} leaves an item {left} points of its target, the model's encoder needs {needed}. "
@@ -189,7 +189,7 @@ class ModelTest:
         results: list[GraspResults] = []
         drawn: list[Gallery] = []
         for split in cfg.splits:
-            items = self.seen(self.items(split, self.store, cfg.max_items))
+            items = self.subsample_items(self.items(split, self.store, cfg.max_items))
             labeled = self.evaluate(model, items, cfg.samples_per_item, start_bar)
             results.append(labeled)
             drawn += galleries(labeled, items, self.hand, cfg.pictures)

@@ -104,7 +104,7 @@ class EpochMetrics:
     def __init__(self) -> None:
         self._parts: dict[str, list[MetricPart]] = {}
 
-    def clear(self) -> None:
+    def reset(self) -> None:
         """Forget all parts."""
         self._parts = {}
 

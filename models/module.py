@@ -107,13 +107,13 @@ class GraspModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin to collect figures of merit."""
-        self.metrics.clear()
+        self.metrics.reset()
 
     def on_validation_epoch_end(self) -> None:
         """Log figures of merit over all held-out objects, of all ranks."""
         values = {f"val/{name}": value for name, value in self.metrics.compute().items()}
         self.log_dict(values, sync_dist=False)  # equal on all ranks
-        self.metrics.clear()
+        self.metrics.reset()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Let the objective act after the step."""

@@ -70,9 +70,9 @@ def summary(path: Path, reports: list[SceneReport], wall_s: float) -> None:
     attempts, successes, objects = Counter[str](), Counter[str](), Counter[str]()
     solved = Counter[str]()
     for report in reports:
-        for family, tried, good in zip(report.families, report.attempts, report.successes, strict=True):
+        for family, attempted, good in zip(report.families, report.attempts, report.successes, strict=True):
             objects[family] += 1
-            attempts[family] += tried
+            attempts[family] += attempted
             successes[family] += good
             solved[family] += good > 0
     table = Table(title="grasps by family", title_justify="left", box=None)

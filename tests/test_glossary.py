@@ -69,6 +69,7 @@ ALLOWED = {
     "hold_blocks": "hold",
     "hold_steps_per_block": "hold",
     "look_at": "look",
+    "check_same_data": "same_data",
     "look_at_jitter_m": "look",
 }
 DISTILLATION = ("distill", "benchmarks/diffusion_grid", "config/model/generator/student.yaml")

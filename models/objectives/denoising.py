@@ -59,7 +59,7 @@ class DenoisingContext(PredictionContext):
         view: SparseView = self.objective.sparse_view
         num_points = self.batch.scene_pc.shape[1]
         noise = view.draw(self.batch.item_index, num_points, self.objective.seed, self.step)
-        cloud = view.thin(self.cloud, noise.to(self.generator.device))
+        cloud = view.sparsify(self.cloud, noise.to(self.generator.device))
         return self.generator.encode(cloud, self.noise.dropped.get("color"))
 
     @cached_property

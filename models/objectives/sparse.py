@@ -81,7 +81,7 @@ class SparseView:
             uniform.append(torch.rand(num_points, generator=generator))
         return SparsifyNoise(torch.stack(order), torch.stack(uniform), torch.stack(shares))
 
-    def thin(self, cloud: Cloud, draw: SparsifyNoise) -> Cloud:
+    def sparsify(self, cloud: Cloud, draw: SparsifyNoise) -> Cloud:
         """Return what the grid leaves of each cloud, in stratified farthest-point order, padded to the same size."""
         stays = kept(cells(cloud.points, self.cell_m), cloud.valid, draw.order, draw.uniform, draw.shares)
         return reordered(cloud, *stratified(cloud.points, stays, cloud.target, self.target_share))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sceneleapultra.evaluation.items import Item, choose, thinned
+from sceneleapultra.evaluation.items import Item, choose, subsample_points
 from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
 from sceneleapultra.utils.records import SceneRecord
 
@@ -39,7 +39,7 @@ def item(record: SceneRecord) -> Item:
 @pytest.mark.parametrize("share", [0.5, 0.25, 0.1])
 def test_a_thinned_item_keeps_a_share_of_every_block(training_records, share: float):
     whole = item(training_records[0])
-    thin = thinned(whole, share, seed=0)
+    thin = subsample_points(whole, share, seed=0)
     kinds, counts = np.unique(whole.view.instance, return_counts=True)
     left, kept = np.unique(thin.view.instance, return_counts=True)
     assert left.tolist() == kinds.tolist()
@@ -53,7 +53,7 @@ def test_a_thinned_item_keeps_a_share_of_every_block(training_records, share: fl
 
 def test_thinning_depends_on_seed_and_item_alone(training_records):
     whole = item(training_records[0])
-    one, again, other = (thinned(whole, 0.3, seed).view.points for seed in (1, 1, 2))
+    one, again, other = (subsample_points(whole, 0.3, seed).view.points for seed in (1, 1, 2))
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
 
@@ -61,4 +61,4 @@ def test_thinning_depends_on_seed_and_item_alone(training_records):
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
 def test_a_share_that_is_none_is_refused(training_records, share: float):
     with pytest.raises(ValueError, match="points_share: expected more than 0 and at most 1, got"):
-        thinned(item(training_records[0]), share, 0)
+        subsample_points(item(training_records[0]), share, 0)

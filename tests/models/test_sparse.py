@@ -16,7 +16,7 @@ from sceneleapultra.models.objectives.sparse import (
     same_anchors,
     stratified,
 )
-from sceneleapultra.utils.geometry.cloud.arrangement import arrange
+from sceneleapultra.utils.geometry.cloud.arrangement import select_points
 from sceneleapultra.utils.geometry.point_choice import PointChoice
 from sceneleapultra.utils.geometry.points import gather
 
@@ -58,7 +58,7 @@ def test_order_is_that_of_any_arranged_cloud(num_valid: int):
     valid = (torch.arange(96) < num_valid).expand(3, 96)
     index, found = stratified(cloud.points, valid, target, SHARE)
     for b in range(3):
-        expected, _ = arrange(
+        expected, _ = select_points(
             cloud.points[b, :num_valid].numpy(),
             target[b, :num_valid].numpy(),
             num_points=96,
@@ -74,7 +74,7 @@ def test_order_is_that_of_any_arranged_cloud(num_valid: int):
 @pytest.mark.parametrize("scenario", ["half", "single"])
 def test_a_sparse_view_is_part_of_the_full_cloud(scenario: str):
     cloud, view = clouds(80), sparse_view(scenarios={scenario: 1.0})
-    sparse = view.thin(cloud, view.draw([5, 6, 7], 96, seed=0, step=3))
+    sparse = view.sparsify(cloud, view.draw([5, 6, 7], 96, seed=0, step=3))
     for b in range(3):
         full = {tuple(p) for p in cloud.points[b, cloud.valid[b]].tolist()}
         left = [tuple(p) for p in sparse.points[b, sparse.valid[b]].tolist()]
@@ -90,11 +90,11 @@ def test_a_sparse_view_is_part_of_the_full_cloud(scenario: str):
 
 def test_random_numbers_belong_to_items_whatever_batch_they_are_in():
     cloud, view = clouds(), sparse_view()
-    whole = view.thin(cloud, view.draw([5, 6, 7], 96, seed=0, step=3))
+    whole = view.sparsify(cloud, view.draw([5, 6, 7], 96, seed=0, step=3))
     one = Cloud(**{name: value[1:2] for name, value in vars(cloud).items() if value is not None})
-    single = view.thin(one, view.draw([6], 96, seed=0, step=3))
+    single = view.sparsify(one, view.draw([6], 96, seed=0, step=3))
     assert torch.equal(single.points[0], whole.points[1])
-    later = view.thin(cloud, view.draw([5, 6, 7], 96, seed=0, step=4))
+    later = view.sparsify(cloud, view.draw([5, 6, 7], 96, seed=0, step=4))
     assert not torch.equal(later.points, whole.points)
 
 
@@ -109,7 +109,7 @@ def test_scenarios_come_as_often_as_asked_for():
 def test_where_nothing_is_taken_away_both_views_agree(generator):
     """In `full` the sparse view is the full cloud, so nothing differs, prediction included."""
     cloud, view = clouds(90), sparse_view(scenarios={"full": 1.0})
-    same = view.thin(cloud, view.draw([0, 1, 2], 96, seed=0, step=0))
+    same = view.sparsify(cloud, view.draw([0, 1, 2], 96, seed=0, step=0))
     assert torch.equal(same.points[same.valid], cloud.points[cloud.valid])
     full, sparse = generator.encode(cloud), generator.encode(same)
     assert_close(features().difference(sparse.tokens, full.tokens), torch.tensor(0.0), atol=1e-5, rtol=0)
@@ -125,7 +125,7 @@ def test_where_nothing_is_taken_away_both_views_agree(generator):
 def test_a_sparse_scene_is_seen_from_the_same_anchors(generator):
     cloud, view = clouds(), sparse_view(scenarios={"single": 1.0})
     full = generator.encode(cloud)
-    sparse = generator.encode(view.thin(cloud, view.draw([0, 1, 2], 96, seed=0, step=0)))
+    sparse = generator.encode(view.sparsify(cloud, view.draw([0, 1, 2], 96, seed=0, step=0)))
     index = draw_anchors(full, 5)
     anchored = generator.anchor(full, index, torch.zeros_like(index))
     again = same_anchors(generator, sparse, anchored, {})
@@ -138,7 +138,7 @@ def test_a_sparse_scene_is_seen_from_the_same_anchors(generator):
 def test_only_the_sparse_view_learns_features(generator):
     cloud, view = clouds(), sparse_view()
     full = generator.encode(cloud).tokens
-    sparse = generator.encode(view.thin(cloud, view.draw([0, 1, 2], 96, seed=0, step=0))).tokens
+    sparse = generator.encode(view.sparsify(cloud, view.draw([0, 1, 2], 96, seed=0, step=0))).tokens
     of_full, of_sparse = torch.autograd.grad(
         features().difference(sparse, full), [full.features, sparse.features], allow_unused=True
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sceneleapultra.utils.geometry.cloud.arrangement import arrange, quotas, within
+from sceneleapultra.utils.geometry.cloud.arrangement import quotas, select_points, within
 from sceneleapultra.utils.geometry.point_choice import PointChoice
 from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
 
@@ -25,7 +25,7 @@ def scene(num_target: int, num_rest: int, seed: int = 0) -> tuple[np.ndarray, np
 
 
 def arranged(points: np.ndarray, mask: np.ndarray, sampler: str, num_points: int, seed: int = 0):
-    return arrange(
+    return select_points(
         points,
         mask,
         num_points=num_points,

@@ -174,5 +174,5 @@ def new_name(key: str) -> str | None:
 def renamed_flags(program: str, argv: list[str]) -> list[str]:
     """Return a sentence for every flag of an earlier version on a command line."""
     names = RENAMED_FLAGS.get(program, {})
-    given = [word.partition("=")[0] for word in argv]
-    return [f"{flag} is called {names[flag]} since {SINCE}." for flag in given if flag in names]
+    typed = [word.partition("=")[0] for word in argv]
+    return [f"{flag} is called {names[flag]} since {SINCE}." for flag in typed if flag in names]

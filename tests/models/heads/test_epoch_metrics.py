@@ -65,7 +65,7 @@ def test_batches_do_not_matter(cuts):
     for start, end in pairwise(cuts):
         metrics.add(parts_of(start, end))
     assert metrics.compute() == pytest.approx(whole.compute(), rel=1e-9)
-    metrics.clear()
+    metrics.reset()
     assert metrics.compute() == {}
 
 

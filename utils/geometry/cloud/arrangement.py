@@ -44,7 +44,7 @@ def stratified_order(
     return order, is_target
 
 
-def arrange(
+def select_points(
     points: Float[np.ndarray, "n 3"],
     object_mask: Bool[np.ndarray, "n"],
     *,

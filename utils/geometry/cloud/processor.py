@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy.spatial.transform import Rotation
 
-from sceneleapultra.utils.geometry.cloud.arrangement import arrange
+from sceneleapultra.utils.geometry.cloud.arrangement import select_points
 from sceneleapultra.utils.geometry.cloud.checks import check_cloud
 from sceneleapultra.utils.geometry.frames import CAMERA_MODES, cloud_frame, own_camera
 from sceneleapultra.utils.geometry.point_choice import PointChoice
@@ -120,7 +120,7 @@ class CloudProcessor:
         # Whole metres near the target: subtracting them is exact, and what follows does not depend on the map's origin.
         shift = np.rint(points[object_mask].mean(0, dtype=np.float64))
         near = np.asarray(points, dtype=np.float64) - shift
-        index, is_target = arrange(
+        index, is_target = select_points(
             near,
             object_mask,
             num_points=self.num_points,
