@@ -142,7 +142,7 @@ def runnable(generator: GraspGenerator) -> list[Solver]:
         except ValueError:
             continue
         if solver.name != "dopri5":  # its evaluations depend on the answers
-            found.append(replace(solver, steps=3))
+            found.append(replace(solver, steps=2))
     assert len(found) >= 2
     return found
 

@@ -8,11 +8,13 @@ import torch
 from torch.testing import assert_close
 
 from factories.models import scene_batch, small_cvae, small_generator, small_sampling
+from sceneleapultra.models.diffusion.likelihood import FlowRank
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.conditions.base import Condition
 from sceneleapultra.models.network.conditions.words import HashingEncoder
 from sceneleapultra.models.network.context import GeneratedGrasps
 from sceneleapultra.models.network.tokens import Cloud
+from sceneleapultra.models.ranking import LikelihoodRank
 from sceneleapultra.models.sampling import SampleRandom, choose_anchors
 from sceneleapultra.utils.batch import GraspBatch
 
@@ -48,10 +50,10 @@ def prompted() -> GraspGenerator:
         {"solver": "edm_heun", "steps": 3},
         {"guidance": "stable"},
         {"guidance": "physics_collision_free"},
-        {"rank": "log_prob", "steps": 2},
+        {"rank": LikelihoodRank(sort=True, flow=FlowRank(steps=1, probes=2)), "steps": 1},
         {"solver": "ddpm", "steps": 2, "guidance": "stable", "rank": "stable"},
     ],
-    ids=lambda changes: "-".join(map(str, changes.values())) or "default",
+    ids=("default", "ddpm", "edm_heun", "stable", "physics_clear", "log_prob", "ddpm-stable"),
 )
 def test_a_batch_gives_bit_for_bit_what_its_scenes_give_alone(changes: dict[str, Any]) -> None:
     generator, batch = small_generator(), unlike_clouds()

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch.testing import assert_close
 
 from factories.models import losses_of, scene_batch, set_statistics_from, small_generator, small_module
 from factories.ptv3 import SMALL
 from sceneleapultra.models import load_grasp_model
+from sceneleapultra.models.module import build_module
 from sceneleapultra.models.network.encoder.ptv3 import Architecture, PTv3
 from sceneleapultra.models.network.encoder.ptv3.voxels import voxelise
 from sceneleapultra.models.network.tokens import Cloud
@@ -318,15 +318,15 @@ def test_a_checkpoint_does_not_need_the_file_its_encoder_started_from(tmp_path, 
     cfg = compose(
         "model/generator/encoder=ptv3_light", f"model.generator.encoder.weights={tmp_path / 'w.pth'}"
     ).model
-    start = build(cfg.encoder, weights=None)
+    start = build(cfg.generator.encoder, weights=None)
     torch.save(start.network.state_dict(), tmp_path / "w.pth")
-    module = build(cfg)
-    assert_close(module.denoiser.encoder.network.state_dict(), start.network.state_dict(), atol=0, rtol=0)
-    module.config = {"model": OmegaConf.to_container(cfg, resolve=True), "cloud": {}}
+    module = build_module(cfg, cloud={}, optimizer=torch.optim.AdamW, scheduler=lambda optimizer: optimizer)
+    encoder = module.generator.encoder
+    assert_close(encoder.network.state_dict(), start.network.state_dict(), atol=0, rtol=0)
     saved = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(saved)
     torch.save(saved, tmp_path / "model.ckpt")
     (tmp_path / "w.pth").unlink()
-    loaded = load_grasp_model(tmp_path / "model.ckpt").module
-    before, after = (m.denoiser.encoder.state_dict() for m in (module, loaded))
+    loaded = load_grasp_model(tmp_path / "model.ckpt").generator
+    before, after = (part.state_dict() for part in (encoder, loaded.encoder))
     assert_close(after, before, atol=0, rtol=0)

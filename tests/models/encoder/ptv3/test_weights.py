@@ -84,7 +84,9 @@ def test_another_architecture_is_named_by_its_first_mismatch(tmp_path, network, 
 
 
 def test_other_files_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"Correct model\.encoder\.weights, or set it to null"):
+    with pytest.raises(
+        FileNotFoundError, match=r"Correct model\.generator\.encoder\.weights, or set it to null"
+    ):
         load_weights(small_network(), tmp_path / "none.pth")
     with pytest.raises(
         ValueError, match="holds no weights: expected a state_dict or a mapping of tensors, got list"
