@@ -88,7 +88,7 @@ def thinner(batch: GraspBatch, share: float, target_share: float) -> GraspBatch:
     keeps = torch.ceil(share * cloud.valid.sum(1, keepdim=True))
     stays = torch.zeros_like(cloud.valid)
     stays.scatter_(1, rank, torch.arange(stays.shape[1]) < keeps)
-    cloud = reordered(cloud, *stratified(cloud.points, stays, cloud.target, target_share))
+    cloud = reordered(cloud, *stratified(cloud, stays, target_share))
     return replace(batch, scene_pc=cloud.points, point_valid=cloud.valid, object_mask=cloud.target)
 
 

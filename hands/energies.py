@@ -10,9 +10,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+ContactVectors = Float[Tensor, "*#b c 3"]  # points (m) or unit normals of contacts
+ContactWeights = Float[Tensor, "*#b c"]  # see contact_weights
+ContactFingers = Int[Tensor, "c"]  # the finger that each contact candidate belongs to
+
 
 def contact_weights(
-    contact_finger: Int[Tensor, "c"], thumb: int, selected: Bool[Tensor, "*b c"]
+    contact_finger: ContactFingers, thumb: int, selected: Bool[Tensor, "*b c"]
 ) -> Float[Tensor, "*b c"]:
     """Share of force of each selected contact: the thumb's sum to 1 and the other fingers' sum to 1.
 
@@ -25,9 +29,9 @@ def contact_weights(
 
 
 def force_closure(
-    points: Float[Tensor, "*#b c 3"],
-    object_normals: Float[Tensor, "*#b c 3"],
-    weights: Float[Tensor, "*#b c"],
+    points: ContactVectors,
+    object_normals: ContactVectors,
+    weights: ContactWeights,
     *,
     origin: Float[Tensor, "*#b 3"],
     torque_length_m: float,
@@ -42,17 +46,13 @@ def force_closure(
     return force.sum(-2).square().sum(-1) + torque.sum(-2).square().sum(-1)
 
 
-def distance(
-    signed_distance_m: Float[Tensor, "*#b c"], weights: Float[Tensor, "*#b c"]
-) -> Float[Tensor, "..."]:
+def distance(signed_distance_m: Float[Tensor, "*#b c"], weights: ContactWeights) -> Float[Tensor, "..."]:
     """Weighted distance of contact points to the object's surface, in metres."""
     return (weights * signed_distance_m.abs()).sum(-1)
 
 
 def misalignment(
-    hand_normals: Float[Tensor, "*#b c 3"],
-    object_normals: Float[Tensor, "*#b c 3"],
-    weights: Float[Tensor, "*#b c"],
+    hand_normals: ContactVectors, object_normals: ContactVectors, weights: ContactWeights
 ) -> Float[Tensor, "..."]:
     """Weighted ``1 + n_hand . n_object``: 0 where a pad faces the surface, 2 where it faces away."""
     return (weights * (1 + (hand_normals * object_normals).sum(-1))).sum(-1)
@@ -100,7 +100,7 @@ def table(
 
 def attraction(
     candidates: Float[Tensor, "*b c 3"],
-    contact_finger: Int[Tensor, "c"],
+    contact_finger: ContactFingers,
     points: Float[Tensor, "*b n 3"],
     *,
     num_fingers: int,

@@ -87,11 +87,7 @@ class FlowProcess(NoiseProcess):
         return t.clamp(self.t_min, 1.0)
 
     def pair_noise(
-        self,
-        x0: States,
-        eps: States,
-        condition: Int[Tensor, "b g"],
-        valid: Bool[Tensor, "b g"],
+        self, x0: States, eps: States, condition: Int[Tensor, "b g"], valid: Bool[Tensor, "b g"]
     ) -> States:
         """Return the noise in the order in which it is paired with the clean samples."""
         if self.coupling == "independent":
@@ -101,10 +97,7 @@ class FlowProcess(NoiseProcess):
 
 
 def optimal_pairing(
-    x0: States,
-    eps: States,
-    condition: Int[Tensor, "b g"],
-    valid: Bool[Tensor, "b g"],
+    x0: States, eps: States, condition: Int[Tensor, "b g"], valid: Bool[Tensor, "b g"]
 ) -> Int[Tensor, "b g"]:
     """Say which noise of its set each sample is paired with, so that the squared distances are least.
 

@@ -78,11 +78,7 @@ class NoiseProcess(nn.Module, ABC):
         return uniform
 
     def pair_noise(
-        self,
-        x0: States,
-        eps: States,
-        condition: Int[Tensor, "b g"],
-        valid: Bool[Tensor, "b g"],
+        self, x0: States, eps: States, condition: Int[Tensor, "b g"], valid: Bool[Tensor, "b g"]
     ) -> States:
         """Return the noise in the order in which it is paired with the clean samples: here, as it was drawn."""
         return eps

@@ -11,6 +11,8 @@ from sceneleapultra.models.objectives.schedule import NoiseFactor
 from sceneleapultra.models.objectives.term import Weight
 from sceneleapultra.models.observed_points import FAR_M, ObservedPoints, deepest, sphere_power
 
+PointDistances = Float[Tensor, "b g n"]  # signed, of observed points to hands (m)
+
 
 def soft_contact(distance_m: Float[Tensor, "*b"], scale_m: float) -> Float[Tensor, "*b"]:
     """Return how much a point at this signed distance counts as touched: 1 on the hand and in it, 0 far away.
@@ -23,10 +25,7 @@ def soft_contact(distance_m: Float[Tensor, "*b"], scale_m: float) -> Float[Tenso
 
 
 def contact_map_error(
-    predicted_m: Float[Tensor, "b g n"],
-    true_m: Float[Tensor, "b g n"],
-    counted: Bool[Tensor, "b g n"],
-    scale_m: float,
+    predicted_m: PointDistances, true_m: PointDistances, counted: Bool[Tensor, "b g n"], scale_m: float
 ) -> Float[Tensor, "b g"]:
     """Return the mean squared difference of two contact maps over the points that count; 0 without any.
 

@@ -48,7 +48,30 @@ class AnchorAssignment:
         return index, squared.amin(-1) <= self.reach**2
 
 
-class StepContext:
+class StepInputs:
+    """What every step is given.
+
+    Args:
+        generator: what is trained.
+        batch: of scenes.
+        objective: whose settings apply.
+        step: of training; with the objective's seed and the item it decides every random number.
+        training: false in validation.
+    """
+
+    def __init__(
+        self, generator: Any, batch: GraspBatch, objective: Any, *, step: int, training: bool
+    ) -> None:
+        self.generator, self.batch, self.objective = generator, batch, objective
+        self.step, self.training = step, training
+
+    @cached_property
+    def cloud(self) -> Cloud:
+        """The clouds as the batch holds them."""
+        return Cloud.of(self.batch)
+
+
+class StepContext(StepInputs):
     """One training step: batch, random numbers, encoded scene, anchors and states of the true grasps.
 
     Args:
@@ -62,6 +85,8 @@ class StepContext:
         ValueError: a batch without grasps, or without a prompt that the model reads.
     """
 
+    generator: GraspGenerator
+
     def __init__(
         self, generator: GraspGenerator, batch: GraspBatch, objective: Any, *, step: int, training: bool
     ) -> None:
@@ -70,8 +95,7 @@ class StepContext:
                 raise ValueError(
                     f"Training needs batches with grasps; this one has no {name}. Is it an inference batch?"
                 )
-        self.generator, self.batch, self.objective = generator, batch, objective
-        self.step, self.training = step, training
+        super().__init__(generator, batch, objective, step=step, training=training)
         self._outputs: dict[Head, Tensor] = {}
 
     @property
@@ -89,11 +113,6 @@ class StepContext:
             seed=self.objective.seed,
             step=self.step,
         )
-
-    @cached_property
-    def cloud(self) -> Cloud:
-        """The clouds."""
-        return Cloud.of(self.batch)
 
     @cached_property
     def scene(self) -> SceneContext:

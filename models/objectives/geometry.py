@@ -3,6 +3,8 @@
 A joint angle near the palm moves a fingertip further than one at the tip: what a squared error of states does not know.
 """
 
+from abc import abstractmethod
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,19 +16,17 @@ from sceneleapultra.models.objectives.schedule import NoiseFactor
 from sceneleapultra.models.objectives.term import Weight
 from sceneleapultra.utils.geometry.points import gather
 
+SurfacePoints = Float[Tensor, "b g n 3"]  # of hands (m)
+
 _SMALLEST = 1e-12  # m^2; the gradient of a smaller distance is zero, not NaN
 
 
-def mean_distance(
-    predicted: Float[Tensor, "b g n 3"], true: Float[Tensor, "b g n 3"]
-) -> Float[Tensor, "b g"]:
+def mean_distance(predicted: SurfacePoints, true: SurfacePoints) -> Float[Tensor, "b g"]:
     """Return the mean distance between points of equal index (m)."""
     return (predicted - true).square().sum(-1).clamp_min(_SMALLEST).sqrt().mean(-1)
 
 
-def chamfer_distance(
-    predicted: Float[Tensor, "b g n 3"], true: Float[Tensor, "b g m 3"]
-) -> Float[Tensor, "b g"]:
+def chamfer_distance(predicted: SurfacePoints, true: Float[Tensor, "b g m 3"]) -> Float[Tensor, "b g"]:
     """Return the mean distance of a point to the nearest of the other set, averaged over both directions (m)."""
     with torch.no_grad():
         # About the middle of the hand: products of coordinates, by which cdist goes, keep their digits there.
@@ -40,8 +40,8 @@ def chamfer_distance(
     return 0.5 * (mean_distance(predicted, nearest_true) + mean_distance(nearest_predicted, true))
 
 
-class HandPoints(HandTerm):
-    """Mean distance between equal points on the surfaces of the predicted and the true hand (m).
+class SurfaceDistance(HandTerm):
+    """Some distance between points on the surfaces of the predicted and the true hand (m).
 
     Args:
         weight: see :class:`~sceneleapultra.models.objectives.term.LossTerm`.
@@ -56,29 +56,29 @@ class HandPoints(HandTerm):
         self.num_points = at_least("num_points", num_points, 1)
 
     def measure(self, hand: PlacedHand, context: PredictionContext) -> Float[Tensor, "b g"]:
-        """Return the mean distance (m)."""
+        """Return the distance (m)."""
         points, true = (h.surface_points(self.num_points)[0] for h in (hand, context.hand_true))
-        return mean_distance(points, true)
+        return self.distance(points, true)
+
+    @abstractmethod
+    def distance(self, predicted: SurfacePoints, true: SurfacePoints) -> Float[Tensor, "b g"]:
+        """Return the distance of sets of points of the same number and order (m)."""
 
 
-class HandChamfer(HandTerm):
+class HandPoints(SurfaceDistance):
+    """Mean distance between equal points on the surfaces of the predicted and the true hand (m)."""
+
+    def distance(self, predicted: SurfacePoints, true: SurfacePoints) -> Float[Tensor, "b g"]:
+        """Return the mean distance (m)."""
+        return mean_distance(predicted, true)
+
+
+class HandChamfer(SurfaceDistance):
     """Chamfer distance between the surfaces of the predicted and the true hand (m).
 
     Unlike :class:`HandPoints` it does not mind which finger is where the true hand has one.
-
-    Args:
-        weight: see :class:`~sceneleapultra.models.objectives.term.LossTerm`.
-        by_noise: see :class:`~sceneleapultra.models.objectives.hand_term.HandTerm`.
-        num_points: on each surface, evenly spread.
     """
 
-    needs = ("hand_hat", "hand_true", "counted")
-
-    def __init__(self, *, weight: Weight, by_noise: NoiseFactor | None, num_points: int) -> None:
-        super().__init__(weight=weight, by_noise=by_noise)
-        self.num_points = at_least("num_points", num_points, 1)
-
-    def measure(self, hand: PlacedHand, context: PredictionContext) -> Float[Tensor, "b g"]:
+    def distance(self, predicted: SurfacePoints, true: SurfacePoints) -> Float[Tensor, "b g"]:
         """Return the mean distance to the nearest point, over both directions (m)."""
-        points, true = (h.surface_points(self.num_points)[0] for h in (hand, context.hand_true))
-        return chamfer_distance(points, true)
+        return chamfer_distance(predicted, true)

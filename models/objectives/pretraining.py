@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from sceneleapultra.models.network.encoder.base import SceneEncoder
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
+from sceneleapultra.models.objectives.context import StepInputs
 from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.objectives.sparse import SparsifyNoise, reordered, stratified
 from sceneleapultra.models.objectives.term import LossTerm
-from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.seeding import keyed_generator
 from sceneleapultra.utils.geometry.grid_sampling import cell_shares, cells, kept
 from sceneleapultra.utils.geometry.points import gather
@@ -104,7 +104,7 @@ class Masking:
         centers = gather(cloud.points, (hidden.center * counts).long())  # valid points stand first
         near = torch.cdist(cloud.points, centers) <= self.patch_radius_m
         stays = stays & ~near.any(-1)
-        return reordered(cloud, *stratified(cloud.points, stays, cloud.target, self.target_share))
+        return reordered(cloud, *stratified(cloud, stays, self.target_share))
 
     def queries(
         self, tokens: SceneTokens, full: Cloud, hidden: MaskingNoise
@@ -161,7 +161,7 @@ class EncoderOnly(nn.Module):
         return next(self.encoder.parameters()).device
 
 
-class PretrainingContext:
+class PretrainingContext(StepInputs):
     """A step of pretraining: a full cloud, and tokens of the same cloud with holes.
 
     Args:
@@ -172,17 +172,8 @@ class PretrainingContext:
         training: false in validation.
     """
 
-    def __init__(
-        self,
-        generator: EncoderOnly,
-        batch: GraspBatch,
-        objective: "MaskedDistance",
-        *,
-        step: int,
-        training: bool,
-    ) -> None:
-        self.generator, self.batch, self.objective = generator, batch, objective
-        self.step, self.training = step, training
+    generator: EncoderOnly
+    objective: "MaskedDistance"
 
     @property
     def masking(self) -> Masking:
@@ -196,11 +187,6 @@ class PretrainingContext:
         seed = self.objective.seed
         drawn = self.masking.draw(self.batch.item_index, num_points, num_tokens, seed, self.step)
         return drawn.to(self.generator.device)
-
-    @cached_property
-    def cloud(self) -> Cloud:
-        """The full clouds."""
-        return Cloud.of(self.batch)
 
     @cached_property
     def tokens(self) -> SceneTokens:

@@ -84,7 +84,7 @@ class SparseView:
     def sparsify(self, cloud: Cloud, draw: SparsifyNoise) -> Cloud:
         """Return what the grid leaves of each cloud, in stratified farthest-point order, padded to the same size."""
         stays = kept(cells(cloud.points, self.cell_m), cloud.valid, draw.order, draw.uniform, draw.shares)
-        return reordered(cloud, *stratified(cloud.points, stays, cloud.target, self.target_share))
+        return reordered(cloud, *stratified(cloud, stays, self.target_share))
 
 
 class SparseFeatures(LossTerm):
@@ -150,18 +150,17 @@ def reordered(cloud: Cloud, index: Int[Tensor, "b n"], valid: Bool[Tensor, "b n"
 
 @torch.no_grad()
 def stratified(
-    points: Float[Tensor, "b n 3"],
-    valid: Bool[Tensor, "b n"],
-    target: Bool[Tensor, "b n"],
-    target_share: float,
+    cloud: Cloud, stays: Bool[Tensor, "b n"], target_share: float
 ) -> tuple[Int[Tensor, "b n"], Bool[Tensor, "b n"]]:
-    """Order clouds as :mod:`utils.cloud` does: farthest points of target and rest, every prefix with its share of both.
+    """Order what stays of clouds as :mod:`utils.geometry.cloud` does.
+
+    Farthest points of target and rest, every prefix with its share of both.
 
     Returns:
-        Indices, those of points that are not ``valid`` last, and which are valid.
+        Indices, those of points that do not stay last, and which of them stay.
     """
-    n = points.shape[1]
-    sides = torch.stack([valid & target, valid & ~target])
+    points, n = cloud.points, cloud.points.shape[1]
+    sides = torch.stack([stays & cloud.target, stays & ~cloud.target])
     longest = max(1, int(sides.sum(-1).max()))
     order = farthest_point_order(points.repeat(2, 1, 1), longest, valid=sides.flatten(0, 1))
     order = order.unflatten(0, (2, -1))

@@ -27,6 +27,12 @@ _NEAREST = 48
 # Surface points drawn per pose aimed: those a hand cannot look at are passed over.
 _SPARE_POINTS = 4
 
+# m hands in the world, the centers of their s spheres in the base frame, and how far each is moved which way (m).
+Poses = Float[Tensor, "m 4 4"]
+Centers = Float[Tensor, "m s 3"]
+Directions = Float[Tensor, "m 3"]
+Lengths = Float[Tensor, "m"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlacementSettings:
@@ -102,7 +108,7 @@ class Placer:
         kept = torch.nonzero(self.distance.clearance(balls) >= s.clearance_m)[:n, 0]
         return Placements(T[kept], qpos[kept], rates[kept], forecast[kept])
 
-    def aim(self, m: int, rng: np.random.Generator) -> Float[Tensor, "m 4 4"]:
+    def aim(self, m: int, rng: np.random.Generator) -> Poses:
         """Draw base poses whose palm center is at the standoff from a surface point and looks at it."""
         s, hand, drawn = self.settings, self.hand, _SPARE_POINTS * m
         points, normals = sample_surface(self._record, drawn, rng)
@@ -122,9 +128,7 @@ class Placer:
         T[:, :3, 3] = points - standoff[:, None] * towards - T[:, :3, :3] @ hand.palm_center.numpy()
         return torch.as_tensor(T, dtype=torch.float32)
 
-    def _above_table(
-        self, T: Float[Tensor, "m 4 4"], base: Float[Tensor, "m s 3"], back: Float[Tensor, "m 3"]
-    ) -> tuple[Float[Tensor, "m 4 4"], Float[Tensor, "m"]]:
+    def _above_table(self, T: Poses, base: Centers, back: Directions) -> tuple[Poses, Lengths]:
         """Back hands off until they are clear of the table; infinitely far where that leads down."""
         if not self.distance.table:
             return T, torch.zeros(len(T))
@@ -134,13 +138,7 @@ class Placer:
         moved = torch.where(missing > 0, moved, 0.0)
         return _shifted(T, back, moved), moved
 
-    def _off_target(
-        self,
-        T: Float[Tensor, "m 4 4"],
-        base: Float[Tensor, "m s 3"],
-        back: Float[Tensor, "m 3"],
-        moved: Float[Tensor, "m"],
-    ) -> tuple[Float[Tensor, "m 4 4"], Float[Tensor, "m"]]:
+    def _off_target(self, T: Poses, base: Centers, back: Directions, moved: Lengths) -> tuple[Poses, Lengths]:
         """Back hands off until their spheres are clear of the target; infinitely far where they never were."""
         num = self.balls.num_spheres
         centers, radii = base[:, :num] @ T[:, :3, :3].mT, self.balls.radii[:num].expand(len(T), -1)
@@ -160,9 +158,7 @@ def _unit(vectors: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m 3"]:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _shifted(
-    T: Float[Tensor, "m 4 4"], direction: Float[Tensor, "m 3"], by: Float[Tensor, "m"]
-) -> Float[Tensor, "m 4 4"]:
+def _shifted(T: Poses, direction: Directions, by: Lengths) -> Poses:
     T = T.clone()
     T[:, :3, 3] += direction * by.nan_to_num(posinf=0.0)[:, None]
     return T

@@ -49,7 +49,7 @@ def scenes(num_valid: int = 80) -> GraspBatch:
     """Clouds whose valid points stand first, in stratified farthest-point order."""
     batch = scene_batch()
     valid = (torch.arange(96) < num_valid).expand(3, 96)
-    index, found = stratified(batch.scene_pc, valid, batch.object_mask, 0.6)
+    index, found = stratified(Cloud.of(batch), valid, 0.6)
     return replace(
         batch,
         scene_pc=gather(batch.scene_pc, index).masked_fill(~found[..., None], 0.0),

@@ -41,7 +41,7 @@ def clouds(num_valid: int = 96) -> Cloud:
     """Three clouds whose last points are padding, in stratified farthest-point order."""
     cloud = Cloud.of(scene_batch())
     valid = (torch.arange(96) < num_valid).expand(3, 96)
-    index, found = stratified(cloud.points, valid, cloud.target, SHARE)
+    index, found = stratified(cloud, valid, SHARE)
     return replace(
         cloud,
         points=gather(cloud.points, index),
@@ -56,7 +56,7 @@ def test_order_is_that_of_any_arranged_cloud(num_valid: int):
     target = cloud.target.clone()
     target[:, 0] = True
     valid = (torch.arange(96) < num_valid).expand(3, 96)
-    index, found = stratified(cloud.points, valid, target, SHARE)
+    index, found = stratified(replace(cloud, target=target), valid, SHARE)
     for b in range(3):
         expected, _ = select_points(
             cloud.points[b, :num_valid].numpy(),

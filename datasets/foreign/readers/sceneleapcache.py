@@ -18,16 +18,9 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
+from sceneleapultra.datasets.foreign.readers import frames
 from sceneleapultra.datasets.foreign.readers.base import Claims, MeshSurface, Placed, RawScene, SourceScene
 from sceneleapultra.datasets.foreign.readers.bodex import category
-from sceneleapultra.datasets.foreign.readers.frames import (
-    check_width,
-    inverse,
-    joined,
-    rigid,
-    stored_base,
-    table_plane,
-)
 from sceneleapultra.hands import Hand
 from sceneleapultra.utils.records import Outcome, View
 
@@ -73,18 +66,18 @@ class SceneLeapCache:
         measured = np.abs(first["scene_pc"][:, :3]).max(1) > 0
         cloud, on_object = first["scene_pc"][measured], first["object_mask"][measured].astype(bool)
         xyz = cloud[:, :3].astype(np.float64)
-        T_world_cam = table_plane(xyz[~on_object], key)
+        T_world_cam = frames.table_plane(xyz[~on_object], key)
         rows = np.concatenate([np.atleast_2d(item["hand_model_pose"]) for item in items]).astype(np.float64)
         rows = rows[np.abs(rows).max(1) > 0]
         rows = rows[
             np.sort(np.unique(rows, axis=0, return_index=True)[1])
         ]  # an object short of grasps repeats them
-        check_width(rows[:, 3:-4], hand, path)
-        poses = rigid(np.concatenate([rows[:, :3], rows[:, -4:]], axis=1), str(path))
+        frames.check_width(rows[:, 3:-4], hand, path)
+        poses = frames.rigid(np.concatenate([rows[:, :3], rows[:, -4:]], axis=1), str(path))
         shape = _catalog(path).shapes[code]
         T_cam_object = _moved_by(shape[0], first["obj_verts"].astype(np.float64), f"{path}, object '{code}'")
         claims = Claims(
-            T_object_base=inverse(T_cam_object) @ poses @ stored_base(hand, self.base, {}),
+            T_object_base=frames.inverse(T_cam_object) @ poses @ frames.stored_base(hand, self.base, {}),
             qpos=rows[:, 3:-4],
             outcome=np.full(len(rows), Outcome.CLAIMED, np.uint8),
         )
@@ -116,7 +109,7 @@ def _moved_by(
         raise ValueError(
             f"{where}: its vertices are not those of an earlier item, moved ({1e3 * off:.0f} mm off)."
         )
-    return joined(R, after.mean(0) - R @ before.mean(0))
+    return frames.joined(R, after.mean(0) - R @ before.mean(0))
 
 
 def _opened(path: Path) -> h5py.File:
