@@ -5,9 +5,10 @@ Axes: k objects of a scene, n points, g grasps, j hand joints.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -69,8 +70,39 @@ class View:
 RowIndex = slice | int | Bool[np.ndarray, "g"] | Int[np.ndarray, "m"]
 
 
+Rows = TypeVar("Rows", bound="_Columns")
+
+
 @dataclass(frozen=True)
-class Grasps:
+class _Columns:
+    """Columns of equally many rows: arrays, or columns again."""
+
+    def _columns(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns().values())))
+
+    def __getitem__(self: Rows, rows: RowIndex) -> Rows:
+        """Return some of the rows: a slice, a mask, numbers, or one number for a set of one."""
+        rows = _rows(rows, len(self))
+        return type(self)(**{name: column[rows] for name, column in self._columns().items()})
+
+    @classmethod
+    def concatenate(cls: type[Rows], parts: Sequence[Rows]) -> Rows:
+        """Join sets of rows of equal width, in order.
+
+        Raises:
+            ValueError: nothing to join.
+        """
+        if not parts:
+            raise ValueError(f"{cls.__name__}.concatenate: expected at least one set of grasps, got none.")
+        tables = [part._columns() for part in parts]
+        return cls(**{name: _joined([table[name] for table in tables]) for name in tables[0]})
+
+
+@dataclass(frozen=True)
+class Grasps(_Columns):
     """Grasps of one object as triples (pre-grasp, grasp, squeeze) that share one hand base pose.
 
     A pre-grasp or squeeze that nobody knows is NaN, for all grasps of a store or for none.
@@ -81,32 +113,13 @@ class Grasps:
     pregrasp_qpos: Float[np.ndarray, "g j"]
     squeeze_qpos: Float[np.ndarray, "g j"]
 
-    def __len__(self) -> int:
-        return len(self.hand_pose)
-
-    def __getitem__(self, rows: RowIndex) -> "Grasps":
-        """Return some of the grasps: a slice, a mask, numbers, or one number for a set of one."""
-        rows = _rows(rows, len(self))
-        return Grasps(self.hand_pose[rows], self.pregrasp_qpos[rows], self.squeeze_qpos[rows])
-
-    @classmethod
-    def concatenate(cls, parts: Sequence["Grasps"]) -> "Grasps":
-        """Join sets of grasps of one hand, in order.
-
-        Raises:
-            ValueError: nothing to join.
-        """
-        if not parts:
-            raise ValueError("Grasps.concatenate: expected at least one set of grasps, got none.")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in GRASP_COLUMNS))
-
 
 GRASP_COLUMNS = ("hand_pose", "pregrasp_qpos", "squeeze_qpos")
 VERDICT_COLUMNS = tuple(column.name for column in STORED_COLUMNS)
 
 
 @dataclass(frozen=True)
-class LabeledGrasps:
+class LabeledGrasps(_Columns):
     """Grasps of one object of a scene with the stored columns of ``utils/columns.py``; failures are kept.
 
     Where a foreign data set only claims that its grasps hold, no direction has succeeded and no length is known (NaN).
@@ -120,22 +133,6 @@ class LabeledGrasps:
     self_penetration_m: Float[np.ndarray, "g"]
     clearance_m: Float[np.ndarray, "g"]
     robustness: Float[np.ndarray, "g"]
-
-    def __len__(self) -> int:
-        return len(self.grasps)
-
-    def __getitem__(self, rows: RowIndex) -> "LabeledGrasps":
-        """Return some of the grasps with their labels; see :class:`Grasps`."""
-        rows = _rows(rows, len(self))
-        return LabeledGrasps(
-            self.grasps[rows], **{name: getattr(self, name)[rows] for name in VERDICT_COLUMNS}
-        )
-
-    @classmethod
-    def concatenate(cls, parts: Sequence["LabeledGrasps"]) -> "LabeledGrasps":
-        """Join labeled grasps of one object."""
-        labels = {name: np.concatenate([getattr(p, name) for p in parts]) for name in VERDICT_COLUMNS}
-        return cls(Grasps.concatenate([p.grasps for p in parts]), **labels)
 
     @classmethod
     def none(cls, num_joints: int, num_directions: int) -> "LabeledGrasps":
@@ -166,6 +163,11 @@ class LabeledGrasps:
         """Return which grasps are stable, robustly and far enough from table and neighbors where that was measured."""
         fragile, close = self.robustness < min_robustness, self.clearance_m < min_clearance_m
         return (self.stable == 1.0) & ~fragile & ~close
+
+
+def _joined(columns: list[Any]) -> Any:
+    first = columns[0]
+    return first.concatenate(columns) if isinstance(first, _Columns) else np.concatenate(columns)
 
 
 def _rows(rows: RowIndex, length: int) -> slice | np.ndarray:
