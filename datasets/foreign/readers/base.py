@@ -92,6 +92,19 @@ class Format(Protocol):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class GraspFolder:
+    """What readers of grasps without scenes have in common; ``config/conversion`` says what each setting means."""
+
+    name: str
+    grasps: str
+    objects: str
+
+    def places(self, root: Path) -> list[Path]:
+        """Grasps and objects."""
+        return [root / self.grasps, root / self.objects]
+
+
 @runtime_checkable
 class MeshProvider(Protocol):
     """What the converter needs that is no reading: ``simulation.scene_renderer.SceneRenderer`` is one."""

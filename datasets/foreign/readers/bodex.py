@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sceneleapultra.datasets.foreign.readers.base import Claims, Placed, RawScene, SourceScene
+from sceneleapultra.datasets.foreign.readers.base import Claims, GraspFolder, Placed, RawScene, SourceScene
 from sceneleapultra.datasets.foreign.readers.files import numbers, read_npy
 from sceneleapultra.datasets.foreign.readers.frames import (
     DEXGRASPBENCH_BASES,
@@ -36,18 +36,11 @@ _TRIPLE = ("pregrasp_qpos", "grasp_qpos", "squeeze_qpos")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BODex:
+class BODex(GraspFolder):
     """Reads a folder of grasp files; ``config/conversion/bodex.yaml`` says what each setting means."""
 
-    name: str
-    grasps: str
-    objects: str
     table: bool
     base: Sequence[float] | None
-
-    def places(self, root: Path) -> list[Path]:
-        """Grasps and objects."""
-        return [root / self.grasps, root / self.objects]
 
     def index(self, root: Path) -> list[SourceScene]:
         """List files of several grasps, and folders of files of one; reads the first file of each folder."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from sceneleapultra.datasets.foreign.readers.base import Claims, Placed, RawScene, SourceScene
+from sceneleapultra.datasets.foreign.readers.base import Claims, GraspFolder, Placed, RawScene, SourceScene
 from sceneleapultra.datasets.foreign.readers.bodex import category
 from sceneleapultra.datasets.foreign.readers.files import read_npy
 from sceneleapultra.datasets.foreign.readers.frames import joined, joint_order, stored_base
@@ -25,17 +25,10 @@ _WRIST = ("WRJTx", "WRJTy", "WRJTz", "WRJRx", "WRJRy", "WRJRz")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DexGraspNet:
+class DexGraspNet(GraspFolder):
     """Reads a folder of grasp files; ``config/conversion/dexgraspnet.yaml`` says what each setting means."""
 
-    name: str
-    grasps: str
-    objects: str
     base: Sequence[float]
-
-    def places(self, root: Path) -> list[Path]:
-        """Grasps and objects."""
-        return [root / self.grasps, root / self.objects]
 
     def index(self, root: Path) -> list[SourceScene]:
         """List every size of every object; reads all files."""

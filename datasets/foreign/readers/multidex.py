@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sceneleapultra.datasets.foreign.readers.base import Claims, Placed, RawScene, SourceScene
+from sceneleapultra.datasets.foreign.readers.base import Claims, GraspFolder, Placed, RawScene, SourceScene
 from sceneleapultra.datasets.foreign.readers.files import read_pt
 from sceneleapultra.datasets.foreign.readers.frames import check_width, joined, joint_order, stored_base
 from sceneleapultra.hands import Hand
@@ -35,18 +35,11 @@ class _Grasp:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiDex:
+class MultiDex(GraspFolder):
     """Reads one file of grasps; ``config/conversion/multidex.yaml`` says what each setting means."""
 
-    name: str
-    grasps: str
-    objects: str
     joint_names: list[str] | None
     base: Sequence[float]
-
-    def places(self, root: Path) -> list[Path]:
-        """Grasps and objects."""
-        return [root / self.grasps, root / self.objects]
 
     def index(self, root: Path) -> list[SourceScene]:
         """List every size of every object."""

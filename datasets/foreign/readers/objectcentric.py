@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sceneleapultra.datasets.foreign.readers.base import Claims, Placed, RawScene, SourceScene
+from sceneleapultra.datasets.foreign.readers.base import Claims, GraspFolder, Placed, RawScene, SourceScene
 from sceneleapultra.datasets.foreign.readers.bodex import category, mesh_of
 from sceneleapultra.datasets.foreign.readers.files import numbers, read_npy
 from sceneleapultra.datasets.foreign.readers.frames import (
@@ -31,18 +31,11 @@ _MORE = ("pregrasp_qpos", "squeeze_qpos")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectCentric:
+class ObjectCentric(GraspFolder):
     """Reads a folder of grasp files; ``config/conversion/objectcentric.yaml`` says what each setting means."""
 
-    name: str
-    grasps: str
-    objects: str
     mesh_scale: float
     base: Sequence[float] | None
-
-    def places(self, root: Path) -> list[Path]:
-        """Grasps and objects."""
-        return [root / self.grasps, root / self.objects]
 
     def index(self, root: Path) -> list[SourceScene]:
         """List the grasp files."""
