@@ -1,31 +1,26 @@
 """What a view of a store becomes: the cloud about a target, prepared as any cloud is, and its place in the world."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from scipy.spatial.transform import Rotation
 
 from sceneleapultra.utils.batch import OTHER_CLASS, TABLE_CLASS, TARGET_CLASS, UNKNOWN_CLASS
-from sceneleapultra.utils.geometry.cloud import CloudProcessor
+from sceneleapultra.utils.geometry.cloud import CloudInput, CloudProcessor
 from sceneleapultra.utils.records import View
 
+_SEEN = tuple(f.name for f in fields(CloudInput))
 _WORLD_UP = np.array([0.0, 0.0, 1.0])
 
 
-@dataclass(frozen=True)
-class ItemCloud:
-    """The cloud of an item in its frame; fields as :class:`~sceneleapultra.utils.batch.GraspBatch` names them."""
+@dataclass(frozen=True, kw_only=True)
+class ItemCloud(CloudInput):
+    """The cloud of an item in its frame, what its points belong to, and where the frame is."""
 
-    scene_pc: Float[np.ndarray, "n 3"]
-    point_valid: Bool[np.ndarray, "n"]
-    object_mask: Bool[np.ndarray, "n"]
     point_class: UInt8[np.ndarray, "n"]
-    viewpoint: Float[np.ndarray, "3"]
-    up: Float[np.ndarray, "3"]
     T_world_frame: Float[np.ndarray, "4 4"]
-    scene_rgb: UInt8[np.ndarray, "n 3"] | None
     frame_from_world: Float[np.ndarray, "7"]  # the inverse of T_world_frame: translation and quaternion wxyz
 
 
@@ -63,14 +58,9 @@ def build_cloud(
     others = np.where(view.instance == 0, TABLE_CLASS, OTHER_CLASS)
     point_class = np.where(mask, TARGET_CLASS, others).astype(np.uint8)
     return ItemCloud(
-        scene_pc=prepared.scene_pc,
-        point_valid=prepared.point_valid,
-        object_mask=prepared.object_mask,
+        **{name: getattr(prepared, name) for name in _SEEN},
         point_class=prepared.column(point_class, UNKNOWN_CLASS),
-        viewpoint=prepared.viewpoint,
-        up=prepared.up,
         T_world_frame=prepared.T_cloud_frame.astype(np.float32),
-        scene_rgb=prepared.scene_rgb,
         frame_from_world=np.concatenate([-t @ R, _quat_wxyz(R.T.tobytes())], dtype=np.float32),
     )
 

@@ -13,13 +13,9 @@ from sceneleapultra.utils.geometry.frames import CAMERA_MODES, cloud_frame, own_
 from sceneleapultra.utils.geometry.point_choice import PointChoice
 
 
-@dataclass(frozen=True)
-class PreparedCloud:
-    """What a network sees of one cloud; fields as :class:`~sceneleapultra.utils.batch.GraspBatch` names them.
-
-    ``index`` says which of the given points stand where ``point_valid`` holds, so that any further column of the cloud
-    can be arranged like it (see :meth:`column`).
-    """
+@dataclass(frozen=True, kw_only=True)
+class CloudInput:
+    """What a network sees of one cloud; fields as :class:`~sceneleapultra.utils.batch.GraspBatch` names them."""
 
     scene_pc: Float[np.ndarray, "n 3"]
     point_valid: Bool[np.ndarray, "n"]
@@ -27,6 +23,16 @@ class PreparedCloud:
     viewpoint: Float[np.ndarray, "3"]
     up: Float[np.ndarray, "3"]
     scene_rgb: UInt8[np.ndarray, "n 3"] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedCloud(CloudInput):
+    """What a network sees of one cloud, and how it was made of that cloud.
+
+    ``index`` says which of the given points stand where ``point_valid`` holds, so that any further column of the cloud
+    can be arranged like it (see :meth:`column`).
+    """
+
     T_cloud_frame: Float[np.ndarray, "4 4"]  # float64
     index: Int[np.ndarray, "m"]
 
