@@ -13,7 +13,14 @@ from sceneleapultra.datasets.inspection import Count, Inspection
 from sceneleapultra.datasets.store.object_counts import ObjectCount, shared_shapes
 from sceneleapultra.hands import Hand
 from sceneleapultra.reporting.charts import histogram
-from sceneleapultra.reporting.drawing import FAILURE, SUCCESS, ColoredPoints, Drawing, draw_scene
+from sceneleapultra.reporting.drawing import (
+    FAILURE,
+    SUCCESS,
+    ColoredHands,
+    ColoredPoints,
+    Drawing,
+    draw_scene,
+)
 from sceneleapultra.reporting.html import LAYERS, cards, table, write_page
 from sceneleapultra.utils.core.stats import wilson_interval
 
@@ -155,9 +162,7 @@ def _example(store: GraspStore, item: StoreItem, hand: Hand) -> Drawing:
         scene,
         store.view(item.view),
         item.target,
-        hand,
-        labeled.grasps.hand_pose[shown],
-        [SUCCESS],
+        ColoredHands(hand, labeled.grasps.hand_pose[shown], [SUCCESS]),
         caption=f"{store.split_of(item.scene)}: {scene.objects[item.target].name}",
         detail=f"scene {item.scene}, {labeled.success.sum()} of {len(labeled.success)} grasps held; dots: hand bases",
     )

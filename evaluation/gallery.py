@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.results import GraspResults
 from sceneleapultra.hands import Hand
-from sceneleapultra.reporting.drawing import Drawing, draw_scene, outcome_color
+from sceneleapultra.reporting.drawing import ColoredHands, Drawing, draw_scene, outcome_color
 from sceneleapultra.reporting.report import Gallery
 from sceneleapultra.utils.records import Outcome
 
@@ -42,10 +42,10 @@ def draw_row(result: GraspResults, row: int, item: Item, hand: Hand) -> Drawing:
         detail += f", object moved {100 * table['displacement_m'][row]:.1f} cm"
     if not collision_free:
         detail += f", {-1e3 * table['clearance_m'][row]:.1f} mm in its surroundings"
-    pose = result.grasps.hand_pose[row : row + 1]
     color = outcome_color(outcome, collision_free)
+    hands = ColoredHands(hand, result.grasps.hand_pose[row : row + 1], [color])
     caption = f"{item.object.name}: {words}"
-    return draw_scene(item.scene, item.view, item.target, hand, pose, [color], caption=caption, detail=detail)
+    return draw_scene(item.scene, item.view, item.target, hands, caption=caption, detail=detail)
 
 
 def _spread(

@@ -10,6 +10,7 @@ from sceneleapultra.hands import Hand
 from sceneleapultra.reporting.drawing import (
     UNTESTED,
     CloudView,
+    ColoredHands,
     Drawing,
     draw_cloud,
     draw_scene,
@@ -63,9 +64,7 @@ def _draw_clouds(
     return [
         draw_cloud(
             cloud,
-            hand,
-            poses[i : i + 1],
-            [UNTESTED],
+            ColoredHands(hand, poses[i : i + 1], [UNTESTED]),
             caption=f"grasp {i + 1}",
             detail=f"score {score[i]:.2f}",
         )
@@ -83,9 +82,7 @@ def _draw_tested(
         item.scene,
         item.view,
         item.target,
-        hand,
-        grasps.hand_pose[i : i + 1],
-        [color],
+        ColoredHands(hand, grasps.hand_pose[i : i + 1], [color]),
         caption=f"grasp {i + 1}: {outcome.name.lower().replace('_', ' ')}",
         detail=f"score {score[i]:.2f}",
     )

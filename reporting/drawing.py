@@ -43,6 +43,15 @@ class ColoredPoints:
 
 
 @dataclass(frozen=True)
+class ColoredHands:
+    """A hand at each of its grasps, which are given in the frame of what is drawn with it, and their colors."""
+
+    hand: Hand
+    hand_pose: Float[np.ndarray, "g p"]
+    colors: list[Rgb]
+
+
+@dataclass(frozen=True)
 class CloudView:
     """A cloud with z up: which of its points lie on the target, and whether there is a table at z = 0."""
 
@@ -79,9 +88,7 @@ def draw_scene(
     scene: Scene,
     view: View,
     target: int,
-    hand: Hand,
-    hand_pose: Float[np.ndarray, "g p"],
-    colors: list[Rgb],
+    hands: ColoredHands,
     *,
     caption: str,
     detail: str,
@@ -95,14 +102,12 @@ def draw_scene(
         style = (OBJECT, "object") if i == target else (NEIGHBOR, "neighbor")
         meshes.append(ColoredMesh(placed, record.faces, *style))
     cloud = CloudView(view.points, view.instance == target + 1, scene.table)
-    return _draw(meshes, cloud, origin, hand, hand_pose, colors, caption, detail)
+    return _draw(meshes, cloud, origin, hands, caption, detail)
 
 
 def draw_cloud(
     cloud: CloudView,
-    hand: Hand,
-    hand_pose: Float[np.ndarray, "g p"],
-    colors: list[Rgb],
+    hands: ColoredHands,
     *,
     caption: str,
     detail: str,
@@ -110,27 +115,23 @@ def draw_cloud(
     """Draw a cloud of which nothing else is known, and hands at their grasps, z up."""
     center = cloud.points[cloud.is_target].mean(0)
     origin = center * np.array([1.0, 1.0, 0.0 if cloud.table else 1.0])
-    return _draw([], cloud, origin, hand, hand_pose, colors, caption, detail)
+    return _draw([], cloud, origin, hands, caption, detail)
 
 
 def _draw(
     meshes: list[ColoredMesh],
     cloud: CloudView,
     origin: Float[np.ndarray, "3"],
-    hand: Hand,
-    hand_pose: Float[np.ndarray, "g p"],
-    colors: list[Rgb],
+    hands: ColoredHands,
     caption: str,
     detail: str,
 ) -> Drawing:
     """Move everything to the origin of the drawing; the picture is centered on the hands and the target."""
-    hands = [
-        ColoredMesh(vertices, faces, rgb, "hand")
-        for (vertices, faces), rgb in zip(hand_meshes(hand, hand_pose), colors, strict=True)
-    ]
+    surfaces = zip(hand_meshes(hands.hand, hands.hand_pose), hands.colors, strict=True)
+    placed = [ColoredMesh(vertices, faces, rgb, "hand") for (vertices, faces), rgb in surfaces]
     points = cloud.points - origin
     near = np.linalg.norm(points[:, :2], axis=-1) < _SHOWN_RADIUS
-    moved = tuple(replace(mesh, vertices=mesh.vertices - origin) for mesh in (*meshes, *hands))
+    moved = tuple(replace(mesh, vertices=mesh.vertices - origin) for mesh in (*meshes, *placed))
     focus = np.concatenate(
         [points[cloud.is_target], *(mesh.vertices for mesh in moved if mesh.role in ("object", "hand"))]
     )
@@ -145,7 +146,7 @@ def _draw(
         caption=caption,
         detail=detail,
         table=cloud.table,
-        azimuth_deg=_side_view(hand, hand_pose),
+        azimuth_deg=_side_view(hands.hand, hands.hand_pose),
         center=(x, y, z),
         width_m=float(2.1 * np.linalg.norm(focus - middle, axis=-1).max()),
     )
