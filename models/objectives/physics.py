@@ -5,7 +5,7 @@ in which a table's top is at z = 0. Meshes are not read, so a hand may enter wha
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sceneleapultra.hands import PlacedHand, energies
@@ -16,14 +16,37 @@ from sceneleapultra.models.objectives.term import Weight
 from sceneleapultra.models.observed_points import ObservedPoints, deepest, sphere_power
 
 
-class ObjectPenetration(HandTerm):
-    """Summed depth of observed points of the target in the predicted hand (m).
+class ObservedPenetration(HandTerm):
+    """Summed depth of some observed points in the predicted hand (m); subclasses say of which.
 
     Args:
         weight: see :class:`~sceneleapultra.models.objectives.term.LossTerm`.
         by_noise: see :class:`~sceneleapultra.models.objectives.hand_term.HandTerm`.
         scanned: points of the cloud that are looked at, the first ones.
         num_points: of them, those that are deepest in each hand or nearest to it.
+    """
+
+    def __init__(
+        self, *, weight: Weight, by_noise: NoiseFactor | None, scanned: int, num_points: int
+    ) -> None:
+        super().__init__(weight=weight, by_noise=by_noise)
+        self.scanned, self.num_points = at_least("scanned", scanned, 1), at_least("num_points", num_points, 1)
+
+    def deepest(
+        self, hand: PlacedHand, observed: ObservedPoints, chosen: Bool[Tensor, "b 1 n"]
+    ) -> Float[Tensor, "b g m 3"]:
+        """Return the chosen points that are deepest in each hand."""
+        power = sphere_power(*hand.spheres(), observed.points)
+        return deepest(power, observed.points, chosen, self.num_points)
+
+
+class ObjectPenetration(ObservedPenetration):
+    """Summed depth of observed points of the target in the predicted hand (m).
+
+    Args:
+        weight: see :class:`~sceneleapultra.models.objectives.term.LossTerm`.
+        by_noise: see :class:`~sceneleapultra.models.objectives.hand_term.HandTerm`.
+        scanned, num_points: see :class:`ObservedPenetration`.
         thickness_m: depths behind what is seen of the target, along the camera's rays, at which it is solid, too.
     """
 
@@ -36,33 +59,26 @@ class ObjectPenetration(HandTerm):
         num_points: int,
         thickness_m: tuple[float, ...],
     ) -> None:
-        super().__init__(weight=weight, by_noise=by_noise)
-        self.scanned, self.num_points = at_least("scanned", scanned, 1), at_least("num_points", num_points, 1)
+        super().__init__(weight=weight, by_noise=by_noise, scanned=scanned, num_points=num_points)
         self.thickness_m = tuple(at_least("thickness_m", depth, 0.0) for depth in thickness_m)
 
     def measure(self, hand: PlacedHand, context: PredictionContext) -> Float[Tensor, "b g"]:
         """Return the summed depth (m)."""
         with torch.no_grad():
             observed = ObservedPoints.of(context.cloud, self.scanned, self.thickness_m)
-            points = deepest(
-                sphere_power(*hand.spheres(), observed.points),
-                observed.points,
-                observed.target,
-                self.num_points,
-            )
+            points = self.deepest(hand, observed, observed.target)
         return energies.penetration(hand.signed_distance(points))
 
 
-class NeighborPenetration(HandTerm):
+class NeighborPenetration(ObservedPenetration):
     """Summed depth, in the predicted hand, of observed points of what is neither target nor table (m).
 
     Args:
         weight: see :class:`~sceneleapultra.models.objectives.term.LossTerm`.
         by_noise: see :class:`~sceneleapultra.models.objectives.hand_term.HandTerm`.
-        scanned: points of the cloud that are looked at, the first ones.
-        num_points: of them, those that are deepest in each hand or nearest to it.
         table_m: points this near to the top of the table, z = 0 of the world, are the table's (m).
         margin_m: distance to keep (m).
+        scanned, num_points: see :class:`ObservedPenetration`.
     """
 
     def __init__(
@@ -70,13 +86,12 @@ class NeighborPenetration(HandTerm):
         *,
         weight: Weight,
         by_noise: NoiseFactor | None,
-        scanned: int,
-        num_points: int,
         table_m: float,
         margin_m: float,
+        scanned: int,
+        num_points: int,
     ) -> None:
-        super().__init__(weight=weight, by_noise=by_noise)
-        self.scanned, self.num_points = at_least("scanned", scanned, 1), at_least("num_points", num_points, 1)
+        super().__init__(weight=weight, by_noise=by_noise, scanned=scanned, num_points=num_points)
         self.table_m, self.margin_m = at_least("table_m", table_m, 0.0), at_least("margin_m", margin_m, 0.0)
 
     def measure(self, hand: PlacedHand, context: PredictionContext) -> Float[Tensor, "b g"]:
@@ -85,9 +100,7 @@ class NeighborPenetration(HandTerm):
             observed = ObservedPoints.of(context.cloud, self.scanned, ())
             height = in_world(observed.points, context.batch.T_world_frame)[..., 2]
             neighbors = observed.other & (height.abs() > self.table_m)
-            points = deepest(
-                sphere_power(*hand.spheres(), observed.points), observed.points, neighbors, self.num_points
-            )
+            points = self.deepest(hand, observed, neighbors)
         return energies.penetration(hand.signed_distance(points) - self.margin_m)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from sceneleapultra.utils.core.names import unknown_name
 
 Scenario = Literal["full", "half", "single"]
+Cells = Int[Tensor, "b n"]  # the cell of each point, as one number
 
 # A cell is three numbers of this many bits in one integer: 10 km in cells of 5 mm.
 _BITS = 21
@@ -116,7 +117,7 @@ def _by_cell(
     return by_cell, begins, np.diff(np.append(begins, len(cell)))
 
 
-def cells(points: Float[Tensor, "b n 3"], cell_m: float) -> Int[Tensor, "b n"]:
+def cells(points: Float[Tensor, "b n 3"], cell_m: float) -> Cells:
     """Number the cells as :func:`cells_numpy` does, without waiting for the device to check the coordinates.
 
     Raises:
@@ -130,7 +131,7 @@ def cells(points: Float[Tensor, "b n 3"], cell_m: float) -> Int[Tensor, "b n"]:
 
 @torch.no_grad()
 def kept(
-    cell: Int[Tensor, "b n"],
+    cell: Cells,
     valid: Bool[Tensor, "b n"],
     order: Int[Tensor, "b n"],
     uniform: Float[Tensor, "b n"],
