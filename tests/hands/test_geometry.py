@@ -86,7 +86,7 @@ def test_hand_distance_agrees_with_mujoco(leap64, draw):
     model = mujoco.MjSpec.from_string(leap64.to_mjcf())
     probe = model.worldbody.add_body(mocap=True)
     probe.add_geom(name="probe", type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[1e-7, 0, 0])
-    model = model.generator.compile()
+    model = model.compile()
     data = mujoco.MjData(model)
     probe_id = model.geom("probe").id
     qpos = draw(leap64, 4)

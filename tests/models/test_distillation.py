@@ -107,7 +107,7 @@ def distiller(**changes) -> GraspModule:
         "seed": 0,
     }
     objective = Distillation(teacher=teacher, **{**settings, **changes})
-    student = build_student(teacher, hand)
+    student = build_student(teacher=teacher, hand=hand)
     module = GraspModule(
         generator=student,
         objective=objective,

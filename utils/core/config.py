@@ -95,13 +95,16 @@ def all_keys(cfg: Any, prefix: str = "") -> list[str]:
 
 
 def nearest_key(key: str, known: Iterable[str]) -> str | None:
-    """Return the known full key that a misspelt one most likely meant."""
+    """Return the known full key that a misspelt one most likely meant: by its last name, then as a whole."""
     known = list(known)
+    leaf = key.rsplit(".", 1)[-1]
+    leaves = {full.rsplit(".", 1)[-1] for full in known}
+    if close := difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.85):
+        same_leaf = [full for full in known if full.rsplit(".", 1)[-1] == close[0]]
+        return difflib.get_close_matches(key, same_leaf, n=1, cutoff=0.0)[0]
     if close := difflib.get_close_matches(key, known, n=1, cutoff=0.75):
         return close[0]
-    leaf = key.rsplit(".", 1)[-1]
-    same_leaf = [full for full in known if full.rsplit(".", 1)[-1] == leaf]
-    return same_leaf[0] if len(same_leaf) == 1 else None
+    return None
 
 
 def _sentence(error: InstantiationException) -> str:

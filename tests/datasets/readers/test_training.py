@@ -99,7 +99,7 @@ def test_training_and_testing(generated, tmp_path, name) -> None:
         ),
         *(
             "samples_per_item=2",
-            "sampler.temperature=1.0",
+            "sampling.temperature=1.0",
             "pictures=0",
             "protocol=dgb-fc-quick",
             "workers=1",
