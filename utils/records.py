@@ -70,7 +70,7 @@ class View:
 RowIndex = slice | int | Bool[np.ndarray, "g"] | Int[np.ndarray, "m"]
 
 
-Rows = TypeVar("Rows", bound="_Columns")
+RowTable = TypeVar("RowTable", bound="_Columns")
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,13 @@ class _Columns:
     def __len__(self) -> int:
         return len(next(iter(self._columns().values())))
 
-    def __getitem__(self: Rows, rows: RowIndex) -> Rows:
+    def __getitem__(self: RowTable, rows: RowIndex) -> RowTable:
         """Return some of the rows: a slice, a mask, numbers, or one number for a set of one."""
         rows = _rows(rows, len(self))
         return type(self)(**{name: column[rows] for name, column in self._columns().items()})
 
     @classmethod
-    def concatenate(cls: type[Rows], parts: Sequence[Rows]) -> Rows:
+    def concatenate(cls: type[RowTable], parts: Sequence[RowTable]) -> RowTable:
         """Join sets of rows of equal width, in order.
 
         Raises:

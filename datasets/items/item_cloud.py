@@ -11,7 +11,7 @@ from sceneleapultra.utils.batch import OTHER_CLASS, TABLE_CLASS, TARGET_CLASS, U
 from sceneleapultra.utils.geometry.cloud import CloudInput, CloudProcessor
 from sceneleapultra.utils.records import View
 
-_SEEN = tuple(f.name for f in fields(CloudInput))
+_INPUT_FIELDS = tuple(f.name for f in fields(CloudInput))
 _WORLD_UP = np.array([0.0, 0.0, 1.0])
 
 
@@ -58,7 +58,7 @@ def build_cloud(
     others = np.where(view.instance == 0, TABLE_CLASS, OTHER_CLASS)
     point_class = np.where(mask, TARGET_CLASS, others).astype(np.uint8)
     return ItemCloud(
-        **{name: getattr(prepared, name) for name in _SEEN},
+        **{name: getattr(prepared, name) for name in _INPUT_FIELDS},
         point_class=prepared.column(point_class, UNKNOWN_CLASS),
         T_world_frame=prepared.T_cloud_frame.astype(np.float32),
         frame_from_world=np.concatenate([-t @ R, _quat_wxyz(R.T.tobytes())], dtype=np.float32),
