@@ -37,7 +37,7 @@ def table(document: dict[str, Any]) -> Table:
 
     results = ResultTable.from_document(document)
     view = Table(
-        title="Success in simulation, % [95 % interval]",
+        title="Stable in simulation, % [95 % interval]; free: also collision-free, %",
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -45,7 +45,7 @@ def table(document: dict[str, Any]) -> Table:
     view.add_column("method", no_wrap=True)
     for split in results.splits:
         view.add_column(split, justify="right", no_wrap=True)
-        view.add_column("and collision-free", justify="right", no_wrap=True)
+        view.add_column("free", justify="right", no_wrap=True)
     for method in results.methods:
         cells = []
         for split in results.splits:

@@ -66,11 +66,6 @@ class GraspPose:
         translation = (R @ self.translation[..., None]).squeeze(-1) + t
         return GraspPose(translation, rotation, self.qpos.expand(*translation.shape[:-1], -1))
 
-    @property
-    def batch_shape(self) -> torch.Size:
-        """Leading axes."""
-        return self.translation.shape[:-1]
-
 
 def _num_joints(vector: Tensor, rest: int, layout: str) -> int:
     if vector.shape[-1] < rest:

@@ -24,7 +24,7 @@ from sceneleapultra.models.network.decoder.base import (
     StepView,
 )
 from sceneleapultra.models.network.encoder.base import SceneEncoder
-from sceneleapultra.models.network.heads.base import GraspHead, Head, HeadConfig, HeadInputs, SceneHead
+from sceneleapultra.models.network.heads.base import Head, HeadConfig, HeadInputs, SceneHead
 from sceneleapultra.models.network.heads.score import ScoreHead
 from sceneleapultra.models.network.pair_geometry import PairGeometry
 from sceneleapultra.models.network.surface import Surface, observed_surface
@@ -276,10 +276,6 @@ class GraspGenerator(nn.Module):
         if sampling is None or isinstance(sampling, Mapping):
             sampling = self.sampling.changed(**(sampling or {}))
         return sample(self, batch, num_grasps, sampling, seeds, trajectory=trajectory)
-
-    def grasp_heads(self) -> dict[str, GraspHead]:
-        """Return the heads that predict something of grasps, by name."""
-        return {name: head for name, head in self.heads.items() if isinstance(head, GraspHead)}
 
 
 @cache

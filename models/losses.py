@@ -1,12 +1,8 @@
-"""What training minimizes: masked, per pose group, averaged per scene so that batches split over processes
-add up.
-"""
+"""What training minimizes: masked, and averaged per scene so that batches split over processes add up."""
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-
-from sceneleapultra.models.representation import StateLayout
 
 
 def masked_mean(values: Float[Tensor, "b g"], mask: Bool[Tensor, "b g"]) -> Float[Tensor, ""]:
@@ -15,18 +11,6 @@ def masked_mean(values: Float[Tensor, "b g"], mask: Bool[Tensor, "b g"]) -> Floa
     """
     weight = mask.to(values.dtype)
     return ((values * weight).sum(-1) / weight.sum(-1).clamp(min=1.0)).mean()
-
-
-def group_losses(
-    x0_hat: Float[Tensor, "b g d"],
-    x0: Float[Tensor, "b g d"],
-    weight: Float[Tensor, "b"],
-    valid: Bool[Tensor, "b g"],
-    layout: StateLayout,
-) -> dict[str, Tensor]:
-    """Return the weighted squared error of the clean sample, by pose group."""
-    error = weight[:, None, None] * (x0_hat - x0).square()
-    return {name: masked_mean(part.mean(-1), valid) for name, part in layout.split(error).items()}
 
 
 def anchor_loss(logits: Float[Tensor, "b s"], index: Tensor, valid: Bool[Tensor, "b g"]) -> Float[Tensor, ""]:

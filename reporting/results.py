@@ -1,6 +1,6 @@
 """The measured results of a test as a report reads them: one summary for each method and split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -56,10 +56,6 @@ class ResultTable:
     def privileged_inputs(self, method: str) -> str:
         """Return what a method knows of a test item."""
         return str(self._first(method)["privileged_inputs"])
-
-    def with_role(self, *roles: Role) -> Sequence[Mapping[str, Any]]:
-        """Return the entries of methods with one of these roles."""
-        return [entry for entry in self.entries if Role(entry["role"]) in roles]
 
     def _first(self, method: str) -> Mapping[str, Any]:
         return next(entry for entry in self.entries if entry["method"] == method)
