@@ -78,13 +78,3 @@ def _chosen(group: str, value: Any) -> Any:
             raise ValueError(f"sampling.{group}={value} is called {new} since 0.2.")
         return build(load_group(f"sampling/{group}", value))
     return build(dict(value)) if isinstance(value, Mapping) else value
-
-
-def load_sampling(name: str = "default", **changes: Any) -> SamplingConfig:
-    """Build ``config/sampling/<name>.yaml`` with these changes.
-
-    Raises:
-        ValueError: see :meth:`SamplingConfig.changed`.
-    """
-    config: SamplingConfig = build(load_group("sampling", name))
-    return config.changed(**changes)

@@ -85,14 +85,3 @@ def discrete_view(*, process: NoiseProcess, num_steps: int) -> DiscreteProcess:
     if not process.variance_preserving:
         raise ValueError(f"DDPM preserves the variance, process={process.name} does not. Use cosine.")
     return DiscreteProcess(alphas=process.alpha(torch.linspace(0, 1, num_steps + 1, dtype=torch.float64))[1:])
-
-
-def path_from_betas(betas: Float[Tensor, "n"], *, zero_terminal_snr: bool) -> DiscreteProcess:
-    """Build the path of a table of betas (Ho et al. 2020), rescaled to end without signal if wanted.
-
-    The rescaling is algorithm 1 of Lin et al. 2024.
-    """
-    alphas = (1.0 - betas.double()).cumprod(0).sqrt()
-    if zero_terminal_snr:
-        alphas = (alphas - alphas[-1]) * alphas[0] / (alphas[0] - alphas[-1])
-    return DiscreteProcess(alphas=alphas)

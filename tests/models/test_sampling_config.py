@@ -7,7 +7,6 @@ import pytest
 from factories.models import small_sampling
 from sceneleapultra.models.diffusion.ancestral import DDPM
 from sceneleapultra.models.ranking import LearnedRank, LikelihoodRank
-from sceneleapultra.models.sampling_config import load_sampling
 from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
 
 
@@ -63,11 +62,10 @@ def test_what_is_no_setting_is_refused(changes: dict, sentence: str) -> None:
 
 
 def test_the_shipped_settings_are_loaded_by_name() -> None:
-    default = load_sampling()
+    default = build(load_group("sampling", "default"))
     assert default.solver.name == "ddim" and default.guidance.describe() == "none"
-    assert load_sampling(steps=7) == default.changed(steps=7)
     with pytest.raises(ValueError, match="Did you mean 'default'"):
-        load_sampling("defualt")
+        load_group("sampling", "defualt")
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (CONFIG_DIR / "sampling/rank").glob("*.yaml")))

@@ -10,7 +10,6 @@ from sceneleapultra.utils.geometry.rotation import (
     quat_wxyz_product,
     rot6d_from_matrix,
     so3_exp,
-    so3_log,
 )
 
 
@@ -46,22 +45,18 @@ def test_quaternions_agree_with_roma_and_have_a_canonical_sign():
     torch.testing.assert_close(matrix_from_quat_wxyz(-3 * quat), R)
 
 
-def test_exp_and_log_agree_with_roma():
+def test_exp_agrees_with_roma():
     rotvec = torch.randn(200, 3, dtype=torch.float64)
     rotvec[:50] *= 1e-5
     torch.testing.assert_close(so3_exp(rotvec), roma.rotvec_to_rotmat(rotvec))
     R = rotations()
-    torch.testing.assert_close(so3_exp(so3_log(R)), R)
-    short = rotvec / rotvec.norm(dim=-1, keepdim=True).clamp_min(1) * 3.0
-    torch.testing.assert_close(so3_log(so3_exp(short)), short, atol=1e-9, rtol=1e-6)
+    torch.testing.assert_close(so3_exp(roma.rotmat_to_rotvec(R)), R)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-9, 1e-3, 1.0])
-def test_exp_and_log_have_gradients_down_to_zero(scale):
+def test_exp_has_gradients_down_to_zero(scale):
     rotvec = (scale * torch.tensor([[0.3, -0.5, 0.7]], dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(so3_exp, (rotvec,))
-    (gradient,) = torch.autograd.grad(so3_log(so3_exp(rotvec)).sum(), rotvec)
-    torch.testing.assert_close(gradient, torch.ones_like(gradient))  # log after exp is the identity
 
 
 def test_geodesic_distance_from_tiny_to_half_turn():

@@ -74,18 +74,6 @@ def so3_exp(rotvec: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
     return torch.eye(3, dtype=rotvec.dtype, device=rotvec.device) + a * K + b * (K @ K)
 
 
-def so3_log(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
-    """Turn rotation matrices into rotation vectors of length at most pi."""
-    quat = quat_wxyz_from_matrix(R)
-    w, xyz = quat[..., :1], quat[..., 1:]
-    sin2 = (xyz * xyz).sum(-1, keepdim=True)
-    small = sin2 < 1e-12
-    sin = torch.where(small, torch.ones_like(sin2), sin2).sqrt()
-    # angle = 2 atan2(|xyz|, w); its series near zero avoids 0/0 in value and gradient.
-    scale = torch.where(small, 2 / w.clamp_min(0.5), 2 * torch.atan2(sin, w) / sin)
-    return scale * xyz
-
-
 def geodesic_distance(Ra: Float[Tensor, "*b 3 3"], Rb: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b"]:
     """Return the angle of the rotation between two orientations, in [0, pi].
 

@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from factories.mixture import noise_source
+from factories.processes import process_from_betas
 from sceneleapultra.models.diffusion.ancestral import DDIM, ddim_step
-from sceneleapultra.models.diffusion.discrete import path_from_betas
 from sceneleapultra.models.diffusion.dpm_solver import DPMSolver
 from sceneleapultra.models.diffusion.edm import EDMProcess
 from sceneleapultra.models.diffusion.edm_heun import EDMHeun
@@ -40,10 +40,10 @@ def denoiser(process: NoiseProcess, prediction: str):
 
 
 def pair(scheduler, steps: int, zero: bool):
-    """Their scheduler and our path of the same betas."""
+    """Their scheduler and our process of the same betas."""
     scheduler.set_timesteps(steps)
     betas = torch.linspace(1e-3, 0.02, scheduler.config.num_train_timesteps, dtype=torch.float32)
-    return scheduler, path_from_betas(betas, zero_terminal_snr=zero)
+    return scheduler, process_from_betas(betas, zero_terminal_snr=zero)
 
 
 def trajectory(scheduler, levels) -> Tensor:
@@ -68,7 +68,7 @@ def test_schedules(schedule, zero):
     plain = diffusers.DDPMScheduler(
         num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule=schedule
     )
-    process = path_from_betas(plain.betas, zero_terminal_snr=zero)
+    process = process_from_betas(plain.betas, zero_terminal_snr=zero)
     t = torch.arange(1, 1001) / 1000.0
     assert_close(process.alpha(t) ** 2, theirs.alphas_cumprod, atol=1e-6, rtol=0)
     assert_close(process.sigma(t) ** 2, 1 - theirs.alphas_cumprod, atol=1e-6, rtol=0)

@@ -8,7 +8,7 @@ from scipy import stats
 from torch.testing import assert_close
 
 from factories.mixture import PATHS
-from sceneleapultra.models.diffusion.discrete import DiscreteProcess, discrete_view, path_from_betas
+from sceneleapultra.models.diffusion.discrete import DiscreteProcess, discrete_view
 from sceneleapultra.models.diffusion.edm import EDMProcess
 from sceneleapultra.models.diffusion.flow import FlowProcess, optimal_pairing
 from sceneleapultra.models.diffusion.process import CosineProcess, LinearProcess
@@ -180,15 +180,6 @@ def test_discrete_steps_of_a_float_are_found_although_it_is_rounded():
     view = discrete_view(process=CosineProcess(), num_steps=1000)
     k = torch.arange(1001)
     assert_close(view.on_grid(k / 1000.0).mul(1000).round().long(), k)
-
-
-def test_path_of_betas_ends_without_signal_when_rescaled():
-    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
-    plain, rescaled = (path_from_betas(betas, zero_terminal_snr=z) for z in (False, True))
-    assert plain.terminal_alpha == pytest.approx(math.exp(0.5 * torch.log1p(-betas).sum().item()))
-    assert rescaled.terminal_alpha == 0.0
-    first = torch.tensor([1e-3], dtype=torch.float64)
-    assert_close(rescaled.alpha(first), plain.alpha(first), atol=1e-12, rtol=0)
 
 
 def test_edm_network_sees_and_answers_unit_variance():
