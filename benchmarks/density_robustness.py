@@ -37,14 +37,8 @@ RECIPE = (
     *("data.loading.workers=0", "data.batch_size=8"),
 )
 MODELS = {
-    "without": (
-        "model.objective.terms.sparse_prediction.weight=0",
-        "model.objective.terms.sparse_features.weight=0",
-    ),
-    "with": (
-        "model.objective.terms.sparse_prediction.weight=1.0",
-        "model.objective.terms.sparse_features.weight=0.1",
-    ),
+    "without": (),
+    "with": ("experimental=sparse_view",),
 }
 
 

@@ -132,7 +132,7 @@ class Grid:
         teacher = self.trained(self.options.swept, [])
         if teacher is None:
             return None
-        return self.trained("student", ["experiment=distill", f"model.generator.teacher={teacher}"])
+        return self.trained("student", ["experimental=distill", f"model.generator.teacher={teacher}"])
 
     def labeled(self, name: str, checkpoint: Path, sampler: str, steps: int) -> dict[str, Any] | None:
         """Return what test_lightning.py says of a model, and how long its grasps take."""

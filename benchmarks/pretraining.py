@@ -19,7 +19,7 @@ from sceneleapultra.evaluation.stored import split_records
 from sceneleapultra.hands import load_hand
 
 PRETRAINING = (
-    "experiment=pretrain_encoder",
+    "experimental=pretrain_encoder",
     "logger=csv",
     "scheduler.warmup_steps=50",
     "data.loading.workers=0",

@@ -94,7 +94,7 @@ class Diffusion(GenerativeProcess):
         if solver.kind == "consistency":
             raise ValueError(
                 f"solver={solver.name} needs a distilled model, and this one predicts the mean. "
-                "Distill it: python train_lightning.py experiment=distill model.generator.teacher=<checkpoint>"
+                "Distill it: python train_lightning.py experimental=distill model.generator.teacher=<checkpoint>"
             )
         solver.check(self.noise)
 

@@ -31,7 +31,11 @@ GROUPS = [
     *("data", "hand", "optimizer", "scheduler", "hardware", "trainer", "callbacks", "logger", "paths"),
 ]
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
-RECIPES = [(g, p.stem) for g in ("experiment", "debug") for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
+RECIPES = [
+    (g, p.stem)
+    for g in ("experiment", "experimental", "debug")
+    for p in sorted((CONFIG_DIR / g).glob("*.yaml"))
+]
 
 FOREIGN = sorted({p.stem for p in (CONFIG_DIR / "conversion").glob("*.yaml")} - {"common"})
 
@@ -59,7 +63,7 @@ def nodes_with_target(node: object, key: str = "") -> list[tuple[str, DictConfig
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS + RECIPES)
 def test_every_option_composes_and_validates(compose, group: str, option: str) -> None:
-    distilled = option in ("consistency", "distill") and group in ("model", "experiment")
+    distilled = option in ("consistency", "distill") and group in ("model", "experimental")
     validate(compose(f"{group}={option}", *(TEACHER if distilled else NEEDS.get(option, []))))
 
 
@@ -119,16 +123,15 @@ def test_recipes_are_short_and_say_their_command(group: str, option: str) -> Non
 )
 def test_an_experiment_trains_on_foreign_data(compose, experiment: str, data: str) -> None:
     """A data set that was chosen keeps its store, whatever store the experiment is for."""
-    distilled = TEACHER if experiment == "distill" else []
-    cfg = compose(f"experiment={experiment}", f"data={data}", "data.root=/there", *distilled)
+    cfg = compose(f"experiment={experiment}", f"data={data}", "data.root=/there")
     validate(cfg)
     assert Path(cfg.data.store).name.startswith(f"{data}-") and cfg.data.conversion.reader.name == data
-    assert cfg.data.batch_size == compose(f"experiment={experiment}", *distilled).data.batch_size
+    assert cfg.data.batch_size == compose(f"experiment={experiment}").data.batch_size
 
 
 def test_renamed_keys_exist_and_their_old_names_do_not(compose) -> None:
     models = sorted(p.stem for p in (CONFIG_DIR / "model").glob("*.yaml"))
-    choices = [*([f"model={name}"] for name in models), ["data=sceneleapplus"]]
+    choices = [*([f"model={name}"] for name in models), ["data=sceneleapplus"], ["experimental=sparse_view"]]
     known = {key for choice in choices for key in all_keys(compose(*choice))}
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         for root in ("convert", "generate", "test"):
@@ -259,8 +262,8 @@ def test_rules_answer_with_a_sentence(compose, overrides: list[str], sentence: s
         ),
         (["model.objective.terms.translation.weight=-1"], "terms.translation: weight: expected at least 0"),
         (
-            ["model.objective.terms.sparse_features.weight=1", "model.objective.sparse_view=null"],
-            "model.objective.terms.sparse_features compares with a sparse view",
+            ["experimental=sparse_view", "model.objective.sparse_view=null"],
+            "model.objective.terms.sparse_prediction compares with a sparse view",
         ),
     ],
 )

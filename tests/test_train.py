@@ -236,7 +236,7 @@ def test_a_model_starts_from_an_encoder_pretrained_on_clouds(tiny_data: list[str
     words = [
         *tiny_data,
         *kept,
-        "experiment=pretrain_encoder",
+        "experimental=pretrain_encoder",
         "trainer.max_steps=3",
         f"run_dir={tmp_path / 'first'}",
     ]
@@ -279,13 +279,7 @@ def test_a_gpu_that_is_not_there_is_one_sentence(compose: Callable[..., Any]) ->
         ],
         pytest.param(["model/generator/conditions=category", "data.prompt=category"], marks=pytest.mark.slow),
         pytest.param(["model=grasp_cvae"], marks=pytest.mark.slow),
-        pytest.param(
-            [
-                "model.objective.terms.sparse_prediction.weight=1.0",
-                "model.objective.terms.sparse_features.weight=0.1",
-            ],
-            marks=pytest.mark.slow,
-        ),
+        pytest.param(["experimental=sparse_view"], marks=pytest.mark.slow),
     ],
     ids=lambda words: " ".join(words[:1]) or "default",
 )

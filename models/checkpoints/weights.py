@@ -24,7 +24,7 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(
             f"encoder_weights: no checkpoint at {path}. Make it with: python train_lightning.py "
-            "experiment=pretrain_encoder"
+            "experimental=pretrain_encoder"
         )
     content = torch.load(path, map_location="cpu", weights_only=True)
     state = content.get("state_dict", {}) if isinstance(content, dict) else {}

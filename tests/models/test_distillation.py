@@ -144,7 +144,7 @@ def test_student_begins_as_its_teacher_and_its_checkpoint_is_a_model_of_its_own(
         loaded.sample(batch, 3, seeds=SEEDS, sampling={"rank": "log_prob"})
     with pytest.raises(ValueError, match="is distilled already"):
         distiller(teacher=str(tmp_path / "student.ckpt"))
-    with pytest.raises(ValueError, match=r"solver=consistency needs a distilled model.*experiment=distill"):
+    with pytest.raises(ValueError, match=r"solver=consistency needs a distilled model.*experimental=distill"):
         teacher.sample(batch, 3, seeds=SEEDS, sampling={"solver": "consistency"})
 
 
