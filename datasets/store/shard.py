@@ -51,7 +51,7 @@ class Shard:
     def _missing(self) -> str:
         command = f"python scripts/generate_dataset.py path={self.path}"
         if (parts := parts_folder(self.path)).is_dir():
-            done = len(list(parts.glob("*.npz")))
+            done = sum(part.stem.isdigit() for part in parts.glob("*.npz"))
             return (
                 f"data.store: {self.path} is not finished: {parts} holds {done} scenes. Continue with the command it "
                 f"was begun with: {command} …"

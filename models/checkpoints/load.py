@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -12,6 +11,7 @@ from sceneleapultra.models.checkpoints.migrate import migrate
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.plugins import check_targets
+from sceneleapultra.utils.core.torch_files import read_torch
 
 _GENERATOR = "generator."  # prefix of the generator's weights in a checkpoint
 
@@ -34,16 +34,13 @@ def read_checkpoint(path: str | Path, device: str = "cpu") -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a checkpoint of this project, or a newer version of the project wrote it.
+        ValueError: damaged, not a checkpoint of this project, or a newer version of the project wrote it.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No checkpoint at {path}. Train one with: python train_lightning.py")
-    checkpoint = torch.load(path, map_location=device, weights_only=True)
-    if not isinstance(checkpoint, dict) or "model_config" not in checkpoint:
-        raise ValueError(
-            f"{path} holds no grasp model: it has no 'model_config'. Was it written by train_lightning.py?"
-        )
+    checkpoint = read_torch(path, device)
+    _check_content(checkpoint, path)
     return migrate(checkpoint)
 
 
@@ -74,6 +71,22 @@ def load_generator(path: str | Path, device: str = "cpu") -> tuple[GraspGenerato
     _check_same_weights(path, generator, weights)
     generator.load_state_dict(weights)
     return generator.to(device).eval(), config
+
+
+def _check_content(checkpoint: Any, path: Path) -> None:
+    """Refuse what another program wrote.
+
+    Raises:
+        ValueError: the file holds something else; says what is missing.
+    """
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint of this project.")
+    for key in ("model_config", "state_dict"):
+        if not isinstance(checkpoint.get(key), dict):
+            found = ", ".join(map(str, list(checkpoint)[:5])) or "nothing"
+            raise ValueError(
+                f"{path} holds no grasp model: it has no '{key}', but {found}. Was it written by train_lightning.py?"
+            )
 
 
 def generator_weights(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sceneleapultra.utils.core.torch_files import read_torch
+
 log = logging.getLogger(__name__)
 
 # Where an encoder stands in a checkpoint: of this version, and of 0.1 as part of a model and alone.
@@ -26,7 +28,7 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
             f"encoder_weights: no checkpoint at {path}. Make it with: python train_lightning.py "
             "experimental=pretrain_encoder"
         )
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_torch(path)
     state = content.get("state_dict", {}) if isinstance(content, dict) else {}
     prefix = next((p for p in PREFIXES if any(key.startswith(p) for key in state)), None)
     if prefix is None:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra import __version__
 from sceneleapultra.utils.core.compare import differences
+from sceneleapultra.utils.core.torch_files import read_torch
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 VERSIONED = ("torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "mujoco", "h5py", "trimesh")
@@ -63,12 +64,20 @@ def last_checkpoint(run_dir: Path) -> Path | None:
 
 
 def step_of(checkpoint: Path | None) -> int:
-    """Return the optimizer step at which a checkpoint was written; 0 without one."""
+    """Return the optimizer step at which a checkpoint was written; 0 without one.
+
+    Raises:
+        ValueError: it is damaged, or another program's.
+    """
     if checkpoint is None:
         return 0
-    import torch  # here: naming a folder must not cost the import of torch
-
-    return int(torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["global_step"])
+    content = read_torch(checkpoint)
+    if not isinstance(content, dict) or not isinstance(content.get("global_step"), int):
+        raise ValueError(
+            f"{checkpoint} is no checkpoint of a training: it has no 'global_step'. Was it written by "
+            "train_lightning.py?"
+        )
+    return int(content["global_step"])
 
 
 def git_state(root: Path = PROJECT_ROOT) -> tuple[str, str]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
 
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -71,11 +70,6 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
 
     return _guarded(path, load)
-
-
-def read_pt(path: Path) -> Any:
-    """Read a file of ``torch.save``: tensors in plain containers, by PyTorch's own allow-list."""
-    return _guarded(path, lambda p: torch.load(p, map_location="cpu", weights_only=True))
 
 
 def read_json(path: Path) -> Any:

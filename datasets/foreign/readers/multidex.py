@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from sceneleapultra.datasets.foreign.readers.base import Claims, GraspFolder, Placed, RawScene, SourceScene
-from sceneleapultra.datasets.foreign.readers.files import read_pt
 from sceneleapultra.datasets.foreign.readers.frames import check_width, joined, joint_order, stored_base
 from sceneleapultra.hands import Hand
+from sceneleapultra.utils.core.torch_files import read_torch
 from sceneleapultra.utils.records import Outcome
 
 _SUFFIXES = (".stl", ".obj", ".ply")
@@ -88,7 +88,7 @@ def _mesh(folder: Path, name: str) -> Path:
 
 @lru_cache(maxsize=1)
 def _grasps(path: Path) -> tuple[_Grasp, ...]:
-    content = read_pt(path)
+    content = read_torch(path)
     if not isinstance(content, dict) or "metadata" not in content:
         raise ValueError(f"{path}: expected {{info, metadata}}, got {type(content).__name__}.")
     return tuple(_grasp(entry, path) for entry in content["metadata"])

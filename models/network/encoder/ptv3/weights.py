@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
+
+from sceneleapultra.utils.core.torch_files import read_torch
 
 # Where the network stands in the files that are known.
 PREFIXES = ("", "backbone.", "module.backbone.")
@@ -74,7 +75,7 @@ def load_weights(network: nn.Module, path: Path) -> WeightsReport:
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_torch(path)
     found = content["state_dict"] if isinstance(content, Mapping) and "state_dict" in content else content
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(
