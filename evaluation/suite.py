@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.store.schema import SPLITS
@@ -33,6 +33,7 @@ from sceneleapultra.reporting.results import Role
 from sceneleapultra.simulation.protocols import Protocol, get_protocol
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.names import unknown_name
+from sceneleapultra.utils.core.plain_data import read_yaml
 from sceneleapultra.utils.core.plugins import use_plugins
 
 PROMPTS = ("none", "category")
@@ -285,8 +286,12 @@ def trained_on(run_dir: Path, checkpoint: Path) -> str | list[str]:
         raise FileNotFoundError(
             f"{checkpoint} lies in no run folder ({config} is missing), so its store is unknown. Pass store=<file>."
         )
-    store = OmegaConf.select(OmegaConf.load(config), "data.store", throw_on_missing=True)
-    return str(store) if isinstance(store, str) else [str(path) for path in store]
+    store = OmegaConf.select(OmegaConf.create(read_yaml(config)), "data.store")
+    if isinstance(store, str):
+        return store
+    if not isinstance(store, ListConfig) or not len(store):
+        raise ValueError(f"{config}: data.store names no data set, but {store}. Pass store=<file>.")
+    return [str(path) for path in store]
 
 
 def build_baseline(entry: DictConfig, known: dict[str, Any]) -> Method:

@@ -32,6 +32,7 @@ from sceneleapultra.hands.description import (
 from sceneleapultra.hands.kinematics import homogeneous
 from sceneleapultra.hands.mjcf import to_mjcf
 from sceneleapultra.utils.core.config import load_group
+from sceneleapultra.utils.core.plain_data import read_xml
 
 _SHAPE_OF_GEOM: dict[int, Shape] = {
     mujoco.mjtGeom.mjGEOM_BOX: "box",
@@ -50,6 +51,7 @@ def describe_mjcf(path: Path) -> HandDescription:
     Raises:
         ValueError: MuJoCo cannot parse it, or it is not one tree of hinges below the world.
     """
+    read_xml(path)  # MuJoCo reads past entities, and says nothing of them
     try:
         spec = mujoco.MjSpec.from_file(str(path))
         model = spec.compile()
@@ -111,10 +113,7 @@ def describe_urdf(path: Path) -> HandDescription:
 
 
 def _parse_urdf(path: Path) -> ET.Element:
-    try:
-        robot = ET.parse(path).getroot()
-    except ET.ParseError as error:
-        raise ValueError(f"{path}: expected a URDF, but it is not valid XML: {error}") from error
+    robot = read_xml(path)
     if robot.tag != "robot":
         raise ValueError(f"{path}: expected a URDF, so <robot> as its outermost element, got <{robot.tag}>.")
     for joint in robot.findall("joint"):
@@ -312,7 +311,7 @@ def _assets_of(spec: Any, path: Path) -> dict[str, bytes]:
     for folder, files in folders:
         for file in filter(None, files):
             assets[file] = (path.parent / (folder or "") / file).read_bytes()
-    for include in ET.parse(path).getroot().iter("include"):
+    for include in read_xml(path).iter("include"):
         assets[include.attrib["file"]] = (path.parent / include.attrib["file"]).read_bytes()
     return assets
 

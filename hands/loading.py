@@ -26,6 +26,7 @@ from sceneleapultra.hands.hand import Hand
 from sceneleapultra.hands.importers import describe_mjcf, describe_urdf
 from sceneleapultra.utils.core.config import CONFIG_DIR, load_group
 from sceneleapultra.utils.core.names import unknown_name
+from sceneleapultra.utils.core.plain_data import read_yaml
 
 _T = TypeVar("_T")
 PROJECT_DIR = CONFIG_DIR.parent
@@ -91,9 +92,7 @@ def _describe(path: Path, config: dict[str, Any] | None) -> HandDescription:
 
 def read_description(path: Path) -> HandDescription:
     """Read one of our own description files."""
-    raw = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    assert isinstance(raw, dict)
-    where = path.name
+    raw, where = read_yaml(path), path.name
     _keys(raw, {"name", "actuation", "bodies", "excludes", "semantics"}, where)
     return HandDescription(
         name=raw["name"],

@@ -9,11 +9,14 @@ from torch import nn
 
 from sceneleapultra.models.checkpoints.migrate import migrate
 from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.process import ConsistencyDiffusion
 from sceneleapultra.utils.core.config import build
-from sceneleapultra.utils.core.plugins import check_targets
+from sceneleapultra.utils.core.plain_data import check_plain
+from sceneleapultra.utils.core.plugins import check_targets, targets_of
 from sceneleapultra.utils.core.torch_files import read_torch
 
 _GENERATOR = "generator."  # prefix of the generator's weights in a checkpoint
+_STUDENT = "sceneleapultra.models.objectives.distillation.build_student"
 
 
 def build_generator(config: DictConfig | Mapping[str, Any]) -> Any:
@@ -41,6 +44,7 @@ def read_checkpoint(path: str | Path, device: str = "cpu") -> dict[str, Any]:
         raise FileNotFoundError(f"No checkpoint at {path}. Train one with: python train_lightning.py")
     checkpoint = read_torch(path, device)
     _check_content(checkpoint, path)
+    check_plain(checkpoint["model_config"], path, "model_config")
     return migrate(checkpoint)
 
 
@@ -54,7 +58,7 @@ def load_generator(path: str | Path, device: str = "cpu") -> tuple[GraspGenerato
     """
     checkpoint = read_checkpoint(path, device)
     config = checkpoint["model_config"]
-    check_targets(config["generator"], path)
+    check_targets(config["generator"], path, generator_targets())
     generator = build_generator(_without_files(config["generator"]))
     if not isinstance(generator, GraspGenerator):
         raise ValueError(
@@ -87,6 +91,15 @@ def _check_content(checkpoint: Any, path: Path) -> None:
             raise ValueError(
                 f"{path} holds no grasp model: it has no '{key}', but {found}. Was it written by train_lightning.py?"
             )
+
+
+def generator_targets() -> frozenset[str]:
+    """Return what a checkpoint's generator may be made of: what ``config/`` builds one of, and a distilled process.
+
+    Not what copies a teacher: a checkpoint must not name another.
+    """
+    distilled = f"{ConsistencyDiffusion.__module__}.{ConsistencyDiffusion.__name__}"
+    return targets_of("model/generator", "sampling") - {_STUDENT} | {distilled}
 
 
 def generator_weights(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def load_group(group: str, name: str) -> DictConfig:
     """
     folder = CONFIG_DIR / group
     path = folder / f"{name}.yaml"
-    if not path.is_file():
+    if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_file():
         raise unknown_name(group, name, (p.stem for p in folder.glob("*.yaml")))
     loaded = OmegaConf.load(path)
     assert isinstance(loaded, DictConfig)

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra import __version__
 from sceneleapultra.utils.core.compare import differences
+from sceneleapultra.utils.core.plain_data import read_yaml
 from sceneleapultra.utils.core.torch_files import read_torch
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
@@ -123,8 +124,7 @@ def write_run_folder(cfg: DictConfig, overrides: list[str]) -> list[str]:
     config_file = run_dir / "config.yaml"
     changes: list[str] = []
     if last_checkpoint(run_dir) and config_file.is_file():
-        saved = OmegaConf.load(config_file)
-        assert isinstance(saved, DictConfig)
+        saved = OmegaConf.create(read_yaml(config_file))
         changes = changed_keys(saved, resolved)
         keys = [line.split(":")[0] for line in changes]
         foreign = [

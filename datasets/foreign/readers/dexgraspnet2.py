@@ -10,7 +10,6 @@ meshdata/000/simplified.obj
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 from jaxtyping import Float
@@ -19,6 +18,7 @@ from sceneleapultra.datasets.foreign.readers.base import Claims, Placed, RawScen
 from sceneleapultra.datasets.foreign.readers.files import numbers, read_npy, read_npz, read_png
 from sceneleapultra.datasets.foreign.readers.frames import inverse, joined, joint_order, rigid, stored_base
 from sceneleapultra.hands import Hand
+from sceneleapultra.utils.core.plain_data import read_xml
 from sceneleapultra.utils.records import Outcome, View
 
 _NOT_JOINTS = ("point", "translation", "rotation", "score", "index")
@@ -132,13 +132,7 @@ def _pose(values: object, path: Path) -> Float[np.ndarray, "4 4"]:
 
 def _annotations(path: Path) -> dict[int, Float[np.ndarray, "4 4"]]:
     """Return ``T_cam_object`` by obj_id."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing. Complete the folder, or name the right one.")
-    try:
-        root = ElementTree.fromstring(path.read_text())
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{path} cannot be read ({error}); is it truncated? Copy it again.") from error
-    found = {}
+    root, found = read_xml(path), {}
     for entry in root.iter("obj"):
         words = [(entry.findtext(tag) or "").split() for tag in ("pos_in_world", "ori_in_world")]
         vector = np.array([float(w) for w in words[0] + words[1]])

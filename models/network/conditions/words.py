@@ -12,6 +12,9 @@ from torch import Tensor
 
 from sceneleapultra.models.network.conditions.base import WordEncoder
 
+# A folder of weights may bring programs of its own, which transformers would offer to run.
+_LOCAL_DATA = {"local_files_only": True, "trust_remote_code": False}
+
 
 class HashingEncoder(WordEncoder):
     """A fixed random unit vector for each word: enough to tell labels apart, knows of no likeness between them.
@@ -70,7 +73,7 @@ class LanguageModelEncoder(WordEncoder):
         from transformers import AutoConfig  # optional, and takes seconds
 
         self.path, self.max_tokens = path, max_tokens
-        self.dim = int(AutoConfig.from_pretrained(path, local_files_only=True).hidden_size)
+        self.dim = int(AutoConfig.from_pretrained(path, **_LOCAL_DATA).hidden_size)
         self._parts: tuple[Any, Any] | None = None
         self._known: dict[str, Tensor] = {}
 
@@ -89,7 +92,7 @@ class LanguageModelEncoder(WordEncoder):
         if self._parts is None:
             from transformers import AutoModelForTextEncoding, AutoTokenizer
 
-            tokenizer = AutoTokenizer.from_pretrained(self.path, local_files_only=True)
-            encoder = AutoModelForTextEncoding.from_pretrained(self.path, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(self.path, **_LOCAL_DATA)
+            encoder = AutoModelForTextEncoding.from_pretrained(self.path, **_LOCAL_DATA)
             self._parts = (tokenizer, encoder.eval())
         return self._parts
