@@ -105,7 +105,6 @@ def write_dataset_page(store: GraspStore, hand: Hand, found: Inspection, path: P
     verdict = f"{number} problems" + (f", the first {LISTED}:" if number > LISTED else ":") if number else ""
     scenes = ", ".join(f"{found.scenes[s]} {s}" for s in SPLITS if found.scenes[s])
     body = [
-        f"<h1>Data set {escape(store.path.name)}</h1>",
         f'<p class="lead">{store.num_scenes} scenes ({scenes}), {store.num_objects} objects, hand '
         f"{escape(hand.name)}, protocol {escape(str(store.attributes['protocol']))}.</p>",
         f"<h2>Problems</h2><p>{verdict}</p><ul>{problems}</ul>" if number else "<p>No problems found.</p>",
@@ -116,7 +115,7 @@ def write_dataset_page(store: GraspStore, hand: Hand, found: Inspection, path: P
     for split in SPLITS:
         counts = {family: c for (s, family), c in sorted(found.counts.items()) if s == split}
         if counts:
-            body += [f"<h3>{split}</h3>", table(HEADINGS, family_rows(counts))]
+            body += [f"<h3>{escape(split)}</h3>", table(HEADINGS, family_rows(counts))]
     body += ["<h2>Success by object</h2><details><summary>All objects, the lowest success first</summary>"]
     body += [table(_OBJECT_HEADINGS, _object_rows(list(found.objects.values()))), "</details>"]
     lines = "".join(f"<li>{escape(line)}</li>" for line in quality_lines(list(found.objects.values())))

@@ -52,7 +52,7 @@ def write_prediction_page(
         drawings = _draw_clouds(request, grasps, score, shown, hand, on_table)
     else:
         drawings = [_draw_tested(request, grasps, score, verdicts, i, hand) for i in shown]
-    return write_page(title, [f"<h1>{title}</h1>", LAYERS, cards(drawings)], drawings, path)
+    return write_page(title, [LAYERS, cards(drawings)], drawings, path)
 
 
 def _draw_clouds(

@@ -72,7 +72,7 @@ def outcome_bars(rows: Sequence[tuple[str, Mapping[str, int]]]) -> str:
             )
             left += share
     legend = " ".join(
-        f'<span class="key"><i style="background:{color}"></i>{name.replace("_", " ")}</span>'
+        f'<span class="key"><i style="background:{color}"></i>{escape(name.replace("_", " "))}</span>'
         for name, color in OUTCOME_COLORS.items()
     )
     return _svg(height, parts) + f'<p class="legend">{legend}</p>'
@@ -106,7 +106,7 @@ def curve(points: Sequence[Mapping[str, Any]], *, x: str, chosen: float, other: 
         second.append(f"{at(value):.1f},{up((p[other] or 0.0) / top_other):.1f}")
         fill = "#2a6fb5" if value == chosen else "#ffffff"
         parts.append(
-            f'<g stroke="#2a6fb5"><title>{x} {value:g}: {percent(rate)}</title>'
+            f'<g stroke="#2a6fb5"><title>{escape(x)} {value:g}: {percent(rate)}</title>'
             f'<line x1="{at(value):.1f}" x2="{at(value):.1f}" y1="{a:.1f}" y2="{b:.1f}" stroke-width="2"/>'
             f'<circle cx="{at(value):.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke-width="2"/></g>'
             f'<text x="{at(value):.1f}" y="{height - 16}" class="tick">{value:g}</text>'

@@ -74,7 +74,7 @@ def write_report(
     results = ResultTable.from_document(document)
     context = ReportContext(document["provenance"], document["tuning"], galleries)
     title = document["provenance"]["title"]
-    body = [f"<h1>{escape(title)}</h1>", f'<p class="lead">{escape(document["provenance"]["sentence"])}</p>']
+    body = [f'<p class="lead">{escape(document["provenance"]["sentence"])}</p>']
     for section in sections:
         if html := section.render(results, context):
             body += [f"<h2>{escape(section.title)}</h2>", html]
