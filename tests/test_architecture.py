@@ -157,13 +157,13 @@ def test_no_machines_own_paths(path: Path) -> None:
 
 
 def test_tests_mirror_the_tree() -> None:
-    """tests/<package>/ exists only for packages and for factories, and holds no __init__.py."""
+    """tests/<package>/ exists only for packages, factories and faults, and holds no __init__.py."""
     folders = {
         p.relative_to(ROOT).parts[1]
         for p in PYTHON
         if p.relative_to(ROOT).parts[0] == "tests" and len(p.relative_to(ROOT).parts) > 2
     }
-    assert folders <= {*PACKAGES, "scripts", "benchmarks", "factories"}
+    assert folders <= {*PACKAGES, "scripts", "benchmarks", "factories", "faults"}
     assert not list((ROOT / "tests").rglob("__init__.py"))
 
 
