@@ -207,12 +207,17 @@ def solid_inertia(record: ObjectRecord) -> Float[np.ndarray, "3 3"]:
     det/120 (sum_i v_i v_i' + s s'), with s the sum of its corners.
     """
     corners = record.vertices[record.faces]
-    determinant = np.linalg.det(corners)
+    determinant = np.linalg.det(corners)  # six times the volume of each tetrahedron
     total = corners.sum(1)
     products = np.einsum("fia,fib->fab", corners, corners) + np.einsum("fa,fb->fab", total, total)
     second = np.einsum("f,fab->ab", determinant, products) / 120.0
     second *= record.mass / (determinant.sum() / 6.0)
     return np.trace(second) * np.eye(3) - second
+
+
+def solid_volume(record: ObjectRecord) -> float:
+    """Return the volume inside the surface (m^3)."""
+    return float(np.linalg.det(record.vertices[record.faces]).sum() / 6.0)
 
 
 def _starting_poses(

@@ -128,6 +128,60 @@ COLUMNS: dict[str, Column] = {
             unit="deg",
             reductions=(),
         ),
+        # What a lift out of the scene says besides.
+        Column(
+            "picked_cleanly",
+            "?",
+            "Picked, and on the way neither table nor neighbors were pressed hard or shoved, as the protocol limits it.",
+            reductions=("rate",),
+        ),
+        Column(
+            "picked",
+            "?",
+            "At the end the object was up by the protocol's height, touched by the hand.",
+            reductions=("rate",),
+        ),
+        Column(
+            "approach_m",
+            "f8",
+            "Where the hand started, seen from the grasp, world frame.",
+            unit="m",
+            row=(3,),
+            reductions=(),
+        ),
+        Column(
+            "rise_m",
+            "f8",
+            "How far up the object was at the end.",
+            unit="m",
+            shown_unit="mm",
+        ),
+        Column("table_force_n", "f8", "Largest force of the hand on the table in the approach.", unit="n"),
+        Column("neighbor_force_n", "f8", "Largest force of the hand on neighbors in the approach.", unit="n"),
+        Column(
+            "closing_force_n", "f8", "Largest force of the hand on the table while it closed.", unit="n"
+        ),
+        Column(
+            "neighbor_shift_m",
+            "f8",
+            "How far a neighbor was moved at most.",
+            unit="m",
+            shown_unit="mm",
+        ),
+        Column(
+            "target_shift_m",
+            "f8",
+            "How far the object was moved before the hand closed.",
+            unit="m",
+            shown_unit="mm",
+        ),
+        Column(
+            "turn_in_hand_deg",
+            "f8",
+            "Angle the object turned in the hand from squeeze to end.",
+            unit="deg",
+            reductions=("median", "mean"),
+        ),
         # What is measured at the grasp, nothing moving.
         Column(
             "penetration_m",

@@ -30,6 +30,14 @@ class Outcome(IntEnum):
     SCENE_COLLISION = 6  # hand in the table or in a neighboring object
     NOT_RUN = 7  # the simulation diverged: no verdict, counted apart
     CLAIMED = 8  # stable by the word of the data set it was converted from: no verdict of ours
+    # Of a lift out of the scene; SLIPPED and NO_CONTACT as above.
+    START_BLOCKED = 9  # no path to the grasp begins where the hand is free
+    TABLE_FORCE = 10  # hand pressed on the table in the approach
+    NEIGHBOR_FORCE = 11  # hand pressed on a neighbor in the approach
+    NEIGHBOR_SHOVED = 12  # a neighbor was moved too far
+    TARGET_SHOVED = 13  # object pushed away before the fingers closed; not picked
+    FINGERS_ON_TABLE = 14  # fingers pressed on the table while closing; not picked
+    NOT_LIFTED = 15  # touched, but left on the table
 
 
 @dataclass(frozen=True)
@@ -75,10 +83,11 @@ RowTable = TypeVar("RowTable", bound="_Columns")
 
 @dataclass(frozen=True)
 class _Columns:
-    """Columns of equally many rows: arrays, or columns again."""
+    """Columns of equally many rows: arrays, columns again, or None where a column is absent."""
 
     def _columns(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: column for name, column in values.items() if column is not None}
 
     def __len__(self) -> int:
         return len(next(iter(self._columns().values())))
@@ -93,11 +102,13 @@ class _Columns:
         """Join sets of rows of equal width, in order.
 
         Raises:
-            ValueError: nothing to join.
+            ValueError: nothing to join, or a column that some have and others have not.
         """
         if not parts:
             raise ValueError(f"{cls.__name__}.concatenate: expected at least one set of grasps, got none.")
         tables = [part._columns() for part in parts]
+        if some := {name for table in tables for name in table if any(name not in t for t in tables)}:
+            raise ValueError(f"{cls.__name__}.concatenate: {', '.join(sorted(some))} is in some of the parts only.")
         return cls(**{name: _joined([table[name] for table in tables]) for name in tables[0]})
 
 
@@ -107,11 +118,31 @@ class Grasps(_Columns):
 
     A pre-grasp or squeeze that nobody knows is NaN, for all grasps of a store or for none.
     ``hand_pose`` is [translation 3, joints j, quaternion wxyz 4] of the hand base in the world frame.
+
+    ``approach`` is where the hand starts, as an offset of its base from ``hand_pose``: from there it moves straight to
+    the grasp, turned as it is there, joints at the pre-grasp. NaN or None: whoever executes the grasp chooses.
     """
 
     hand_pose: Float[np.ndarray, "g p"]
     pregrasp_qpos: Float[np.ndarray, "g j"]
     squeeze_qpos: Float[np.ndarray, "g j"]
+    approach: Float[np.ndarray, "g 3"] | None = None
+
+    def waypoints(self, number: int) -> Float[np.ndarray, "g w 7"]:
+        """Return base poses [position 3, quaternion wxyz 4] from the start of the approach to the grasp.
+
+        Raises:
+            ValueError: a grasp whose approach nobody chose, or fewer than two way-points.
+        """
+        if self.approach is None or np.isnan(self.approach).any() or number < 2:
+            raise ValueError(
+                f"Way-points are at least two, of grasps with an approach; got number={number}, approach "
+                f"{self.approach}. Try the grasps by protocol scene-lift, which chooses one, or set it."
+            )
+        share = np.linspace(1.0, 0.0, number)[:, None]
+        position = self.hand_pose[:, None, :3] + share * self.approach[:, None]
+        quat = np.broadcast_to(self.hand_pose[:, None, -4:], (len(self), number, 4))
+        return np.concatenate([position, quat], axis=-1)
 
 
 GRASP_COLUMNS = ("hand_pose", "pregrasp_qpos", "squeeze_qpos")

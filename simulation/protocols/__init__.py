@@ -5,7 +5,7 @@ from sceneleapultra.simulation.protocols.hand_model import HandModel
 from sceneleapultra.simulation.protocols.metrics import CONTACT_METRICS, ContactSettings, GraspState, Metric
 from sceneleapultra.simulation.protocols.protocol import Protocol, get_protocol
 from sceneleapultra.simulation.protocols.simulator import GraspSimulator
-from sceneleapultra.simulation.protocols.spec import Attempt, ObjectModel, Physics, WorldSpec
+from sceneleapultra.simulation.protocols.spec import Attempt, ObjectModel, Physics, Surroundings, WorldSpec
 from sceneleapultra.simulation.protocols.trials import Trial, Verdict
 from sceneleapultra.simulation.protocols.world import World
 
@@ -20,6 +20,7 @@ __all__ = [
     "ObjectModel",
     "Physics",
     "Protocol",
+    "Surroundings",
     "Trial",
     "Verdict",
     "World",

@@ -1,11 +1,13 @@
 """How a world becomes a MuJoCo model, and where hand and objects stand in it."""
 
+import itertools
+
 import mujoco
 import numpy as np
 from jaxtyping import Float, Int
 
 from sceneleapultra.simulation.protocols.hand_model import HandModel
-from sceneleapultra.simulation.protocols.spec import Physics, WorldSpec
+from sceneleapultra.simulation.protocols.spec import ObjectModel, Physics, Surroundings, WorldSpec
 
 HAND_PREFIX = "hand/"
 TARGET_BODY = "hand_target"
@@ -14,6 +16,7 @@ _INTEGRATORS = {
     "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
     "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
 }
+_MEMORY_PER_GEOM = 2 * 2**20  # bytes
 _CONES = {"elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC, "pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL}
 
 
@@ -56,17 +59,48 @@ def compile_world(hand: HandModel, world: WorldSpec, physics: Physics) -> mujoco
         name = object_body(number)
         body = spec.worldbody.add_body(name=name)
         body.add_freejoint(name=f"{name}_freejoint")
-        for i, piece in enumerate(entry.pieces):
-            vertices = np.asarray(piece, dtype=float).ravel()
-            mesh = spec.add_mesh(name=f"{name}/piece_{i}", uservert=vertices)
-            body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name, density=entry.density)
+        _add_pieces(spec, body, entry)
     if world.table:
         spec.worldbody.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1])
 
     for geom in spec.geoms:
         geom.friction[:2] = physics.friction
         geom.condim = physics.condim
+    if world.surroundings is not None:
+        _surround(spec, len(world.objects), world.surroundings)
     return spec.compile()
+
+
+def _add_pieces(spec: mujoco.MjSpec, body: mujoco.MjsBody, entry: ObjectModel) -> None:
+    if entry.inertia is not None:
+        body.explicitinertial, body.mass, body.ipos = True, entry.mass_kg, [0.0, 0.0, 0.0]
+        body.fullinertia = entry.inertia[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
+    for i, piece in enumerate(entry.pieces):
+        vertices = np.asarray(piece, dtype=float).ravel()
+        mesh = spec.add_mesh(name=f"{body.name}/piece_{i}", uservert=vertices)
+        if entry.inertia is not None:
+            mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name, density=entry.density)
+
+
+def _surround(spec: mujoco.MjSpec, num_objects: int, surroundings: Surroundings) -> None:
+    """Give table, hand and arm what a lift out of a scene needs."""
+    # The automatic size is too small for objects of many pieces; memory that is not used costs nothing.
+    spec.memory = _MEMORY_PER_GEOM * len(spec.geoms)
+    table = spec.geom("table")
+    table.friction, table.condim = surroundings.table_friction, surroundings.table_condim
+    for body in spec.bodies:
+        if body.name.startswith(HAND_PREFIX):
+            body.gravcomp = 1.0
+    spec.equality("hand_weld").solref = surroundings.arm_solref
+    if surroundings.max_torque_nm is not None:
+        for actuator in spec.actuators:
+            actuator.forcelimited = True
+            actuator.forcerange = [-surroundings.max_torque_nm, surroundings.max_torque_nm]
+    if not surroundings.object_contacts:
+        # Excluded when compiling: contact bits that are raised later are not heeded.
+        for first, second in itertools.combinations(range(num_objects), 2):
+            spec.add_exclude(bodyname1=object_body(first), bodyname2=object_body(second))
 
 
 def base_offset(model: mujoco.MjModel, hand: HandModel) -> Float[np.ndarray, "7"]:

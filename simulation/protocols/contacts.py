@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float, Int
 
 from sceneleapultra.simulation.protocols.compiling import HAND_PREFIX, object_body
 
-Group = Literal["target", "hand", "scene"]  # scene: table and other objects
+Group = Literal["target", "hand", "scene", "table", "neighbors"]  # scene: table and neighbors
+_WORLD = 0  # MuJoCo's body that does not move: here the table
 
 
 class Contacts:
@@ -26,6 +27,15 @@ class Contacts:
         """Return the least distance of the hand to the target, to itself or to the rest, 0 where nothing touches."""
         pairs, distance = self._pairs(data)
         return float(distance[self._between(pairs, to)].min(initial=0.0))
+
+    def hand_force(self, data: mujoco.MjData, to: Group) -> float:
+        """Return the sum of the normal forces between the hand and something (N)."""
+        pairs, _ = self._pairs(data)
+        total, force = 0.0, np.empty(6)
+        for number in np.flatnonzero(self._between(pairs, to)):
+            mujoco.mj_contactForce(self._model, data, number, force)
+            total += force[0]
+        return total
 
     def with_target(self, data: mujoco.MjData) -> tuple[Int[np.ndarray, "c"], Float[np.ndarray, "c"]]:
         """Return the body of the hand, and the distance, of each contact of hand and target."""
@@ -63,4 +73,7 @@ class Contacts:
             return hand.all(axis=1)
         if to == "target":
             return target & hand.any(axis=1)
-        return hand.any(axis=1) & ~hand.all(axis=1) & ~target
+        table, with_scene = (pairs == _WORLD).any(axis=1), hand.any(axis=1) & ~hand.all(axis=1) & ~target
+        if to == "scene":
+            return with_scene
+        return with_scene & (table if to == "table" else ~table)

@@ -18,11 +18,14 @@ class HandModel:
     joint_names: tuple[str, ...]  # in the order of a grasp's joints
     contact_bodies: tuple[str, ...]  # links that count as touching
     finger_bodies: Mapping[str, tuple[str, ...]]
+    # Unit vector out of the palm, in the base frame; None where the hand's description does not say.
+    palm_direction: tuple[float, float, float] | None = None
 
     @classmethod
     def from_hand(cls, hand: "Hand") -> "HandModel":
         """Take what is needed of a hand; links that count: the palm, and all but the first of each finger."""
         fingers = {finger: tuple(bodies) for finger, bodies in hand.finger_bodies.items()}
+        palm = hand.semantics.palm_direction
         return cls(
             mjcf=hand.to_mjcf(),
             assets=dict(hand.mesh_assets),
@@ -30,4 +33,5 @@ class HandModel:
             joint_names=tuple(hand.joint_names),
             contact_bodies=(hand.root_body, *(body for bodies in fingers.values() for body in bodies[1:])),
             finger_bodies=fingers,
+            palm_direction=None if palm is None else tuple(palm.tolist()),
         )

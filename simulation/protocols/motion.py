@@ -39,6 +39,19 @@ def interpolate_pose(
     return np.concatenate([position, quat])
 
 
+def interpolate_stage(
+    start: Float[np.ndarray, "h"], end: Float[np.ndarray, "h"], fraction: float
+) -> Float[np.ndarray, "h"]:
+    """Return the stage at a fraction of the way: base as a pose, joints on a line."""
+    base = interpolate_pose(start[:7], end[:7], fraction)
+    return np.concatenate([base, (1 - fraction) * start[7:] + fraction * end[7:]])
+
+
+def shifted(stage: Float[np.ndarray, "h"], by_m: Float[np.ndarray, "3"]) -> Float[np.ndarray, "h"]:
+    """Return the stage with its base moved, world frame."""
+    return np.concatenate([stage[:3] + by_m, stage[3:]])
+
+
 def relocate(pose: Float[np.ndarray, "7"], offset: Float[np.ndarray, "7"]) -> Float[np.ndarray, "7"]:
     """Return T_world_a for ``pose`` = T_world_b and ``offset`` = T_a_b."""
     position, quat = np.empty(3), np.empty(4)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from scipy.spatial import ConvexHull
 
 from sceneleapultra.simulation.protocols.motion import pose_from_matrix
+from sceneleapultra.simulation.scene import solid_inertia, solid_volume
 from sceneleapultra.utils.records import Grasps, ObjectRecord, Scene
 
 
@@ -28,17 +29,40 @@ class Physics:
     weld_torque_scale: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a scene has besides; ``config/protocol/scene-lift.yaml`` says what each constant means."""
+
+    table_friction: tuple[float, float, float]
+    table_condim: Literal[1, 3, 4, 6]
+    object_contacts: bool
+    arm_solref: tuple[float, float]
+    max_torque_nm: float | None
+
+
 @dataclass(frozen=True)
 class ObjectModel:
-    """An object as the simulator needs it: convex pieces of one density (kg/m^3), overlaps counted twice."""
+    """An object as the simulator needs it: convex pieces of one density (kg/m^3), overlaps counted twice.
+
+    With ``inertia``, that of the surface's solid about its center of mass, the pieces carry contact only, and
+    ``density`` is that of the solid.
+    """
 
     pieces: tuple[Float[np.ndarray, "_ 3"], ...]
     density: float
+    mass_kg: float | None = None
+    inertia: Float[np.ndarray, "3 3"] | None = None  # kg m^2
 
     @classmethod
     def from_record(cls, record: ObjectRecord, mass_kg: float) -> "ObjectModel":
         """Give the object's pieces the density at which they weigh ``mass_kg`` together."""
         return cls(record.pieces, mass_kg / sum(ConvexHull(piece).volume for piece in record.pieces))
+
+    @classmethod
+    def solid(cls, record: ObjectRecord, mass_kg: float) -> "ObjectModel":
+        """Give the object the inertia of the uniform solid inside its surface."""
+        inertia = solid_inertia(record) * (mass_kg / record.mass)
+        return cls(record.pieces, mass_kg / solid_volume(record), mass_kg, inertia)
 
 
 @dataclass(frozen=True)
@@ -50,19 +74,21 @@ class WorldSpec:
         numbers: which object of the scene each is, in the same order.
         table: a plane at z = 0.
         gravity: 9.81 m/s^2 downward, on the hand too; its base is held by a weld.
+        surroundings: None for a world as DexGraspBench has it; with them the hand has no weight.
     """
 
     objects: tuple[ObjectModel, ...]
     numbers: tuple[int, ...]
     table: bool
     gravity: bool
+    surroundings: Surroundings | None = None
 
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for worlds that compile to the same model."""
         pieces = tuple(hash(piece.tobytes()) for entry in self.objects for piece in entry.pieces)
-        sizes = tuple((len(entry.pieces), entry.density) for entry in self.objects)
-        return pieces, sizes, self.table, self.gravity
+        sizes = tuple((len(entry.pieces), entry.density, entry.mass_kg) for entry in self.objects)
+        return pieces, sizes, self.table, self.gravity, self.surroundings
 
     def poses(self, scene: Scene) -> Float[np.ndarray, "k 7"]:
         """Return where the objects lie in a scene."""
@@ -80,6 +106,7 @@ class Attempt:
     grasp: Float[np.ndarray, "h"]  # where they touch
     squeeze: Float[np.ndarray, "h"]  # where they press
     object_poses: Float[np.ndarray, "k 7"]
+    approach: Float[np.ndarray, "3"] | None = None  # offset of the base at the start; None: the trial chooses
 
     @classmethod
     def of(cls, grasps: Grasps, index: int, object_poses: Float[np.ndarray, "k 7"]) -> "Attempt":
@@ -88,4 +115,11 @@ class Attempt:
         base = np.concatenate([pose[:3], pose[-4:]])
         joints = (grasps.pregrasp_qpos[index], pose[3:-4], grasps.squeeze_qpos[index])
         pregrasp, grasp, squeeze = (np.concatenate([base, q]) for q in joints)
-        return cls(pregrasp, grasp, squeeze, object_poses)
+        chosen = None if grasps.approach is None else grasps.approach[index]
+        return cls(
+            pregrasp,
+            grasp,
+            squeeze,
+            object_poses,
+            None if chosen is None or np.isnan(chosen).any() else chosen,
+        )

@@ -5,6 +5,8 @@ offers what trials are made of: place everything, lead the hand, push the target
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import mujoco
 import numpy as np
@@ -19,11 +21,12 @@ from sceneleapultra.simulation.protocols.compiling import (
 )
 from sceneleapultra.simulation.protocols.contacts import Contacts, Group
 from sceneleapultra.simulation.protocols.hand_model import HandModel
-from sceneleapultra.simulation.protocols.motion import interpolate_pose, relocate, unit_pose
+from sceneleapultra.simulation.protocols.motion import interpolate_stage, relocate, unit_pose
 from sceneleapultra.simulation.protocols.spec import Attempt, Physics, WorldSpec
 
 _log = logging.getLogger(__name__)
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+_FAR_UP_M = 2.0
 _FAILURES = (
     mujoco.mjtWarning.mjWARN_BADQPOS,
     mujoco.mjtWarning.mjWARN_BADQVEL,
@@ -52,6 +55,9 @@ class World:
         self._ctrl_from_qpos = actuator_map(self.model, self.model.jnt_dofadr[joints])
         adr = [self.model.joint(f"{object_body(i)}_freejoint").qposadr[0] for i in range(len(spec.objects))]
         self._object_adr = np.array(adr)[:, None] + np.arange(7)
+        dofs = [self.model.joint(f"{object_body(i)}_freejoint").dofadr[0] for i in range(len(spec.objects))]
+        self._object_dofs = np.array(dofs)[:, None] + np.arange(6)
+        self._settled: dict[tuple[bytes, int], Float[np.ndarray, "k 7"] | None] = {}
         self._state = np.empty(mujoco.mj_stateSize(self.model, _STATE))
 
     def prepare(self, attempt: Attempt) -> Attempt:
@@ -63,9 +69,8 @@ class World:
         poses = np.stack([unit_pose("object_pose", pose) for pose in attempt.object_poses])
         if len(poses) != len(self._object_adr):
             raise ValueError(f"{len(poses)} object poses for a world of {len(self._object_adr)} objects.")
-        return Attempt(
-            self._stage(attempt.pregrasp), self._stage(attempt.grasp), self._stage(attempt.squeeze), poses
-        )
+        stages = (attempt.pregrasp, attempt.grasp, attempt.squeeze)
+        return Attempt(*map(self._stage, stages), poses, attempt.approach)
 
     def _stage(self, stage: Float[np.ndarray, "_"]) -> Float[np.ndarray, "h"]:
         stage = np.array(stage, dtype=float)
@@ -86,6 +91,44 @@ class World:
         self.data.qpos[self._joint_adr] = stage[7:]
         self.aim(stage)
 
+    def settle(self, object_poses: Float[np.ndarray, "k 7"], steps: int) -> Float[np.ndarray, "k 7"] | None:
+        """Return where the objects come to rest, the hand far above; None where the simulation diverges."""
+        key = (object_poses.tobytes(), steps)
+        if key not in self._settled:
+            above = np.concatenate([[0.0, 0.0, _FAR_UP_M, 1.0, 0.0, 0.0, 0.0], np.zeros(self.num_joints)])
+            self.reset(above, object_poses)
+            self.step(steps)
+            self._settled = {key: None if self.diverged else self.object_poses.copy()}
+        return self._settled[key]
+
+    @contextmanager
+    def weightless(self) -> Iterator[None]:
+        """Take gravity away for a while."""
+        saved = self.model.opt.gravity.copy()
+        self.model.opt.gravity[:] = 0.0
+        try:
+            yield
+        finally:
+            self.model.opt.gravity[:] = saved
+
+    def stop_objects(self) -> None:
+        """Take the speed of the objects away."""
+        self.data.qvel[self._object_dofs] = 0.0
+
+    def place(self, stage: Float[np.ndarray, "h"], object_poses: Float[np.ndarray, "k 7"]) -> None:
+        """Place hand and objects to look at their contacts, not at forces."""
+        self.data.qpos[:7], self.data.qpos[self._object_adr] = stage[:7], object_poses
+        self.data.qpos[self._joint_adr] = stage[7:]
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_comPos(self.model, self.data)
+        mujoco.mj_collision(self.model, self.data)
+
+    def lead(self, stage: Float[np.ndarray, "h"], steps: int) -> None:
+        """Set the targets of base and actuators, and let time pass."""
+        self.data.mocap_pos[0], self.data.mocap_quat[0] = stage[:3], stage[3:7]
+        self.data.ctrl[:] = self._ctrl_from_qpos @ stage[7:]
+        self.step(steps)
+
     def aim(self, stage: Float[np.ndarray, "h"]) -> None:
         """Set the targets of base and actuators."""
         self.data.mocap_pos[0], self.data.mocap_quat[0] = stage[:3], stage[3:7]
@@ -97,8 +140,7 @@ class World:
     ) -> None:
         """Lead the targets from one stage to the next, over way-points that are each held for some steps."""
         for fraction in np.linspace(0.0, 1.0, waypoints + 1)[1:]:
-            base = interpolate_pose(start[:7], end[:7], fraction)
-            self.aim(np.concatenate([base, (1 - fraction) * start[7:] + fraction * end[7:]]))
+            self.aim(interpolate_stage(start, end, fraction))
             self.step(steps)
 
     def step(self, steps: int) -> None:
@@ -109,6 +151,27 @@ class World:
         """Apply a force to the target, world frame, from now on."""
         self.data.xfrc_applied[self.contacts.target, :3] = force_n
 
+    def palm_direction(self, stage: Float[np.ndarray, "h"]) -> Float[np.ndarray, "3"]:
+        """Return the unit vector out of the palm, world frame.
+
+        Raises:
+            ValueError: the hand's description does not say where its palm looks.
+        """
+        if self.hand.palm_direction is None:
+            raise ValueError(
+                "The approach follows the palm, and this hand's description has no semantics.palm.direction. Add it, "
+                "or choose the approach without it: protocol.trial.path.directions=[up]."
+            )
+        in_base, in_world = np.empty(3), np.empty(3)
+        mujoco.mju_rotVecQuat(in_base, np.array(self.hand.palm_direction), self._base_offset[3:])
+        mujoco.mju_rotVecQuat(in_world, in_base, stage[3:7])
+        return in_world
+
+    @property
+    def object_poses(self) -> Float[np.ndarray, "k 7"]:
+        """Where the objects are, the target first."""
+        return self.data.qpos[self._object_adr]
+
     @property
     def target_pose(self) -> Float[np.ndarray, "7"]:
         """Where the target is."""
@@ -117,6 +180,15 @@ class World:
     def hand_distance(self, to: Group) -> float:
         """Return the least distance of the hand to something, negative inside, 0 where nothing touches."""
         return self.contacts.hand_distance(self.data, to)
+
+    def hand_force(self, to: Group) -> float:
+        """Return the sum of the normal forces of the hand on something (N)."""
+        return self.contacts.hand_force(self.data, to)
+
+    @property
+    def timestep_s(self) -> float:
+        """Seconds of one step."""
+        return float(self.model.opt.timestep)
 
     @property
     def diverged(self) -> bool:

@@ -1,7 +1,30 @@
 """Procedures that try a grasp in simulation."""
 
+from sceneleapultra.simulation.protocols.trials.approach_path import ApproachPath
 from sceneleapultra.simulation.protocols.trials.base import Approach, Runs, Trial, Verdict
 from sceneleapultra.simulation.protocols.trials.force_closure import ForceClosure
+from sceneleapultra.simulation.protocols.trials.lift_settings import (
+    CleanRule,
+    LiftMotion,
+    LiftTiming,
+    ObjectWeight,
+    PickRule,
+)
+from sceneleapultra.simulation.protocols.trials.scene_lift import SceneLift
 from sceneleapultra.simulation.protocols.trials.tabletop_lift import TabletopLift
 
-__all__ = ["Approach", "ForceClosure", "Runs", "TabletopLift", "Trial", "Verdict"]
+__all__ = [
+    "Approach",
+    "ApproachPath",
+    "CleanRule",
+    "ForceClosure",
+    "LiftMotion",
+    "LiftTiming",
+    "ObjectWeight",
+    "PickRule",
+    "Runs",
+    "SceneLift",
+    "TabletopLift",
+    "Trial",
+    "Verdict",
+]

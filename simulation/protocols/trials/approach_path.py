@@ -1,0 +1,77 @@
+"""From where a hand comes to its grasp: the first straight path along which it is free."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from sceneleapultra.simulation.protocols.contacts import Group
+from sceneleapultra.simulation.protocols.motion import shifted
+from sceneleapultra.simulation.protocols.spec import Attempt
+from sceneleapultra.simulation.protocols.world import World
+
+_UP = np.array([0.0, 0.0, 1.0])
+_OBSTACLES: tuple[Group, ...] = ("table", "neighbors", "target")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApproachPath:
+    """How the path is chosen; ``config/protocol/scene-lift.yaml`` says what each number means."""
+
+    directions: tuple[Literal["palm", "mean", "up"], ...]
+    standoff_m: float
+    checked_m: tuple[float, ...]
+    tolerance_m: float
+    max_start_depth_m: float
+
+    def choose(
+        self, world: World, attempt: Attempt, object_poses: Float[np.ndarray, "k 7"]
+    ) -> tuple[Float[np.ndarray, "3"], float]:
+        """Return where the hand starts, seen from the grasp, and how deep it is in anything there.
+
+        The first direction along which the hand is nowhere deeper in table, neighbors or target than at the pre-grasp
+        (by a tolerance), else the least blocked one. A path that the attempt brings is taken as it is.
+        """
+        if attempt.approach is not None:
+            start = np.asarray(attempt.approach, dtype=float)
+            return start, float(self._depths(world, attempt, start, object_poses).max())
+        allowed = self._depths(world, attempt, np.zeros(3), object_poses)
+        found = []
+        for direction in self._directions(world, attempt):
+            depths = [
+                self._depths(world, attempt, s * direction, object_poses)
+                for s in (*self.checked_m, self.standoff_m)
+            ]
+            blocked = float((np.array(depths) - allowed).max())
+            found.append((blocked, self.standoff_m * direction, float(depths[-1].max())))
+            if blocked <= self.tolerance_m:
+                break
+        else:
+            found.sort(key=lambda path: path[0])
+            return found[0][1:]
+        return found[-1][1:]
+
+    def _directions(self, world: World, attempt: Attempt) -> list[Float[np.ndarray, "3"]]:
+        found = []
+        for name in self.directions:
+            if name == "up":
+                found.append(_UP)
+                continue
+            back = -world.palm_direction(attempt.pregrasp)
+            if name == "mean":
+                back = back + _UP
+            length = float(np.linalg.norm(back))
+            found.append(back / length if length > 1e-6 else _UP)  # a palm that looks straight up
+        return found
+
+    def _depths(
+        self,
+        world: World,
+        attempt: Attempt,
+        offset: Float[np.ndarray, "3"],
+        object_poses: Float[np.ndarray, "k 7"],
+    ) -> Float[np.ndarray, "3"]:
+        """Return how deep the open hand is in table, neighbors and target, moved away from its grasp."""
+        world.place(shifted(attempt.pregrasp, offset), object_poses)
+        return np.array([-world.hand_distance(to) for to in _OBSTACLES])
