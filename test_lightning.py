@@ -36,8 +36,9 @@ def table(document: dict[str, Any]) -> Table:
     from sceneleapultra.reporting.results import ResultTable, Role
 
     results = ResultTable.from_document(document)
+    first, second = results.headline
     view = Table(
-        title="Stable in simulation, % [95 % interval]; free: also collision-free, %",
+        title=f"{first.label.capitalize()} in simulation, % [95 % interval]; {second.label}, %",
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -45,15 +46,13 @@ def table(document: dict[str, Any]) -> Table:
     view.add_column("method", no_wrap=True)
     for split in results.splits:
         view.add_column(split, justify="right", no_wrap=True)
-        view.add_column("free", justify="right", no_wrap=True)
+        view.add_column(second.label.removeprefix("and collision-"), justify="right", no_wrap=True)
     for method in results.methods:
         cells = []
         for split in results.splits:
-            summary = results.summary(method, split) or {"stable": {}, "stable_and_collision_free": {}}
-            held, free = (
-                percent(summary[key]).replace(" %", "") for key in ("stable", "stable_and_collision_free")
-            )
-            cells += [held, free.split(" [")[0]]
+            summary = results.summary(method, split) or {first.key: {}, second.key: {}}
+            rate, other = (percent(summary[key]).replace(" %", "") for key in (first.key, second.key))
+            cells += [rate, other.split(" [")[0]]
         view.add_row(method, *cells, style="" if results.role(method) is Role.BASELINE else "bold")
     return view
 

@@ -18,11 +18,11 @@ from sceneleapultra.models import GraspModel
 from sceneleapultra.simulation.protocols import get_protocol
 from sceneleapultra.utils.core.parallel import LocalExecutor
 
-_METRICS = ("stable", "stable_and_collision_free", "penetration_mm", "joint_spread_rad")
-
 
 class SimulatedSuccess(Callback):
     """Log ``val/stable`` and its companions at every validation; the best checkpoint is kept by it.
+
+    Under a protocol that lifts out of the scene, ``val/picked`` and ``val/picked_cleanly`` are logged besides.
 
     Items, noise and therefore the metric depend on the weights and ``seed`` alone. Must stand before the callback that
     averages weights, so that it judges the averaged ones. One process simulates, all log its numbers.
@@ -65,8 +65,8 @@ class SimulatedSuccess(Callback):
             return
         values = self._measure(pl_module) if trainer.is_global_zero else {}
         values = trainer.strategy.broadcast(values, src=0)
-        for name in _METRICS:
-            if (value := values[name]) is not None:
+        for name, value in values.items():
+            if value is not None:
                 pl_module.log(
                     f"val/{name}", value, prog_bar=name == "stable", rank_zero_only=False, sync_dist=False
                 )
@@ -79,9 +79,9 @@ class SimulatedSuccess(Callback):
             result = self.evaluate(model)
         module.train(was_training)
         summary = result.summary()
+        rates = ("stable", "stable_and_collision_free", "picked", "picked_cleanly")
         return {
-            "stable": summary["stable"]["value"],
-            "stable_and_collision_free": summary["stable_and_collision_free"]["value"],
+            **{name: summary[name]["value"] for name in rates if name in summary},
             "penetration_mm": summary["penetration_mm"],
             "joint_spread_rad": summary["diversity"]["joints_rad"],
         }

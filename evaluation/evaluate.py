@@ -1,6 +1,7 @@
 """How a method is evaluated: its grasps for chosen items go into physics, and are measured against the scene."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -74,13 +75,16 @@ def evaluate_method(
             "score": np.concatenate([p.score for p in proposals]),
         }
     )
+    grasps = Grasps.concatenate([p.grasps for p in proposals])
+    if "approach_m" in table.values:
+        grasps = replace(grasps, approach=table["approach_m"])
     return GraspResults(
         method=method.name if keep is None else f"{method.name}, best {keep} of {k}",
         privileged_inputs=method.privileged_inputs,
         role=method.role if keep is None else Role.SELECTION,
         split=splits.pop(),
         table=table,
-        grasps=Grasps.concatenate([p.grasps for p in proposals]),
+        grasps=grasps,
     )
 
 

@@ -36,7 +36,8 @@ def draw_row(result: GraspResults, row: int, item: Item, hand: Hand) -> Drawing:
     """Draw one tested grasp with its outcome."""
     table = result.table
     outcome, collision_free = Outcome(int(table["outcome"][row])), bool(table["collision_free"][row])
-    words = "held" if outcome == Outcome.SUCCESS else outcome.name.lower().replace("_", " ")
+    success = "picked cleanly" if "picked_cleanly" in table.values else "held"
+    words = success if outcome == Outcome.SUCCESS else outcome.name.lower().replace("_", " ")
     detail = f"{1e3 * table['penetration_m'][row]:.1f} mm in the object"
     if np.isfinite(table["displacement_m"][row]) and outcome != Outcome.SUCCESS:
         detail += f", object moved {100 * table['displacement_m'][row]:.1f} cm"

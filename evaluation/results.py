@@ -26,7 +26,7 @@ class GraspResults:
         role: what it is in the test.
         split: where the items come from.
         table: verdicts, with the columns ``family``, ``item``, ``collision_free`` and ``score`` beside the protocol's.
-        grasps: the grasps of the table, world frame of their scene.
+        grasps: the grasps of the table, world frame of their scene, with the approach if the protocol chose one.
     """
 
     method: str

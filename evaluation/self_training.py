@@ -98,16 +98,22 @@ def add_tested_grasps(
         ]
         verdicts = evaluate_many(hand, jobs, protocol, executor, progress, stop_at_failure=True)
         for job, (i, target, _), verdict in zip(jobs, requests, verdicts, strict=True):
-            own = label_grasps(job[2], verdict, scene_clearance(hand, *job))
+            clear = scene_clearance(hand, *job)
+            own = label_grasps(job[2], verdict, clear, judged=protocol.trial.judges_surroundings)
             labeled = list(group[i].labeled)
-            labeled[target] = LabeledGrasps.concatenate([labeled[target], own])
+            labeled[target] = _joined(labeled[target], own, group[i].scene.objects[target].name)
             group[i] = replace(group[i], labeled=tuple(labeled))
         yield from group
 
 
-def label_grasps(grasps: Grasps, table: VerdictTable, clearance_m: np.ndarray) -> LabeledGrasps:
-    """Put a verdict of physics and the distance to the scene together: success is both."""
-    stable, collision_free = table["stable"], clearance_m >= 0.0
+def label_grasps(
+    grasps: Grasps, table: VerdictTable, clearance_m: np.ndarray, *, judged: bool
+) -> LabeledGrasps:
+    """Put a verdict of physics and the distance to the scene together: success is both.
+
+    Where the protocol has ``judged`` what happens to the surroundings, its verdict is all.
+    """
+    stable, collision_free = table["stable"], judged | (clearance_m >= 0.0)
     outcome = np.where(stable & ~collision_free, Outcome.SCENE_COLLISION, table["outcome"]).astype(np.uint8)
     return LabeledGrasps(
         grasps=grasps,
@@ -118,6 +124,17 @@ def label_grasps(grasps: Grasps, table: VerdictTable, clearance_m: np.ndarray) -
         self_penetration_m=table["self_penetration_m"],
         clearance_m=clearance_m,
         robustness=np.full(len(grasps), np.nan),
+    )
+
+
+def _joined(old: LabeledGrasps, own: LabeledGrasps, name: str) -> LabeledGrasps:
+    """Put tested grasps behind those there were."""
+    directions = old.direction_success.shape[1], own.direction_success.shape[1]
+    if not len(old) or directions[0] == directions[1]:
+        return LabeledGrasps.concatenate([old, own]) if len(old) else own
+    raise ValueError(
+        f"{name} has grasps tested in {directions[0]} directions, this protocol tests {directions[1]}. Take scenes "
+        "without grasps (grasps.max_attempts=0), or the protocol that the store was made with."
     )
 
 

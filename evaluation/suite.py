@@ -259,7 +259,9 @@ class ModelTest:
                 "hand_pose": r.grasps.hand_pose,
                 "pregrasp_qpos": r.grasps.pregrasp_qpos,
                 "squeeze_qpos": r.grasps.squeeze_qpos,
+                "approach": r.grasps.approach,
             }.items()
+            if values is not None
         }
         np.savez_compressed(self.output / "grasps.npz", **arrays)
         sections = [build(section) for section in self.cfg.report.values()]

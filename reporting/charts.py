@@ -17,6 +17,13 @@ OUTCOME_COLORS = {
     "scene_collision": "#7a5ea8",
     "not_run": "#333333",
     "claimed": "#4aa3c7",
+    "start_blocked": "#5c4033",
+    "table_force": "#8d6e63",
+    "neighbor_force": "#9c27b0",
+    "neighbor_shoved": "#d16ba5",
+    "target_shoved": "#e06b21",
+    "fingers_on_table": "#bf8f4d",
+    "not_lifted": "#607d8b",
 }
 SPLIT_COLORS = ("#2a6fb5", "#b5532a", "#3c8f5a", "#7a5ea8")
 _LABEL = 230

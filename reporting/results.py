@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Role(StrEnum):
@@ -12,6 +12,18 @@ class Role(StrEnum):
     MODEL = "model"  # the checkpoint under test
     SELECTION = "selection"  # the best of many grasps of the checkpoint under test
     BASELINE = "baseline"
+
+
+class Rate(NamedTuple):
+    """A rate of a summary, and what it is called."""
+
+    key: str
+    label: str
+
+
+# The rates that results are known by, the first above all.
+_PICKED = (Rate("picked_cleanly", "picked cleanly"), Rate("picked", "picked"))
+_STABLE = (Rate("stable", "stable"), Rate("stable_and_collision_free", "and collision-free"))
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,11 @@ class ResultTable:
     def splits(self) -> list[str]:
         """Names of the splits."""
         return list(dict.fromkeys(entry["split"] for entry in self.entries))
+
+    @property
+    def headline(self) -> tuple[Rate, Rate]:
+        """Return the rates that results of this protocol are known by."""
+        return _PICKED if all("picked_cleanly" in entry["summary"] for entry in self.entries) else _STABLE
 
     def summary(self, method: str, split: str) -> Mapping[str, Any] | None:
         """Return what was measured of a method on a split; None where it was not tested."""

@@ -13,11 +13,12 @@ from sceneleapultra.reporting.results import ResultTable, Role
 
 _DEFINITIONS = """
 <b>Stable</b>: the hand held the object through the whole protocol. <b>Collision-free</b>: it touched neither the table
-nor a neighboring object. Brackets and thick bars: 95 % Wilson interval, which takes grasps as
-independent; thin bars: 95 % interval over objects (whole objects drawn with replacement), wider because grasps of one
-object fail together. <b>Diversity</b>: spread of an item's grasps in
-the frame of its object (standard deviation of the position, mean angle between pairs, standard deviation of the
-joints), averaged over items. Grasps whose simulation diverged are no trials and are counted as not run.
+nor a neighboring object. <b>Picked</b>: lifted out of its scene and held; <b>cleanly</b>: neither table nor neighbors
+were pressed or shoved more than the protocol allows. Brackets and thick bars: 95 % Wilson interval, which takes grasps
+as independent; thin bars: 95 % interval over objects (whole objects drawn with replacement), wider because grasps of
+one object fail together. <b>Diversity</b>: spread of an item's grasps in the frame of its object (standard deviation of
+the position, mean angle between pairs, standard deviation of the joints), averaged over items. Grasps whose simulation
+diverged are no trials and are counted as not run.
 """
 
 
@@ -29,10 +30,10 @@ class SuccessRates:
 
     def render(self, results: ResultTable, context: ReportContext) -> str:
         """Return table, chart and definitions."""
-        rates = []
+        rates, key = [], results.headline[0].key
         for method in results.methods:
             found = [results.summary(method, split) for split in results.splits]
-            rates.append((method, [summary["stable"] if summary else {} for summary in found]))
+            rates.append((method, [summary[key] if summary else {} for summary in found]))
         return (
             self._table(results)
             + forest(rates, results.splits)
@@ -40,14 +41,17 @@ class SuccessRates:
         )
 
     def _table(self, results: ResultTable) -> str:
-        head = "".join(f"<th>{escape(s)}: stable</th><th>and collision-free</th>" for s in results.splits)
+        head = "".join(
+            f"<th>{escape(s)}: {rate.label}</th>" for s in results.splits for rate in results.headline
+        )
         rows = []
         for method in results.methods:
             cells = []
             for split in results.splits:
                 summary = results.summary(method, split)
-                for key in ("stable", "stable_and_collision_free"):
-                    cells.append(f'<td class="number">{percent(summary[key]) if summary else "-"}</td>')
+                for rate in results.headline:
+                    shown = percent(summary[rate.key]) if summary else "-"
+                    cells.append(f'<td class="number">{shown}</td>')
             mark = "" if results.role(method) is Role.BASELINE else ' class="tested"'
             inputs = escape(results.privileged_inputs(method))
             name = f"{escape(method)}<small>given: {inputs}</small>"

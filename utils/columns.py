@@ -132,7 +132,7 @@ COLUMNS: dict[str, Column] = {
         Column(
             "picked_cleanly",
             "?",
-            "Picked, and on the way neither table nor neighbors were pressed hard or shoved, as the protocol limits it.",
+            "Picked, and neither table nor neighbors were pressed or shoved more than the protocol allows.",
             reductions=("rate",),
         ),
         Column(
@@ -158,9 +158,7 @@ COLUMNS: dict[str, Column] = {
         ),
         Column("table_force_n", "f8", "Largest force of the hand on the table in the approach.", unit="n"),
         Column("neighbor_force_n", "f8", "Largest force of the hand on neighbors in the approach.", unit="n"),
-        Column(
-            "closing_force_n", "f8", "Largest force of the hand on the table while it closed.", unit="n"
-        ),
+        Column("closing_force_n", "f8", "Largest force of the hand on the table while it closed.", unit="n"),
         Column(
             "neighbor_shift_m",
             "f8",

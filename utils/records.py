@@ -108,7 +108,9 @@ class _Columns:
             raise ValueError(f"{cls.__name__}.concatenate: expected at least one set of grasps, got none.")
         tables = [part._columns() for part in parts]
         if some := {name for table in tables for name in table if any(name not in t for t in tables)}:
-            raise ValueError(f"{cls.__name__}.concatenate: {', '.join(sorted(some))} is in some of the parts only.")
+            raise ValueError(
+                f"{cls.__name__}.concatenate: {', '.join(sorted(some))} is in some of the parts only."
+            )
         return cls(**{name: _joined([table[name] for table in tables]) for name in tables[0]})
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sceneleapultra.simulation.protocols.hand_model import HandModel
+from sceneleapultra.simulation.protocols.sleep import allow_sleep
 from sceneleapultra.simulation.protocols.spec import ObjectModel, Physics, Surroundings, WorldSpec
 
 HAND_PREFIX = "hand/"
@@ -89,6 +90,7 @@ def _surround(spec: mujoco.MjSpec, num_objects: int, surroundings: Surroundings)
     spec.memory = _MEMORY_PER_GEOM * len(spec.geoms)
     table = spec.geom("table")
     table.friction, table.condim = surroundings.table_friction, surroundings.table_condim
+    allow_sleep(spec, table, [spec.body(object_body(number)) for number in range(1, num_objects)])
     for body in spec.bodies:
         if body.name.startswith(HAND_PREFIX):
             body.gravcomp = 1.0

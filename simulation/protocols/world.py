@@ -22,6 +22,7 @@ from sceneleapultra.simulation.protocols.compiling import (
 from sceneleapultra.simulation.protocols.contacts import Contacts, Group
 from sceneleapultra.simulation.protocols.hand_model import HandModel
 from sceneleapultra.simulation.protocols.motion import interpolate_stage, relocate, unit_pose
+from sceneleapultra.simulation.protocols.sleep import Sleep
 from sceneleapultra.simulation.protocols.spec import Attempt, Physics, WorldSpec
 
 _log = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ class World:
         self.data = mujoco.MjData(self.model)
         self.num_joints = len(hand.joint_names)
         self.contacts = Contacts(self.model)
+        bodies = [self.model.body(object_body(i)).id for i in range(len(spec.objects))]
+        self.sleep = Sleep(self.model, self.data, np.array(bodies))
         joints = joint_ids(self.model, hand)
         self._base_offset = base_offset(self.model, hand)
         self._joint_adr = self.model.jnt_qposadr[joints]

@@ -31,7 +31,7 @@ class ApproachPath:
         """Return where the hand starts, seen from the grasp, and how deep it is in anything there.
 
         The first direction along which the hand is nowhere deeper in table, neighbors or target than at the pre-grasp
-        (by a tolerance), else the least blocked one. A path that the attempt brings is taken as it is.
+        (by a tolerance) and starts free, else the least blocked one. A path that the attempt brings is taken as it is.
         """
         if attempt.approach is not None:
             start = np.asarray(attempt.approach, dtype=float)
@@ -43,8 +43,9 @@ class ApproachPath:
                 self._depths(world, attempt, s * direction, object_poses)
                 for s in (*self.checked_m, self.standoff_m)
             ]
-            blocked = float((np.array(depths) - allowed).max())
-            found.append((blocked, self.standoff_m * direction, float(depths[-1].max())))
+            start = float(depths[-1].max())
+            blocked = max(float((np.array(depths) - allowed).max()), start - self.max_start_depth_m)
+            found.append((blocked, self.standoff_m * direction, start))
             if blocked <= self.tolerance_m:
                 break
         else:

@@ -58,7 +58,7 @@ class Trial(ABC):
     """A procedure with its constants. ``columns`` are those that it fills beside the verdict's own."""
 
     columns: ClassVar[tuple[Column, ...]] = ()
-    # Whether success already means that table and neighbors were spared; else it is told by the hand's distance to them.
+    # Whether success says that table and neighbors were spared; else the hand's distance to them says it.
     judges_surroundings: ClassVar[bool] = False
 
     @property

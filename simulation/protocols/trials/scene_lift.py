@@ -1,17 +1,18 @@
-"""Lift out of a scene: table and all objects under gravity; the hand approaches, closes, lifts its target and holds it.
+"""Lift out of a scene: table and all objects under gravity; the hand approaches, closes, lifts and holds.
 
-``picked``: the target is up at the end. ``picked_cleanly``, the trial's success: and nothing beside it was pressed hard or
-shoved. An outcome names the first cause that applies, see ``outcome`` below.
+``picked``: the target is up at the end. ``picked_cleanly``, the trial's success: and nothing beside it was pressed hard
+or shoved. An outcome names the first cause that applies, see ``SceneLift.outcome``.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from sceneleapultra.simulation.protocols.motion import displacement, interpolate_stage, shifted
+from sceneleapultra.simulation.protocols.motion import interpolate_stage, shifted
 from sceneleapultra.simulation.protocols.spec import Attempt, Surroundings, WorldSpec
 from sceneleapultra.simulation.protocols.trials.approach_path import ApproachPath
 from sceneleapultra.simulation.protocols.trials.base import Trial, Verdict
@@ -73,14 +74,12 @@ class SceneLift(Trial):
         watch = LiftWatch(world, rest, approach_m=offset)
         if depth > self.path.max_start_depth_m:
             return self._verdict(watch, Outcome.START_BLOCKED)
-        world.reset(shifted(attempt.pregrasp, offset), rest)
-        if self.frozen_until_lift:
-            with world.weightless():
+        with world.sleep.all():
+            world.reset(shifted(attempt.pregrasp, offset), rest)
+            with world.weightless() if self.frozen_until_lift else nullcontext():
                 self._close(world, attempt, watch)
-        else:
-            self._close(world, attempt, watch)
-        if watch.held or not self.pick.touched:
-            self._lift(world, attempt, watch)
+            if watch.held or not self.pick.touched:
+                self._lift(world, attempt, watch)
         if world.diverged:
             return self._verdict(watch, Outcome.NOT_RUN)
         return self._verdict(watch, self.outcome(watch))
@@ -123,29 +122,32 @@ class SceneLift(Trial):
         watch.end_closing()
 
     def _step(self, world: World, stage: Float[np.ndarray, "h"]) -> None:
-        world.lead(stage, round(self.timing.read_s / world.timestep_s))
+        self._lead(world, stage)
         if self.frozen_until_lift:
             world.stop_objects()
 
     def _lift(self, world: World, attempt: Attempt, watch: LiftWatch) -> None:
         """Lift, hold and shake; give up when the target stays behind or is lost."""
-        t, steps = self.timing, round(self.timing.read_s / world.timestep_s)
         up = self.motion.height_m * self._lift_direction(watch.approach_m)
         raised = shifted(attempt.squeeze, up)
-        lifting = self._way(attempt.squeeze, raised, t.lift_s, 0.0)
+        lifting = self._way(attempt.squeeze, raised, self.timing.lift_s, 0.0)
         for number, stage in enumerate(lifting, start=1):
-            world.lead(stage, steps)
+            self._lead(world, stage)
             watch.read_lift(any_object=self.pick.any_object)
             late = number > self.pick.give_up_share * len(lifting)
             if late and watch.rise_m < self.pick.give_up_rise_m:
                 watch.end()
                 return
         for offset in self._hold():
-            world.lead(shifted(raised, offset), steps)
+            self._lead(world, shifted(raised, offset))
             watch.read_lift(any_object=self.pick.any_object)
             if watch.rise_m < self.pick.min_rise_m and not watch.touched():
                 break
         watch.end(goal_m=up)
+
+    def _lead(self, world: World, stage: Float[np.ndarray, "h"]) -> None:
+        world.sleep.look()
+        world.lead(stage, round(self.timing.read_s / world.timestep_s))
 
     def _lift_direction(self, approach_m: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
         """Back along the approach where that is steep enough, else straight up."""

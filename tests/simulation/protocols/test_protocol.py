@@ -9,7 +9,7 @@ from hydra import initialize_config_dir
 from sceneleapultra.simulation.protocols import get_protocol
 from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
 
-NAMES = ("dgb-fc", "dgb-fc-quick", "dgb-tabletop")
+NAMES = ("dgb-fc", "dgb-fc-quick", "dgb-tabletop", "scene-lift", "scene-lift-dgn2")
 
 
 # What version 0.1 gave them, with MuJoCo 3.3.7: stores and results carry these.
@@ -20,7 +20,7 @@ HASHES = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", HASHES)
 def test_hashes_are_those_of_existing_stores(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mujoco, "__version__", "3.3.7")
     assert get_protocol(name).hash == HASHES[name]
