@@ -98,8 +98,8 @@ def add_tested_grasps(
         ]
         verdicts = evaluate_many(hand, jobs, protocol, executor, progress, stop_at_failure=True)
         for job, (i, target, _), verdict in zip(jobs, requests, verdicts, strict=True):
-            clear = scene_clearance(hand, *job)
-            own = label_grasps(job[2], verdict, clear, judged=protocol.trial.judges_surroundings)
+            clearance = scene_clearance(hand, *job)
+            own = label_grasps(job[2], verdict, clearance, covers_scene=protocol.trial.covers_scene)
             labeled = list(group[i].labeled)
             labeled[target] = _joined(labeled[target], own, group[i].scene.objects[target].name)
             group[i] = replace(group[i], labeled=tuple(labeled))
@@ -107,13 +107,13 @@ def add_tested_grasps(
 
 
 def label_grasps(
-    grasps: Grasps, table: VerdictTable, clearance_m: np.ndarray, *, judged: bool
+    grasps: Grasps, table: VerdictTable, clearance_m: np.ndarray, *, covers_scene: bool
 ) -> LabeledGrasps:
     """Put a verdict of physics and the distance to the scene together: success is both.
 
-    Where the protocol has ``judged`` what happens to the surroundings, its verdict is all.
+    Where the verdict ``covers_scene``, table and neighbors included, it is all.
     """
-    stable, collision_free = table["stable"], judged | (clearance_m >= 0.0)
+    stable, collision_free = table["stable"], covers_scene | (clearance_m >= 0.0)
     outcome = np.where(stable & ~collision_free, Outcome.SCENE_COLLISION, table["outcome"]).astype(np.uint8)
     return LabeledGrasps(
         grasps=grasps,

@@ -53,7 +53,7 @@ class Sleep:
         finally:
             self._wake(self._neighbors)
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Wake the neighbors that something is near to."""
         if not self._asleep.any():
             return

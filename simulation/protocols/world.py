@@ -72,8 +72,8 @@ class World:
         poses = np.stack([unit_pose("object_pose", pose) for pose in attempt.object_poses])
         if len(poses) != len(self._object_adr):
             raise ValueError(f"{len(poses)} object poses for a world of {len(self._object_adr)} objects.")
-        stages = (attempt.pregrasp, attempt.grasp, attempt.squeeze)
-        return Attempt(*map(self._stage, stages), poses, attempt.approach)
+        pregrasp, grasp, squeeze = map(self._stage, (attempt.pregrasp, attempt.grasp, attempt.squeeze))
+        return Attempt(pregrasp, grasp, squeeze, poses, attempt.approach)
 
     def _stage(self, stage: Float[np.ndarray, "_"]) -> Float[np.ndarray, "h"]:
         stage = np.array(stage, dtype=float)
@@ -163,7 +163,7 @@ class World:
         if self.hand.palm_direction is None:
             raise ValueError(
                 "The approach follows the palm, and this hand's description has no semantics.palm.direction. Add it, "
-                "or choose the approach without it: protocol.trial.path.directions=[up]."
+                "or choose the approach without it: protocol.trial.approach.directions=[up]."
             )
         in_base, in_world = np.empty(3), np.empty(3)
         mujoco.mju_rotVecQuat(in_base, np.array(self.hand.palm_direction), self._base_offset[3:])

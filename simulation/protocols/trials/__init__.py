@@ -1,6 +1,6 @@
 """Procedures that try a grasp in simulation."""
 
-from sceneleapultra.simulation.protocols.trials.approach_path import ApproachPath
+from sceneleapultra.simulation.protocols.trials.approach_choice import ApproachChoice
 from sceneleapultra.simulation.protocols.trials.base import Approach, Runs, Trial, Verdict
 from sceneleapultra.simulation.protocols.trials.force_closure import ForceClosure
 from sceneleapultra.simulation.protocols.trials.lift_settings import (
@@ -15,7 +15,7 @@ from sceneleapultra.simulation.protocols.trials.tabletop_lift import TabletopLif
 
 __all__ = [
     "Approach",
-    "ApproachPath",
+    "ApproachChoice",
     "CleanRule",
     "ForceClosure",
     "LiftMotion",

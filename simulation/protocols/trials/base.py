@@ -59,7 +59,7 @@ class Trial(ABC):
 
     columns: ClassVar[tuple[Column, ...]] = ()
     # Whether success says that table and neighbors were spared; else the hand's distance to them says it.
-    judges_surroundings: ClassVar[bool] = False
+    covers_scene: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -45,7 +45,7 @@ class LiftTiming:
     squeeze_s: float
     settle_s: float
     lift_s: float
-    hold_s: float
+    stay_s: float
     read_s: float
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from sceneleapultra.simulation.protocols.motion import interpolate_stage, shifted
 from sceneleapultra.simulation.protocols.spec import Attempt, Surroundings, WorldSpec
-from sceneleapultra.simulation.protocols.trials.approach_path import ApproachPath
+from sceneleapultra.simulation.protocols.trials.approach_choice import ApproachChoice
 from sceneleapultra.simulation.protocols.trials.base import Trial, Verdict
 from sceneleapultra.simulation.protocols.trials.lift_settings import (
     CleanRule,
@@ -35,7 +35,7 @@ class SceneLift(Trial):
 
     weight: ObjectWeight
     surroundings: Surroundings
-    path: ApproachPath
+    approach: ApproachChoice
     timing: LiftTiming
     motion: LiftMotion
     pick: PickRule
@@ -43,7 +43,7 @@ class SceneLift(Trial):
     frozen_until_lift: bool
 
     columns = tuple(COLUMNS[name] for name in ("picked_cleanly", "picked", *LiftWatch.columns))
-    judges_surroundings = True
+    covers_scene = True
 
     @property
     def num_directions(self) -> int:
@@ -70,9 +70,9 @@ class SceneLift(Trial):
         rest = world.settle(attempt.object_poses, round(self.timing.rest_s / world.timestep_s))
         if rest is None:
             return self._verdict(LiftWatch(world, attempt.object_poses), Outcome.NOT_RUN)
-        offset, depth = self.path.choose(world, attempt, rest)
+        offset, depth = self.approach.choose(world, attempt, rest)
         watch = LiftWatch(world, rest, approach_m=offset)
-        if depth > self.path.max_start_depth_m:
+        if depth > self.approach.max_start_depth_m:
             return self._verdict(watch, Outcome.START_BLOCKED)
         with world.sleep.all():
             world.reset(shifted(attempt.pregrasp, offset), rest)
@@ -138,7 +138,7 @@ class SceneLift(Trial):
             if late and watch.rise_m < self.pick.give_up_rise_m:
                 watch.end()
                 return
-        for offset in self._hold():
+        for offset in self._stay():
             self._lead(world, shifted(raised, offset))
             watch.read_lift(any_object=self.pick.any_object)
             if watch.rise_m < self.pick.min_rise_m and not watch.touched():
@@ -146,7 +146,7 @@ class SceneLift(Trial):
         watch.end(goal_m=up)
 
     def _lead(self, world: World, stage: Float[np.ndarray, "h"]) -> None:
-        world.sleep.look()
+        world.sleep.update()
         world.lead(stage, round(self.timing.read_s / world.timestep_s))
 
     def _lift_direction(self, approach_m: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
@@ -155,12 +155,12 @@ class SceneLift(Trial):
         steep = back[2] >= np.cos(np.deg2rad(self.motion.max_tilt_deg))
         return back if steep and self.motion.max_tilt_deg > 0 else np.array([0.0, 0.0, 1.0])
 
-    def _hold(self) -> list[Float[np.ndarray, "3"]]:
+    def _stay(self) -> list[Float[np.ndarray, "3"]]:
         """Return how far the hand is from its place at each read: still, then shaken along x and along y."""
         m, t = self.motion, self.timing
         phase = 2 * np.pi * m.shake_hz * t.read_s * np.arange(1, round(m.shake_s / t.read_s) + 1)
         shake = m.shake_m * np.sin(phase)
-        offsets = [np.zeros(3)] * round(t.hold_s / t.read_s)
+        offsets = [np.zeros(3)] * round(t.stay_s / t.read_s)
         return offsets + [s * axis for axis in np.eye(3)[:2] for s in shake]
 
     def _way(

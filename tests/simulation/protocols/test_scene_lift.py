@@ -157,14 +157,14 @@ def test_sleeper_that_is_touched_falls_like_any_other(hand_model, cylinder, gras
     with world.sleep.all():
         world.reset(far, poses)
         for _ in range(5):
-            world.sleep.look()
+            world.sleep.update()
             world.step(5)
         assert world.object_poses[1, 2] == pytest.approx(0.3, abs=1e-9)
         poses[1, :3] = 0.055, 0.0, 0.3
         poses[0, 2] = 0.3
         world.reset(far, poses)
         for _ in range(5):
-            world.sleep.look()
+            world.sleep.update()
             world.step(5)
         # 0.1 s of free fall.
         assert world.object_poses[1, 2] == pytest.approx(0.3 - 9.81 * 0.1**2 / 2, abs=0.005)
@@ -176,8 +176,7 @@ def test_verdicts_do_not_depend_on_what_ran_before(hand_model, cylinder, grasps,
     spec = protocol.trial.world(scene, 0)
     simulator = GraspSimulator(hand_model, spec, protocol)
     firm, low = (
-        Attempt.of(placed(grasps, base, FIRM, by), 0, spec.poses(scene))
-        for by in ((0, 0, 0), (0, 0, -0.075))
+        Attempt.of(placed(grasps, base, FIRM, by), 0, spec.poses(scene)) for by in ((0, 0, 0), (0, 0, -0.075))
     )
     first = simulator.run(firm)
     simulator.run(low)
@@ -193,7 +192,9 @@ def test_approach_is_part_of_the_result(hand_model, cylinder, grasps, base) -> N
     table = evaluate_grasps(hand_model, scene, placed(grasps, base, FIRM), "scene-lift", workers=0)
     # Back along the palm a finger would go through the cylinder; above it nothing is in the way.
     np.testing.assert_allclose(table["approach_m"][0], 0.12 * UP)
-    free = evaluate_grasps(hand_model, scene, placed(grasps, base, FIRM, (0, 0, 0.3)), "scene-lift", workers=0)
+    free = evaluate_grasps(
+        hand_model, scene, placed(grasps, base, FIRM, (0, 0, 0.3)), "scene-lift", workers=0
+    )
     np.testing.assert_allclose(free["approach_m"][0], [-0.12, 0, 0], atol=1e-9)
     assert table["stable"][0] == table["picked_cleanly"][0] == table["picked"][0]
     own = replace(placed(grasps, base, FIRM), approach=0.1 * UP[None])
@@ -207,7 +208,7 @@ def test_approach_is_part_of_the_result(hand_model, cylinder, grasps, base) -> N
 
 
 def test_dexgraspnet_2_lets_pass_what_the_strict_protocol_refuses(hand_model, cylinder, grasps, base) -> None:
-    """Fingers that come through a neighbor's place shove it; the comparison asks only how high anything is at the end."""
+    """A shoved neighbor is nothing to the comparison: it asks how high anything is at the end."""
     scene = standing((cylinder, (0, 0)), (box("shoved", (0.04, 0.04, 0.11)), (0.0, 0.1)))
     grasp = replace(placed(grasps, base, FIRM), approach=np.array([[-0.15, 0.0, 0.0]]))
     verdict = lift(hand_model, scene, grasp, get_protocol("scene-lift-dgn2"))
@@ -252,6 +253,6 @@ def test_hand_without_a_palm_gets_a_sentence(hand_model, cylinder, grasps, base)
     blind, scene = replace(hand_model, palm_direction=None), standing((cylinder, (0, 0)))
     with pytest.raises(ValueError, match=r"no semantics\.palm\.direction"):
         lift(blind, scene, placed(grasps, base, FIRM))
-    upward = changed(protocol, path=replace(protocol.trial.path, directions=("up",)))
+    upward = changed(protocol, approach=replace(protocol.trial.approach, directions=("up",)))
     verdict = lift(blind, scene, placed(grasps, base, FIRM), upward)
     np.testing.assert_array_equal(verdict.details["approach_m"], 0.12 * UP)

@@ -1,7 +1,7 @@
 """From where a hand comes to its grasp: the first straight path along which it is free."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,9 +15,19 @@ _UP = np.array([0.0, 0.0, 1.0])
 _OBSTACLES: tuple[Group, ...] = ("table", "neighbors", "target")
 
 
+class _Approach(NamedTuple):
+    blocked_m: float  # deeper than at the pre-grasp, somewhere on the way
+    offset_m: Float[np.ndarray, "3"]
+    start_depth_m: float
+
+
 @dataclass(frozen=True, kw_only=True)
-class ApproachPath:
-    """How the path is chosen; ``config/protocol/scene-lift.yaml`` says what each number means."""
+class ApproachChoice:
+    """How the path is chosen; ``config/protocol/scene-lift.yaml`` says what each number means.
+
+    Raises:
+        ValueError: no direction to choose from.
+    """
 
     directions: tuple[Literal["palm", "mean", "up"], ...]
     standoff_m: float
@@ -25,33 +35,37 @@ class ApproachPath:
     tolerance_m: float
     max_start_depth_m: float
 
+    def __post_init__(self) -> None:
+        if not self.directions:
+            raise ValueError("approach.directions: expected at least one of palm, mean, up, got none.")
+
     def choose(
         self, world: World, attempt: Attempt, object_poses: Float[np.ndarray, "k 7"]
     ) -> tuple[Float[np.ndarray, "3"], float]:
         """Return where the hand starts, seen from the grasp, and how deep it is in anything there.
 
         The first direction along which the hand is nowhere deeper in table, neighbors or target than at the pre-grasp
-        (by a tolerance) and starts free, else the least blocked one. A path that the attempt brings is taken as it is.
+        (by a tolerance) and starts free, else the least blocked one. An approach that the attempt brings is kept.
         """
         if attempt.approach is not None:
-            start = np.asarray(attempt.approach, dtype=float)
-            return start, float(self._depths(world, attempt, start, object_poses).max())
+            offset = np.asarray(attempt.approach, dtype=float)
+            return offset, float(self._depths(world, attempt, offset, object_poses).max())
         allowed = self._depths(world, attempt, np.zeros(3), object_poses)
-        found = []
+        best: _Approach | None = None
         for direction in self._directions(world, attempt):
             depths = [
                 self._depths(world, attempt, s * direction, object_poses)
                 for s in (*self.checked_m, self.standoff_m)
             ]
             start = float(depths[-1].max())
-            blocked = max(float((np.array(depths) - allowed).max()), start - self.max_start_depth_m)
-            found.append((blocked, self.standoff_m * direction, start))
-            if blocked <= self.tolerance_m:
+            deeper = float((np.array(depths) - allowed).max())
+            found = _Approach(max(deeper, start - self.max_start_depth_m), self.standoff_m * direction, start)
+            if best is None or found.blocked_m < best.blocked_m:
+                best = found
+            if best.blocked_m <= self.tolerance_m:
                 break
-        else:
-            found.sort(key=lambda path: path[0])
-            return found[0][1:]
-        return found[-1][1:]
+        assert best is not None  # there is a direction
+        return best.offset_m, best.start_depth_m
 
     def _directions(self, world: World, attempt: Attempt) -> list[Float[np.ndarray, "3"]]:
         found = []
