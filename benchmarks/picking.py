@@ -122,9 +122,9 @@ def trials(
                 yield Trials(f"{guidance}, all", split, item, grasps[drawn])
 
 
-def evaluate(hand: HandModel, protocol: Protocol, tried: list[Trials], workers: int) -> VerdictTable:
+def evaluate(hand: HandModel, protocol: Protocol, groups: list[Trials], workers: int) -> VerdictTable:
     """Try every grasp."""
-    jobs = [(t.item.scene, t.item.target, t.grasps) for t in tried]
+    jobs = [(t.item.scene, t.item.target, t.grasps) for t in groups]
     return VerdictTable.concatenate(evaluate_many(hand, jobs, protocol, LocalExecutor(workers=workers)))
 
 
@@ -189,14 +189,14 @@ def main() -> None:
     }
     hand = HandModel.from_hand(Hand(description))
     samples = sampled(options, items)
-    tried = list(trials(samples, items, options.guidance, options.others))
+    groups = list(trials(samples, items, options.guidance, options.others))
     protocol: Protocol = build(load_group("protocol", options.protocol))
     start = time.process_time()
-    verdicts = evaluate(hand, protocol, tried, options.workers)
+    verdicts = evaluate(hand, protocol, groups, options.workers)
     seconds = time.process_time() - start
 
-    count = [len(t.grasps) for t in tried]
-    method, split = (np.repeat([getattr(t, name) for t in tried], count) for name in ("method", "split"))
+    count = [len(t.grasps) for t in groups]
+    method, split = (np.repeat([getattr(t, name) for t in groups], count) for name in ("method", "split"))
     methods = {
         name: {
             each: summarized(verdicts, (method == name) & np.isin(split, chosen))
@@ -226,7 +226,7 @@ def main() -> None:
     if options.conditions is not None:
         document["conditions"] = {}
         for name in options.conditions or CONDITIONS:
-            found = evaluate(hand, variant(options.protocol, name), tried, options.workers)
+            found = evaluate(hand, variant(options.protocol, name), groups, options.workers)
             document["conditions"][name] = compared(found, verdicts)
             print(f"{name}: {json.dumps(document['conditions'][name])}", file=sys.stderr, flush=True)
             write(document, options.output)
