@@ -93,7 +93,7 @@ def sampled(options: Any, items: dict[str, list[Item]]) -> dict[str, np.ndarray]
         with np.load(path) as kept:
             return dict(kept)
     model = load_grasp_model(find_checkpoint(options.checkpoint))
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, Any] = {}
     for guidance in options.guidance:
         changes = {"temperature": options.temperature, "guidance": guidance, "rank": "score"}
         method = ModelMethod(model=model, sampling=model.generator.sampling.changed(**changes), seed=0)
