@@ -1,5 +1,7 @@
 """Test a grasp model in physics beside the baselines; ``--help`` lists the overrides one needs most."""
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 from typing import Any
 
 from omegaconf import DictConfig

@@ -1,5 +1,7 @@
 """Train a grasp diffusion model: compose → validate → build → fit; ``--help`` lists groups, overrides, commands."""
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 from pathlib import Path
 from typing import Any
 

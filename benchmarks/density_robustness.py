@@ -8,6 +8,8 @@ of the points of the test views (`points_share` of test_lightning.py); and, less
 items at the same shares of their clouds. Finished runs are not made again. Prints two tables.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import json
 import time
 from dataclasses import replace

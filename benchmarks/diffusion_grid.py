@@ -7,6 +7,8 @@ is done already is not done again, so the command continues where it was stopped
 benchmarks/results/diffusion_grid.json, and the table and the plot of docs/diffusion.md.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import argparse
 import json
 import subprocess

@@ -8,6 +8,8 @@ same. Each is trained from several seeds and judged on the same objects; the dif
 object by object. Finished runs are not made again. Prints the table of docs/encoders.md.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import argparse
 import statistics
 import time

@@ -6,6 +6,8 @@ each cell has a process of its own, time is the process's on one thread, memory 
 time is the wall's, memory what was allocated.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import argparse
 import json
 import subprocess

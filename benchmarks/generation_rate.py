@@ -6,6 +6,8 @@
 Prints JSON. Processor seconds are the measure on a machine that others use too; wall-clock seconds on an idle one.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import json
 import time
 from typing import Any

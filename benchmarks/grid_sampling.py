@@ -6,6 +6,8 @@ Keeps 30-70 % of each cell of clouds spread over a surface. Milliseconds of proc
 `--repeats` calls; the loop is called once per cloud.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import statistics
 import time
 from collections.abc import Callable

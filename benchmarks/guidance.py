@@ -6,6 +6,8 @@
 Prints JSON. The cost is processor time of whole calls of ``sample`` (encoding and scoring included), the two in turn.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import json
 import sys
 import time

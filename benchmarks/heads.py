@@ -7,6 +7,8 @@ Figures are of the validation objects, with averaged weights. Finished runs are 
 docs/heads.md.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import csv
 import time
 from collections.abc import Iterator, Sequence

@@ -6,6 +6,8 @@ Stores of fewer scenes begin with the same scenes. Every model is judged on the 
 Finished stores and runs are not made again. Prints the table of docs/results.md.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

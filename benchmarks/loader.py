@@ -10,6 +10,8 @@ remembered; warm: the pass after. Rounds alternate between layouts; medians are 
 what else the machine does; processor time per sample, over all processes, hardly does.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import os
 import platform
 import statistics

@@ -7,6 +7,8 @@ and kinematics of the predicted and the true hands are computed once for all ter
 own. One JSON object per row.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import argparse
 import json
 import sys

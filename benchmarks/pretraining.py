@@ -8,6 +8,8 @@ models that start fresh: with the same steps, and with as many steps more as the
 Validation loss, and success in physics. Finished runs are not made again. Prints a table.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 from pathlib import Path
 
 import numpy as np

@@ -8,6 +8,8 @@ loading) on; which comes first in a pair alternates. The median of the ratios wi
 10,000 bootstrap samples.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import os
 import statistics
 import tempfile

@@ -6,6 +6,8 @@ All samplers answer the same views with the same noise. Writes what is done so f
 benchmarks/results/samplers_and_ranks.json after every row.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import argparse
 import time
 from pathlib import Path

@@ -8,6 +8,8 @@ the same number of grasps for the same random cloud, in turn, in one process. Re
 so the reference is judged by 100 ancestral steps.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import argparse
 import json
 import sys

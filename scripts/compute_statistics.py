@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 

@@ -3,6 +3,8 @@
 python scripts/export_dataset.py data/quick.h5 exported/ --format sceneleapplus
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 from pathlib import Path
 
 from sceneleapultra.utils.core import cli

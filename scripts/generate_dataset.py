@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import time
 from collections import Counter
 from pathlib import Path

@@ -5,6 +5,8 @@ python scripts/inspect_dataset.py data/quick.h5 --html report.html
 
 from __future__ import annotations
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 

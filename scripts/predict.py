@@ -10,6 +10,8 @@ rgb and mask; metres) is taken in its own frame. Writes grasps.npz and grasps.ht
 
 from __future__ import annotations
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import json
 from pathlib import Path
 

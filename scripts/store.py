@@ -5,6 +5,8 @@ python scripts/store.py manifest data/all.json data/part*.h5
 python scripts/store.py migrate data/old.h5 data/new.h5
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 from pathlib import Path
 
 from sceneleapultra.utils.core import cli
