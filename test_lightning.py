@@ -11,6 +11,7 @@ from sceneleapultra.utils.core.cli import hydra_program
 from sceneleapultra.utils.core.console import (
     ProgressBars,
     console,
+    say,
     setup_logging,
 )
 
@@ -25,10 +26,8 @@ def test(cfg: DictConfig) -> dict[str, Any]:
         document = job.run(bars.start_bar)
     console.print(table(document))
     if document["tuning"]:
-        console.print(document["tuning"]["sentence"])
-    console.print(
-        f"report   {job.output / 'report.html'}\nresults  {job.output / 'results.json'}", soft_wrap=True
-    )
+        say(document["tuning"]["sentence"])
+    say(f"report   {job.output / 'report.html'}\nresults  {job.output / 'results.json'}")
     return document
 
 

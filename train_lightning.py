@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra.utils.core import console
 from sceneleapultra.utils.core.cli import hydra_program
-from sceneleapultra.utils.core.config import build, try_partial
+from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.plugins import use_plugins
 from sceneleapultra.utils.core.resources import require_accelerator
 from sceneleapultra.utils.training import run_folder
@@ -45,17 +45,15 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
 
 def assemble(cfg: DictConfig) -> tuple[Any, Any, Any]:
     """Build trainer, model and data module; wrong values are answered here, before any data is read."""
-    import torch  # here, because it takes seconds that --help should not
-    from pytorch_lightning import seed_everything
+    from pytorch_lightning import seed_everything  # here: it takes seconds that --help should not
 
-    from sceneleapultra.models.checks import check_data
+    from sceneleapultra.models.checks import check_data, check_optimizer
     from sceneleapultra.models.module import build_module
 
     console.quiet_lightning()
     require_accelerator(cfg.trainer.accelerator)
     seed_everything(cfg.seed, verbose=False)
-    optimizer = try_partial("optimizer", cfg.optimizer, [{"params": [torch.nn.Parameter(torch.zeros(1))]}])
-    try_partial("scheduler", cfg.scheduler, optimizer)
+    check_optimizer(cfg.optimizer, cfg.scheduler)
     data, parts = build(cfg.data), {name: build(cfg[name]) for name in ("optimizer", "scheduler")}
     model = build_module(cfg.model, cloud=data.cloud, **parts)
     check_data(model, data)

@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+from omegaconf import DictConfig
+
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.module import GraspModule
+from sceneleapultra.utils.core.config import try_partial
 
 
 def check_data(module: GraspModule, data: Any) -> None:
@@ -74,3 +78,13 @@ def _generator_problems(generator: GraspGenerator, data: Any) -> Iterator[str]:
             f"data.prompt={data.prompt}, but the model reads no prompts. Pass model/generator/conditions=category, or "
             "data.prompt=none."
         )
+
+
+def check_optimizer(optimizer: DictConfig, scheduler: DictConfig) -> None:
+    """Build optimizer and scheduler once, for a single parameter: their arguments are looked at when they are called.
+
+    Raises:
+        ValueError: a value that one of them refuses, by its full key.
+    """
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]}]
+    try_partial("scheduler", scheduler, try_partial("optimizer", optimizer, groups))

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sceneleapultra.utils.core.cli import hydra_program
 from sceneleapultra.utils.core.config import build
-from sceneleapultra.utils.core.console import console
+from sceneleapultra.utils.core.console import console, say
 from sceneleapultra.utils.core.plugins import use_plugins
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def print_statistics(found: Statistics, path: Path) -> None:
     for name, entry in found.numbers.items():
         table.add_row(name, *(f"{entry[key]:.4f}" for key in headings[1:]))
     console.print(table)
-    console.print(f"{path}", soft_wrap=True, highlight=False)
+    say(str(path))
 
 
 @hydra_program("compute_statistics")

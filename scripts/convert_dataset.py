@@ -16,7 +16,7 @@ from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.console import (
     ProgressBars,
     card,
-    console,
+    say,
     setup_logging,
 )
 
@@ -32,7 +32,7 @@ def convert(cfg: DictConfig) -> Summary:
 
     conversion, source, dest = build(cfg.conversion), Path(cfg.source), Path(cfg.dest)
     if parts_folder(dest).is_dir():
-        console.print(f"{parts_folder(dest)} is there already; continuing.")
+        say(f"{parts_folder(dest)} is there already; continuing.")
     start = time.monotonic()
     with ProgressBars() as bars:
         advance = bars.start_bar("scenes", None)
@@ -61,9 +61,9 @@ def print_summary(summary: Summary, seconds: float) -> None:
     }
     card("converted", rows)
     for report in left_out[:_LISTED]:
-        console.print(f"{report.status}: {report.reason}", markup=False, highlight=False, soft_wrap=True)
+        say(f"{report.status}: {report.reason}")
     if len(left_out) > _LISTED:
-        console.print(f"and {len(left_out) - _LISTED} more, all in {summary.store}.left_out.json")
+        say(f"and {len(left_out) - _LISTED} more, all in {summary.store}.left_out.json")
 
 
 @hydra_program("convert")

@@ -8,7 +8,7 @@ import sceneleapultra.utils.core.environment  # noqa: F401
 from pathlib import Path
 
 from sceneleapultra.utils.core import cli
-from sceneleapultra.utils.core.console import ProgressBars, console, setup_logging
+from sceneleapultra.utils.core.console import ProgressBars, say, setup_logging
 from sceneleapultra.utils.core.names import unknown_name
 
 
@@ -35,7 +35,7 @@ def export(store: Path, dest: Path, *, format: str) -> None:
     with ProgressBars() as bars:
         advance = bars.start_bar("scenes", source.num_scenes)
         EXPORTERS[format](source, hand, dest, lambda done: advance(completed=done))
-    console.print(f"{source.num_scenes} scenes of {source.path} written to {dest} ({format})")
+    say(f"{source.num_scenes} scenes of {source.path} written to {dest} ({format})")
 
 
 def main() -> None:

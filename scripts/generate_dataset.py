@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sceneleapultra.utils.core.environment  # noqa: F401
 
+import shlex
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,8 +19,10 @@ from sceneleapultra.utils.core.console import (
     ProgressBars,
     card,
     console,
+    say,
     setup_logging,
 )
+from sceneleapultra.utils.core.overrides import written
 from sceneleapultra.utils.core.plugins import use_plugins
 
 if TYPE_CHECKING:
@@ -36,8 +39,6 @@ def generate(cfg: DictConfig) -> Path:
     from sceneleapultra.simulation.protocols import get_protocol
 
     use_plugins(cfg.plugins)
-    if missing := [key for key in ("path", "scenes") if OmegaConf.is_missing(cfg, key)]:
-        raise ValueError(f"{missing[0]}: a value is required. Pass {missing[0]}=<value> or dataset=quick.")
     content: dict[str, Any] = {key: OmegaConf.to_container(cfg, resolve=True)[key] for key in CONTENT}  # type: ignore[index, call-overload]
     settings: GenerateSettings = build(
         {"_target_": "sceneleapultra.simulation.generate.GenerateSettings", **content}
@@ -54,7 +55,7 @@ def generate(cfg: DictConfig) -> Path:
     done = {index for index in writer.done_indices() if index < cfg.scenes}
     executor = build(cfg.launcher)
     if done:
-        console.print(f"{len(done)} of {cfg.scenes} scenes are there already; continuing.")
+        say(f"{len(done)} of {cfg.scenes} scenes are there already; continuing.")
     start = time.monotonic()
     reports: list[SceneReport] = []
     with ProgressBars() as bars:
@@ -97,6 +98,10 @@ def summary(path: Path, reports: list[SceneReport], wall_s: float) -> None:
             "rate": f"{good / max(wall_s, 1e-9):.1f} successful grasps per second, "
             f"{good / max(cpu_s, 1e-9):.1f} per second of one core",
             "store": path,
+        },
+        {
+            "look at it": f"python scripts/inspect_dataset.py {shlex.quote(str(path))} --html data.html",
+            "train on it": f"python train_lightning.py experiment=quickstart {written('data.store', path)}",
         },
     )
 

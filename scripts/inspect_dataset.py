@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from sceneleapultra.utils.core import cli
-from sceneleapultra.utils.core.console import ProgressBars, console
+from sceneleapultra.utils.core.console import ProgressBars, console, say
 
 if TYPE_CHECKING:
     from sceneleapultra.datasets import GraspStore
@@ -39,7 +39,7 @@ def inspect(store: str, *, html: Path | None = None, hand: str | None = None) ->
         found = inspection.inspect(opened, loaded_hand, lambda scenes: advance(completed=scenes))
     print_summary(opened, found)
     if html is not None:
-        console.print(f"report: {write_dataset_page(opened, loaded_hand, found, html)}")
+        say(f"report: {write_dataset_page(opened, loaded_hand, found, html)}")
     return 1 if found.problems else 0
 
 
@@ -60,10 +60,10 @@ def print_summary(store: GraspStore, found: Inspection) -> None:
             table.add_row(*cells)
         console.print(table)
     for line in quality_lines(list(found.objects.values())):
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"content hash {store.content_hash}", highlight=False)
+        say(line)
+    say(f"content hash {store.content_hash}")
     for problem in found.problems[:LISTED]:
-        console.print(f"problem: {problem}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        say(f"problem: {problem}", "bold red")
     if (more := len(found.problems) - LISTED) > 0:
         console.print(f"and {more} more problems", style="bold red")
     if not found.problems:

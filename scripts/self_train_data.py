@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra.utils.core.cli import hydra_program
 from sceneleapultra.utils.core.config import build
-from sceneleapultra.utils.core.console import ProgressBars, console
+from sceneleapultra.utils.core.console import ProgressBars, say
 
 
 def self_train_data(cfg: DictConfig) -> Path:
@@ -22,11 +22,10 @@ def self_train_data(cfg: DictConfig) -> Path:
     from sceneleapultra.hands import Hand
     from sceneleapultra.models import load_grasp_model
     from sceneleapultra.models.checkpoints.zoo import find_checkpoint
-    from sceneleapultra.simulation.protocols import get_protocol
 
-    checkpoint = find_checkpoint(cfg.checkpoint)
+    checkpoint, protocol = find_checkpoint(cfg.checkpoint), build(cfg.protocol)
     model = load_grasp_model(checkpoint, device=cfg.device, plugins=cfg.plugins)
-    hand, protocol = Hand(model.hand.description), get_protocol(cfg.protocol)
+    hand = Hand(model.hand.description)
     store = GraspStore(cfg.store, hand)
     settings = SelfTrainingSettings(
         per_object=cfg.per_object,
@@ -60,7 +59,7 @@ def self_train_data(cfg: DictConfig) -> Path:
             writer.write(record)
             advance()
     path = writer.finish()
-    console.print(f"store: {path}")
+    say(f"store: {path}")
     return path
 
 

@@ -16,7 +16,7 @@ from sceneleapultra.models.checks import check_data
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.train_lightning import assemble
 from sceneleapultra.utils.core.config import CONFIG_DIR, all_keys, build, load_group, nearest_key, try_partial
-from sceneleapultra.utils.core.console import override_hints
+from sceneleapultra.utils.core.overrides import override_hints
 from sceneleapultra.utils.core.renamed import RENAMED_KEYS
 from sceneleapultra.utils.training.validate import validate
 

@@ -142,7 +142,7 @@ def test_a_training_with_all_of_them_continues_bit_for_bit(
     shutil.copy(trained / "my_hand.yaml", tmp_path)
     for steps in (2, 4):  # the same command
         run(trained, f"trainer.max_steps={steps}", f"run_dir={tmp_path / 'again'}")
-    assert "".join(capsys.readouterr().out.split()).endswith(".ckptplugins=[my_plugin]")  # the next command
+    assert capsys.readouterr().out.endswith(".ckpt 'plugins=[my_plugin]'\n")  # the next command
     first, second = (
         torch.load(path / "checkpoints/last.ckpt", weights_only=True)
         for path in (trained / "runs/mine", tmp_path / "again")

@@ -23,10 +23,10 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         measures_statistics: whether the generator's pose statistics are measured before training.
-        next_command: what to do with a checkpoint of it, which stands in the braces.
+        next_step: the command that takes a checkpoint of it, and the key it is passed by.
     """
 
-    next_command: ClassVar[str] = "python test_lightning.py checkpoint={}"
+    next_step: ClassVar[tuple[str, str]] = ("python test_lightning.py", "checkpoint")
 
     measures_statistics: ClassVar[bool] = True
     context_type: ClassVar[type]

@@ -224,7 +224,7 @@ class MaskedDistance(Objective):
         seed: of all random numbers, together with the step and the item.
     """
 
-    next_command = "python train_lightning.py experiment=quickstart encoder_weights={}"
+    next_step = ("python train_lightning.py experiment=quickstart", "encoder_weights")
     measures_statistics = False  # clouds are in metres and no pose is learned
     context_type = PretrainingContext
 

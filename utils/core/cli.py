@@ -7,40 +7,49 @@ YAML file, which holds the defaults, too.
 """
 
 import argparse
+import contextlib
 import difflib
 import functools
 import inspect
+import os
 import re
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from sceneleapultra.utils.core.additions import clashes
-from sceneleapultra.utils.core.config import CONFIG_DIR
-from sceneleapultra.utils.core.console import exit_on_user_error, override_hints, print_error
+from sceneleapultra.utils.core.config import CONFIG_DIR, require_values
+from sceneleapultra.utils.core.console import exit_on_user_error, print_error
+from sceneleapultra.utils.core.overrides import explain, unknown_flags
 from sceneleapultra.utils.core.renamed import renamed_flags
 
 Command = Callable[..., int | None]
+_TRACES = "HYDRA_FULL_ERROR"
 
 
 def hydra_program(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Make a program of a function of the configuration ``config/<config_name>.yaml``, changed by the command line.
 
     Wrong input ends the program with one sentence. A renamed flag or key is answered with its new name, a misspelt key
-    with the nearest one.
+    or option with the nearest one.
     """
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
+        traces = os.environ.get(_TRACES)
+
         @functools.wraps(function)
         def work(cfg: DictConfig) -> None:
-            with exit_on_user_error():
+            with _environment(_TRACES, traces), exit_on_user_error():
+                require_values(cfg)
                 function(cfg)
 
         # The absolute folder: a relative one is looked for beside the program, or as a package where it is imported.
@@ -48,24 +57,40 @@ def hydra_program(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
 
         @functools.wraps(function)
         def program() -> None:
-            if hints := renamed_flags(config_name, sys.argv[1:]):
+            words = sys.argv[1:]
+            if hints := renamed_flags(config_name, words) or unknown_flags(words):
                 print_error("\n".join(hints))
                 raise SystemExit(2)
-            if problems := clashes(config_name, sys.argv[1:]):
+            if problems := clashes(config_name, words):
                 print_error("\n".join(problems))
                 raise SystemExit(1)
             try:
-                main()
-            except SystemExit as stop:
-                if stop.code == 1:
-                    for hint in override_hints(sys.argv[1:], config_name):
-                        print_error(hint)
-                raise
+                with _environment(_TRACES, "1"):  # Hydra raises what it would print in words of its own
+                    main()
+            except (HydraException, OmegaConfBaseException, ValueError) as error:
+                if traces == "1":
+                    raise
+                print_error(explain(error, words, config_name))
+                raise SystemExit(1) from error
 
         del program.__wrapped__  # its signature is its own
         return program
 
     return decorate
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    """Set a variable of the environment, or unset it, for a while."""
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
 
 
 @dataclass(frozen=True)

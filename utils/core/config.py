@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hydra_zen.third_party.pydantic import pydantic_parser
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
+from sceneleapultra.utils.core.mistakes import answer
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.training.run_folder import current_run_id
 
@@ -53,6 +54,17 @@ def try_partial(key: str, cfg: Any, *arguments: Any) -> Any:
         raise ValueError(_describe(error, key)) from error
     except (ValueError, TypeError) as error:
         raise ValueError(f"{key}: {error}") from error
+
+
+def require_values(cfg: DictConfig) -> None:
+    """Refuse a configuration that still lacks a value which the command line must give.
+
+    Raises:
+        ValueError: names every such key.
+    """
+    if missing := sorted(_missing(OmegaConf.to_container(cfg))):
+        words = " ".join(f"{key}=<value>" for key in missing)
+        raise ValueError(f"{', '.join(missing)}: a value is required. Pass {words}.")
 
 
 def load_group(group: str, name: str) -> DictConfig:
@@ -107,6 +119,13 @@ def nearest_key(key: str, known: Iterable[str]) -> str | None:
     return None
 
 
+def _missing(node: object, key: str = "") -> Iterator[str]:
+    if node == "???":
+        yield key
+    for name, child in node.items() if isinstance(node, dict) else ():
+        yield from _missing(child, f"{key}.{name}".lstrip("."))
+
+
 def _sentence(error: InstantiationException) -> str:
     """Turn Hydra's and pydantic's words into "key: what was expected, what came"."""
     text = str(error)
@@ -124,8 +143,9 @@ def _sentence(error: InstantiationException) -> str:
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         return _describe(cause, full_key)
-    if isinstance(cause, ValueError | TypeError | FileNotFoundError):
-        return f"{full_key}: {cause}" if full_key and not str(cause).startswith(full_key) else str(cause)
+    words = str(cause) if isinstance(cause, TypeError) else answer(cause) if cause is not None else None
+    if words is not None:
+        return f"{full_key}: {words}" if full_key and not words.startswith(full_key) else words
     return text
 
 

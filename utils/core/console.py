@@ -1,23 +1,18 @@
-"""The terminal: log lines, cards, messages of errors, hints about misspelt and renamed overrides."""
+"""The terminal: log lines, cards, commands, messages of errors."""
 
 import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.text import Text
 
-from sceneleapultra.utils.core.config import CONFIG_DIR, all_keys, nearest_key
-from sceneleapultra.utils.core.renamed import SINCE, new_name
+from sceneleapultra.utils.core.mistakes import MENDABLE, answer
 
 console = Console(markup=False)  # paths and overrides may hold brackets
 
@@ -30,9 +25,7 @@ def is_first_process() -> bool:
 def setup_logging(run_dir: Path | None = None) -> None:
     """Send log lines of the first process to the terminal, and to ``run.log`` of the run folder."""
     level = logging.INFO if is_first_process() else logging.ERROR
-    handlers: list[logging.Handler] = [
-        RichHandler(console=console, show_path=False, show_time=False, markup=False)
-    ]
+    handlers: list[logging.Handler] = [TerminalHandler()]
     if run_dir is not None and is_first_process():
         run_dir.mkdir(parents=True, exist_ok=True)
         file = logging.FileHandler(run_dir / "run.log")
@@ -83,62 +76,66 @@ class ProgressBars(Progress):
         return advance
 
 
-def card(title: str, rows: dict[str, Any]) -> None:
-    """Print a table of two columns from the first process."""
+def say(text: str, style: str = "") -> None:
+    """Print text whole, whatever the width of the terminal: a path or a command that was folded cannot be copied."""
+    console.print(text, style=style, soft_wrap=True, highlight=False)
+
+
+def card(title: str, rows: Mapping[str, Any], commands: Mapping[str, str] | None = None) -> None:
+    """Print a title, a line for each row, and each command on a line of its own; from the first process only.
+
+    Args:
+        title: what the rows describe.
+        rows: names and values.
+        commands: what each is for, and the command.
+    """
     if not is_first_process():
         return
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    say(title, "italic")
+    width = max(map(len, rows), default=0)
     for key, value in rows.items():
-        table.add_row(key, str(value))
-    console.print(table)
+        console.print(
+            Text.assemble((f" {key:<{width}}", "bold"), f"  {value}"), soft_wrap=True, highlight=False
+        )
+    for purpose, command in (commands or {}).items():
+        say(f" {purpose}:", "bold")
+        say(f"  {command}")
+
+
+def shown(path: Path | str) -> str:
+    """Return a path as it is typed where the program runs: relative to that folder if it lies below it."""
+    path = Path(path)
+    return str(
+        path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+    )
+
+
+class TerminalHandler(logging.Handler):
+    """Prints log records whole, with their level in front."""
+
+    _styles: ClassVar[Mapping[str, str]] = {"WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        level, style = record.levelname, self._styles.get(record.levelname, "")
+        console.print(
+            Text.assemble((f"{level:<8}", style), f" {self.format(record)}"), soft_wrap=True, highlight=False
+        )
 
 
 @contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Print the message of a wrong input and exit with status 1, without a stack trace; HYDRA_FULL_ERROR=1 shows it."""
+    """Answer what a user can mend by one sentence and exit status 1, without a trace; HYDRA_FULL_ERROR=1 shows it."""
     try:
         yield
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+    except MENDABLE as error:
+        sentence = answer(error)
+        if sentence is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        print_error(user_message(error))
+        print_error(sentence)
         raise SystemExit(1) from error
-
-
-def user_message(error: BaseException) -> str:
-    """Return the message of an error; one from a data loader's process without the stack trace put around it."""
-    text = str(error)
-    if not text.startswith("Caught "):
-        return text
-    return text.rpartition(f"\n{type(error).__name__}: ")[2].strip()
 
 
 def print_error(message: str) -> None:
     """Print a message in red on the error stream, brackets as they are."""
     Console(stderr=True, soft_wrap=True).print(message, style="bold red", markup=False, highlight=False)
-
-
-def override_hints(argv: list[str], config_name: str) -> list[str]:
-    """Return a sentence for every ``key=value`` whose key the configuration lacks: its new name or the nearest key."""
-    words = [word for word in argv if "=" in word and not word.startswith(("-", "+", "~", "hydra"))]
-    try:
-        overrides = OverridesParser.create().parse_overrides(words)
-    except (HydraException, ValueError):  # Hydra's parser raises plain ValueErrors too
-        return []
-    groups = [str(o.input_line) for o in overrides if (CONFIG_DIR / o.key_or_group).is_dir()]
-    try:
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            known = all_keys(compose(config_name, overrides=groups))
-    except (HydraException, ValueError):
-        known = []
-    wrong = [o.key_or_group for o in overrides if o.key_or_group not in known]
-    return [hint for key in wrong if (hint := _hint(key, known))]
-
-
-def _hint(key: str, known: list[str]) -> str | None:
-    if (new := new_name(key)) is not None:
-        return f"{key} is called {new} since {SINCE}."
-    guess = None if (CONFIG_DIR / key).is_dir() else nearest_key(key, known)
-    return None if guess is None else f"Unknown key '{key}'. Did you mean '{guess}'?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from sceneleapultra.utils.core.console import card
+from sceneleapultra.utils.core.console import card, shown
+from sceneleapultra.utils.core.overrides import written
 from sceneleapultra.utils.training.run_folder import git_state
 
 if TYPE_CHECKING:
@@ -54,11 +56,13 @@ def print_start_card(
         "devices": f"{world} x {trainer.strategy.root_device.type}, precision {trainer.precision}",
         "batch": f"{micro} scenes x {accumulation} accumulated x {world} processes = {micro * accumulation * world}",
         "steps": str(cfg.trainer.max_steps),
-        "curves": f"tensorboard --logdir {cfg.run_dir}"
-        if "tensorboard" in cfg.logger
-        else f"{cfg.run_dir}/metrics.csv",
     }
-    card(cfg.name, rows)
+    commands = {}
+    if not cfg.dry_run and "tensorboard" in cfg.logger:
+        commands["curves"] = f"tensorboard --logdir {shlex.quote(shown(cfg.run_dir))}"
+    elif not cfg.dry_run:
+        rows["curves"] = f"{cfg.run_dir}/metrics.csv"
+    card(cfg.name, rows, commands)
 
 
 def print_end_card(cfg: DictConfig, trainer: Any, seconds: float) -> None:
@@ -66,7 +70,7 @@ def print_end_card(cfg: DictConfig, trainer: Any, seconds: float) -> None:
     if cfg.dry_run:
         rows = {
             "one batch": f"forward, backward, validation: {seconds:.1f} s",
-            "next": "the same without dry_run=true",
+            "next": "the same command without dry_run=true",
         }
         card("dry run passed", rows)
         return
@@ -75,10 +79,10 @@ def print_end_card(cfg: DictConfig, trainer: Any, seconds: float) -> None:
     rows = {"steps": f"{trainer.global_step} in {seconds / 60:.1f} min"}
     if best and best.best_model_score is not None:
         rows["best"] = f"{best.monitor} {float(best.best_model_score):.4g}"
-    rows["checkpoint"] = checkpoint
-    named = f" plugins=[{','.join(cfg.plugins)}]" if cfg.plugins else ""
-    rows["next"] = trainer.lightning_module.objective.next_command.format(checkpoint) + named
-    card("finished", rows)
+    rows["checkpoint"] = shown(checkpoint)
+    command, key = trainer.lightning_module.objective.next_step
+    named = [shlex.quote(f"plugins=[{','.join(cfg.plugins)}]")] if cfg.plugins else []
+    card("finished", rows, {"next": " ".join([command, written(key, shown(checkpoint)), *named])})
 
 
 def parameters(model: nn.Module) -> dict[str, int]:

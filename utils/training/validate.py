@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from sceneleapultra.utils.core.config import fused_step
+from sceneleapultra.utils.core.config import fused_step, require_values
 
 Rule = Callable[[DictConfig], Iterator[str]]
 
@@ -19,21 +19,13 @@ def validate(cfg: DictConfig) -> None:
     Raises:
         ValueError: one sentence per broken rule, each with the key, the value and the remedy.
     """
-    if missing := sorted(_missing(OmegaConf.to_container(cfg))):
-        raise ValueError(f"{', '.join(missing)}: a value is required. Pass {missing[0]}=<value>.")
+    require_values(cfg)
     try:
         OmegaConf.to_container(cfg, resolve=True)
     except InterpolationResolutionError as error:
         raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}.") from error
     if problems := [sentence for rule in RULES for sentence in rule(cfg)]:
         raise ValueError("\n".join(problems))
-
-
-def _missing(node: object, key: str = "") -> Iterator[str]:
-    if node == "???":
-        yield key
-    for name, child in node.items() if isinstance(node, dict) else ():
-        yield from _missing(child, f"{key}.{name}".lstrip("."))
 
 
 def _counts_are_positive(cfg: DictConfig) -> Iterator[str]:

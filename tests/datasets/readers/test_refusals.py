@@ -17,7 +17,7 @@ from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.foreign.exporters import EXPORTERS
 from sceneleapultra.datasets.foreign.readers.files import read_npy, read_npz
 from sceneleapultra.hands import load_hand
-from sceneleapultra.utils.core.console import override_hints
+from sceneleapultra.utils.core.overrides import override_hints
 from sceneleapultra.utils.core.torch_files import read_torch
 
 HAND = load_hand("leap_right")

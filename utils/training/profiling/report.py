@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from rich.table import Table
 
-from sceneleapultra.utils.core.console import console, is_first_process
+from sceneleapultra.utils.core.console import console, is_first_process, say
 from sceneleapultra.utils.training.profiling.rules import advice
 from sceneleapultra.utils.training.profiling.stages import StageProfiler
 from sceneleapultra.utils.training.profiling.tree import StageTree
@@ -116,9 +116,9 @@ class StageReport(Callback):
         console.print(table("training", profiler.tree, device=profiler.on_device))
         if profiler.loading.nodes[profiler.loading.root].count:
             console.print(table("in loading processes, of a batch", profiler.loading, device=False))
-            console.print(reading(profiler.read), highlight=False, soft_wrap=True)
+            say(reading(profiler.read))
         for sentence in sentences_of(profiler) or ["No stage takes more than its share."]:
-            console.print(sentence, highlight=False, soft_wrap=True)
+            say(sentence)
 
     def _record(self, profiler: StageProfiler) -> None:
         """Begin the recording, where one is wanted."""

@@ -1,0 +1,141 @@
+"""Is every mistake on a command line answered by one sentence, before anything is loaded?"""
+
+import sys
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from sceneleapultra.utils.core.cli import hydra_program
+
+pytestmark = pytest.mark.faults
+ENCODERS = "fpn, pointnet2, pointnet2_medium, pointnet2_predecessor, pointnet2_small, pointnet_lite, ptv3, ptv3_light"
+
+MISTAKES = [
+    ("config", ["trainer.max_step=10"], "Unknown key 'trainer.max_step'. Did you mean 'trainer.max_steps'?"),
+    ("config", ["modle=grasp_dit"], "Unknown key 'modle'. Did you mean 'model'?"),
+    (
+        "config",
+        ["model/generator/encodr=fpn"],
+        "Unknown key 'model/generator/encodr'. Did you mean 'model/generator/encoder'?",
+    ),
+    ("config", ["zebra=1"], "Unknown key 'zebra'."),
+    (
+        "config",
+        ["optimizer=null"],
+        "optimizer=null: this group needs one of its options, adamw. Leave it out for the one by default.",
+    ),
+    (
+        "config",
+        ["seed=1", "a.b=1", "trainer.max_step=3"],
+        "Unknown key 'a.b'.\nUnknown key 'trainer.max_step'.",
+    ),
+    (
+        "config",
+        ["experiment=quickstrat"],
+        "Unknown experiment 'quickstrat'. Did you mean 'quickstart'? Available: leap_table, leap_table_cpu, "
+        "leap_table_own, quickstart.",
+    ),
+    (
+        "config",
+        ["model/generator/encoder=pointnet"],
+        f"Unknown model/generator/encoder 'pointnet'. Did you mean 'pointnet2'? Available: {ENCODERS}.",
+    ),
+    ("config", ["hand=leap_rihgt"], "Unknown hand 'leap_rihgt'. Did you mean 'leap_right'?"),
+    (
+        "config",
+        ["protocol=dgb-fc"],
+        "This program has no group 'protocol'. Its groups: callbacks, data, debug,",
+    ),
+    ("config", ["quickstart"], "'quickstart' is no key=value. Did you mean experiment=quickstart?"),
+    ("config", ["now"], "'now' is no key=value."),
+    (
+        "config",
+        ["data.store=a,b.h5"],
+        "data.store=a,b.h5: commas separate the values of several runs, which -m starts. A list is written "
+        "'data.store=[a,b.h5]', a name with a comma 'data.store=\"a,b.h5\"'",
+    ),
+    (
+        "config",
+        ["data.store=a=b.h5"],
+        "data.store=a=b.h5: some of its characters mean something else to Hydra. Quote the value twice: "
+        "'data.store=\"a=b.h5\"'",
+    ),
+    ("config", ["data.store=a(1).h5"], "Quote the value twice: 'data.store=\"a(1).h5\"'"),
+    ("config", ["~callbacks.foo"], "Could not delete from config. 'callbacks.foo' does not exist."),
+    ("config", ["+seed=1"], "Could not append to config. An item is already at 'seed'."),
+    ("config", ["--resolve"], "The --resolve flag can only be used in conjunction with --cfg or --help."),
+    ("config", ["seed=${nowhere}"], "model.objective.seed: Interpolation key 'nowhere' not found."),
+    ("test", [], "checkpoint: a value is required. Pass checkpoint=<value>."),
+    ("convert", [], "dest, source: a value is required. Pass dest=<value> source=<value>."),
+    (
+        "test",
+        ["checkpoint=runs/…/best.ckpt"],
+        "checkpoint=runs/…/best.ckpt: the dots stand for a name of yours. Write the path as it is on this machine.",
+    ),
+    (
+        "test",
+        ["checkpoint=x", "protocol=dgb-cf"],
+        "Unknown protocol 'dgb-cf'. Did you mean 'dgb-fc'? Available: dgb-fc, dgb-fc-quick, dgb-tabletop",
+    ),
+    ("generate", ["dataset=quikc"], "Unknown dataset 'quikc'. Did you mean 'quick'?"),
+    ("generate", ["synthesis=simclose"], "Unknown synthesis 'simclose'. Did you mean 'sim_close'?"),
+    ("convert", ["conversion=bodx"], "Unknown conversion 'bodx'. Did you mean 'bodex'?"),
+    ("self_training", ["protocol=dgb-cf"], "Unknown protocol 'dgb-cf'. Did you mean 'dgb-fc'?"),
+    ("compute_statistics", ["statistcs=a"], "Unknown key 'statistcs'. Did you mean 'statistics'?"),
+]
+
+
+def program(root: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run a program that does nothing but read every value of its configuration; return its exit status."""
+
+    @hydra_program(root)
+    def main(cfg: DictConfig) -> None:
+        OmegaConf.to_container(cfg, resolve=True)
+
+    monkeypatch.setattr(sys, "argv", ["program.py", *words])
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(("root", "words", "sentence"), MISTAKES)
+def test_a_mistake_on_the_command_line_is_one_sentence(
+    root: str,
+    words: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert program(root, words, monkeypatch) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(sentence) or sentence in said.err.splitlines()[0]
+    assert len(said.err.splitlines()) == max(1, len(sentence.splitlines()))
+
+
+def test_a_setting_with_dashes_is_answered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program("config", ["--experiment", "quickstart", "--help"], monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert said == "Unknown flag --experiment. Settings are written without dashes: experiment=<value>.\n"
+
+
+def test_the_trace_is_shown_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(Exception, match="Could not find 'experiment/quickstrat'"):
+        program("config", ["experiment=quickstrat"], monkeypatch)
+
+
+def test_a_defect_of_the_program_keeps_its_trace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @hydra_program("test")
+    def main(cfg: DictConfig) -> None:
+        raise ZeroDivisionError("in the middle")
+
+    monkeypatch.setattr(sys, "argv", ["program.py", "checkpoint=x"])
+    with pytest.raises(ZeroDivisionError):
+        main()
