@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from factories.pages import HOSTILE, require_inert
 from sceneleapultra.evaluation.gallery import galleries
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.results import GraspResults
@@ -91,6 +92,25 @@ def test_the_report_needs_nothing_beside_it(
     meshes = packed["drawings"][0]["meshes"]
     assert [s["role"] for s in meshes] == ["object", "hand"]
     assert all(s["vertices"] in packed["assets"] and s["faces"] in packed["assets"] for s in meshes)
+
+
+def test_no_text_of_a_test_becomes_markup(stored_result, training_records: list[SceneRecord], tmp_path: Path):
+    result = stored_result("test", HOSTILE)
+    names = np.full(len(result.table), HOSTILE)
+    result = replace(result, table=result.table.with_columns({"object_name": names, "family": names}))
+    told = document([result])
+    told["provenance"] |= {
+        "title": HOSTILE,
+        "sentence": HOSTILE,
+        "command": HOSTILE,
+        "config": {HOSTILE: HOSTILE},
+    }
+    told["tuning"]["sentence"] = HOSTILE
+    items = [Item(i, "test", r.scene, 0, r.views[0]) for i, r in enumerate(training_records)]
+    drawn = galleries(result, items, load_hand("leap_right"), count=1)
+    said = {"caption": HOSTILE, "detail": HOSTILE}
+    drawn = [replace(gallery, drawings=(replace(gallery.drawings[0], **said),)) for gallery in drawn]
+    require_inert(write_report(told, drawn, SECTIONS, tmp_path / "report.html").read_text())
 
 
 def test_the_gallery_shows_the_worst_failure_first(results: list[GraspResults], training_records, hand: Hand):

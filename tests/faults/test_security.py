@@ -18,6 +18,7 @@ import torch
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
+from factories.pages import HOSTILE, require_inert
 from sceneleapultra import test_lightning
 from sceneleapultra.datasets.foreign.readers.files import read_npy, read_npz
 from sceneleapultra.evaluation.suite import trained_on
@@ -331,6 +332,17 @@ def test_a_hand_names_no_files_outside_its_folder(
     shape = f"<collision><geometry><mesh filename='{text}'/></geometry></collision>"
     path.write_text(text if suffix == "xml" else f"<robot name='h'><link name='l'>{shape}</link></robot>")
     assert "secret" in refused(canary, lambda: load_hand(path))
+
+
+def test_the_name_of_a_cloud_becomes_no_markup(tmp_path: Path, run_program) -> None:
+    rng = np.random.default_rng(0)
+    box = rng.uniform((-0.03, -0.03, 0.0), (0.03, 0.03, 0.06), size=(1500, 3))
+    points = np.concatenate([box, np.c_[rng.uniform(-0.2, 0.2, size=(1500, 2)), np.zeros(1500)]])
+    path = tmp_path / f"{HOSTILE}.npz"
+    np.savez(path, points=points.astype(np.float32), mask=np.arange(3000) < 1500)
+    words = ("--checkpoint", "leap_table_cpu", "--num-grasps", 2, "--sampling.steps", 2, "--output", tmp_path)
+    assert run_program("predict", path, *words) == 0
+    require_inert((tmp_path / "grasps.html").read_text())
 
 
 def test_what_a_run_was_and_is_differs_in_plain_words() -> None:

@@ -1,11 +1,14 @@
 """Does the command tell a sound store from a damaged one, on the terminal, in its report and by its exit status?"""
 
+import json
 import re
 import xml.dom.minidom
 from pathlib import Path
 
 import h5py
 import pytest
+
+from factories.pages import HOSTILE, require_inert
 
 
 def test_a_sound_store(
@@ -25,6 +28,16 @@ def test_a_sound_store(
     for picture in pictures:
         xml.dom.minidom.parseString(picture)
     assert report.count('<canvas class="view"') == 4 * 4  # four examples of each split
+
+
+def test_no_text_of_a_store_becomes_markup(tiny_store: Path, tmp_path: Path, run_program) -> None:
+    path = tmp_path / f"{HOSTILE}.h5"
+    path.write_bytes(tiny_store.read_bytes())
+    with h5py.File(path, "r+") as file:
+        file.attrs["generator"] = json.dumps({"made": HOSTILE})
+        file.attrs["protocol"] = HOSTILE
+    run_program("inspect_dataset", path, "--html", tmp_path / "report.html")
+    require_inert((tmp_path / "report.html").read_text())
 
 
 def test_a_damaged_store(
