@@ -51,6 +51,9 @@ def test_folder_holds_what_reproduces_the_run(tmp_path: Path) -> None:
     assert write_run_folder(config(tmp_path / "run"), ["seed=0"]) == []
     names = {p.name for p in (tmp_path / "run").iterdir()}
     assert names == {"config.yaml", "overrides.yaml", "git.txt", "versions.json", "command.txt"}
+    assert (
+        tmp_path / "run/git.txt"
+    ).stat().st_mode & 0o077 == 0  # what is not committed is the owner's to read
 
 
 def test_resume_may_change_its_length_but_not_what_it_is(tmp_path: Path) -> None:

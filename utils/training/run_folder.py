@@ -141,6 +141,8 @@ def write_run_folder(cfg: DictConfig, overrides: list[str]) -> list[str]:
     commit, difference = git_state()
     OmegaConf.save(resolved, config_file)
     OmegaConf.save(OmegaConf.create(overrides), run_dir / "overrides.yaml")
+    (run_dir / "git.txt").touch()
+    (run_dir / "git.txt").chmod(0o600)  # a key may lie in what is not committed
     (run_dir / "git.txt").write_text(f"{commit}\n{difference}")
     (run_dir / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
     with (run_dir / "command.txt").open("a") as file:
