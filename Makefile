@@ -22,24 +22,36 @@ TRAIN_ARGS ?= hardware.devices=2 data.batch_size=12
 TEST_ARGS ?= max_items=40 top=null tuning.max_items=12 tuning.temperatures=[0.1,0.3] protocol=dgb-fc-quick
 endif
 
-.PHONY: help setup quickstart test test-all check format clean
+# What only torch's CUDA build needs, in the versions that torch itself names; a CPU build installs none of it.
+CUDA := triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime \
+  cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
+LOCK := $(VENV)/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-annotate --no-header --constraint constraints.txt $(addprefix --no-emit-package ,torch $(CUDA))
+
+.PHONY: help setup quickstart test test-all check format lock audit clean
 
 help:
 	@echo "make quickstart   set up, make a small data set, train, judge in simulation, write report.html (QUICK=1: rehearsal)"
 	@echo "make test         set up, run the tests (test-all: with the slow ones and those of several processes)"
 	@echo "make check        set up, lint, format, types, import layers"
 	@echo "make format       apply the formatter"
+	@echo "make lock         choose versions anew where pyproject.toml asks for it, with hashes (UPGRADE=1: the newest of all)"
+	@echo "make audit        is what is installed what is locked, and is a weakness of it known?"
 
 setup: $(VENV)/bin/lint-imports
 
-$(VENV)/bin/lint-imports: | $(VENV)/installed
-	$(PYTHON) -m pip install -q -c constraints.txt -e '.[dev]'
+$(VENV)/bin/lint-imports: $(VENV)/installed requirements-dev.lock
+	$(PYTHON) -m pip install -q --require-hashes --no-deps -r requirements-dev.lock
+	touch $@
 
-# What running needs; checks and tests need more. torch first and pinned, so that nothing later chooses another build.
-$(VENV)/installed:
+# What running needs; checks and tests need more. Every file is checked against its hash but that of torch, which has other
+# files for each way of computing: its version is pinned, its build (CPU or CUDA) is the one that your index offers.
+$(VENV)/installed: requirements.lock constraints.txt
 	python3 -m venv $(VENV)
-	$(PYTHON) -m pip install -q -c constraints.txt $$(grep '^torch==' constraints.txt)
-	$(PYTHON) -m pip install -q -c constraints.txt -e .
+	$(PYTHON) -m pip install -q --require-hashes --no-deps -r requirements.lock
+	$(PYTHON) -m pip install -q $$(grep '^torch==' constraints.txt)
+	$(PYTHON) -m pip install -q --no-deps --no-build-isolation -e .
+	$(PYTHON) -m pip check
 	touch $@
 
 # The store appears under its name when it is complete, so a finished one is not made again.
@@ -66,6 +78,15 @@ check: setup
 format: setup
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+# Versions that are locked stay as far as pyproject.toml and constraints.txt allow it.
+lock: setup
+	@$(LOCK) $(if $(UPGRADE),--upgrade) -o requirements.lock
+	@$(LOCK) $(if $(UPGRADE),--upgrade) --extra dev --constraint requirements.lock -o requirements-dev.lock
+
+audit: setup
+	$(PYTHON) -m pytest -q tests/test_lock.py
+	$(PYTHON) .ci/audit.py
 
 clean:
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
