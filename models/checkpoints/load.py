@@ -16,7 +16,7 @@ from sceneleapultra.utils.core.plugins import check_targets, targets_of
 from sceneleapultra.utils.core.torch_files import read_torch
 
 _GENERATOR = "generator."  # prefix of the generator's weights in a checkpoint
-_STUDENT = "sceneleapultra.models.objectives.distillation.build_student"
+_DISTILLED_COPY = "sceneleapultra.models.objectives.distillation.build_student"
 
 
 def build_generator(config: DictConfig | Mapping[str, Any]) -> Any:
@@ -99,7 +99,7 @@ def generator_targets() -> frozenset[str]:
     Not what copies a teacher: a checkpoint must not name another.
     """
     distilled = f"{ConsistencyDiffusion.__module__}.{ConsistencyDiffusion.__name__}"
-    return targets_of("model/generator", "sampling") - {_STUDENT} | {distilled}
+    return targets_of("model/generator", "sampling") - {_DISTILLED_COPY} | {distilled}
 
 
 def generator_weights(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

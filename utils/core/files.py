@@ -16,7 +16,7 @@ _MAGIC = {
     b"\x80": "a pickle",
 }
 _ZIP_END = b"PK\x05\x06"
-_LOOK = 66_000  # bytes at either end that are looked at: a zip archive's end lies within 65,557
+_SPAN = 66_000  # bytes at either end that are looked at: a zip archive's end lies within 65,557
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], *, keep: Path | None = None) -> None:
@@ -83,8 +83,8 @@ def describe_file(path: Path) -> str:
     if not size:
         return "empty"
     with path.open("rb") as file:
-        head = file.read(_LOOK)
-        file.seek(max(0, size - _LOOK))
+        head = file.read(_SPAN)
+        file.seek(max(0, size - _SPAN))
         tail = file.read()
     if head.startswith(_LFS):
         return f"a git-lfs pointer of {size:,} bytes, not the file itself: fetch it with git lfs pull"
