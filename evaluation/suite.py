@@ -26,6 +26,7 @@ from sceneleapultra.evaluation.stored import chosen_items, require_match, split_
 from sceneleapultra.evaluation.tuning import read_tuning, tune_temperature, write_tuning
 from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel, load_grasp_model
+from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.reporting.pictures import render_png
 from sceneleapultra.reporting.report import Gallery, write_report
@@ -67,7 +68,8 @@ class ModelTest:
             raise unknown_name("prompt", cfg.prompt, PROMPTS)
         if unknown := sorted(set(cfg.splits) - set(SPLITS)):
             raise unknown_name("split", unknown[0], SPLITS)
-        checkpoint = Path(cfg.checkpoint)
+        checkpoint = find_checkpoint(cfg.checkpoint)
+        cfg = OmegaConf.merge(cfg, {"checkpoint": str(checkpoint)})  # the file of a shipped model's name
         model = load_grasp_model(checkpoint, device=cfg.device)
         hand = Hand(model.hand.description)  # on the CPU, wherever the model is
         run_dir = run_folder(checkpoint)

@@ -19,7 +19,7 @@ class Column:
     """A quantity of each grasp.
 
     Attributes:
-        name: of the column; ends in ``_<unit>`` where there is one.
+        name: of the column; ends in ``_<unit>``, in small letters, where there is one.
         dtype: in memory, as numpy spells it; "text" for strings.
         help: one sentence for the reader of a report.
         unit: of the values: SI, or deg.
@@ -40,10 +40,10 @@ class Column:
     stored: str = ""
 
     def __post_init__(self) -> None:
-        if self.unit and not self.name.endswith(f"_{self.unit}"):
+        suffix = f"_{self.unit.lower()}"
+        if self.unit and not self.name.endswith(suffix):
             raise ValueError(
-                f"Column '{self.name}' is in {self.unit}, so its name must end in '_{self.unit}': "
-                f"'{self.name}_{self.unit}'."
+                f"Column '{self.name}' is in {self.unit}, so its name must end in '{suffix}': '{self.name}{suffix}'."
             )
         if self.shown_unit and self.shown_unit != self.unit and (self.unit, self.shown_unit) not in _FACTORS:
             known = ", ".join(f"{a or '1'} to {b}" for a, b in _FACTORS)
@@ -152,13 +152,13 @@ COLUMNS: dict[str, Column] = {
         Column(
             "rise_m",
             "f8",
-            "How far up the object was at the end.",
+            "How far up the object was at the end, where a lift was begun.",
             unit="m",
             shown_unit="mm",
         ),
-        Column("table_force_n", "f8", "Largest force of the hand on the table in the approach.", unit="n"),
-        Column("neighbor_force_n", "f8", "Largest force of the hand on neighbors in the approach.", unit="n"),
-        Column("closing_force_n", "f8", "Largest force of the hand on the table while it closed.", unit="n"),
+        Column("table_force_n", "f8", "Largest force of the hand on the table in the approach.", unit="N"),
+        Column("neighbor_force_n", "f8", "Largest force of the hand on neighbors in the approach.", unit="N"),
+        Column("closing_force_n", "f8", "Largest force of the hand on the table while it closed.", unit="N"),
         Column(
             "neighbor_shift_m",
             "f8",

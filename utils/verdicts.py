@@ -141,7 +141,7 @@ class VerdictTable:
         return [
             {
                 "keys": [column.key_of(reduction) for reduction in column.reductions],
-                "label": column.name.removesuffix(f"_{column.unit}").replace("_", " "),
+                "label": column.name.removesuffix(f"_{column.unit.lower()}").replace("_", " "),
                 "unit": column.shown_unit or column.unit,
                 "help": column.help,
             }
@@ -158,7 +158,7 @@ class VerdictTable:
         cls, protocol: str, protocol_hash: str, values: Mapping[str, list[Any]], extra: Sequence[Column] = ()
     ) -> "VerdictTable":
         """Read what ``to_json`` wrote."""
-        whole = {name: [math.nan if x is None else x for x in column] for name, column in values.items()}
+        whole = {name: [_number(x) for x in column] for name, column in values.items()}
         return cls.of(protocol, protocol_hash, whole, extra)
 
 
@@ -175,5 +175,18 @@ def wilson_rate(success: Bool[np.ndarray, "n"], objects: Iterable[str]) -> dict[
 
 def _plain(column: np.ndarray) -> list[Any]:
     if np.issubdtype(column.dtype, np.floating):
-        return [None if math.isnan(x) else round(x, 6) for x in column.tolist()]
+        return [_plain_number(x) for x in column.tolist()]
     return column.tolist()
+
+
+def _plain_number(x: Any) -> Any:
+    """Return a number rounded, or None for NaN; a row of several likewise."""
+    if isinstance(x, list):
+        return [_plain_number(each) for each in x]
+    return None if math.isnan(x) else round(x, 6)
+
+
+def _number(x: Any) -> Any:
+    if isinstance(x, list):
+        return [_number(each) for each in x]
+    return math.nan if x is None else x

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import trimesh
 
+from factories import lifts
+from factories.lifts import FIRM_QPOS, FLEXION
 from sceneleapultra.hands import load_hand
 from sceneleapultra.simulation.protocols import (
     Attempt,
@@ -94,9 +96,7 @@ def hand_model() -> HandModel:
 
 @pytest.fixture(scope="session")
 def cylinder() -> ObjectRecord:
-    mesh = trimesh.creation.cylinder(0.03, 0.12, sections=24)
-    vertices = np.asarray(mesh.vertices)
-    return ObjectRecord("cylinder-000000", "cylinder", vertices, np.asarray(mesh.faces), (vertices,), 0.1)
+    return lifts.cylinder()
 
 
 @pytest.fixture(scope="session")
@@ -111,8 +111,7 @@ def scene(cylinder: ObjectRecord) -> Scene:
 @pytest.fixture(scope="session")
 def grasps() -> Grasps:
     """Five hands: firm, not squeezing, open, far away, and inside the object."""
-    q = np.array([0.67, 0, 0.55, 0.35, 0.77, 0, 0.36, 0.96, 0.75, 0, 0.38, 0.95, 1.27, 0.04, 0.49, 0.57])
-    flexion = np.array([1, 0, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0, 0, 1, 1])
+    q, flexion = FIRM_QPOS, FLEXION
     pose = np.concatenate([np.zeros(3), q, [1, 0, 0, 0]])
     hand_pose = np.tile(pose, (5, 1))
     pregrasp, squeeze = np.tile(q - 0.2 * flexion, (5, 1)), np.tile(q + 0.3 * flexion, (5, 1))

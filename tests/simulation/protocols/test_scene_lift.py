@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import trimesh
 
+from factories.lifts import BASE, box, cylinder, firm, standing
 from sceneleapultra.simulation.protocols import (
     Attempt,
     GraspSimulator,
@@ -16,41 +16,10 @@ from sceneleapultra.simulation.protocols import (
     evaluate_grasps,
     get_protocol,
 )
-from sceneleapultra.simulation.protocols.motion import pose_from_matrix
 from sceneleapultra.simulation.protocols.trials import ObjectWeight
-from sceneleapultra.utils.records import Grasps, ObjectRecord, Outcome, Scene
+from sceneleapultra.utils.records import Grasps, Outcome, Scene
 
-FIRM = 0
 UP = np.array([0.0, 0.0, 1.0])
-
-
-def box(name: str, size: tuple[float, float, float]) -> ObjectRecord:
-    mesh = trimesh.creation.box(size)
-    vertices = np.asarray(mesh.vertices)
-    return ObjectRecord(name, "box", vertices, np.asarray(mesh.faces), (vertices,), 0.1)
-
-
-def standing(*objects: tuple[ObjectRecord, tuple[float, float]]) -> Scene:
-    """Objects upright on the table, at (x, y); the cylinder's middle is at 6 cm."""
-    T = np.tile(np.eye(4), (len(objects), 1, 1))
-    for i, (record, place) in enumerate(objects):
-        T[i, :3, 3] = (*place, -record.vertices[:, 2].min())
-    return Scene(tuple(record for record, _ in objects), T, table=True)
-
-
-@pytest.fixture(scope="module")
-def base(scene: Scene) -> np.ndarray:
-    """Pose of a hand that grasps the standing cylinder from the side, 2.5 cm above its middle."""
-    T = np.linalg.inv(scene.T_world_object[0])
-    T[2, 3] += 0.06 + 0.025
-    return pose_from_matrix(T)
-
-
-def placed(grasps: Grasps, base: np.ndarray, row: int, by: tuple[float, float, float] = (0, 0, 0)) -> Grasps:
-    """One of the grasps at the standing cylinder, moved."""
-    q = grasps.hand_pose[row, 3:-4]
-    pose = np.concatenate([base[:3] + by, q, base[3:]])
-    return Grasps(pose[None], grasps.pregrasp_qpos[[row]], grasps.squeeze_qpos[[row]])
 
 
 def changed(protocol: Protocol, **trial: Any) -> Protocol:
@@ -63,13 +32,8 @@ def lift(hand: HandModel, scene: Scene, grasps: Grasps, protocol: Protocol | Non
     return GraspSimulator(hand, spec, protocol).run(Attempt.of(grasps, 0, spec.poses(scene)))
 
 
-def palm_side(base: np.ndarray) -> np.ndarray:
-    """Horizontal unit vector from the cylinder to the palm."""
-    return np.array([base[0], base[1]]) / np.linalg.norm(base[:2])
-
-
-def test_lone_object_is_picked_cleanly(hand_model, cylinder, grasps, base) -> None:
-    verdict = lift(hand_model, standing((cylinder, (0, 0))), placed(grasps, base, FIRM))
+def test_lone_object_is_picked_cleanly(hand_model) -> None:
+    verdict = lift(hand_model, standing(), firm())
     assert verdict.outcome == Outcome.SUCCESS
     assert verdict.details["picked"] and verdict.details["picked_cleanly"]
     assert verdict.details["rise_m"] == pytest.approx(0.2, abs=0.01)
@@ -80,59 +44,56 @@ def test_lone_object_is_picked_cleanly(hand_model, cylinder, grasps, base) -> No
 
 
 @pytest.mark.parametrize("by", [(-0.15, 0.0, 0.0), (0.0, 0.0, 0.3)])
-def test_hand_that_has_nothing_lifts_nothing(hand_model, cylinder, grasps, base, by) -> None:
-    verdict = lift(hand_model, standing((cylinder, (0, 0))), placed(grasps, base, FIRM, by))
+def test_hand_that_has_nothing_lifts_nothing(hand_model, by) -> None:
+    verdict = lift(hand_model, standing(), firm(by))
     assert verdict.outcome == Outcome.NO_CONTACT
     assert not verdict.details["picked"]
 
 
-def test_heavy_object_stays_or_slips(hand_model, cylinder, grasps, base) -> None:
+def test_heavy_object_stays_or_slips(hand_model) -> None:
     heavy = changed(get_protocol("scene-lift"), weight=ObjectWeight(mass_kg=5.0, density_kg_m3=None))
-    verdict = lift(hand_model, standing((cylinder, (0, 0))), placed(grasps, base, FIRM), heavy)
+    verdict = lift(hand_model, standing(), firm(), heavy)
     assert verdict.outcome in (Outcome.NOT_LIFTED, Outcome.SLIPPED)
     assert verdict.details["rise_m"] < 0.1
 
 
-def test_hand_through_the_table_presses_it(hand_model, cylinder, grasps, base) -> None:
-    low = placed(grasps, base, FIRM, (0.0, 0.0, -0.075))
-    verdict = lift(hand_model, standing((cylinder, (0, 0))), low)
+def test_hand_through_the_table_presses_it(hand_model) -> None:
+    low = firm((0, 0, -0.075))
+    verdict = lift(hand_model, standing(), low)
     assert verdict.outcome == Outcome.TABLE_FORCE
     assert verdict.details["table_force_n"] > 20
     assert not verdict.details["picked_cleanly"]
 
 
-def test_start_inside_the_table_is_not_simulated(hand_model, cylinder, grasps, base) -> None:
-    below = placed(grasps, base, FIRM)
-    below = replace(below, approach=np.array([[0.0, 0.0, -0.12]]))
-    verdict = lift(hand_model, standing((cylinder, (0, 0))), below)
+def test_start_inside_the_table_is_not_simulated(hand_model) -> None:
+    verdict = lift(hand_model, standing(), firm(approach=(0, 0, -0.12)))
     assert verdict.outcome == Outcome.START_BLOCKED
     assert np.isnan(verdict.details["table_force_n"])
 
 
-def test_neighbor_under_the_hand_is_pressed(hand_model, cylinder, grasps, base) -> None:
+def test_neighbor_under_the_hand_is_pressed(hand_model) -> None:
     # As high as the palm, where the hand comes down: it is pinned to the table.
-    below = 0.11 * palm_side(base)
-    scene = standing((cylinder, (0, 0)), (box("pinned", (0.06, 0.06, 0.1)), tuple(below)))
-    grasp = replace(placed(grasps, base, FIRM), approach=0.12 * UP[None])
+    scene = standing((box("pinned", (0.06, 0.06, 0.1)), (-0.11, 0.0)))
+    grasp = firm(approach=(0, 0, 0.12))
     verdict = lift(hand_model, scene, grasp)
     assert verdict.outcome == Outcome.NEIGHBOR_FORCE
     assert verdict.details["neighbor_force_n"] > 20
 
 
-def test_neighbor_on_the_path_is_shoved(hand_model, cylinder, grasps, base) -> None:
+def test_neighbor_on_the_path_is_shoved(hand_model) -> None:
     # Where the fingers come through, palm first.
-    scene = standing((cylinder, (0, 0)), (box("shoved", (0.04, 0.04, 0.11)), (0.0, 0.1)))
-    grasp = replace(placed(grasps, base, FIRM), approach=np.array([[-0.15, 0.0, 0.0]]))
+    scene = standing((box("shoved", (0.04, 0.04, 0.11)), (0.0, 0.1)))
+    grasp = firm(approach=(-0.15, 0, 0))
     verdict = lift(hand_model, scene, grasp)
     assert verdict.outcome == Outcome.NEIGHBOR_SHOVED
     assert verdict.details["picked"] and not verdict.details["picked_cleanly"]
     assert verdict.details["neighbor_shift_m"] > 0.02
 
 
-def test_neighbor_out_of_reach_sleeps_and_changes_nothing(hand_model, cylinder, grasps, base) -> None:
-    protocol, grasp = get_protocol("scene-lift"), placed(grasps, base, FIRM)
-    alone = lift(hand_model, standing((cylinder, (0, 0))), grasp)
-    scene = standing((cylinder, (0, 0)), (box("far", (0.05, 0.05, 0.05)), (0.5, 0.5)))
+def test_neighbor_out_of_reach_sleeps_and_changes_nothing(hand_model) -> None:
+    protocol, grasp = get_protocol("scene-lift"), firm()
+    alone = lift(hand_model, standing(), grasp)
+    scene = standing((box("far", (0.05, 0.05, 0.05)), (0.5, 0.5)))
     spec = protocol.trial.world(scene, 0)
     simulator = GraspSimulator(hand_model, spec, protocol)
     model = simulator.world.model
@@ -147,10 +108,10 @@ def test_neighbor_out_of_reach_sleeps_and_changes_nothing(hand_model, cylinder, 
         np.testing.assert_array_equal(a, b)
 
 
-def test_sleeper_that_is_touched_falls_like_any_other(hand_model, cylinder, grasps, base) -> None:
+def test_sleeper_that_is_touched_falls_like_any_other(hand_model) -> None:
     """A box put to sleep in the air wakes when the target comes near, and falls."""
     protocol = get_protocol("scene-lift")
-    scene = standing((cylinder, (0, 0)), (box("near", (0.04, 0.04, 0.04)), (0.052, 0.0)))
+    scene = standing((box("near", (0.04, 0.04, 0.04)), (0.052, 0.0)))
     world = GraspSimulator(hand_model, protocol.trial.world(scene, 0), protocol).world
     poses = np.array([[0, 0, 0.06, 1, 0, 0, 0], [0.5, 0, 0.3, 1, 0, 0, 0]], dtype=float)
     far = np.concatenate([[0, 0, 2.0, 1, 0, 0, 0], np.zeros(16)])
@@ -170,47 +131,43 @@ def test_sleeper_that_is_touched_falls_like_any_other(hand_model, cylinder, gras
         assert world.object_poses[1, 2] == pytest.approx(0.3 - 9.81 * 0.1**2 / 2, abs=0.005)
 
 
-def test_verdicts_do_not_depend_on_what_ran_before(hand_model, cylinder, grasps, base) -> None:
-    scene = standing((cylinder, (0, 0)), (box("near", (0.04, 0.04, 0.1)), (0.0, 0.07)))
+def test_verdicts_do_not_depend_on_what_ran_before(hand_model) -> None:
+    scene = standing((box("near", (0.04, 0.04, 0.1)), (0.0, 0.07)))
     protocol = get_protocol("scene-lift")
     spec = protocol.trial.world(scene, 0)
     simulator = GraspSimulator(hand_model, spec, protocol)
-    firm, low = (
-        Attempt.of(placed(grasps, base, FIRM, by), 0, spec.poses(scene)) for by in ((0, 0, 0), (0, 0, -0.075))
-    )
-    first = simulator.run(firm)
-    simulator.run(low)
-    again = simulator.run(firm)
+    first_try, other_try = (Attempt.of(firm(by), 0, spec.poses(scene)) for by in ((0, 0, 0), (0, 0, -0.075)))
+    first = simulator.run(first_try)
+    simulator.run(other_try)
+    again = simulator.run(first_try)
     np.testing.assert_array_equal(first.target_pose, again.target_pose)
     assert first.outcome == again.outcome
     for name, value in first.details.items():
         np.testing.assert_array_equal(value, again.details[name], err_msg=name)
 
 
-def test_approach_is_part_of_the_result(hand_model, cylinder, grasps, base) -> None:
-    scene = standing((cylinder, (0, 0)))
-    table = evaluate_grasps(hand_model, scene, placed(grasps, base, FIRM), "scene-lift", workers=0)
+def test_approach_is_part_of_the_result(hand_model) -> None:
+    scene = standing()
+    table = evaluate_grasps(hand_model, scene, firm(), "scene-lift", workers=0)
     # Back along the palm a finger would go through the cylinder; above it nothing is in the way.
     np.testing.assert_allclose(table["approach_m"][0], 0.12 * UP)
-    free = evaluate_grasps(
-        hand_model, scene, placed(grasps, base, FIRM, (0, 0, 0.3)), "scene-lift", workers=0
-    )
+    free = evaluate_grasps(hand_model, scene, firm((0, 0, 0.3)), "scene-lift", workers=0)
     np.testing.assert_allclose(free["approach_m"][0], [-0.12, 0, 0], atol=1e-9)
     assert table["stable"][0] == table["picked_cleanly"][0] == table["picked"][0]
-    own = replace(placed(grasps, base, FIRM), approach=0.1 * UP[None])
+    own = firm(approach=(0, 0, 0.1))
     kept = evaluate_grasps(hand_model, scene, own, "scene-lift", workers=0)
     np.testing.assert_array_equal(kept["approach_m"][0], 0.1 * UP)
     way = own.waypoints(3)
-    np.testing.assert_allclose(way[0, :, :3], base[:3] + np.array([[0.1], [0.05], [0.0]]) * UP)
-    np.testing.assert_array_equal(way[0, :, 3:], np.tile(base[3:], (3, 1)))
+    np.testing.assert_allclose(way[0, :, :3], BASE[:3] + np.array([[0.1], [0.05], [0.0]]) * UP)
+    np.testing.assert_array_equal(way[0, :, 3:], np.tile(BASE[3:], (3, 1)))
     with pytest.raises(ValueError, match="at least two, of grasps with an approach"):
-        placed(grasps, base, FIRM).waypoints(3)
+        firm().waypoints(3)
 
 
-def test_dexgraspnet_2_lets_pass_what_the_strict_protocol_refuses(hand_model, cylinder, grasps, base) -> None:
+def test_dexgraspnet_2_lets_pass_what_the_strict_protocol_refuses(hand_model) -> None:
     """A shoved neighbor is nothing to the comparison: it asks how high anything is at the end."""
-    scene = standing((cylinder, (0, 0)), (box("shoved", (0.04, 0.04, 0.11)), (0.0, 0.1)))
-    grasp = replace(placed(grasps, base, FIRM), approach=np.array([[-0.15, 0.0, 0.0]]))
+    scene = standing((box("shoved", (0.04, 0.04, 0.11)), (0.0, 0.1)))
+    grasp = firm(approach=(-0.15, 0, 0))
     verdict = lift(hand_model, scene, grasp, get_protocol("scene-lift-dgn2"))
     assert verdict.stable
     assert verdict.details["neighbor_shift_m"] > 0.02
@@ -218,18 +175,18 @@ def test_dexgraspnet_2_lets_pass_what_the_strict_protocol_refuses(hand_model, cy
     assert get_protocol("scene-lift-dgn2").trial.pick.min_rise_m == 0.03
 
 
-def test_weight_follows_the_volume(cylinder) -> None:
-    model = ObjectWeight(mass_kg=None, density_kg_m3=500.0).model(cylinder)
+def test_weight_follows_the_volume() -> None:
+    model = ObjectWeight(mass_kg=None, density_kg_m3=500.0).model(cylinder())
     # A cylinder of radius 3 cm, 12 cm high; 24 sides make it 1 % leaner.
     assert model.mass_kg == pytest.approx(500 * np.pi * 0.03**2 * 0.12, rel=0.02)
     with pytest.raises(ValueError, match="expected mass_kg or density_kg_m3"):
         ObjectWeight(mass_kg=0.1, density_kg_m3=500.0)
 
 
-def test_compiled_scene_is_what_the_protocol_says(hand_model, cylinder) -> None:
+def test_compiled_scene_is_what_the_protocol_says(hand_model) -> None:
     protocol = get_protocol("scene-lift")
     limited = changed(protocol, surroundings=replace(protocol.trial.surroundings, max_torque_nm=0.21))
-    scene = standing((cylinder, (0, 0)), (box("near", (0.04, 0.04, 0.1)), (0.0, 0.07)))
+    scene = standing((box("near", (0.04, 0.04, 0.1)), (0.0, 0.07)))
     world = GraspSimulator(hand_model, limited.trial.world(scene, 0), limited).world
     model, data = world.model, world.data
     np.testing.assert_allclose(model.body_mass[-2:], 0.1)
@@ -248,11 +205,11 @@ def test_scene_without_a_table_gets_a_sentence(hand_model, scene, grasps) -> Non
         evaluate_grasps(hand_model, scene, grasps, "scene-lift", workers=0)
 
 
-def test_hand_without_a_palm_gets_a_sentence(hand_model, cylinder, grasps, base) -> None:
+def test_hand_without_a_palm_gets_a_sentence(hand_model) -> None:
     protocol = get_protocol("scene-lift")
-    blind, scene = replace(hand_model, palm_direction=None), standing((cylinder, (0, 0)))
+    blind, scene = replace(hand_model, palm_direction=None), standing()
     with pytest.raises(ValueError, match=r"no semantics\.palm\.direction"):
-        lift(blind, scene, placed(grasps, base, FIRM))
+        lift(blind, scene, firm())
     upward = changed(protocol, approach=replace(protocol.trial.approach, directions=("up",)))
-    verdict = lift(blind, scene, placed(grasps, base, FIRM), upward)
+    verdict = lift(blind, scene, firm(), upward)
     np.testing.assert_array_equal(verdict.details["approach_m"], 0.12 * UP)
