@@ -69,7 +69,8 @@ class ModelTest:
         if unknown := sorted(set(cfg.splits) - set(SPLITS)):
             raise unknown_name("split", unknown[0], SPLITS)
         checkpoint = find_checkpoint(cfg.checkpoint)
-        cfg = OmegaConf.merge(cfg, {"checkpoint": str(checkpoint)})  # the file of a shipped model's name
+        cfg = cfg.copy()
+        cfg.checkpoint = str(checkpoint)  # the file of a shipped model's name
         model = load_grasp_model(checkpoint, device=cfg.device)
         hand = Hand(model.hand.description)  # on the CPU, wherever the model is
         run_dir = run_folder(checkpoint)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 _STILL_BIT = 1 << 30
 _MOVER_BIT = 1  # of everything, as MuJoCo sets it
 # An object wakes when a mover is so near (m) at a look: more than a hand goes between two looks.
-_WAKE_M = 0.01
+_WAKE_M = 0.008
 # All wake when the target is faster (m/s) than a hand carries it: it may go further between two looks.
 _FAST_M_S = 0.5
 

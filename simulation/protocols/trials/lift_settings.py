@@ -46,6 +46,8 @@ class LiftTiming:
     settle_s: float
     lift_s: float
     stay_s: float
+    still_m: float
+    still_s: float
     read_s: float
 
 

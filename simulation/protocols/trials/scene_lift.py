@@ -138,12 +138,28 @@ class SceneLift(Trial):
             if late and watch.rise_m < self.pick.give_up_rise_m:
                 watch.end()
                 return
-        for offset in self._stay():
+        self._stay(world, raised, watch)
+        watch.end(goal_m=up)
+
+    def _stay(self, world: World, raised: Float[np.ndarray, "h"], watch: LiftWatch) -> None:
+        """Hold the target until it is still, or the time is over, and shake it; stop when it is lost."""
+        t = self.timing
+        reads, places = round(t.still_s / t.read_s), [world.target_pose[:3].copy()]
+        for _ in range(round(t.stay_s / t.read_s)):
+            self._lead(world, raised)
+            watch.read_lift(any_object=self.pick.any_object)
+            places.append(world.target_pose[:3].copy())
+            still = len(places) > reads and np.linalg.norm(places[-1] - places[-1 - reads]) < t.still_m
+            if still or self._lost(watch):
+                break
+        for offset in self._shaking():
+            if self._lost(watch):
+                break
             self._lead(world, shifted(raised, offset))
             watch.read_lift(any_object=self.pick.any_object)
-            if watch.rise_m < self.pick.min_rise_m and not watch.touched():
-                break
-        watch.end(goal_m=up)
+
+    def _lost(self, watch: LiftWatch) -> bool:
+        return watch.rise_m < self.pick.min_rise_m and not watch.touched()
 
     def _lead(self, world: World, stage: Float[np.ndarray, "h"]) -> None:
         world.sleep.update()
@@ -155,13 +171,12 @@ class SceneLift(Trial):
         steep = back[2] >= np.cos(np.deg2rad(self.motion.max_tilt_deg))
         return back if steep and self.motion.max_tilt_deg > 0 else np.array([0.0, 0.0, 1.0])
 
-    def _stay(self) -> list[Float[np.ndarray, "3"]]:
-        """Return how far the hand is from its place at each read: still, then shaken along x and along y."""
+    def _shaking(self) -> list[Float[np.ndarray, "3"]]:
+        """Return how far the hand is from its place at each read, shaken along x, then along y."""
         m, t = self.motion, self.timing
         phase = 2 * np.pi * m.shake_hz * t.read_s * np.arange(1, round(m.shake_s / t.read_s) + 1)
         shake = m.shake_m * np.sin(phase)
-        offsets = [np.zeros(3)] * round(t.stay_s / t.read_s)
-        return offsets + [s * axis for axis in np.eye(3)[:2] for s in shake]
+        return [s * axis for axis in np.eye(3)[:2] for s in shake]
 
     def _way(
         self, start: Float[np.ndarray, "h"], end: Float[np.ndarray, "h"], seconds: float, wait_s: float
