@@ -2,11 +2,12 @@
 
     python -m benchmarks.picking --store data/scenes1.h5 --grasps data/proposals.npz
     python -m benchmarks.picking --store data/scenes1.h5 --grasps data/proposals.npz --others 1 --conditions
+    python -m benchmarks.picking --store data/scenes1.h5 --grasps data/proposals.npz --others 4 --lone
 
 Samples for the first items of each split under each guidance, with a score for each grasp; the grasps are kept in
 --grasps and read from there where they are. Tries the best of the samples by score, and some drawn at random ("all").
 With --conditions the same grasps are tried under every variant of the protocol, one change at a time, paired with the
-protocol as it is.
+protocol as it is. With --lone only objects without neighbors are tried, by dgb-tabletop, too.
 """
 
 import json
@@ -163,6 +164,19 @@ def compared(verdicts: VerdictTable, default: VerdictTable) -> dict[str, Any]:
     return found
 
 
+def agreement(picked: VerdictTable, tabletop: VerdictTable) -> dict[str, Any]:
+    """Return how often two protocols say the same of the same grasps."""
+    a, b = picked["picked"], tabletop["stable"]
+    return {
+        "lifts": len(a),
+        "percent": round(100 * float((a == b).mean()), 1),
+        "both": int((a & b).sum()),
+        "neither": int((~a & ~b).sum()),
+        "only_picked": int((a & ~b).sum()),
+        "only_dgb_tabletop": int((~a & b).sum()),
+    }
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = command_line(__doc__)
@@ -176,6 +190,7 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=8, help="samples of each item tried beside the best")
     parser.add_argument("--protocol", default="scene-lift")
     parser.add_argument("--conditions", nargs="*", default=None, help="none named: all of them")
+    parser.add_argument("--lone", action="store_true", help="objects without neighbors only")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
@@ -190,7 +205,11 @@ def main() -> None:
     }
     hand = HandModel.from_hand(Hand(description))
     samples = sampled(options, items)
-    groups = list(trials(samples, items, options.guidance, options.others))
+    groups = [
+        group
+        for group in trials(samples, items, options.guidance, options.others)
+        if not options.lone or len(group.item.scene.objects) == 1
+    ]
     protocol: Protocol = build(load_group("protocol", options.protocol))
     start = time.process_time()
     verdicts = evaluate(hand, protocol, groups, options.workers)
@@ -223,6 +242,9 @@ def main() -> None:
         for each, s in of_split.items()
     ]
     print(table(["method", "split", "picked cleanly, %", "picked, %"], rows), flush=True)
+    if options.lone:
+        tabletop: Protocol = build(load_group("protocol", "dgb-tabletop"))
+        document["dgb_tabletop"] = agreement(verdicts, evaluate(hand, tabletop, groups, options.workers))
     write(document, options.output)
     if options.conditions is not None:
         document["conditions"] = {}

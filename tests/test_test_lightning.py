@@ -156,6 +156,22 @@ def test_a_trial_and_a_metric_from_outside_reach_results_and_report(
         assert words in page
 
 
+def test_a_shipped_model_by_name_lifts_out_of_scenes(tiny_store: Path, tmp_path: Path):
+    others = [entry for entry in FAST if not entry.startswith("protocol=")]
+    few = ["splits=[test]", "top=null", "baselines=null", "pictures=1", "sampling.temperature=0.3"]
+    where = ["checkpoint=leap_table_cpu", f"store={tiny_store}", f"output={tmp_path}"]
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = compose("test", overrides=[*others, *few, *where, "protocol=scene-lift"])
+    (entry,) = test_lightning.test(cfg)["methods"]
+    rows = entry["rows"]
+    assert entry["summary"]["picked_cleanly"]["trials"] == 2
+    assert entry["summary"]["picked_cleanly"]["successes"] == sum(rows["picked_cleanly"])
+    np.testing.assert_allclose(np.linalg.norm(rows["approach_m"], axis=1), 0.12, atol=1e-5)
+    kept = np.load(tmp_path / "grasps.npz")
+    np.testing.assert_allclose(kept["test/approach"], rows["approach_m"], atol=1e-6)
+    assert "test: picked cleanly" in (tmp_path / "report.html").read_text()
+
+
 def test_a_tuning_is_used_again_and_a_number_needs_none(run_dir: Path, checkpoint: Path, tmp_path: Path):
     few = ["splits=[test]", "top=null", "baselines={}", f"checkpoint={checkpoint}"]
     few += [f"output={tmp_path}", "pictures=0"]
