@@ -4,6 +4,8 @@ Frames: ``base`` is the root body's frame. Methods that take a ``GraspPose`` ans
 Axes beyond the usual ones: c contact candidates, k keypoints, s spheres.
 """
 
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -209,6 +211,28 @@ class Hand(nn.Module):
                 "its file with semantics=<name>)."
             )
         return value
+
+    def check_semantics(self, keys: Sequence[str], purpose: str) -> None:
+        """Refuse a hand whose source does not say what something needs, before that begins.
+
+        Args:
+            keys: under ``semantics`` that are needed.
+            purpose: what needs them, for the message.
+
+        Raises:
+            ValueError: some are missing; names all of them.
+        """
+        known = self.description.semantics
+        missing = [key for key in keys if getattr(known, key) is None]
+        if not missing:
+            return
+        later = [f.name for f in fields(known) if getattr(known, f.name) is None and f.name not in missing]
+        more = f"; a model that learns the hand needs {', '.join(later)} too" if later else ""
+        raise ValueError(
+            f"{purpose} needs to know of hand '{self.name}': {', '.join(missing)}. Add them under `semantics` in "
+            f"config/hand/{self.name}.yaml, as config/hand/allegro_right.yaml does"
+            f"{more}."
+        )
 
     def _colliding_pairs(self, body: Int[np.ndarray, "s"]) -> Int[np.ndarray, "2 m"]:
         """Pairs of points whose bodies must not overlap."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
+from sceneleapultra.hands.checks import check_plausible
 from sceneleapultra.hands.description import (
     Actuation,
     Body,
@@ -80,12 +81,21 @@ def _describe(path: Path, config: dict[str, Any] | None) -> HandDescription:
     if path.suffix not in readers:
         raise ValueError(f"A hand's description ends in .yaml, .urdf or .xml; got {path}.")
     description = readers[path.suffix](path)
+    check_plausible(description, path)
     if config is None:
         return description
     changes: dict[str, Any] = {"name": config["name"]}
     if "semantics" in config:
-        changes["semantics"] = parse_semantics(config["semantics"], str(path))
+        added = parse_semantics(config["semantics"], str(path))
+        changes["semantics"] = replace(
+            description.semantics, **{key: getattr(added, key) for key in config["semantics"]}
+        )
     if "actuation" in config:
+        if description.source_mjcf is not None:
+            raise ValueError(
+                f"config/hand/{config['name']}.yaml gives an `actuation`, but {path} has its own servos and contact "
+                "parameters. Remove `actuation`, and change them in that file."
+            )
         changes["actuation"] = _record(Actuation, config["actuation"], f"{config['name']}: actuation")
     return replace(description, **changes)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sceneleapultra.hands.description import Actuation, Body, HandDescription, Primitive
 
-ARENA_MEMORY = "64M"  # the default 15 MB overflows with a few hundred contacts
+ARENA_MEMORY_MB = 64  # the default 15 MB overflows with a few hundred contacts
 
 
 def to_mjcf(description: HandDescription) -> str:
@@ -18,7 +18,7 @@ def to_mjcf(description: HandDescription) -> str:
     root = ET.Element("mujoco", model=description.name)
     ET.SubElement(root, "compiler", angle="radian", autolimits="true")
     ET.SubElement(root, "option", integrator="implicitfast", cone="elliptic", impratio="100")
-    ET.SubElement(root, "size", memory=ARENA_MEMORY)
+    ET.SubElement(root, "size", memory=f"{ARENA_MEMORY_MB}M")
     _defaults(root, description.actuation)
     asset = ET.Element("asset")
     elements: dict[str | None, ET.Element] = {None: ET.Element("worldbody")}

@@ -1,0 +1,138 @@
+"""How an MJCF becomes a description whose simulated model is that file, in one piece.
+
+Includes are put in place and every file that the model names is read, so that the text and its assets compile to the
+same model anywhere, by every function of MuJoCo, alone or attached to another model.
+"""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mujoco
+
+from sceneleapultra.hands.description import HandDescription
+from sceneleapultra.hands.importers.compiled import (
+    default_actuation,
+    derived_semantics,
+    read_bodies,
+    read_geoms,
+)
+from sceneleapultra.hands.importers.references import find_file, parse_xml
+from sceneleapultra.hands.kinematics import homogeneous
+
+# Elements that name files, and the compiler's setting for where these lie.
+_FOLDER_OF = {"mesh": "meshdir", "skin": "meshdir", "hfield": "meshdir", "texture": "texturedir"}
+
+
+def describe_mjcf(path: Path) -> HandDescription:
+    """Describe the hand in a MuJoCo model; the simulated model is the file's own.
+
+    Raises:
+        ValueError: MuJoCo cannot parse it, or it is not one tree of hinges below the world.
+        FileNotFoundError: a file that it names is missing.
+    """
+    root = parse_xml(path, "mujoco", "a hand's MJCF")
+    _expand(root, path, path, {path.resolve()})
+    assets = _gather(root, path)
+    text = ET.tostring(root, encoding="unicode")
+    try:
+        model = mujoco.MjSpec.from_string(text, assets=assets).compile()
+    except ValueError as error:
+        raise ValueError(f"{path}: MuJoCo cannot read this as a hand's MJCF: {error}") from error
+    _check_world(model, path)
+    bodies = read_bodies(model, path, lambda i: read_geoms(model, i, path))
+    names = [body.name for body in bodies]
+    excludes = tuple(
+        (names[(s >> 16) - 1], names[(s & 0xFFFF) - 1]) for s in model.exclude_signature.tolist()
+    )
+    T_world_root = homogeneous(tuple(model.body_pos[1]), tuple(model.body_quat[1]))
+    return HandDescription(
+        name=path.stem,
+        bodies=bodies,
+        actuation=default_actuation(),  # not written anywhere: the source's text has its own
+        semantics=derived_semantics(bodies),
+        excludes=excludes,
+        source_mjcf=text,
+        mesh_assets=assets,
+        T_world_root=tuple(tuple(row) for row in T_world_root.tolist()),
+    )
+
+
+def _check_world(model: Any, path: Path) -> None:
+    roots = [i for i in range(1, model.nbody) if model.body_parentid[i] == 0]
+    if len(roots) != 1:
+        raise ValueError(f"{path}: expected one hand, so one body below <worldbody>, found {len(roots)}.")
+    plane = mujoco.mjtGeom.mjGEOM_PLANE
+    for g in range(model.ngeom):
+        collides = bool(model.geom_contype[g] or model.geom_conaffinity[g])
+        if model.geom_bodyid[g] == 0 and (collides or model.geom_type[g] == plane):
+            kind = mujoco.mjtGeom(int(model.geom_type[g])).name.removeprefix("mjGEOM_").lower()
+            raise ValueError(
+                f"{path}: expected a hand alone, got a {kind} '{model.geom(g).name}' in its <worldbody>: floors "
+                "and stands cannot move with it. Remove it, or give the hand's own file instead of a scene."
+            )
+
+
+def _expand(element: ET.Element, source: Path, main: Path, included: set[Path]) -> None:
+    """Put the content of included files where they are included, as MuJoCo does: each file once."""
+    for place, child in reversed(list(enumerate(element))):
+        if child.tag != "include":
+            _expand(child, source, main, included)
+            continue
+        file = _included(child.attrib.get("file", ""), source, main)
+        if file in included:
+            raise ValueError(f"{main}: {file} is included twice, or by itself. Include it once.")
+        included.add(file)
+        content = parse_xml(file, None, "an MJCF to include")
+        _expand(content, file, main, included)
+        element[place : place + 1] = list(content)
+
+
+def _included(name: str, source: Path, main: Path) -> Path:
+    """Return an included file: MuJoCo looks relative to the main file first, then to the one that includes it."""
+    try:
+        return find_file(main, name, "included file")
+    except FileNotFoundError:
+        return find_file(source, name, "included file")
+
+
+def _gather(root: ET.Element, path: Path) -> dict[str, bytes]:
+    """Read every file that the model names, and name it in the text as it is named in what is returned."""
+    folders = _take_folders(root)
+    assets: dict[str, bytes] = {}
+    names: dict[Path, str] = {}
+    for element, key in _named_files(root):
+        if element.tag not in _FOLDER_OF:
+            raise ValueError(
+                f'{path}: <{element.tag} {key}="{element.attrib[key]}"> is not supported in a hand\'s MJCF; '
+                f"expected files of {', '.join(_FOLDER_OF)} only. Put its content into the file itself."
+            )
+        written = element.attrib[key]
+        if folders["strippath"] == "true":
+            written = Path(written).name
+        file = find_file(path, written, element.tag, folders[_FOLDER_OF[element.tag]])
+        if file not in names:
+            names[file] = f"{len(names)}_{file.name}"
+            assets[names[file]] = file.read_bytes()
+        if key == "file":
+            element.attrib.setdefault("name", file.stem)  # what MuJoCo calls it
+        element.attrib[key] = names[file]
+    return assets
+
+
+def _named_files(root: ET.Element) -> Iterator[tuple[ET.Element, str]]:
+    for element in root.iter():
+        for key in list(element.attrib):
+            if key.startswith("file") and element.attrib[key]:
+                yield element, key
+
+
+def _take_folders(root: ET.Element) -> dict[str, str]:
+    """Take the folders of files out of the compiler's settings and return them; the last setting counts."""
+    found = {"assetdir": "", "strippath": "false"}
+    for compiler in root.iter("compiler"):
+        for key in ("assetdir", "meshdir", "texturedir", "strippath"):
+            if key in compiler.attrib:
+                found[key] = compiler.attrib.pop(key)
+    return {"meshdir": found["assetdir"], "texturedir": found["assetdir"], **found}

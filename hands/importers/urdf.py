@@ -1,0 +1,169 @@
+"""How a URDF becomes a description.
+
+Collision shapes stay primitives where they are (box, cylinder, sphere, capsule); a mesh becomes convex pieces. A link
+without mass but with collision shapes gets the mass of these at the density that MuJoCo takes. Links that overlap at
+the neutral pose are declared non-colliding, since a URDF cannot say so.
+"""
+
+import logging
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from sceneleapultra.hands.description import IDENTITY_QUAT, HandDescription, Primitive, Vector
+from sceneleapultra.hands.importers.compiled import (
+    default_actuation,
+    derived_semantics,
+    neutral_overlaps,
+    read_bodies,
+)
+from sceneleapultra.hands.importers.pieces import mesh_pieces
+from sceneleapultra.hands.importers.references import find_file, parse_xml
+
+_LOG = logging.getLogger(__name__)
+
+
+def describe_urdf(path: Path) -> HandDescription:
+    """Describe the hand in a URDF; servo gains come from ``config/hand/import/urdf.yaml``.
+
+    Raises:
+        ValueError: not a URDF, or with joints other than fixed and hinge, with mimic joints, or without limits.
+        FileNotFoundError: a collision mesh is missing.
+    """
+    robot = parse_xml(path, "robot", "a URDF")
+    _check_joints(robot, path)
+    collisions = {
+        _attribute(link, "name", path): tuple(
+            p for collision in link.findall("collision") for p in _read_collision(collision, link, path)
+        )
+        for link in robot.findall("link")
+    }
+    weightless = _weightless(robot, collisions, path)
+    for link in robot.findall("link"):
+        for element in (*link.findall("visual"), *link.findall("collision")):
+            link.remove(element)
+    for element in robot.findall("mujoco"):
+        robot.remove(element)
+    # Links without mass (frames) get a mass too small to matter, since MuJoCo moves none without.
+    options = {"fusestatic": "false", "balanceinertia": "true", "boundmass": "1e-6", "boundinertia": "1e-9"}
+    ET.SubElement(ET.SubElement(robot, "mujoco"), "compiler", options)
+    try:
+        model = mujoco.MjSpec.from_string(ET.tostring(robot, encoding="unicode")).compile()
+    except ValueError as error:
+        raise ValueError(f"{path}: MuJoCo cannot read this as a URDF: {error}") from error
+    bodies = read_bodies(model, path, lambda i: collisions[model.body(i).name])
+    bodies = tuple(replace(body, inertial=None) if body.name in weightless else body for body in bodies)
+    description = HandDescription(
+        name=_attribute(robot, "name", path),
+        bodies=bodies,
+        actuation=default_actuation(),
+        semantics=derived_semantics(bodies),
+    )
+    return replace(description, excludes=neutral_overlaps(description))
+
+
+def _check_joints(robot: ET.Element, path: Path) -> None:
+    """Refuse joints that would be read as something else than was meant; write the limits that URDF implies."""
+    joints = {_attribute(joint, "name", path): joint for joint in robot.findall("joint")}
+    if mimics := [name for name, joint in joints.items() if joint.find("mimic") is not None]:
+        raise ValueError(
+            f"{path}: {_listed(mimics)} {'mimics' if len(mimics) == 1 else 'mimic'} another. Coupled joints "
+            "are not supported: remove <mimic> to drive a joint freely, or make it fixed."
+        )
+    still = []
+    for name, joint in joints.items():
+        if joint.get("type") != "revolute":
+            continue
+        limit = joint.find("limit")
+        lower, upper = (
+            0.0 if limit is None or key not in limit.attrib else _numbers(limit, key, 1, path)[0]
+            for key in ("lower", "upper")
+        )
+        if limit is None or not lower < upper:
+            still.append(name)
+        else:
+            limit.attrib.update(lower=repr(lower), upper=repr(upper))
+    if still:
+        raise ValueError(
+            f"{path}: {_listed(still)} cannot turn: a revolute joint without <limit lower=… upper=…> has the limits "
+            "0 and 0 in a URDF. Write its limits in radians, or make it continuous or fixed."
+        )
+
+
+def _weightless(
+    robot: ET.Element, collisions: dict[str, tuple[Primitive, ...]], path: Path
+) -> frozenset[str]:
+    """Return the links whose mass is that of their collision shapes: no <inertial>, or one of mass zero."""
+    found = []
+    for link in robot.findall("link"):
+        mass = link.find("inertial/mass")
+        value = 0.0 if mass is None else _numbers(mass, "value", 1, path)[0]
+        if value <= 0 and collisions[link.attrib["name"]]:
+            found.append(link.attrib["name"])
+    if found:
+        _LOG.warning("%s: %s: no mass given, taken from the collision shapes", path, _listed(found, "link"))
+    return frozenset(found)
+
+
+def _read_collision(collision: ET.Element, link: ET.Element, path: Path) -> tuple[Primitive, ...]:
+    where = f"{path}: link '{link.attrib['name']}'"
+    origin, geometry = collision.find("origin"), collision.find("geometry")
+    pos: Vector = (0.0, 0.0, 0.0)
+    quat = IDENTITY_QUAT
+    if origin is not None:
+        pos = _numbers(origin, "xyz", 3, path) if "xyz" in origin.attrib else pos
+        quat = _quat_from_rpy(_numbers(origin, "rpy", 3, path)) if "rpy" in origin.attrib else quat
+    if geometry is None or len(geometry) != 1:
+        raise ValueError(f"{where}: a <collision> needs one shape inside <geometry>.")
+    shape = geometry[0]
+    match shape.tag:
+        case "box":
+            return (Primitive("box", tuple(x / 2 for x in _numbers(shape, "size", 3, path)), pos, quat),)
+        case "sphere":
+            return (Primitive("sphere", _numbers(shape, "radius", 1, path), pos, quat),)
+        case "cylinder" | "capsule":
+            size = (*_numbers(shape, "radius", 1, path), _numbers(shape, "length", 1, path)[0] / 2)
+            return (Primitive("cylinder" if shape.tag == "cylinder" else "capsule", size, pos, quat),)
+        case "mesh":
+            scale = _numbers(shape, "scale", 3, path) if "scale" in shape.attrib else (1.0, 1.0, 1.0)
+            file = find_file(path, _attribute(shape, "filename", path), "collision mesh")
+            return tuple(
+                Primitive("convex", (), pos, quat, vertices=hull) for hull in mesh_pieces(file, scale, where)
+            )
+        case other:
+            raise ValueError(
+                f"{where}: unknown collision shape <{other}>; expected box, sphere, cylinder, capsule or mesh."
+            )
+
+
+def _quat_from_rpy(rpy: Vector) -> Vector:
+    """Fixed-axis roll, pitch, yaw: R = Rz(yaw) Ry(pitch) Rx(roll)."""
+    quat = np.zeros(4)
+    mujoco.mju_euler2Quat(quat, np.asarray(rpy), "XYZ")
+    return tuple(float(x) for x in quat)
+
+
+def _attribute(element: ET.Element, key: str, path: Path) -> str:
+    if key not in element.attrib:
+        raise ValueError(f'{path}: <{element.tag}> has no {key}="…". Add it.')
+    return element.attrib[key]
+
+
+def _numbers(element: ET.Element, key: str, count: int, path: Path) -> Vector:
+    text = _attribute(element, key, path)
+    try:
+        values = tuple(float(x) for x in text.split())
+    except ValueError:
+        values = ()
+    if len(values) != count or not np.isfinite(values).all():
+        raise ValueError(
+            f'{path}: expected {count} number(s) in <{element.tag} {key}="{text}">, separated by spaces.'
+        )
+    return values
+
+
+def _listed(names: list[str], kind: str = "joint") -> str:
+    return f"{kind}{'s' if len(names) > 1 else ''} {', '.join(repr(name) for name in names)}"
