@@ -1,14 +1,16 @@
 """How fingers close on an object in simulation: the hand's base fixed, the object nearly so, torques limited."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sceneleapultra.simulation.protocols import HandModel
+from sceneleapultra.hands.description import Actuation
+from sceneleapultra.hands.mjcf import ARENA_MEMORY_MB
+from sceneleapultra.simulation.protocols.compiling import HAND_PREFIX
 from sceneleapultra.simulation.synthesis.base import Target
-from sceneleapultra.utils.records import Scene
 
 _TARGET = "closing_target"
 
@@ -43,22 +45,23 @@ class Closer:
     def __init__(self, target: Target, settings: ClosingSettings) -> None:
         self.settings = settings
         hand, model = target.hand, target.model
-        self.model = _compile(model, target.scene, target.index, settings)
+        self.model = _compile(target, settings)
         self.data = mujoco.MjData(self.model)
-        self._base = self.model.body(model.base_body).id
+        self._base = self.model.body(HAND_PREFIX + model.base_body).id
         self._target = self.model.body(_TARGET).id
         self._T_target = target.scene.T_world_object[target.index]
-        joints = [self.model.joint(name) for name in model.joint_names]
+        names = tuple(HAND_PREFIX + name for name in model.joint_names)
+        joints = [self.model.joint(name) for name in names]
         self._qpos_adr = np.array([joint.qposadr[0] for joint in joints])
         self._dof_adr = np.array([joint.dofadr[0] for joint in joints])
         self._target_adr = int(self.model.joint(_TARGET).qposadr[0])
-        self._actuator = actuator_of_joint(self.model, model.joint_names)
+        self._actuator = actuator_of_joint(self.model, names)
         self._limits = hand.joint_limits.numpy().astype(float)
         self._lead = settings.torque_nm / self.model.actuator_gainprm[self._actuator, 0]
         self._finger_of_body = np.full(self.model.nbody, -1)
         for f, name in enumerate(hand.finger_names):
             for body in hand.finger_bodies[name]:
-                self._finger_of_body[self.model.body(body).id] = f
+                self._finger_of_body[self.model.body(HAND_PREFIX + body).id] = f
         self.num_fingers = len(hand.finger_names)
 
     def close(
@@ -115,7 +118,11 @@ def actuator_of_joint(model: mujoco.MjModel, names: tuple[str, ...]) -> Int[np.n
     driven = [int(joint) for joint in model.actuator_trnid[:, 0]]
     direct = bool((model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT).all())
     joints = [model.joint(name).id for name in names]
-    missing = [name for name, joint in zip(names, joints, strict=True) if joint not in driven]
+    missing = [
+        name.removeprefix(HAND_PREFIX)
+        for name, joint in zip(names, joints, strict=True)
+        if joint not in driven
+    ]
     if missing or not direct:
         raise ValueError(
             "Grasp synthesis needs a position actuator for each joint; the hand has none for "
@@ -124,18 +131,23 @@ def actuator_of_joint(model: mujoco.MjModel, names: tuple[str, ...]) -> Int[np.n
     return np.array([driven.index(joint) for joint in joints])
 
 
-def _compile(hand: HandModel, scene: Scene, target: int, settings: ClosingSettings) -> mujoco.MjModel:
-    spec = mujoco.MjSpec.from_string(hand.mjcf, assets=dict(hand.assets))
+def _compile(target: Target, settings: ClosingSettings) -> mujoco.MjModel:
+    hand, scene, actuation = target.model, target.scene, target.hand.description.actuation
+    # The hand is attached: what its file sets by default holds for the hand alone.
+    spec = mujoco.MjSpec()
+    spec.memory = ARENA_MEMORY_MB << 20
     spec.option.timestep = settings.timestep_s
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     spec.option.impratio = 10.0
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_GRAVITY
-    base = spec.body(hand.base_body)
+    hand_spec = mujoco.MjSpec.from_string(hand.mjcf, assets=dict(hand.assets))
+    spec.assets = hand_spec.assets
+    base = spec.worldbody.add_frame().attach_body(hand_spec.body(hand.base_body), HAND_PREFIX, "")
     base.pos, base.quat = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)
     base.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
     for i, (record, T) in enumerate(zip(scene.objects, scene.T_world_object, strict=True)):
-        if i == target:
+        if i == target.index:
             body = spec.worldbody.add_body(name=_TARGET)
             joint = body.add_freejoint(name=_TARGET)
             joint.damping = settings.object_damping[0]
@@ -149,11 +161,12 @@ def _compile(hand: HandModel, scene: Scene, target: int, settings: ClosingSettin
         for k, piece in enumerate(record.pieces):
             mesh = spec.add_mesh(name=f"object_{i}_{k}", uservert=np.asarray(piece, dtype=float).ravel())
             geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name)
-            geom.margin = 0.0 if i == target else settings.obstacle_margin_m
+            _stiffen(geom, actuation)
+            geom.margin = 0.0 if i == target.index else settings.obstacle_margin_m
     if scene.table:
-        spec.worldbody.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], margin=settings.obstacle_margin_m
-        )
+        table = spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1])
+        table.margin = settings.obstacle_margin_m
+        _stiffen(table, actuation)
     for geom in spec.geoms:
         geom.friction[:2] = settings.friction
         geom.condim = 4
@@ -163,10 +176,16 @@ def _compile(hand: HandModel, scene: Scene, target: int, settings: ClosingSettin
     model.dof_damping[dofs + 3 : dofs + 6] = settings.object_damping[1]
     # The target rests on the table and on its neighbors: they must not push it about.
     model.geom_contype[:], model.geom_conaffinity[:] = 1, 0
-    root = model.body(hand.base_body).id
+    root = model.body(base.name).id
     of_hand = np.array([_is_below(model, int(body), root) for body in model.geom_bodyid])
     model.geom_conaffinity[of_hand] = 1
     return model
+
+
+def _stiffen(geom: Any, actuation: Actuation) -> None:
+    """Give what the hand touches the contact stiffness that its description has for the hand."""
+    geom.solref[: len(actuation.solref)] = actuation.solref
+    geom.solimp[: len(actuation.solimp)] = actuation.solimp
 
 
 def _is_below(model: mujoco.MjModel, body: int, root: int) -> bool:
