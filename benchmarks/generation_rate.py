@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from benchmarks.common import command_line
 from sceneleapultra.hands import load_hand
-from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes
+from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes, prepare_objects
 from sceneleapultra.simulation.objects import FAMILIES
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.core.parallel import LocalExecutor
@@ -72,13 +72,9 @@ def main() -> None:
     reports: list[SceneReport] = []
     start = time.perf_counter()
     made = settings([*overrides, *arguments.overrides])
-    for _ in generate_scenes(
-        load_hand("leap_right"),
-        made,
-        scenes,
-        LocalExecutor(workers=arguments.workers),
-        on_scene=reports.append,
-    ):
+    hand, executor = load_hand("leap_right"), LocalExecutor(workers=arguments.workers)
+    source = prepare_objects(hand, made, executor)
+    for _ in generate_scenes(hand, made, source, scenes, executor, on_scene=reports.append):
         pass
     wall_s = time.perf_counter() - start
     result: dict[str, Any] = {"workers": arguments.workers, "lone": lone, "scenes": scenes, **totals(reports)}

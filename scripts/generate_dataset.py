@@ -7,6 +7,7 @@ import sceneleapultra.utils.core.environment  # noqa: F401
 import shlex
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ def generate(cfg: DictConfig) -> Path:
     """Make, or continue, the data set that ``cfg`` describes; return its path."""
     from sceneleapultra.datasets import StoreWriter
     from sceneleapultra.hands import load_hand
-    from sceneleapultra.simulation.generate import generate_scenes
+    from sceneleapultra.simulation.generate import generate_scenes, prepare_objects
     from sceneleapultra.simulation.protocols import get_protocol
 
     use_plugins(cfg.plugins)
@@ -44,6 +45,9 @@ def generate(cfg: DictConfig) -> Path:
         {"_target_": "sceneleapultra.simulation.generate.GenerateSettings", **content}
     )
     hand = load_hand(cfg.hand.name)
+    executor = build(cfg.launcher)
+    with ProgressBars(transient=True) as bars:
+        source = prepare_objects(hand, settings, executor, stage_bars(bars))
     writer = StoreWriter(
         cfg.path,
         hand=hand,
@@ -53,19 +57,30 @@ def generate(cfg: DictConfig) -> Path:
         seed=cfg.seed,
     )
     done = {index for index in writer.done_indices() if index < cfg.scenes}
-    executor = build(cfg.launcher)
     if done:
         say(f"{len(done)} of {cfg.scenes} scenes are there already; continuing.")
     start = time.monotonic()
     reports: list[SceneReport] = []
     with ProgressBars() as bars:
         advance = bars.start_bar("scenes", cfg.scenes, completed=len(done))
-        for record in generate_scenes(hand, settings, cfg.scenes, executor, done, reports.append):
+        for record in generate_scenes(hand, settings, source, cfg.scenes, executor, done, reports.append):
             writer.write(record)
             advance(note=f"{sum(sum(r.successes) for r in reports)} good grasps")
     path = writer.finish()
     summary(path, reports, time.monotonic() - start)
     return path
+
+
+def stage_bars(bars: ProgressBars) -> Callable[[str, int, int], None]:
+    """Return what shows one bar per stage: its name, how much is done, of how much."""
+    advance: dict[str, Callable[..., None]] = {}
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage not in advance:
+            advance[stage] = bars.start_bar(stage, total)
+        advance[stage](completed=done)
+
+    return progress
 
 
 def summary(path: Path, reports: list[SceneReport], wall_s: float) -> None:

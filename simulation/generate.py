@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from sceneleapultra.hands import Hand
 from sceneleapultra.simulation.camera import CameraSettings, render_views
+from sceneleapultra.simulation.objects import Progress
 from sceneleapultra.simulation.plan import ObjectSettings, ObjectSource, ScenePlan, plan_scenes
 from sceneleapultra.simulation.scene import SceneSettings, drop_scene
 from sceneleapultra.simulation.synthesis import GraspSettings, Synthesis, synthesize
@@ -46,9 +47,23 @@ class SceneReport:
     grasped_s: float
 
 
+def prepare_objects(
+    hand: Hand, settings: GenerateSettings, executor: Executor, progress: Progress = lambda *_: None
+) -> ObjectSource:
+    """Check that the hand is known well enough, and load the objects: all that can be wrong before work begins.
+
+    Raises:
+        FileNotFoundError: no objects where the settings say.
+        ValueError: the hand's source lacks what the method needs, bad objects, or settings that contradict each other.
+    """
+    hand.check_semantics(settings.synthesis.needs, "Generating grasps")
+    return ObjectSource(settings.objects, settings.splits, settings.seed, executor, progress)
+
+
 def generate_scenes(
     hand: Hand,
     settings: GenerateSettings,
+    source: ObjectSource,
     scenes: int,
     executor: Executor,
     done: Collection[int] = (),
@@ -61,6 +76,7 @@ def generate_scenes(
     Args:
         hand: the hand that grasps.
         settings: what to make.
+        source: its objects, of :func:`prepare_objects`.
         scenes: how many there will be.
         executor: where scenes are made.
         done: indices made before.
@@ -71,7 +87,6 @@ def generate_scenes(
     """
     if scenes < 1:
         raise ValueError(f"scenes: expected at least 1, got {scenes}.")
-    source = ObjectSource(settings.objects, settings.splits, settings.seed)
     plans = (plan for plan in plan_scenes(source, scenes) if plan.index not in done)
     make = partial(make_scene, hand, settings, source)
     for record, report in map_ordered(make, plans, executor, describe=lambda plan: f"scene {plan.index}"):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sceneleapultra.simulation.objects import FAMILIES, load_objects, make_object
+from sceneleapultra.simulation.objects import FAMILIES, Progress, load_objects, make_object
 from sceneleapultra.utils.core.names import unknown_name
+from sceneleapultra.utils.core.parallel import Executor
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.records import SPLITS, ObjectRecord
 
@@ -26,6 +27,8 @@ class ObjectSettings:
     """Where objects come from; ``config/generate.yaml`` says what each setting means."""
 
     path: str | None
+    repair: bool
+    max_bad_fraction: float
     families: tuple[str, ...] | None
     held_out_families: tuple[str, ...]
     per_family: dict[str, int]
@@ -45,10 +48,25 @@ class ScenePlan:
 class ObjectSource:
     """The objects of each split: procedural families, or a folder of meshes partitioned among the splits."""
 
-    def __init__(self, settings: ObjectSettings, splits: dict[str, float], seed: int) -> None:
+    def __init__(
+        self,
+        settings: ObjectSettings,
+        splits: dict[str, float],
+        seed: int,
+        executor: Executor,
+        progress: Progress = lambda *_: None,
+    ) -> None:
         """Decide which objects belong to which split.
 
+        Args:
+            settings: where objects come from.
+            splits: share of each split.
+            seed: of the data set.
+            executor: where meshes are read and decomposed.
+            progress: called after each mesh.
+
         Raises:
+            FileNotFoundError: no meshes at ``objects.path``.
             ValueError: unknown split or family, sizes out of range, or a split in use has no object.
         """
         for name in (*splits, *settings.per_family):
@@ -63,7 +81,7 @@ class ObjectSource:
             )
         self.settings, self.seed = settings, seed
         self.shares = {name: splits.get(name, 0.0) / sum(splits.values()) for name in SPLITS}
-        self._records = [] if settings.path is None else load_objects(settings.path)
+        self._records = [] if settings.path is None else self._load(executor, progress)
         self.keys = self._procedural() if settings.path is None else self._partition()
         for name, share in self.shares.items():
             if share > 0 and not self.keys[name]:
@@ -71,6 +89,16 @@ class ObjectSource:
                     f"splits.{name}={share:g}: there is no object for this split. Set it to 0, or check "
                     "objects.families, objects.held_out_families and objects.path."
                 )
+
+    def _load(self, executor: Executor, progress: Progress) -> list[ObjectRecord]:
+        assert self.settings.path is not None
+        return load_objects(
+            self.settings.path,
+            repair=self.settings.repair,
+            max_bad_fraction=self.settings.max_bad_fraction,
+            executor=executor,
+            progress=progress,
+        )
 
     def record(self, key: tuple[str, int]) -> ObjectRecord:
         """Make, or look up, an object."""

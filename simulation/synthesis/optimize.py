@@ -41,6 +41,8 @@ class EnergySettings:
 class Optimize(Synthesis):
     """Settings of the method; ``config/synthesis/optimize.yaml`` explains each."""
 
+    needs = (*Synthesis.needs, "contacts", "keypoints", "keypoint_radius")
+
     placement: PlacementSettings
     energy: EnergySettings
     steps: int

@@ -1,5 +1,7 @@
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from sceneleapultra.hands import Hand, load_hand
-from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes
+from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes, prepare_objects
 from sceneleapultra.simulation.plan import ObjectSource, plan_scenes
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
-from sceneleapultra.utils.core.parallel import LocalExecutor
+from sceneleapultra.utils.core.parallel import Executor, LocalExecutor
 from sceneleapultra.utils.records import SceneRecord
 
 ONE = LocalExecutor(workers=1)
@@ -31,6 +33,12 @@ def settings(*overrides: str) -> GenerateSettings:
     return made
 
 
+def make(
+    hand: Hand, made: GenerateSettings, scenes: int, executor: Executor, **options: Any
+) -> Iterator[Any]:
+    return generate_scenes(hand, made, prepare_objects(hand, made, executor), scenes, executor, **options)
+
+
 @pytest.fixture(scope="module")
 def hand() -> Hand:
     return load_hand("leap_right")
@@ -43,7 +51,7 @@ def small() -> GenerateSettings:
 
 @pytest.fixture(scope="module")
 def records(hand: Hand, small: GenerateSettings) -> list[SceneRecord]:
-    return list(generate_scenes(hand, small, scenes=4, executor=ONE))
+    return list(make(hand, small, scenes=4, executor=ONE))
 
 
 def flat(value: Any) -> list[Any]:
@@ -62,7 +70,7 @@ def assert_same(one: SceneRecord, other: SceneRecord) -> None:
 def test_two_workers_make_what_one_makes_in_order(
     hand: Hand, small: GenerateSettings, records: list[SceneRecord]
 ) -> None:
-    again = list(generate_scenes(hand, small, scenes=4, executor=LocalExecutor(workers=2)))
+    again = list(make(hand, small, scenes=4, executor=LocalExecutor(workers=2)))
     assert [r.index for r in again] == [0, 1, 2, 3]
     for one, other in zip(records, again, strict=True):
         assert_same(one, other)
@@ -71,7 +79,7 @@ def test_two_workers_make_what_one_makes_in_order(
 def test_a_killed_run_continues_with_the_same_scenes(
     hand: Hand, small: GenerateSettings, records: list[SceneRecord]
 ) -> None:
-    (missing,) = generate_scenes(hand, small, scenes=4, executor=ONE, done={0, 1, 3})
+    (missing,) = make(hand, small, scenes=4, executor=ONE, done={0, 1, 3})
     assert_same(missing, records[2])
 
 
@@ -86,7 +94,7 @@ def test_scenes_are_complete(records: list[SceneRecord]) -> None:
 
 def test_reports_count_what_was_made(hand: Hand, small: GenerateSettings) -> None:
     reports: list[SceneReport] = []
-    (record,) = generate_scenes(hand, small, 1, ONE, on_scene=reports.append)
+    (record,) = make(hand, small, 1, ONE, on_scene=reports.append)
     (report,) = reports
     assert report.families == tuple(o.family for o in record.scene.objects)
     assert report.successes == tuple(int(j.success.sum()) for j in record.labeled)
@@ -95,14 +103,14 @@ def test_reports_count_what_was_made(hand: Hand, small: GenerateSettings) -> Non
 
 def test_lone_objects_float(hand: Hand) -> None:
     afloat = settings("table=false", "objects.per_scene=[1]", "views=0")
-    (record,) = generate_scenes(hand, afloat, 1, ONE)
+    (record,) = make(hand, afloat, 1, ONE)
     assert not record.scene.table and record.views == ()
     assert sum(j.success.sum() for j in record.labeled) >= 1
 
 
 def planned(seed: int = 0, scenes: int = 200, **changes: Any) -> tuple[ObjectSource, list[Any]]:
     made = settings()
-    source = ObjectSource(replace(made.objects, **changes), made.splits, seed)
+    source = ObjectSource(replace(made.objects, **changes), made.splits, seed, ONE)
     return source, plan_scenes(source, scenes)
 
 
@@ -164,7 +172,38 @@ def test_a_small_pool_comes_again_but_never_twice_in_a_scene() -> None:
 )
 def test_wrong_settings_are_answered(hand: Hand, overrides: list[str], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        next(generate_scenes(hand, settings(*overrides), 1, ONE))
+        prepare_objects(hand, settings(*overrides), ONE)
+
+
+def test_a_hand_that_says_too_little_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "claw.xml").write_text(
+        """<mujoco><worldbody><body><geom size="0.02"/><body name="f"><joint name="j" range="0 1"/>
+        <geom size="0.01"/></body></body></worldbody></mujoco>"""
+    )
+    claw = load_hand(tmp_path / "claw.xml")
+    missing = r"Generating grasps needs to know of hand 'claw': palm, thumb, flexion_sign, rest_qpos\. "
+    with pytest.raises(ValueError, match=missing):
+        prepare_objects(claw, settings(), ONE)
+    with pytest.raises(ValueError, match="palm, thumb, flexion_sign, rest_qpos, contacts, keypoints"):
+        prepare_objects(claw, settings("synthesis=optimize"), ONE)
+
+
+def test_bad_meshes_stop_a_run_before_its_store_is_begun(tmp_path: Path) -> None:
+    (tmp_path / "open.obj").write_text("v 0 0 0\nv 0.1 0 0\nv 0 0.1 0\nf 1 2 3\n")
+    stopped = run_generate(f"objects.path={tmp_path}", f"path={tmp_path / 'made.h5'}")
+    assert "Expected a watertight mesh" in stopped
+    assert not list(tmp_path.glob("made*"))
+
+
+def run_generate(*overrides: str) -> str:
+    """Return the message with which a generation of one scene ends."""
+    from sceneleapultra.scripts.generate_dataset import generate
+
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = compose("generate", overrides=["dataset=quick", "scenes=1", "workers=1", *overrides])
+    with pytest.raises(ValueError) as refused:
+        generate(cfg)
+    return str(refused.value)
 
 
 def test_wrong_type_names_the_key() -> None:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from sceneleapultra.datasets import GraspStore, StoreWriter
 from sceneleapultra.datasets.foreign.readers import Conversion
 from sceneleapultra.hands import load_hand
-from sceneleapultra.simulation.generate import generate_scenes
+from sceneleapultra.simulation.generate import generate_scenes, prepare_objects
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.core.parallel import LocalExecutor
 
@@ -42,7 +42,9 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> GraspStore:
     hand = load_hand("leap_right")
     path = tmp_path_factory.mktemp("generated") / "store.h5"
     writer = StoreWriter(path, hand=hand, protocol="p", protocol_hash="p", generator=content, seed=0)
-    for record in generate_scenes(hand, settings, scenes=3, executor=LocalExecutor(workers=1)):
+    executor = LocalExecutor(workers=1)
+    source = prepare_objects(hand, settings, executor)
+    for record in generate_scenes(hand, settings, source, scenes=3, executor=executor):
         writer.write(record)
     return GraspStore(writer.finish(), hand)
 
