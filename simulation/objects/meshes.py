@@ -32,15 +32,15 @@ Progress = Callable[[str, int, int], None]  # what is done, how many are, how ma
 
 
 @dataclass(frozen=True)
-class _Solid:
-    """A surface that has passed all checks; in the frame of its file."""
+class CheckedMesh:
+    """A surface that has passed all checks, in the frame of its file; ``note`` says what was changed for that."""
 
     source: Source
     vertices: Float[np.ndarray, "v 3"]
     faces: Int[np.ndarray, "f 3"]
     center: Float[np.ndarray, "3"]  # of mass
     pieces: tuple[Float[np.ndarray, "_ 3"], ...]  # none: to be computed
-    note: str = ""  # what was changed
+    note: str = ""
 
     def record(self, cache: Path) -> ObjectRecord:
         """Return the object about its center of mass; its pieces are computed where it has none."""
@@ -95,7 +95,7 @@ def load_objects(
     if not sources:
         raise FileNotFoundError(f"Expected a mesh ({', '.join(SUFFIXES)}) below {root}, found none. Add one.")
     executor = executor or LocalExecutor(workers=1)
-    solids: list[_Solid] = []
+    solids: list[CheckedMesh] = []
     bad: list[str] = []
     for read in map_ordered(partial(_try, repair=repair), sources, executor, describe=lambda s: s.name):
         if isinstance(read, str):
@@ -110,7 +110,7 @@ def load_objects(
     for sentence in bad:
         _LOG.warning("Left out: %s", sentence)
     records = []
-    finish = partial(_Solid.record, cache=cache or default_cache())
+    finish = partial(CheckedMesh.record, cache=cache or default_cache())
     for record in map_ordered(finish, solids, executor, describe=lambda s: s.source.name):
         records.append(record)
         progress("convex pieces", len(records), len(solids))
@@ -138,7 +138,7 @@ def load_solid(
     sources = find_sources(path)
     if len(sources) != 1:
         raise FileNotFoundError(f"Object '{name}': expected one mesh at {path}, found {len(sources)}.")
-    solid = _read(replace(sources[0], name=name, family=family), scale, repair=False)
+    solid = read_checked(replace(sources[0], name=name, family=family), scale, repair=False)
     return solid.record(cache or default_cache()), solid.center
 
 
@@ -151,10 +151,10 @@ def as_solid(
     return solid.record(default_cache()), solid.center
 
 
-def _try(source: Source, repair: bool) -> _Solid | str:
+def _try(source: Source, repair: bool) -> CheckedMesh | str:
     """Return an object, or the sentence that says why there is none."""
     try:
-        return _read(source, 1.0, repair)
+        return read_checked(source, 1.0, repair=repair)
     except (ValueError, FileNotFoundError) as error:
         return str(error)
 
@@ -170,7 +170,13 @@ def _refusal(bad: list[str], total: int, root: Path, allowed: float) -> str:
     )
 
 
-def _read(source: Source, scale: float, repair: bool) -> _Solid:
+def read_checked(source: Source, scale: float, *, repair: bool) -> CheckedMesh:
+    """Read the surface and the pieces of an object, mended if it may be.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: as :func:`load_objects` says.
+    """
     surface = read_surface(source.surface, scale)
     pieces = tuple(scale * piece for file in source.pieces for piece in read_pieces(file))
     return _solid(source, surface, pieces, repair)
@@ -181,7 +187,7 @@ def _solid(
     surface: trimesh.Trimesh,
     pieces: tuple[Float[np.ndarray, "_ 3"], ...],
     repair: bool,
-) -> _Solid:
+) -> CheckedMesh:
     note = ""
     if not is_closed(surface) and not pieces:
         if not repair:
@@ -208,4 +214,4 @@ def _solid(
         )
     if pieces:
         check_fit(source, vertices, np.vstack(pieces))
-    return _Solid(source, vertices, faces, center, pieces, note)
+    return CheckedMesh(source, vertices, faces, center, pieces, note)

@@ -18,13 +18,13 @@ from sceneleapultra.simulation.objects.surfaces import is_closed
 
 # Vertices at the edges of cracks are one if they are nearer than this share of the object's extent.
 _CRACK = 1e-4
-# A hole that spans more than this share is the rim of a sheet, not a hole in a solid.
-_MAX_HOLE = 0.25
+# Holes of more than three edges that take more than this share of the area are the rim of a sheet, not of a solid.
+_MAX_HOLES = 0.05
 _SHEET_M = 0.002  # thickness that a sheet gets
 _ROUNDS = 10
 # Open parts with less than this share of the area are dirt.
 _DIRT = 0.01
-_MAX_MOVED = 0.05  # of the extent
+_MAX_MOVED = 0.1  # of the extent
 _SAMPLES = 2000
 
 Edges = Int[np.ndarray, "e 2"]
@@ -51,7 +51,8 @@ def mend(mesh: trimesh.Trimesh, file: Path) -> Mended:
     sound = _without_folds(_join_cracks(mesh, _CRACK * extent))
     holes = _loops(_boundary(sound))
     widest = max((float(np.ptp(sound.vertices[hole], axis=0).max()) for hole in holes), default=0.0)
-    sheet = widest > _MAX_HOLE * extent
+    open_area = _fill(sound, [hole for hole in holes if len(hole) > 3]).area - sound.area
+    sheet = open_area > _MAX_HOLES * sound.area
     closed = _thicken(sound) if sheet else _fill(sound, holes)
     if not len(closed.faces) or not is_closed(closed):
         raise ValueError(f"{file} cannot be repaired: its faces do not bound a solid. {_ADVICE}")
