@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
+from sceneleapultra.utils.core.files import describe_file
+
 # Formats that hold a whole mesh in one file.
 MESH_SUFFIXES = (".obj", ".stl", ".ply", ".off", ".glb")
 # What trimesh's readers raise on bytes that are not what their name says.
@@ -44,10 +46,13 @@ def read_mesh(file: Path) -> trimesh.Trimesh:
         mesh = trimesh.load_mesh(data, file_type=file.suffix[1:].lower(), process=False, skip_materials=True)
     except _DAMAGED as error:
         raise ValueError(
-            f"Expected a mesh in {file}, but it cannot be read as {file.suffix}: {error}. Export or copy it again."
+            f"Expected a mesh in {file}, but it is {describe_file(file)}: {error}. Export or copy it again."
         ) from error
     if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
-        raise ValueError(f"Expected triangles in {file}, got an empty mesh. Export it again, with faces.")
+        raise ValueError(
+            f"Expected triangles in {file}, got an empty mesh: it is {describe_file(file)}. Export it again, with "
+            "faces."
+        )
     if not np.isfinite(mesh.vertices).all():
         raise ValueError(
             f"Expected finite vertices in {file}, got infinite or undefined ones. Export it again."
