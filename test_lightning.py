@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.table import Table
 
+from sceneleapultra.evaluation.early_checks import check_before_loading
 from sceneleapultra.utils.core.cli import hydra_program
 from sceneleapultra.utils.core.console import (
     ProgressBars,
@@ -18,6 +19,7 @@ from sceneleapultra.utils.core.console import (
 
 def test(cfg: DictConfig) -> dict[str, Any]:
     """Test the checkpoint that ``cfg`` names; return what results.json holds."""
+    check_before_loading(cfg)
     from sceneleapultra.evaluation.suite import ModelTest  # here: it takes seconds that --help should not
 
     setup_logging()
