@@ -27,6 +27,7 @@ from sceneleapultra.evaluation.tuning import read_tuning, tune_temperature, writ
 from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
+from sceneleapultra.models.guidance.guide import check_prompts
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.reporting.pictures import render_png
 from sceneleapultra.reporting.report import Gallery, write_report
@@ -76,7 +77,11 @@ class ModelTest:
         run_dir = run_folder(checkpoint)
         require_match(model, checkpoint)
         store = GraspStore(trained_on(run_dir, checkpoint) if cfg.store is None else cfg.store, hand)
-        return cls(cfg, model, hand, run_dir, store, protocol)
+        job = cls(cfg, model, hand, run_dir, store, protocol)
+        model.generator.process.check_solver(job.sampling.solver)
+        if cfg.prompt == "category":
+            check_prompts(model.generator, {"positive_prompt": ["category"]})
+        return job
 
     @cached_property
     def training_store(self) -> GraspStore:

@@ -19,6 +19,7 @@ from sceneleapultra.utils.core.console import (
     say,
     setup_logging,
 )
+from sceneleapultra.utils.core.files import make_folder
 
 if TYPE_CHECKING:
     from sceneleapultra.datasets.foreign.readers import Report, Summary
@@ -30,6 +31,7 @@ def convert(cfg: DictConfig) -> Summary:
     """Convert what ``cfg`` names under a progress bar; return what became of the source."""
     from sceneleapultra.datasets.store.schema import parts_folder
 
+    make_folder(Path(cfg.dest).parent)
     conversion, source, dest = build(cfg.conversion), Path(cfg.source), Path(cfg.dest)
     if parts_folder(dest).is_dir():
         say(f"{parts_folder(dest)} is there already; continuing.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sceneleapultra.utils.core import cli
 from sceneleapultra.utils.core.console import ProgressBars, say, setup_logging
+from sceneleapultra.utils.core.files import make_folder
 from sceneleapultra.utils.core.names import unknown_name
 
 
@@ -28,6 +29,7 @@ def export(store: Path, dest: Path, *, format: str) -> None:
     from sceneleapultra.hands import load_hand
 
     setup_logging()
+    make_folder(dest.parent)
     if format not in EXPORTERS:
         raise unknown_name("--format", format, EXPORTERS)
     hand = load_hand(GraspStore(store).attributes["hand_name"])

@@ -23,6 +23,7 @@ from sceneleapultra.utils.core.console import (
     say,
     setup_logging,
 )
+from sceneleapultra.utils.core.files import make_folder
 from sceneleapultra.utils.core.overrides import written
 from sceneleapultra.utils.core.plugins import use_plugins
 
@@ -34,6 +35,7 @@ CONTENT = ("seed", "splits", "table", "views", "objects", "scene", "camera", "gr
 
 def generate(cfg: DictConfig) -> Path:
     """Make, or continue, the data set that ``cfg`` describes; return its path."""
+    make_folder(Path(cfg.path).parent)
     from sceneleapultra.datasets import StoreWriter
     from sceneleapultra.hands import load_hand
     from sceneleapultra.simulation.generate import generate_scenes, prepare_objects

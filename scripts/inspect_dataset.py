@@ -14,6 +14,7 @@ from rich.table import Table
 
 from sceneleapultra.utils.core import cli
 from sceneleapultra.utils.core.console import ProgressBars, console, say
+from sceneleapultra.utils.core.files import make_folder
 
 if TYPE_CHECKING:
     from sceneleapultra.datasets import GraspStore
@@ -32,6 +33,8 @@ def inspect(store: str, *, html: Path | None = None, hand: str | None = None) ->
     from sceneleapultra.evaluation.dataset_page import write_dataset_page
     from sceneleapultra.hands import load_hand
 
+    if html is not None:
+        make_folder(html.parent)
     loaded_hand = load_hand(hand or GraspStore(store).attributes["hand_name"])
     opened = GraspStore(store, loaded_hand)
     with ProgressBars(transient=True) as bars:

@@ -13,11 +13,13 @@ from sceneleapultra.evaluation.early_checks import check_before_loading
 from sceneleapultra.utils.core.cli import hydra_program
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.console import ProgressBars, say
+from sceneleapultra.utils.core.files import make_folder
 
 
 def self_train_data(cfg: DictConfig) -> Path:
     """Sample, test and write; return the path of the store."""
     check_before_loading(cfg)
+    make_folder(Path(cfg.output).parent)
     from sceneleapultra.datasets import GraspStore, StoreWriter
     from sceneleapultra.evaluation.provenance import file_hash
     from sceneleapultra.evaluation.self_training import SelfTrainingSettings, add_tested_grasps

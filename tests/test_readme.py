@@ -17,7 +17,7 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.errors import HydraException
 
-from sceneleapultra.utils.core.config import CONFIG_DIR
+from sceneleapultra.utils.core.config import CONFIG_DIR, require_values
 
 ROOT = CONFIG_DIR.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -32,6 +32,12 @@ def blocks(language: str) -> list[tuple[str, str]]:
 def commands() -> list[tuple[str, list[str]]]:
     """Return (page, words) of every command; continued lines are joined, comments dropped."""
     lines = [(page, line) for page, text in blocks("bash") for line in text.replace("\\\n", " ").splitlines()]
+    # Those of tables, between backticks; a program that is only named is no command.
+    lines += [
+        (page.name, line)
+        for page in PAGES
+        for line in re.findall(r"^\|.*`((?:python|torchrun|make) [^`]+)`", page.read_text(), re.MULTILINE)
+    ]
     found = [(page, shlex.split(line, comments=True)) for page, line in lines]
     return [(page, words) for page, words in found if words]
 
@@ -67,8 +73,14 @@ def rehearse(words: list[str]) -> None:
                 return
             overrides = [word for word in rest if word not in {"-m", "--multirun", "--help"}]
             with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-                hydra.compose(root[1], overrides)
-        case ["git" | "cd" | "pip", *_]:
+                cfg = hydra.compose(root[1], overrides)
+            if "--help" not in rest:
+                require_values(cfg)
+        case ["python", "-m", module, *rest]:
+            text = (ROOT / f"{module.replace('.', '/')}.py").read_text()
+            missing = [word for word in rest if word.startswith("--") and f'"{word}"' not in text]
+            assert not missing, f"{module} has no {missing}"
+        case ["git" | "cd" | "pip" | "source", *_]:
             return
         case _:
             raise ValueError(f"tests/test_readme.py does not know how to rehearse {words}; add a case.")
@@ -100,6 +112,18 @@ def test_python_on_the_pages_parses_and_imports_what_exists(page: str, text: str
                 assert getattr(module, alias.name, None) is not None, (
                     f"{page}: {node.module} has no {alias.name}"
                 )
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.is_file()], ids=lambda path: path.name)
+def test_a_checkpoint_of_a_run_is_one_that_the_page_trains(page: Path) -> None:
+    """A run without run_dir lies in a folder named by the clock, which no page can know."""
+    made = {"runs/quickstart"}  # by make quickstart
+    for name, words in commands():
+        if name != page.name:
+            continue
+        used = {m[1] for word in words if (m := re.search(r"(runs/\S+?)/checkpoints/", word))}
+        assert used <= made, f"{page.name}: {' '.join(words)}"
+        made |= {word.removeprefix("run_dir=") for word in words if word.startswith("run_dir=")}
 
 
 def test_readme_is_short() -> None:

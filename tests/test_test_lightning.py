@@ -197,6 +197,15 @@ def test_a_missing_store(checkpoint: Path):
     assert "no store at data/nothing.h5. Make it with: python scripts/generate_dataset.py" in said
 
 
+def test_what_this_model_cannot_take_is_refused_before_anything_is_sampled(checkpoint: Path):
+    said = refusal(f"checkpoint={checkpoint}", "sampling.solver=prior", "sampling.temperature=null")
+    assert said.startswith(
+        "solver=prior draws the codes of a CVAE; this model was trained on process=cosine."
+    )
+    said = refusal(f"checkpoint={checkpoint}", "prompt=category")
+    assert said.startswith("This model was trained without positive_prompt, so it cannot take 'category'.")
+
+
 def test_a_checkpoint_that_lies_in_no_run_folder(checkpoint: Path, tmp_path: Path):
     alone = shutil.copy(checkpoint, tmp_path / "alone.ckpt")
     said = refusal(f"checkpoint={alone}")

@@ -17,6 +17,8 @@ from sceneleapultra.datasets.store.schema import (
     parts_folder,
 )
 from sceneleapultra.hands import Hand
+from sceneleapultra.utils.core.config import CONFIG_DIR
+from sceneleapultra.utils.core.names import nearest_file
 
 
 class Shard:
@@ -49,14 +51,19 @@ class Shard:
             ) from err
 
     def _missing(self) -> str:
-        command = f"python scripts/generate_dataset.py path={self.path}"
+        from sceneleapultra.utils.core.overrides import written  # here, because Hydra's parser comes with it
+
+        recipe = (
+            f"dataset={self.path.stem} " if (CONFIG_DIR / f"dataset/{self.path.stem}.yaml").is_file() else ""
+        )
+        command = f"python scripts/generate_dataset.py {recipe}{written('path', self.path)}"
         if (parts := parts_folder(self.path)).is_dir():
             done = sum(part.stem.isdigit() for part in parts.glob("*.npz"))
             return (
                 f"data.store: {self.path} is not finished: {parts} holds {done} scenes. Continue with the command it "
                 f"was begun with: {command} …"
             )
-        return f"data.store: no store at {self.path}. Make it with: {command}"
+        return f"data.store: no store at {self.path}.{nearest_file(self.path)} Make it with: {command}"
 
     def _check_layout(self, file: h5py.File) -> None:
         if "schema_version" not in self.attributes:

@@ -172,6 +172,21 @@ def build_guide(
     )
 
 
+def check_prompts(generator: "GraspGenerator", prompts: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a prompt that no condition of the model reads.
+
+    Raises:
+        ValueError: there is one.
+    """
+    read = {condition.reads for condition in generator.conditioning.conditions.values()}
+    for name, texts in prompts.items():
+        if texts and name not in read:
+            raise ValueError(
+                f"This model was trained without {name}, so it cannot take {texts[0]!r}. Leave it out, or train "
+                "one with: python train_lightning.py model/generator/conditions=category data.prompt=category"
+            )
+
+
 def resolve_prompts(
     generator: "GraspGenerator", prompts: Mapping[str, Sequence[str]], scene: SceneContext
 ) -> Prompts:
@@ -180,14 +195,8 @@ def resolve_prompts(
     Raises:
         ValueError: a prompt that no condition reads, or none for a condition that cannot do without.
     """
+    check_prompts(generator, prompts)
     conditions = generator.conditioning.conditions
-    read = {condition.reads for condition in conditions.values()}
-    for name, texts in prompts.items():
-        if texts and name not in read:
-            raise ValueError(
-                f"This model was trained without {name}, so it cannot take {texts[0]!r}. Leave it out, or train "
-                "one with: python train_lightning.py model/generator/conditions=category data.prompt=category"
-            )
     resolved: Prompts = {}
     for name, condition in conditions.items():
         row: list[str | None] = [*prompts[condition.reads]] or [None] * len(scene.scene_kept)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sceneleapultra.simulation.objects.solid import hull_vertices
+from sceneleapultra.utils.core.files import make_folder
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,15 +35,30 @@ def convex_pieces(
     file = cache / f"{_content_hash(vertices, faces)}.npz"
     if not file.exists():
         _LOG.info("Decomposing %s into convex pieces (seconds to a minute, once): %s", name, file)
+        _make(cache)
         coacd.set_log_level("error")
         parts = coacd.run_coacd(coacd.Mesh(vertices, faces), **_SETTINGS)
-        cache.mkdir(parents=True, exist_ok=True)
         # Written beside and renamed, so that another process never reads half a file.
         partial = file.with_suffix(f".{os.getpid()}.npz")
         np.savez(partial, *(hull_vertices(np.asarray(points, dtype=np.float64)) for points, _ in parts))
         partial.replace(file)
     with np.load(file) as stored:
         return [stored[key] for key in stored.files]
+
+
+def _make(cache: Path) -> None:
+    """Make the cache, before the minutes that fill it.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    try:
+        make_folder(cache)
+    except OSError as error:
+        raise OSError(
+            f"Convex pieces of meshes are kept in {cache}, which cannot be written ({error.strerror}). Set "
+            "XDG_CACHE_HOME to a folder that can."
+        ) from error
 
 
 def _content_hash(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> str:

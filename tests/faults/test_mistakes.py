@@ -1,11 +1,16 @@
 """Is every mistake on a command line answered by one sentence, before anything is loaded?"""
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import trimesh
 from omegaconf import DictConfig, OmegaConf
 
+from sceneleapultra.simulation.objects.decomposition import convex_pieces, default_cache
 from sceneleapultra.utils.core.cli import hydra_program
+from sceneleapultra.utils.core.console import exit_on_user_error
 
 pytestmark = pytest.mark.faults
 ENCODERS = "fpn, pointnet2, pointnet2_medium, pointnet2_predecessor, pointnet2_small, pointnet_lite, ptv3, ptv3_light"
@@ -139,3 +144,46 @@ def test_a_defect_of_the_program_keeps_its_trace(
     monkeypatch.setattr(sys, "argv", ["program.py", "checkpoint=x"])
     with pytest.raises(ZeroDivisionError):
         main()
+
+
+PLACES = [
+    ("generate_dataset", ["scenes=2", "path={place}/a.h5"]),
+    ("convert_dataset", ["source={store}", "dest={place}/a.h5"]),
+    ("self_train_data", ["checkpoint=leap_table_cpu", "store={store}", "output={place}/a.h5"]),
+    ("export_dataset", ["{store}", "{place}/out", "--format", "sceneleapplus"]),
+    ("inspect_dataset", ["{store}", "--html", "{place}/a.html"]),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), PLACES, ids=[name for name, _ in PLACES])
+@pytest.mark.parametrize("place", ["a file", "not a place"])
+def test_a_place_that_cannot_be_written_is_one_sentence(
+    tiny_store: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    run_program: Callable[..., int],
+    name: str,
+    words: list[str],
+    place: str,
+) -> None:
+    (tmp_path / "file").touch()
+    where = tmp_path / "file" if place == "a file" else Path("/proc/nowhere")
+    assert run_program(name, *(word.format(store=tiny_store, place=where) for word in words)) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and str(where) in said[0], said
+    assert ": there is no such" in said[0] or "where a folder" in said[0]
+
+
+def test_a_cache_that_cannot_be_written_says_how_to_move_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "home").touch()
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    box = trimesh.creation.box((0.05, 0.05, 0.05))
+    with pytest.raises(SystemExit), exit_on_user_error():
+        convex_pieces(box.vertices, box.faces, "box", default_cache())
+    assert capsys.readouterr().err == (
+        f"Convex pieces of meshes are kept in {tmp_path}/home/.cache/sceneleapultra/convex_pieces, which cannot be "
+        "written (Not a directory). Set XDG_CACHE_HOME to a folder that can.\n"
+    )

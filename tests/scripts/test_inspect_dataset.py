@@ -53,6 +53,17 @@ def test_a_damaged_store(
     assert "content hash" in words and "no problems" not in words
 
 
+def test_a_missing_store_names_the_nearest_file_and_the_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], run_program
+) -> None:
+    (tmp_path / "quick.h5").touch()
+    assert run_program("inspect_dataset", tmp_path / "quikc.h5") == 1
+    assert f"no store at {tmp_path}/quikc.h5. Did you mean {tmp_path}/quick.h5?" in capsys.readouterr().err
+    assert run_program("inspect_dataset", tmp_path / "leap_table.h5") == 1
+    command = f"python scripts/generate_dataset.py dataset=leap_table path={tmp_path}/leap_table.h5"
+    assert capsys.readouterr().err.endswith(f"Make it with: {command}\n")
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [(None, "no store at"), (b"", "is no HDF5 file"), (b"hello", "is no HDF5 file")],

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def unknown_name(kind: str, name: str, available: Iterable[str]) -> ValueError:
@@ -10,3 +11,11 @@ def unknown_name(kind: str, name: str, available: Iterable[str]) -> ValueError:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return ValueError(f"Unknown {kind} '{name}'.{hint} Available: {', '.join(known)}.")
+
+
+def nearest_file(path: Path) -> str:
+    """Return " Did you mean ...?" with the file that a missing one most likely meant; "" where none is like it."""
+    folder = path.parent
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
+    return f" Did you mean {folder / close[0]}?" if close else ""
