@@ -10,8 +10,10 @@ from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.core.renamed import RENAMED_OPTIONS
 
 _CHOSEN = ("solver", "guidance", "rank")
-_COUNTS = ("samples_per_item", "max_items", "per_object", "min_points", "candidates", "scenes", "top.samples")
-_COUNTS += ("top.keep", "top.max_items", "tuning.max_items", "tuning.samples_per_item")
+_COUNTS = (
+    *("samples_per_item", "max_items", "per_object", "min_points", "candidates", "scenes"),
+    *("top.samples", "top.keep", "top.max_items", "tuning.max_items", "tuning.samples_per_item"),
+)
 _NEEDED = ("samples_per_item", "max_items", "per_object", "min_points")  # the others may be null
 
 
