@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -61,7 +62,7 @@ class SceneLeapCache:
         name, groups = key.rsplit("#", 1)
         path = root / name if name else root
         with _opened(path) as file:
-            items = [_item(file[group], path) for group in groups.split("+")]
+            items = [_item(_member(file, group), path) for group in groups.split("+")]
         first, code = items[0], _catalog(path).clouds[groups]
         measured = np.abs(first["scene_pc"][:, :3]).max(1) > 0
         cloud, on_object = first["scene_pc"][measured], first["object_mask"][measured].astype(bool)
@@ -125,12 +126,28 @@ def _item(group: h5py.Group, path: Path) -> dict[str, np.ndarray]:
             f"{path}, item {group.name}: no {', '.join(missing)} in this cache, so its grasps cannot be placed on an "
             "object. Convert the raw folder instead: --format sceneleappro."
         )
-    return {name: group[name][...] for name in _NEEDED}
+    return {name: _member(group, name)[...] for name in _NEEDED}
+
+
+def _member(group: h5py.Group, name: str) -> Any:
+    """Return a part of a file that lies in the file itself.
+
+    Raises:
+        ValueError: it is a link, or takes its values from other files.
+    """
+    plain = isinstance(group.get(name, getlink=True), h5py.HardLink)
+    found = group[name] if plain else None
+    if not plain or (isinstance(found, h5py.Dataset) and (found.is_virtual or found.external)):
+        raise ValueError(
+            f"{group.file.filename}: {group.name.rstrip('/')}/{name} lies elsewhere than in this file, which is not "
+            "followed. Ask whoever made it for one file with all its data."
+        )
+    return found
 
 
 def _groups(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
     for name in sorted(file, key=lambda n: (len(n), n)):
-        group = file[name]
+        group = _member(file, name)
         if isinstance(group, h5py.Group) and not bool(np.asarray(group.get("is_error", False))):
             yield name, group
 
@@ -152,7 +169,7 @@ def _catalog(path: Path) -> _Catalog:
             item = _item(group, path)
             digest = hashlib.sha256(item["scene_pc"].tobytes() + item["obj_verts"].tobytes()).hexdigest()
             faces = hashlib.sha256(item["obj_faces"].tobytes()).hexdigest()[:8]
-            code = group["obj_code"][()].decode() if "obj_code" in group else f"object_{faces}"
+            code = _member(group, "obj_code")[()].decode() if "obj_code" in group else f"object_{faces}"
             found.setdefault(digest, ([], code))[0].append(name)
             mesh = item["obj_verts"].astype(np.float64), item["obj_faces"].astype(np.int64)
             shapes.setdefault(code, mesh)

@@ -260,3 +260,27 @@ def test_grasps_of_the_official_benchmark_lie_on_their_objects(converted, conver
     wrong = conversion("bodex", *root, "reader.base=[0,0,0,1,0,0,0]")
     with pytest.raises(ValueError, match="It would fit if its poses were those of a mocap root"):
         wrong(tmp_path, tmp_path / "wrong.h5")
+
+
+@pytest.mark.parametrize("how", ["link", "link of an item", "other storage", "virtual"])
+def test_caches_whose_data_lie_elsewhere_are_refused(generated, conversion, tmp_path, how: str) -> None:
+    cache, other = tmp_path / "x_camera_centric_1.h5", tmp_path / "other.bin"
+    write_cache(cache, generated.record(0), 0, chunk=3)
+    other.write_bytes(cache.read_bytes())
+    with h5py.File(cache, "r+") as file:
+        faces = file["0/obj_faces"]
+        shape, dtype = faces.shape, faces.dtype
+        del file["0/obj_faces"]
+        if how == "link":
+            file["0/obj_faces"] = h5py.ExternalLink(str(other), "1/obj_faces")
+        elif how == "link of an item":
+            del file["0"]
+            file["0"] = h5py.ExternalLink(str(other), "1")
+        elif how == "other storage":
+            file.create_dataset("0/obj_faces", shape, dtype, external=[(str(other), 0, h5py.h5f.UNLIMITED)])
+        else:
+            layout = h5py.VirtualLayout(shape, dtype)
+            layout[:] = h5py.VirtualSource(str(other), "1/obj_faces", shape)
+            file.create_virtual_dataset("0/obj_faces", layout)
+    with pytest.raises(ValueError, match=r"x_camera_centric_1\.h5: /0.* lies elsewhere than in this file"):
+        conversion("sceneleapcache")(tmp_path, tmp_path / "s.h5")
