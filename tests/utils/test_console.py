@@ -144,3 +144,8 @@ def test_a_defect_keeps_its_trace(defect: Exception) -> None:
     assert mistakes.answer(defect) is None
     with pytest.raises(type(defect)), console.exit_on_user_error():
         raise defect
+
+
+def test_a_name_in_a_message_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_error("No file at \x1b]0;title\x07\x1b[2J\udcff[x]/ü…\nCopy it.")
+    assert capsys.readouterr().err == "No file at \\x1b]0;title\\x07\\x1b[2J\\udcff[x]/ü…\nCopy it.\n"

@@ -137,5 +137,11 @@ def exit_on_user_error() -> Iterator[None]:
 
 
 def print_error(message: str) -> None:
-    """Print a message in red on the error stream, brackets as they are."""
-    Console(stderr=True, soft_wrap=True).print(message, style="bold red", markup=False, highlight=False)
+    """Print a message in red on the error stream, brackets as they are.
+
+    A file's name or text in it gives the terminal no commands: what cannot be printed is spelled out.
+    """
+    shown = "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in message
+    )
+    Console(stderr=True, soft_wrap=True).print(shown, style="bold red", markup=False, highlight=False)
