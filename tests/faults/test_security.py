@@ -319,6 +319,8 @@ def test_entities_of_a_hand_are_refused(
         ("xml", "<mujoco><include file='../secret.xml'/><worldbody><body name='l'/></worldbody></mujoco>"),
         ("xml", "<mujoco><include file='{secret}'/><worldbody><body name='l'/></worldbody></mujoco>"),
         ("urdf", "package://../../secret.stl"),
+        ("urdf", "file://{secret}"),
+        ("urdf", "{secret}"),
     ],
 )
 def test_a_hand_names_no_files_outside_its_folder(
