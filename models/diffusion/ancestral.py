@@ -82,6 +82,7 @@ class DDPM(Solver):
 
     def check(self, process: NoiseProcess) -> None:
         """Refuse paths that DDPM is not defined on."""
+        super().check(process)
         if not process.variance_preserving:
             raise ValueError(
                 f"solver=ddpm steps through a variance-preserving chain; process={process.name} is none. "

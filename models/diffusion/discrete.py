@@ -19,6 +19,7 @@ class DiscreteProcess(NoiseProcess):
 
     name = "ddpm"
     continuous = False
+    num_steps: int
     _alphas: Tensor
     _sigmas: Tensor
 

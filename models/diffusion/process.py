@@ -29,6 +29,7 @@ class NoiseProcess(nn.Module, ABC):
         name: of the process, for messages.
         variance_preserving: whether alpha^2 + sigma^2 = 1 at every time.
         continuous: whether alpha and sigma have derivatives, which flows need.
+        num_steps: of a path that is known at discrete steps only.
         prior_scale: standard deviation of x_t at t = 1, where sampling starts.
         t_min: smallest time above 0 that a network is asked about.
         sigma_data: standard deviation of the clean states.
@@ -37,6 +38,7 @@ class NoiseProcess(nn.Module, ABC):
     name: str
     variance_preserving: bool = True
     continuous: bool = True
+    num_steps: int | None = None
     prior_scale: float = 1.0
     t_min: float = 0.01
     sigma_data: Tensor

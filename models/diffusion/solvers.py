@@ -72,12 +72,17 @@ class Solver(ABC):
         if self.clip_x0 is not None and not self.clip_x0 > 0.0:
             raise ValueError(f"solver.clip_x0 must be positive or null, got {self.clip_x0}.")
 
-    def check(self, process: NoiseProcess) -> None:  # noqa: B027  (most solvers run on every path)
-        """Refuse a path this solver cannot follow.
+    def check(self, process: NoiseProcess) -> None:
+        """Refuse a path this solver cannot follow, and more steps than a discrete one has.
 
         Raises:
             ValueError: with the solver, the path, the reason and what to use instead.
         """
+        if process.num_steps is not None and self.steps > process.num_steps:
+            raise ValueError(
+                f"sampling.steps={self.steps}: the process has {process.num_steps} steps. Pass at most "
+                f"{process.num_steps}."
+            )
 
     @abstractmethod
     def solve(

@@ -293,6 +293,19 @@ def test_impossible_settings_are_refused(name, change, message):
         replace(SAMPLERS[name], **change)
 
 
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "dpmpp_2m"])
+def test_a_discrete_process_is_not_divided_into_more_steps_than_it_has(name, spacing):
+    process = discrete_view(process=CosineProcess(), num_steps=20)
+    solver = replace(SAMPLERS[name], steps=20, spacing=spacing)
+    made = solver(MIXTURE.expected_x0_of(process), process, noise(2), torch.randn_like)
+    assert made.x0.isfinite().all()
+    with pytest.raises(ValueError, match=r"sampling\.steps=21: the process has 20 steps\. Pass at most 20\."):
+        replace(solver, steps=21).check(process)
+    with pytest.raises(ValueError, match=r"sampling\.steps=21"):
+        replace(solver, steps=21)(MIXTURE.expected_x0_of(process), process, noise(2), torch.randn_like)
+
+
 @pytest.mark.parametrize("path_name", PATHS)
 def test_no_time_below_the_smallest_is_asked_about(path_name):
     process = PATHS[path_name]
