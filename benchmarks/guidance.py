@@ -36,6 +36,7 @@ from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.core.stats import wilson_interval
 from sceneleapultra.utils.records import Grasps, Outcome
+from sceneleapultra.utils.requests import GraspRequest
 
 
 @dataclass
@@ -57,13 +58,15 @@ class Guided:
     def sample(self, item: Item, k: int) -> Proposal:
         """Sample for one item."""
         start = time.process_time()
-        x, y, z = item.view.T_world_cam[:3, 3].tolist()
-        made = self.model.sample(
-            item.view.points,
-            k,
+        request = GraspRequest(
+            points=item.view.points,
             object_mask=item.target_mask,
-            viewpoint=(x, y, z),
-            up=(0.0, 0.0, 1.0),
+            viewpoint=item.view.T_world_cam[:3, 3],
+            up=np.array([0.0, 0.0, 1.0]),
+        )
+        made = self.model.sample_request(
+            request,
+            k,
             seed=keyed_seed(0, item.index),
             sampling={"temperature": self.temperature, "guidance": self.guidance},
         )

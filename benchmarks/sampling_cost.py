@@ -63,7 +63,7 @@ def reference(generator: GraspGenerator, batch: GraspBatch, k: int) -> None:
         noise = rng(torch.empty(1, k, generator.dim_input))
         samples = generator.process.solve(config.solver, denoise, noise, rng, trajectory=False)
         anchored = generator.anchor(generator.encode(cloud), index, torch.zeros_like(index))
-        config.rank.score(generator, anchored, generator.decode(samples.x0, anchored), rng)
+        config.rank.score(generator, anchored, generator.decode(samples.x0, anchored), rng, None)
 
 
 def main() -> None:

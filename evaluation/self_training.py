@@ -18,6 +18,7 @@ from sceneleapultra.simulation.protocols import Protocol, evaluate_many
 from sceneleapultra.utils.core.parallel import Executor
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.records import Grasps, LabeledGrasps, Outcome, SceneRecord
+from sceneleapultra.utils.requests import GraspRequest
 from sceneleapultra.utils.verdicts import VerdictTable
 
 _SCENES_AT_ONCE = 16  # tested together
@@ -167,15 +168,17 @@ def _sample(
 ) -> Grasps:
     rng = np.random.default_rng([s.seed, record.index, 1, target])
     view = record.views[view_index]
-    x, y, z = view.T_world_cam[:3, 3].tolist()
-    made = model.sample(
-        view.points,
-        s.candidates,
+    request = GraspRequest(
+        points=view.points,
         object_mask=view.instance == target + 1,
-        viewpoint=(x, y, z),
-        up=(0.0, 0.0, 1.0),
-        seed=keyed_seed(s.seed, record.index, target),
+        viewpoint=view.T_world_cam[:3, 3],
+        up=np.array([0.0, 0.0, 1.0]),
         rgb=view.rgb if model.uses_color else None,
+    )
+    made = model.sample_request(
+        request,
+        s.candidates,
+        seed=keyed_seed(s.seed, record.index, target),
         sampling={
             **s.sampling,
             "temperature": float(rng.choice(s.temperatures)),

@@ -112,19 +112,23 @@ class GraspGenerator(nn.Module):
         return self.normalizer.mean.device
 
     @property
+    def has_score_head(self) -> bool:
+        """Whether the generator predicts if grasps succeed."""
+        return "score" in self.heads and isinstance(self.heads["score"], ScoreHead)
+
+    @property
     def score_head(self) -> ScoreHead:
         """The head that predicts whether grasps succeed.
 
         Raises:
             ValueError: the generator has none.
         """
-        head = self.heads["score"] if "score" in self.heads else None  # noqa: SIM401 (a ModuleDict)
-        if not isinstance(head, ScoreHead):
+        if not self.has_score_head:
             raise ValueError(
                 "This model has no head 'score', which ranking and guidance by success need. Pass "
                 "sampling.rank=log_prob, or train with model/generator/heads/score=surface."
             )
-        return head
+        return self.heads["score"]  # type: ignore[return-value]
 
     def encode(self, cloud: Cloud, color_dropped: Bool[Tensor, "b"] | None = None) -> SceneContext:
         """Encode a scene; everything that does not depend on the grasps is computed here, once.

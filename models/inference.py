@@ -1,5 +1,6 @@
 """From a checkpoint and a cloud to grasps: the one call a user's program needs."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,25 +13,19 @@ from jaxtyping import Bool, Float, UInt8
 from sceneleapultra.hands import Hand
 from sceneleapultra.models.checkpoints.load import load_generator
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
+from sceneleapultra.models.clearance import hand_span, observed_clearance
 from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.sampled_grasps import SampledGrasps
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.plugins import use_plugins
 from sceneleapultra.utils.geometry.cloud import CloudProcessor, PreparedCloud
-from sceneleapultra.utils.geometry.cloud.checks import check_cloud
 from sceneleapultra.utils.geometry.frames import TARGET_CENTERED, frame_is_known
+from sceneleapultra.utils.requests import SHIPPED_VIEWS, GraspRequest, LearnedViews, Target
+from sceneleapultra.utils.requests.checks import check_request
+from sceneleapultra.utils.requests.request import Vector
 
-
-@dataclass(frozen=True)
-class SampledGrasps:
-    """Grasps of one cloud in the cloud's own frame, best first unless the rank leaves their order."""
-
-    hand_pose: Float[np.ndarray, "g p"]  # [translation, joints, quaternion wxyz]
-    pregrasp_qpos: Float[np.ndarray, "g j"]
-    squeeze_qpos: Float[np.ndarray, "g j"]
-    score: Float[np.ndarray, "g"]  # what the grasps are ranked by; higher is better
-    nfe: int  # evaluations of the network
-    trajectory: Float[np.ndarray, "n g p"] | None = None  # hand poses after every step, if asked for
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,8 +34,8 @@ class GraspModel:
 
     Example:
         >>> model = load_grasp_model("runs/table/checkpoints/last.ckpt")
-        >>> grasps = model.sample(points, 64, object_mask=mask, up=(0, -1, 0))
-        >>> grasps.hand_pose, grasps.score
+        >>> grasps = model.sample(points, 64, object_mask=mask)
+        >>> grasps.position, grasps.quat_wxyz, grasps.qpos, grasps.score, grasps.clearance_m
     """
 
     generator: GraspGenerator
@@ -71,15 +66,60 @@ class GraspModel:
         """Whether ``sample`` reads ``rgb``."""
         return self.generator.encoder.use_color
 
+    @property
+    def views(self) -> LearnedViews:
+        """What the views were like that the model learned from."""
+        return self.generator.normalizer.views or SHIPPED_VIEWS
+
     def sample(
         self,
-        points: Float[np.ndarray, "n 3"],
+        points: Float[np.ndarray, "*grid 3"],
         num_grasps: int,
         *,
-        object_mask: Bool[np.ndarray, "n"],
-        up: tuple[float, float, float],
-        viewpoint: tuple[float, float, float] = (0.0, 0.0, 0.0),
-        rgb: UInt8[np.ndarray, "n 3"] | None = None,
+        object_mask: Bool[np.ndarray, "*grid"] | None = None,
+        up: Vector | None = None,
+        viewpoint: Vector = (0.0, 0.0, 0.0),
+        rgb: UInt8[np.ndarray, "*grid 3"] | None = None,
+        **settings: Any,
+    ) -> SampledGrasps:
+        """Generate grasps for an object of a cloud in any metric frame.
+
+        Args:
+            points: of the scene (m), (n, 3) or (h, w, 3); float64 where the frame is that of a map.
+            num_grasps: how many.
+            object_mask: which points belong to the object to grasp; None for the only one above the table.
+            up: direction against gravity in the frame of the cloud; None to measure it from the table.
+            viewpoint: camera center in the frame of the cloud; the origin for a cloud in the camera's frame.
+            rgb: the points' colors, for models that were trained with colors; None for those that do without.
+            settings: see :meth:`sample_request`.
+
+        Raises:
+            ValueError: see :meth:`GraspRequest.of`, :meth:`check` and :meth:`sample_request`.
+        """
+        target = Target(mask=None if object_mask is None else np.asarray(object_mask))
+        request = GraspRequest.from_points(points, target=target, up=up, viewpoint=viewpoint, rgb=rgb)
+        for note in request.notes:
+            _LOG.info(note)
+        warnings = self.check(request)
+        made = self.sample_request(request, num_grasps, **settings)
+        warnings += (made.expectation,) if made.expectation else ()
+        for warning in warnings:
+            _LOG.warning(warning)
+        return made.with_warnings(warnings)
+
+    def check(self, request: GraspRequest) -> tuple[str, ...]:
+        """Compare a request with what the model learned from; return what is odd, each with both numbers.
+
+        Raises:
+            ValueError: no grasp can be made for it, see :func:`~sceneleapultra.utils.requests.checks.check_request`.
+        """
+        return check_request(request, self.views, span_m=hand_span(self.hand))
+
+    def sample_request(
+        self,
+        request: GraspRequest,
+        num_grasps: int,
+        *,
         T_cloud_object: Float[np.ndarray, "4 4"] | None = None,
         prompt: str | None = None,
         negative_prompts: Sequence[str] = (),
@@ -87,15 +127,11 @@ class GraspModel:
         sampling: SamplingConfig | Mapping[str, Any] | None = None,
         trajectory: bool = False,
     ) -> SampledGrasps:
-        """Generate grasps for the masked object of a cloud in any metric frame.
+        """Generate grasps for a request, which is not compared with what was learned: see :meth:`check`.
 
         Args:
-            points: of the scene (m); float64 where the frame is that of a map, with its origin far away.
+            request: a cloud with its object.
             num_grasps: how many.
-            object_mask: which points belong to the object to grasp.
-            up: direction against gravity in the frame of the cloud.
-            viewpoint: camera center in the frame of the cloud; the origin for a cloud in the camera's frame.
-            rgb: the points' colors, for models that were trained with colors; None for those that do without.
             T_cloud_object: pose of the object, for models of plain poses in the frame ``object_centric``.
             prompt: what to grasp, in words, for a model that was trained with them.
             negative_prompts: what not to grasp.
@@ -106,22 +142,22 @@ class GraspModel:
             trajectory: whether to return the poses after every step of the solver, too.
 
         Raises:
-            ValueError: the cloud is empty, not finite, too large to be in metres or has too few points on the object;
-                colors are missing or not wanted; settings that do not exist or that the model was not trained for.
+            ValueError: too few points on the object; colors are missing or not wanted; settings that do not exist or
+                that the model was not trained for; or what comes out is not finite.
         """
-        if num_grasps < 1:
-            raise ValueError(f"num_grasps must be at least 1, got {num_grasps}.")
-        cloud, mask = np.asarray(points), np.asarray(object_mask, dtype=bool)
-        if cloud.dtype != np.float32:
-            cloud = cloud.astype(np.float64)
-        self._check(cloud, mask, rgb)
-        eye = np.asarray(viewpoint, dtype=np.float64)
-        prepared = self.processor(eye, has_object_pose=T_cloud_object is not None)(
-            cloud,
-            mask,
-            viewpoint=eye,
-            up=np.asarray(up, dtype=np.float64),
-            rgb=rgb,
+        if isinstance(num_grasps, bool) or not isinstance(num_grasps, int | np.integer) or num_grasps < 1:
+            raise ValueError(f"num_grasps: expected a whole number of at least 1, got {num_grasps}.")
+        if request.object_mask.sum() < self.min_points:
+            raise ValueError(
+                f"The encoder needs at least {self.min_points} points on the object, object_mask marks "
+                f"{int(request.object_mask.sum())} of {len(request.points)}. Is the mask right, and the object in view?"
+            )
+        prepared = self.processor(request.viewpoint, has_object_pose=T_cloud_object is not None)(
+            request.points,
+            request.object_mask,
+            viewpoint=request.viewpoint,
+            up=request.up,
+            rgb=request.rgb,
             rng=np.random.default_rng(seed),
             T_cloud_object=T_cloud_object,
         )
@@ -133,17 +169,33 @@ class GraspModel:
         if config.rank.sort:
             order = made.score[0].argsort(descending=True)
 
-        def in_cloud(poses: torch.Tensor) -> np.ndarray:
-            return prepared.restore(poses.cpu().numpy())
+        def of_best(values: torch.Tensor) -> np.ndarray:
+            return values[0, order].cpu().numpy()
 
-        visited = None if made.trajectory is None else in_cloud(made.trajectory[:, 0, order])
+        hand_pose = prepared.restore(of_best(made.hand_pose))
+        score, squeeze = of_best(made.score), of_best(made.squeeze_qpos)
+        if not (np.isfinite(hand_pose).all() and np.isfinite(score).all() and np.isfinite(squeeze).all()):
+            raise ValueError(
+                f"The model made grasps that are not finite, with sampling.solver={config.solver.name}, "
+                f"steps={config.solver.steps}, temperature={config.solver.temperature:g}. They are not returned: "
+                "sample "
+                "with the checkpoint's own settings, and see whether its weights are finite."
+            )
+        odds = None if made.log_odds is None else of_best(made.log_odds.sigmoid()).astype(np.float64)
+        visited = None if made.trajectory is None else made.trajectory[:, 0, order].cpu().numpy()
         return SampledGrasps(
-            hand_pose=in_cloud(made.hand_pose[0, order]),
-            pregrasp_qpos=made.pregrasp_qpos[0, order].cpu().numpy(),
-            squeeze_qpos=made.squeeze_qpos[0, order].cpu().numpy(),
-            score=made.score[0, order].cpu().numpy(),
+            hand_pose=hand_pose,
+            pregrasp_qpos=of_best(made.pregrasp_qpos),
+            squeeze_qpos=squeeze,
+            score=score,
+            p_stable=None if odds is None else odds[:, 0],
+            p_collision_free=None if odds is None else odds[:, 1],
+            clearance_m=observed_clearance(self.hand, hand_pose, request),
+            joint_names=tuple(self.hand.joint_names),
+            hand=self.hand.name,
+            frame=request.frame,
             nfe=made.nfe,
-            trajectory=visited,
+            trajectory=None if visited is None else prepared.restore(visited),
         )
 
     def processor(self, viewpoint: Float[np.ndarray, "3"], *, has_object_pose: bool) -> CloudProcessor:
@@ -157,25 +209,6 @@ class GraspModel:
         ):
             frame = TARGET_CENTERED
         return CloudProcessor.from_settings(self.cloud_settings, frame)
-
-    def _check(
-        self,
-        points: Float[np.ndarray, "n 3"],
-        mask: Bool[np.ndarray, "n"],
-        rgb: UInt8[np.ndarray, "n 3"] | None,
-    ) -> None:
-        """Refuse what no grasp can be made of."""
-        check_cloud(points, mask, rgb)
-        if mask.sum() < self.min_points:
-            raise ValueError(
-                f"The encoder needs at least {self.min_points} points on the object, object_mask marks "
-                f"{int(mask.sum())} of {len(points)}. Is the mask right, and the object in view?"
-            )
-        extent = float(np.ptp(points[mask], axis=0).max())
-        if extent > 2.0:
-            raise ValueError(
-                f"The object's points span {extent:.1f}: points must be in metres. Divide millimetres by 1000."
-            )
 
 
 def as_batch(cloud: PreparedCloud, prompt: str | None, negative_prompts: Sequence[str]) -> GraspBatch:

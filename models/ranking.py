@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 Scores = Float[Tensor, "b k"]  # one per grasp; higher is better
+LogOdds = Float[Tensor, "b k 2"]  # of being stable, and of being collision-free
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +33,21 @@ class Rank(ABC):
 
     @abstractmethod
     def score(
-        self, generator: "GraspGenerator", anchored: AnchoredScene, grasps: DecodedGrasps, rng: NoiseSource
+        self,
+        generator: "GraspGenerator",
+        anchored: AnchoredScene,
+        grasps: DecodedGrasps,
+        rng: NoiseSource,
+        log_odds: LogOdds | None,
     ) -> Scores:
         """Return one number per grasp; higher is better.
+
+        Args:
+            generator: that made the grasps.
+            anchored: the scene they stand in.
+            grasps: what is ranked.
+            rng: of a rank that draws.
+            log_odds: what the generator's score head says of them; None where it has none.
 
         Raises:
             ValueError: a generator that cannot be ranked so.
@@ -48,10 +61,15 @@ class LearnedRank(Rank):
     by: Literal["success", "stable"]
 
     def score(
-        self, generator: "GraspGenerator", anchored: AnchoredScene, grasps: DecodedGrasps, rng: NoiseSource
+        self,
+        generator: "GraspGenerator",
+        anchored: AnchoredScene,
+        grasps: DecodedGrasps,
+        rng: NoiseSource,
+        log_odds: LogOdds | None,
     ) -> Scores:
         """Return log-odds."""
-        logits = generator.score_head(grasps, anchored.scene)
+        logits = generator.score_head(grasps, anchored.scene) if log_odds is None else log_odds
         return logits[..., 0] if self.by == "stable" else success_log_odds(logits)
 
 
@@ -62,7 +80,12 @@ class LikelihoodRank(Rank):
     flow: FlowRank
 
     def score(
-        self, generator: "GraspGenerator", anchored: AnchoredScene, grasps: DecodedGrasps, rng: NoiseSource
+        self,
+        generator: "GraspGenerator",
+        anchored: AnchoredScene,
+        grasps: DecodedGrasps,
+        rng: NoiseSource,
+        log_odds: LogOdds | None,
     ) -> Scores:
         """Return log-densities, each grasp taken as a set of its own so that its likelihood is that of one grasp."""
         index = anchored.index

@@ -8,6 +8,7 @@ closing of each joint.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.utils.geometry.rotation import matrix_from_rot6d, rot6d_from_matrix
+from sceneleapultra.utils.requests import LearnedViews
 from sceneleapultra.utils.training.pose_statistics import Statistics
 
 
@@ -145,6 +147,7 @@ class StateNormalizer(nn.Module):
         self.register_buffer("fitted", torch.tensor(False))
         self.frame = ""
         self.data_hash = ""
+        self.views: LearnedViews | None = None
 
     def set_statistics(self, statistics: Statistics) -> None:
         """Normalize by these statistics from now on; their frame and data are remembered."""
@@ -152,6 +155,7 @@ class StateNormalizer(nn.Module):
         self.std.copy_(torch.from_numpy(statistics.scale))
         self.fitted.fill_(True)
         self.frame, self.data_hash = (statistics.describes[name] for name in ("frame", "data_hash"))
+        self.views = statistics.views
 
     def normalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
         """Metric to normalized."""
@@ -161,10 +165,12 @@ class StateNormalizer(nn.Module):
         """Normalized to metric."""
         return state * self.std + self.mean
 
-    def get_extra_state(self) -> dict[str, str]:
+    def get_extra_state(self) -> dict[str, Any]:
         """Return what accompanies the statistics in a checkpoint."""
-        return {"frame": self.frame, "data_hash": self.data_hash}
+        views = {} if self.views is None else {"views": self.views.to_dict()}
+        return {"frame": self.frame, "data_hash": self.data_hash, **views}
 
-    def set_extra_state(self, state: dict[str, str]) -> None:
-        """Restore what accompanies the statistics."""
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what accompanies the statistics; checkpoints of 0.2.0 and before know nothing of their views."""
         self.frame, self.data_hash = state["frame"], state["data_hash"]
+        self.views = LearnedViews.from_dict(state["views"]) if "views" in state else None

@@ -141,12 +141,14 @@ class SamplingRun:
             visited = torch.stack([pose.to_hand_pose() for pose in poses])
         pose, squeeze = grasps.pose, grasps.squeeze_qpos
         low, high = generator.codec.joint_limits.unbind(-1)
+        log_odds = generator.score_head(grasps, anchored.scene) if generator.has_score_head else None
         return GeneratedGrasps(
             hand_pose=pose.to_hand_pose(),
             pred_pose=pose.pack(),
             pregrasp_qpos=(pose.qpos - self.opening.to(pose.qpos)).clamp(low, high),
             squeeze_qpos=(pose.qpos + config.squeeze_gain * (squeeze - pose.qpos)).clamp(low, high),
-            score=config.rank.score(generator, anchored, grasps, self._rng),
+            score=config.rank.score(generator, anchored, grasps, self._rng, log_odds),
+            log_odds=log_odds,
             nfe=self._anchor_nfe + guide.nfe,
             trajectory=visited,
         )
@@ -176,9 +178,11 @@ class SamplingRun:
 def _concatenate(parts: Sequence[GeneratedGrasps]) -> GeneratedGrasps:
     """Join grasps of single scenes to those of a batch."""
     columns = ("hand_pose", "pred_pose", "pregrasp_qpos", "squeeze_qpos", "score")
+    odds = [part.log_odds for part in parts if part.log_odds is not None]
     trajectories = [part.trajectory for part in parts if part.trajectory is not None]
     return GeneratedGrasps(
         **{name: torch.cat([getattr(part, name) for part in parts]) for name in columns},
+        log_odds=torch.cat(odds) if odds else None,
         nfe=max(part.nfe for part in parts),
         trajectory=torch.cat(trajectories, dim=1) if trajectories else None,
     )

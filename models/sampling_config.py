@@ -1,15 +1,14 @@
 """Every setting of sampling in one place: it travels in the checkpoint and can be changed by name anywhere."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sceneleapultra.models.diffusion.solvers import Solver
 from sceneleapultra.models.guidance.guide import Guidance
 from sceneleapultra.models.ranking import Rank
+from sceneleapultra.models.sampling_changes import check_sampling_changes
 from sceneleapultra.utils.core.config import build, load_group
-from sceneleapultra.utils.core.names import unknown_name
-from sceneleapultra.utils.core.renamed import RENAMED_OPTIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +49,7 @@ class SamplingConfig:
         Raises:
             ValueError: no such setting or name, or a value that the setting cannot have.
         """
-        known = (*(f.name for f in fields(self)), "steps", "temperature", "cfg_scale")
-        if unknown := next((name for name in changes if name not in known), None):
-            raise unknown_name("sampling setting", unknown, known)
+        check_sampling_changes(changes)
         chosen = {name: value for name, value in changes.items() if value is not None}
         solver = self._chosen_solver(chosen.pop("solver", None))
         solver = replace(solver, **{k: chosen.pop(k) for k in ("steps", "temperature") if k in chosen})
@@ -74,7 +71,5 @@ class SamplingConfig:
 def _chosen(group: str, value: Any) -> Any:
     """Return an object as it is, and build one from a name or from settings."""
     if isinstance(value, str):
-        if (new := RENAMED_OPTIONS.get(f"sampling/{group}", {}).get(value)) is not None:
-            raise ValueError(f"sampling.{group}={value} is called {new} since 0.2.")
         return build(load_group(f"sampling/{group}", value))
     return build(dict(value)) if isinstance(value, Mapping) else value

@@ -11,6 +11,9 @@ from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.module import GraspModule
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.locks import owned_lock
+from sceneleapultra.utils.requests import GraspRequest, LearnedViews
+from sceneleapultra.utils.requests.learned import ViewNumbers
+from sceneleapultra.utils.requests.request import level_plane
 from sceneleapultra.utils.training.pose_statistics import (
     Statistics,
     digest,
@@ -42,15 +45,32 @@ def compute_statistics(
     """
     generator = module.generator
     assert isinstance(generator, GraspGenerator)
-    states = [np.zeros((0, generator.codec.layout.dim))]
+    states, views = [np.zeros((0, generator.codec.layout.dim))], []
     with torch.no_grad():
         for batch in batches:
             assert batch.grasp_success is not None
+            views += _view_numbers(batch)
             context = module.objective.context(generator, batch, step=0, training=False)
             rows = generator.states(context.pose, context.squeeze_qpos, context.scene.tokens, context.index)
             states.append(rows[context.valid & batch.grasp_success].double().numpy())
     names = generator.codec.layout.names(generator.hand.joint_names)
-    return Statistics.of(np.concatenate(states), names, describes)
+    return Statistics.of(np.concatenate(states), names, describes, LearnedViews.of(views) if views else None)
+
+
+def _view_numbers(batch: GraspBatch) -> list[ViewNumbers]:
+    """Measure what the clouds of a batch are like: what those of a user are compared with."""
+    numbers = []
+    for i in range(batch.size):
+        valid = batch.point_valid[i]
+        request = GraspRequest(
+            points=batch.scene_pc[i, valid].double().numpy(),
+            object_mask=batch.object_mask[i, valid].numpy(),
+            viewpoint=batch.viewpoint[i].double().numpy(),
+            up=batch.up[i].double().numpy(),
+        )
+        if request.object_mask.any():
+            numbers.append(ViewNumbers.of(request, level_plane(request)))
+    return numbers
 
 
 def set_statistics(generator: GraspGenerator, statistics: Statistics) -> None:

@@ -1,38 +1,54 @@
-"""Generate grasps for your own cloud or mesh.
+"""Generate grasps for what your camera sees, or for a mesh.
 
-python scripts/predict.py cloud.npy --checkpoint leap_table --viewpoint 0 0 0 --up 0 -1 0
+python scripts/predict.py
+python scripts/predict.py depth.png --depth-scale 0.001 --intrinsics 615 615 320 240 --pixel 310 255
+python scripts/predict.py cloud.ply --at 0.05 0.02 0.61 --sampling.guidance score
 python scripts/predict.py mesh.obj --checkpoint runs/x/checkpoints/last.ckpt --sampling.temperature 0.3 --device cuda
 
-A mesh (.obj, .stl, .ply with faces, or a folder of one object with its convex pieces) is dropped on a table, seen by
-a virtual depth camera, and the grasps are tested in simulation. A cloud (.npy of n x 3, .ply of points, .npz of points,
-rgb and mask; metres) is taken in its own frame. Writes grasps.npz and grasps.html.
+Without an input: a view that is shipped with the project. A depth image (.png of 16 bits, .npy, .npz; with
+--intrinsics) or a cloud (.ply, .pcd, .npy, .npz; metres; any frame) is grasped as it was seen: the table is found in
+it, and up with it; name the object by --pixel, --at, --box, --object or --mask where more than one stands there. A mesh
+(.obj, .stl, .ply with faces, or a folder of one object with its convex pieces) is dropped on a table, seen by a virtual
+camera, and the grasps are tested in simulation. Writes grasps.npz, grasps.json and grasps.html.
 """
 
 from __future__ import annotations
 
 import sceneleapultra.utils.core.environment  # noqa: F401
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from sceneleapultra.utils.core import cli
+from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.core.console import console
 
 if TYPE_CHECKING:
-    from sceneleapultra.evaluation.requests import GraspRequest
+    from sceneleapultra.evaluation.items import Item
     from sceneleapultra.hands import Hand
-    from sceneleapultra.utils.records import Grasps
+    from sceneleapultra.models import SampledGrasps
+    from sceneleapultra.utils.requests import GraspRequest
     from sceneleapultra.utils.verdicts import VerdictTable
+
+EXAMPLE = CONFIG_DIR.parent / "model_zoo" / "example_view.npz"
+_TESTED = ("stable", "collision_free", "outcome", "penetration_m", "clearance_m")
 
 
 def predict(
-    input: Path,
+    input: Path = EXAMPLE,
     *,
-    checkpoint: str,
+    checkpoint: str = "leap_table",
     num_grasps: int = 32,
+    intrinsics: list[str] | None = None,
+    depth_scale: float | None = None,
     mask: str | None = None,
+    box: list[float] | None = None,
+    pixel: tuple[int, int] | None = None,
+    at: tuple[float, float, float] | None = None,
+    object: int | None = None,
     viewpoint: tuple[float, float, float] = (0.0, 0.0, 0.0),
-    up: tuple[float, float, float] = (0.0, -1.0, 0.0),
+    up: tuple[float, float, float] | None = None,
     prompt: str | None = None,
     negative_prompts: list[str] | None = None,
     sampling: Annotated[dict[str, Any], cli.Settings("sampling/changes")],
@@ -46,13 +62,18 @@ def predict(
     """Sample, test where the scene is known, and write.
 
     Args:
-        input: cloud (.npy, .npz, .ply) or mesh (.obj, .stl, .ply, folder)
+        input: depth image (.png, .npy, .npz), cloud (.ply, .pcd, .npy, .npz) or mesh (.obj, .stl, .ply, folder)
         checkpoint: a file, or the name of a shipped model
         num_grasps: how many
-        mask: the object in a cloud: above-table, all, or an .npy file of booleans; by default the mask in the .npz, or
-            above-table
+        intrinsics: of a depth image: FX FY CX CY (pixels), the nine numbers of K, or a JSON file of them
+        depth_scale: metres per unit of a depth image of whole numbers: 0.001 for millimetres
+        mask: the object: an .npy or .png file that marks it, or `all` where the whole cloud is the object
+        box: the object is the largest in it: U0 V0 U1 V1 (pixels) or X0 Y0 Z0 X1 Y1 Z1 (m)
+        pixel: column and row of a pixel that shows the object
+        at: a point on the object (m)
+        object: its number in the list that is printed where several stand there
         viewpoint: camera center in the frame of the cloud
-        up: direction against gravity in the frame of the cloud
+        up: direction against gravity in the frame of the cloud; measured from the table if it is not given
         prompt: what to grasp, for models trained with prompts
         negative_prompts: what not to grasp
         sampling: changes of the checkpoint's own sampling; the temperature may be `tuned`, by test_lightning.py
@@ -67,87 +88,157 @@ def predict(
         FileNotFoundError: no such input or checkpoint.
         ValueError: an input or a setting without a meaning for this model.
     """
-    import numpy as np
+    from sceneleapultra.models.checkpoints.zoo import find_checkpoint
+    from sceneleapultra.utils.requests import Target
+    from sceneleapultra.utils.requests.files import is_mesh
+
+    # What can be wrong without a model is looked at before torch is imported.
+    if num_grasps < 1:
+        raise ValueError(f"--num-grasps: expected at least 1, got {num_grasps}.")
+    path = find_checkpoint(checkpoint)
+    _check_settings(sampling, protocol)
+    _check_writable(output)
+    request, item = None, None
+    if is_mesh(input):
+        if not input.exists():
+            raise FileNotFoundError(f"There is no mesh at {input}.")
+    else:
+        target = Target(box=None if box is None else tuple(box), pixel=pixel, at=at, number=object)
+        request = _read(input, mask, target, intrinsics, depth_scale, viewpoint, up)
+        _say(request.notes)
 
     from sceneleapultra.evaluation.prediction_page import write_prediction_page
-    from sceneleapultra.evaluation.requests import GraspRequest, is_mesh
     from sceneleapultra.evaluation.suite import run_folder
     from sceneleapultra.evaluation.tuning import tuned_temperature
     from sceneleapultra.hands import Hand
     from sceneleapultra.models import load_grasp_model
-    from sceneleapultra.models.checkpoints.zoo import find_checkpoint
-    from sceneleapultra.utils.records import Grasps
 
-    path = find_checkpoint(checkpoint)
     model = load_grasp_model(path, device=device, plugins=plugins or [])
     if sampling["temperature"] == "tuned":
         sampling = {**sampling, "temperature": tuned_temperature(run_folder(path))}
-    if is_mesh(input):
-        request = GraspRequest.from_mesh(input, seed)
-    else:
-        request = GraspRequest.from_cloud(input, mask, viewpoint, up)
+    if request is None:
+        from sceneleapultra.evaluation.requests import request_from_mesh
+
+        console.print(f"reading {input}; its convex pieces are computed once, which can take a minute")
+        request, item = request_from_mesh(input, seed)
     if model.uses_color and request.rgb is None:
-        raise ValueError(
-            f"{checkpoint} was trained with colors, {input} has none. Pass a .ply or .npz with colors."
-        )
-    if request.rgb is not None and request.item is None and not model.uses_color:
-        console.print("The model was trained without colors; those of the input are left out.")
-    made = model.sample(
-        request.points,
+        raise ValueError(f"{checkpoint} was trained with colors, {input} has none. Pass a view with colors.")
+    if request.rgb is not None and not model.uses_color:
+        request = request.without_colors()
+    odd = model.check(request) if item is None else ()
+    _say(odd, "warning: ")
+    console.print(f"sampling {num_grasps} grasps for {int(request.object_mask.sum()):,} points of the object")
+    made = model.sample_request(
+        request,
         num_grasps,
-        object_mask=request.object_mask,
-        viewpoint=tuple(request.viewpoint.tolist()),
-        up=tuple(request.up.tolist()),
-        rgb=request.rgb if model.uses_color else None,
         prompt=prompt,
         negative_prompts=negative_prompts or [],
         seed=seed,
         sampling=sampling,
     )
-    grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
-    console.print(f"{len(grasps)} grasps from {int(request.object_mask.sum())} points of the object")
+    _say([made.expectation] if made.expectation else [], "warning: ")
+    made = made.with_warnings((*odd, *([made.expectation] if made.expectation else [])))
     hand = Hand(model.hand.description)  # on the processor, for the simulation
-    verdicts = evaluate_request(request, grasps, hand, protocol, workers)
-    output.mkdir(parents=True, exist_ok=True)
+    tested = None if item is None else (item, evaluate(item, made, hand, protocol, workers))
+    _write(output, made, None if tested is None else tested[1])
+    title = f"Grasps for {input.name}"
+    page = write_prediction_page(request, made, tested, hand=hand, path=output / "grasps.html", title=title)
+    if made.p_success is not None:
+        best = made.p_success.argmax()
+        console.print(
+            f"best: expected to succeed in {100 * made.p_success[best]:.0f} %, "
+            f"{1e3 * made.clearance_m[best]:.0f} mm from what was seen beside the object"
+        )
+    console.print(f"grasps   {output / 'grasps.npz'}, .json\nview     {page}", soft_wrap=True)
+
+
+def _check_settings(sampling: dict[str, Any], protocol: str) -> None:
+    from sceneleapultra.models.sampling_changes import check_group_name, check_sampling_changes
+
+    tuned = sampling["temperature"] == "tuned"
+    check_sampling_changes({**sampling, "temperature": None} if tuned else sampling)
+    check_group_name("protocol", protocol)
+
+
+def _check_writable(output: Path) -> None:
+    """Make the folder, and refuse one that nothing can be written to."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"--output {output}: no results can be written there ({error.strerror}). Pass another folder."
+        ) from error
+
+
+def _read(
+    input: Path,
+    mask: str | None,
+    target: Any,
+    intrinsics: list[str] | None,
+    depth_scale: float | None,
+    viewpoint: tuple[float, float, float],
+    up: tuple[float, float, float] | None,
+) -> GraspRequest:
+    """Read what a camera saw, and mark the object in it."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from sceneleapultra.utils.requests import GraspRequest
+    from sceneleapultra.utils.requests.depth import read_intrinsics
+    from sceneleapultra.utils.requests.files import read_mask, read_sensor
+
+    cloud = read_sensor(input, None if intrinsics is None else read_intrinsics(intrinsics), depth_scale)
+    if mask is not None:
+        marked = np.ones(cloud.points.shape[:-1], dtype=bool) if mask == "all" else read_mask(Path(mask))
+        target = replace(target, mask=marked)
+    return GraspRequest.of(cloud, target=target, up=up, viewpoint=viewpoint)
+
+
+def _say(lines: Any, before: str = "") -> None:
+    for line in lines:
+        console.print(f"{before}{line}", soft_wrap=True, highlight=False)
+
+
+def _write(output: Path, made: SampledGrasps, verdicts: VerdictTable | None) -> None:
+    import json
+
+    import numpy as np
+
     arrays: dict[str, Any] = {
-        "hand_pose": grasps.hand_pose,
-        "pregrasp_qpos": grasps.pregrasp_qpos,
-        "squeeze_qpos": grasps.squeeze_qpos,
+        "hand_pose": made.hand_pose,
+        "pregrasp_qpos": made.pregrasp_qpos,
+        "squeeze_qpos": made.squeeze_qpos,
         "score": made.score,
-        "joint_names": np.array(hand.joint_names),
+        "observed_clearance_m": made.clearance_m,
+        "joint_names": np.array(made.joint_names),
+        "frame": np.array(made.frame),
     }
+    if made.p_stable is not None and made.p_collision_free is not None:
+        arrays |= {"p_stable": made.p_stable, "p_collision_free": made.p_collision_free}
     if verdicts is not None:
-        arrays |= {name: verdicts[name] for name in _WRITTEN}
+        arrays |= {name: verdicts[name] for name in _TESTED}
     np.savez_compressed(output / "grasps.npz", **arrays)
-    page = write_prediction_page(
-        request,
-        grasps,
-        made.score,
-        verdicts,
-        hand=hand,
-        on_table=mask in (None, "above-table"),
-        path=output / "grasps.html",
-        title=f"Grasps for {input.name}",
-    )
-    console.print(f"grasps   {output / 'grasps.npz'}\nview     {page}", soft_wrap=True)
+    (output / "grasps.json").write_text(json.dumps(made.to_dict(), indent=1) + "\n")
 
 
-_WRITTEN = ("stable", "collision_free", "outcome", "penetration_m", "clearance_m")
-
-
-def evaluate_request(
-    request: GraspRequest, grasps: Grasps, hand: Hand, protocol: str, workers: int
-) -> VerdictTable | None:
-    """Test grasps in simulation and print how many were stable; None where the scene is unknown."""
-    if request.item is None:
-        return None
+def evaluate(item: Item, made: SampledGrasps, hand: Hand, protocol: str, workers: int) -> VerdictTable:
+    """Test grasps in simulation and print how many were stable."""
     from sceneleapultra.simulation.collision import scene_clearance
-    from sceneleapultra.simulation.protocols import evaluate_grasps
+    from sceneleapultra.simulation.protocols import evaluate_many
+    from sceneleapultra.utils.core.console import ProgressBars
+    from sceneleapultra.utils.core.parallel import LocalExecutor
     from sceneleapultra.utils.core.stats import wilson_interval
+    from sceneleapultra.utils.records import Grasps
 
-    scene = request.item.scene
-    verdicts = evaluate_grasps(hand, scene, grasps, protocol, workers)
-    clearance = scene_clearance(hand, scene, request.item.target, grasps)
+    grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
+    with ProgressBars(transient=True) as bars:
+        advance = bars.start_bar(f"testing, {protocol}", len(grasps))
+        jobs = [(item.scene, item.target, grasps)]
+        (verdicts,) = evaluate_many(hand, jobs, protocol, LocalExecutor(workers=workers), advance)
+    clearance = scene_clearance(hand, item.scene, item.target, grasps)
     verdicts = verdicts.with_columns({"clearance_m": clearance, "collision_free": clearance >= 0.0})
     stable, n = int(verdicts["stable"].sum()), len(verdicts)
     low, high = wilson_interval(stable, n)

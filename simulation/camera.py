@@ -98,7 +98,7 @@ def take_view(
     """
     K, T = settings.K, T_world_cam.astype(np.float32)
     depth, instance = caster.render(T_world_cam, K, settings.width, settings.height)
-    normals, cosine, step_m = _surface_of_depth(depth, K)
+    normals, cosine, step_m = surface_of_depth(depth, K)
 
     pixels = np.flatnonzero(instance.ravel() != NOTHING)
     rays = pixel_rays(K, settings.width, settings.height).astype(np.float32)[pixels] @ T[:3, :3].T
@@ -125,7 +125,7 @@ def take_view(
     )
 
 
-def _surface_of_depth(
+def surface_of_depth(
     depth: Float[np.ndarray, "h w"], K: Float[np.ndarray, "3 3"]
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
     """Return normals (camera frame), their cosine with the ray, and the depth step to a neighbor.

@@ -14,6 +14,7 @@ from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.geometry.frames import CAMERA_MODES
 from sceneleapultra.utils.records import Grasps
+from sceneleapultra.utils.requests import GraspRequest
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,17 @@ class ModelMethod:
         T_world_cloud = item.view.T_world_cam if camera else np.eye(4)
         R, t = T_world_cloud[:3, :3], T_world_cloud[:3, 3]
         viewpoint, up = (item.view.T_world_cam[:3, 3] - t) @ R, R[2]
-        made = self.model.sample(
-            (item.view.points - t) @ R,
-            k,
+        request = GraspRequest(
+            points=(item.view.points - t) @ R,
             object_mask=item.target_mask,
-            viewpoint=tuple(viewpoint.tolist()),
-            up=tuple(up.tolist()),
-            seed=keyed_seed(self.seed, item.index),
+            viewpoint=viewpoint,
+            up=up,
             rgb=item.view.rgb if self.model.uses_color else None,
+        )
+        made = self.model.sample_request(
+            request,
+            k,
+            seed=keyed_seed(self.seed, item.index),
             sampling=self.sampling,
             prompt=item.object.family if self.prompted else None,
         )

@@ -80,5 +80,6 @@ class GeneratedGrasps:
     pregrasp_qpos: Float[Tensor, "b k j"]
     squeeze_qpos: Float[Tensor, "b k j"]
     score: Float[Tensor, "b k"]  # what the grasps are ranked by; higher is better
+    log_odds: Float[Tensor, "b k 2"] | None  # of being stable and collision-free; None without a score head
     nfe: int  # evaluations of the network, every branch of guidance counted
     trajectory: Float[Tensor, "n b k p"] | None  # hand poses after every step, if asked for

@@ -64,6 +64,35 @@ def test_a_generator_normalizes_by_the_statistics_it_is_given() -> None:
     torch.testing.assert_close(normalizer.normalize(rows)[1], torch.ones(41), atol=1e-4, rtol=0)
 
 
+def test_what_the_clouds_were_like_travels_with_a_generator(tmp_path: Path) -> None:
+    """A cube of 6 cm on a table, seen from 0.5 m at 45 degrees."""
+    module, batch = small_module(), scene_batch()
+    rng = np.random.default_rng(0)
+    cube = rng.uniform([-0.03, -0.03, 0.0], [0.03, 0.03, 0.06], (48, 3))
+    table = np.c_[rng.uniform(-0.15, 0.15, (48, 2)), np.zeros(48)]
+    points = torch.from_numpy(np.concatenate([cube, table])).float().expand(batch.size, -1, -1)
+    eye = torch.tensor([0.5, 0.0, 0.5]) / 2**0.5 + torch.tensor([0.0, 0.0, 0.03])
+    batch = replace(
+        batch,
+        scene_pc=points,
+        point_valid=torch.ones(batch.size, 96, dtype=torch.bool),
+        object_mask=(torch.arange(96) < 48).expand(batch.size, -1),
+        viewpoint=eye.expand(batch.size, -1),
+    )
+    found = compute_statistics(module, [batch], DESCRIBES)
+    assert found.views is not None
+    assert found.views.distance_m == pytest.approx((0.5, 0.5), abs=0.01)
+    assert found.views.elevation_deg == pytest.approx((45.0, 45.0), abs=2.0)
+    assert found.views.top_m == pytest.approx((0.06, 0.06), abs=0.005)
+    assert 0.05 < found.views.extent_m[0] < 0.11 and 0.02 < found.views.target_share[0] < 0.9
+    write_statistics(tmp_path / "s.json", found)
+    assert read_statistics(tmp_path / "s.json", DESCRIBES) == found
+    set_statistics(module.generator, found)
+    fresh = small_module()
+    fresh.generator.load_state_dict(module.generator.state_dict())
+    assert fresh.generator.normalizer.views == found.views
+
+
 def test_written_statistics_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "s.json"
     made = Statistics.of(np.random.default_rng(0).normal(size=(50, 2)), ["x", "y"], DESCRIBES)

@@ -202,7 +202,8 @@ def _add_parameters(parser: argparse.ArgumentParser, function: Command) -> None:
                 f"--{flag}", dest=name, required=required, default=parameter.default, **options
             )
         else:
-            parser.add_argument(name, **options)
+            optional = {} if required else {"nargs": "?", "default": parameter.default}
+            parser.add_argument(name, **{**options, **optional})
 
 
 def _settings(annotation: Any) -> Settings | None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from sceneleapultra.utils.core.compare import differences
 from sceneleapultra.utils.core.files import write_atomically
+from sceneleapultra.utils.requests import LearnedViews
 
 PERCENTILES = (0.5, 99.5)  # a stray value does not stretch the range
 _LEAST_SCALE = 1e-3  # of a number that hardly varies
@@ -25,10 +26,15 @@ class Statistics:
     describes: Mapping[str, Any]  # what they depend on, as plain containers: data_hash and frame among it
     count: int  # of rows
     numbers: Mapping[str, Mapping[str, float]]  # low, high (percentiles), min, max, mean, std
+    views: LearnedViews | None = None  # what the clouds were like; None in files that do not say
 
     @classmethod
     def of(
-        cls, values: Float[np.ndarray, "n d"], names: Sequence[str], describes: Mapping[str, Any]
+        cls,
+        values: Float[np.ndarray, "n d"],
+        names: Sequence[str],
+        describes: Mapping[str, Any],
+        views: LearnedViews | None = None,
     ) -> "Statistics":
         """Measure.
 
@@ -44,7 +50,7 @@ class Statistics:
         columns = {"low": low, "high": high, "min": values.min(0), "max": values.max(0)}
         columns |= {"mean": cut.mean(0), "std": cut.std(0, ddof=1)}
         numbers = {n: {key: float(c[i]) for key, c in columns.items()} for i, n in enumerate(names)}
-        return cls(json.loads(json.dumps(describes)), len(values), numbers)
+        return cls(json.loads(json.dumps(describes)), len(values), numbers, views)
 
     @property
     def mean(self) -> Float[np.ndarray, "d"]:
@@ -83,6 +89,7 @@ def write_statistics(path: Path, statistics: Statistics) -> None:
         "key": statistics.key,
         "count": statistics.count,
         "numbers": statistics.numbers,
+        **({} if statistics.views is None else {"views": statistics.views.to_dict()}),
     }
     text = json.dumps({**content, "hash": digest(content)}, indent=1) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text))
@@ -102,7 +109,8 @@ def read_statistics(path: Path, describes: Mapping[str, Any]) -> Statistics:
     try:
         content = json.loads(path.read_text())
         written = content.pop("hash")
-        found = Statistics(content["describes"], int(content["count"]), content["numbers"])
+        views = LearnedViews.from_dict(content["views"]) if "views" in content else None
+        found = Statistics(content["describes"], int(content["count"]), content["numbers"], views)
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} holds no statistics of poses ({error!r}). Compute them again.") from error
     if written != digest(content):
