@@ -120,12 +120,12 @@ def call(row: Row, view: SimulatedView, make: Call, model: GraspModel, num_grasp
     row.jobs.append((view.scene, 0, transform_grasps(grasps, view.T_world_cam @ T_cam_cloud)))
 
 
-def judged(row: Row, hand: Any, protocol: str, workers: int) -> dict[str, Any]:
+def evaluated(row: Row, hand: Any, protocol: str, workers: int) -> dict[str, Any]:
     """Return how many grasps hold, and hold and are clear, in the true scenes."""
     tables = evaluate_many(hand, row.jobs, protocol, LocalExecutor(workers=workers))
     stable = np.concatenate([t["stable"] for t in tables])
-    clear = np.concatenate([scene_clearance(hand, s, k, g) >= 0.0 for s, k, g in row.jobs])
-    both = stable & clear
+    free = np.concatenate([scene_clearance(hand, s, k, g) >= 0.0 for s, k, g in row.jobs])
+    both = stable & free
     low, high = wilson_interval(int(both.sum()), len(both))
     return {
         "grasps": len(both),
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=24)
     parser.add_argument("--grasps", type=int, default=32, help="of a right call; a wrong one gets half")
     parser.add_argument(
-        "--judged", type=int, default=6, help="scenes in which grasps of wrong calls are judged"
+        "--evaluated", type=int, default=6, help="scenes in which grasps of wrong calls are judged"
     )
     parser.add_argument("--protocol", default="dgb-fc-quick")
     parser.add_argument("--workers", type=int, default=2)
@@ -171,14 +171,14 @@ def main() -> None:
     rows = {name: Row() for name in (*RIGHT, *WRONG)}
     for name, make in {**RIGHT, **WRONG}.items():
         for i, view in enumerate(views):
-            wrong = options.grasps // 2 if i < options.judged and not name.startswith("cloud") else 0
+            wrong = options.grasps // 2 if i < options.evaluated and not name.startswith("cloud") else 0
             call(rows[name], view, make, model, options.grasps if name in RIGHT else wrong)
         print(f"{name}: {rows[name].outcome()}", flush=True)
     found: dict[str, Any] = {}
     for name, row in rows.items():
         found[name] = row.outcome()
         if row.jobs:
-            found[name] |= judged(row, hand, options.protocol, options.workers)
+            found[name] |= evaluated(row, hand, options.protocol, options.workers)
     document = {
         "command": f"camera --scenes {options.scenes} --grasps {options.grasps} --seed {options.seed}",
         "commit": commit(),

@@ -69,7 +69,7 @@ def simulated_views(
             objects = [make_object(str(name), int(rng.integers(10_000, 1_000_000))) for name in names]
             objects = [record, *objects[1:]] if record is not None else objects
             scene = drop_scene(tuple(objects), rng, settings)
-            view = _look(scene, rng, width, height, is_real)
+            view = _render(scene, rng, width, height, is_real)
             if _is_first(scene, objects[0]) and view.mask.sum() >= _LEAST_PIXELS * (width / 640) ** 2:
                 yield view
                 break
@@ -81,7 +81,7 @@ def _is_first(scene: Scene, target: ObjectRecord) -> bool:
     return scene.objects[0].name == target.name
 
 
-def _look(scene: Scene, rng: np.random.Generator, width: int, height: int, real: bool) -> SimulatedView:
+def _render(scene: Scene, rng: np.random.Generator, width: int, height: int, real: bool) -> SimulatedView:
     tilt, azimuth = rng.uniform(*_TILT_DEG), rng.uniform(0.0, 2.0 * np.pi)
     out = np.array([np.cos(azimuth), np.sin(azimuth)]) * np.cos(np.deg2rad(tilt))
     center = scene.T_world_object[:, :3, 3].mean(0)

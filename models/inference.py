@@ -169,25 +169,26 @@ class GraspModel:
         if config.rank.sort:
             order = made.score[0].argsort(descending=True)
 
+        solver = config.solver
+        if not all(x.isfinite().all() for x in (made.hand_pose, made.squeeze_qpos, made.score)):
+            raise ValueError(
+                f"The model made grasps that are not finite, with sampling.solver={solver.name}, steps={solver.steps}, "
+                f"temperature={solver.temperature:g}. They are not returned: sample with the checkpoint's own "
+                "settings, "
+                "and see whether its weights are finite."
+            )
+
         def of_best(values: torch.Tensor) -> np.ndarray:
             return values[0, order].cpu().numpy()
 
         hand_pose = prepared.restore(of_best(made.hand_pose))
-        score, squeeze = of_best(made.score), of_best(made.squeeze_qpos)
-        if not (np.isfinite(hand_pose).all() and np.isfinite(score).all() and np.isfinite(squeeze).all()):
-            raise ValueError(
-                f"The model made grasps that are not finite, with sampling.solver={config.solver.name}, "
-                f"steps={config.solver.steps}, temperature={config.solver.temperature:g}. They are not returned: "
-                "sample "
-                "with the checkpoint's own settings, and see whether its weights are finite."
-            )
         odds = None if made.log_odds is None else of_best(made.log_odds.sigmoid()).astype(np.float64)
         visited = None if made.trajectory is None else made.trajectory[:, 0, order].cpu().numpy()
         return SampledGrasps(
             hand_pose=hand_pose,
             pregrasp_qpos=of_best(made.pregrasp_qpos),
-            squeeze_qpos=squeeze,
-            score=score,
+            squeeze_qpos=of_best(made.squeeze_qpos),
+            score=of_best(made.score),
             p_stable=None if odds is None else odds[:, 0],
             p_collision_free=None if odds is None else odds[:, 1],
             clearance_m=observed_clearance(self.hand, hand_pose, request),

@@ -203,9 +203,9 @@ def _say(lines: Any, before: str = "") -> None:
 
 
 def _write(output: Path, made: SampledGrasps, verdicts: VerdictTable | None) -> None:
-    import json
-
     import numpy as np
+
+    from sceneleapultra.utils.core.files import write_atomically, write_json
 
     arrays: dict[str, Any] = {
         "hand_pose": made.hand_pose,
@@ -220,8 +220,8 @@ def _write(output: Path, made: SampledGrasps, verdicts: VerdictTable | None) -> 
         arrays |= {"p_stable": made.p_stable, "p_collision_free": made.p_collision_free}
     if verdicts is not None:
         arrays |= {name: verdicts[name] for name in _TESTED}
-    np.savez_compressed(output / "grasps.npz", **arrays)
-    (output / "grasps.json").write_text(json.dumps(made.to_dict(), indent=1) + "\n")
+    write_atomically(output / "grasps.npz", lambda file: np.savez_compressed(file, **arrays))
+    write_json(output / "grasps.json", made.to_dict(), indent=1)
 
 
 def evaluate(item: Item, made: SampledGrasps, hand: Hand, protocol: str, workers: int) -> VerdictTable:

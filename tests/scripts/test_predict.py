@@ -39,6 +39,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.untyped  # a command line gives lists where a call has tuples
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -129,8 +129,8 @@ def _hidden_share(request: GraspRequest) -> float:
     if not ahead[request.object_mask].any():
         return 1.0
     side = np.linalg.svd(axis[None])[2][1:]
-    seen_at = np.pad((rays[ahead] @ side.T) / along[ahead, None], ((0, 0), (0, 1)))
-    owner = cells_of(seen_at, _CELL_RAD).owner
+    directions = np.pad((rays[ahead] @ side.T) / along[ahead, None], ((0, 0), (0, 1)))
+    owner = cells_of(directions, _CELL_RAD).owner
     nearest = np.full(owner.max() + 1, np.inf)
     np.minimum.at(nearest, owner, distance[ahead])
     hidden = distance[ahead] > nearest[owner] + _BEHIND_M

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from sceneleapultra.utils.core.files import describe_file
 from sceneleapultra.utils.requests.depth import cloud_of_depth
 from sceneleapultra.utils.requests.pcd import read_pcd
 from sceneleapultra.utils.requests.sensor_cloud import SensorCloud, check_colors, check_mask, check_points
@@ -100,7 +101,9 @@ def read_array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is no complete .npy file of numbers ({error}).") from error
+        raise ValueError(
+            f"{path} is {describe_file(path)}; expected a complete .npy file of numbers ({error})."
+        ) from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path}: expected one array, as numpy.save writes it, got several.")
     return array
@@ -111,7 +114,9 @@ def _read_npz(path: Path) -> dict[str, Any]:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             found = {name: file[name] for name in file}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is no complete .npz file of numbers ({error}).") from error
+        raise ValueError(
+            f"{path} is {describe_file(path)}; expected a complete .npz file of numbers ({error})."
+        ) from error
     if "depth" not in found and "points" not in found:
         raise ValueError(
             f"{path}: expected the arrays depth and K, or points; and rgb and mask where there are any. Got "
@@ -129,7 +134,9 @@ def _read_ply(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         cloud = trimesh.load(path)
         points = np.asarray(cloud.vertices)  # type: ignore[attr-defined]
     except (ValueError, KeyError, IndexError, AttributeError, TypeError, EOFError) as error:
-        raise ValueError(f"{path} is no complete .ply file ({error}).") from error
+        raise ValueError(
+            f"{path} is {describe_file(path)}; expected a complete .ply file ({error})."
+        ) from error
     colors = getattr(cloud, "colors", None)  # RGBA of a point cloud, empty without colors
     return points, None if colors is None or len(colors) == 0 else np.asarray(colors)[:, :3]
 
@@ -139,7 +146,7 @@ def _read_image(path: Path, what: str) -> np.ndarray:
         with Image.open(path) as image:
             array = np.asarray(image)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{path} is no complete {what} ({error}).") from error
+        raise ValueError(f"{path} is {describe_file(path)}; expected a complete {what} ({error}).") from error
     if array.dtype == np.uint8 and what == "depth image":
         raise ValueError(
             f"{path} holds 8 bits per pixel ({image.mode}): a picture of depth, not depth. Save 16 bits per pixel, or "

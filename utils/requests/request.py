@@ -128,15 +128,15 @@ class GraspRequest:
         notes = [*describe_invalid(left, cloud.size)]
         mask = None
         if target.mask is not None:
-            given = check_mask(target.mask, cloud.points.shape[:-1], "object_mask").ravel()
-            mask = given[index]
-            if given.sum() > mask.sum():
+            whole = check_mask(target.mask, cloud.points.shape[:-1], "object_mask").ravel()
+            mask = whole[index]
+            if whole.sum() > mask.sum():
                 notes.append(
-                    f"{given.sum() - mask.sum():,} of {given.sum():,} points of the mask hold no surface"
+                    f"{whole.sum() - mask.sum():,} of {whole.sum():,} points of the mask hold no surface"
                 )
             if not mask.any():
                 raise ValueError(
-                    f"object_mask marks {int(given.sum()):,} of {cloud.size:,} points, none of them with a surface. "
+                    f"object_mask marks {int(whole.sum()):,} of {cloud.size:,} points, none of them with a surface. "
                     "Is the "
                     "mask right, and the object in view?"
                 )
@@ -150,7 +150,7 @@ class GraspRequest:
             base = (
                 table
                 if table is not None and up is None
-                else _given_table(view.points, eye, place, direction)
+                else _level_table(view.points, eye, place, direction)
             )
             mask, found = view.choose(target, base)
             notes.append(_describe_object(view.points[mask], eye, found))
@@ -233,7 +233,7 @@ def _table(
         return None
 
 
-def _given_table(points: np.ndarray, eye: np.ndarray, place: np.ndarray | None, up: np.ndarray) -> TablePlane:
+def _level_table(points: np.ndarray, eye: np.ndarray, place: np.ndarray | None, up: np.ndarray) -> TablePlane:
     """Return the level plane that most points lie in, where up is given."""
     near = _around(points, eye, _REACH_M) if place is None else _around(points, place, _NEAR_TARGET_M)
     near = (near if len(near) else points).astype(np.float64)
@@ -245,7 +245,7 @@ def level_plane(request: GraspRequest) -> TablePlane:
     if request.table is not None and request.up @ request.table.up > _SAME_UP:
         return request.table
     center = request.target_points.mean(0, dtype=np.float64)
-    return _given_table(request.points, request.viewpoint, center, request.up)
+    return _level_table(request.points, request.viewpoint, center, request.up)
 
 
 def _around(points: np.ndarray, center: np.ndarray, radius: float) -> np.ndarray:

@@ -8,8 +8,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 _AT_ORIGIN_M = 1e-6  # a viewpoint so near to the origin is the camera's own
 _AHEAD_SHARE = 0.9  # of the points have z > 0 in a camera's frame
-# The farthest value is a stop, not a surface: this share of all points holds it, and nothing lies near below it.
-_STOP_SHARE, _STOP_GAP = 0.003, 0.1
+# The farthest value is a stop, not a surface: beyond what a hand reaches, this share of all points holds it, and nothing
+# lies near below it. (A table that a perfect camera sees from above has one depth, too.)
+_STOP_SHARE, _STOP_GAP, _STOP_M = 0.003, 0.1, 1.5
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def far_stop(depth: Float[np.ndarray, "n"]) -> float | None:
     largest = depth.max()
     at_it = depth == largest
     below = depth[~at_it].max() if not at_it.all() else largest
-    is_stop = at_it.mean() >= _STOP_SHARE and below < (1.0 - _STOP_GAP) * largest
+    is_stop = largest > _STOP_M and at_it.mean() >= _STOP_SHARE and below < (1.0 - _STOP_GAP) * largest
     return float(largest) if is_stop else None
 
 

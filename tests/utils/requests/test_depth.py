@@ -104,9 +104,9 @@ def test_pixels_without_depth_are_left_out_with_their_mask_and_color(largest: in
     assert f"{(~valid).sum():,} of {valid.size:,} points hold no surface" in request.notes[0]
 
 
-def test_a_wall_at_one_distance_is_no_end_of_the_range() -> None:
+def test_a_table_seen_from_above_without_noise_is_no_end_of_the_range() -> None:
     depth = np.full((120, 160), 0.6)
-    depth[:40] = 0.63
+    depth[40:80, 60:100] = 0.5
     cloud = GraspRequest.from_points(
         cloud_of_depth(depth, FOUR, scale=None, source="d").points,
         target=Target(mask=np.arange(19200).reshape(120, 160) < 99),

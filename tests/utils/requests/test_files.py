@@ -96,10 +96,14 @@ def test_arrays_that_do_not_fit(changed: dict[str, Any], sentence: str, tmp_path
         ("none.ply", None, "There is no depth image, cloud or mesh at"),
         ("e.ply", b"", "is empty"),
         ("c.txt", b"1 2 3", "expected a depth image"),
-        ("c.npy", b"\x93NUMPY\x01", "is no complete .npy file"),
-        ("c.npz", b"PK\x03\x04 cut", "is no complete .npz file"),
-        ("c.ply", b"ply\nformat binary_little_endian 1.0\nelement vertex 9\n", "is no complete .ply file"),
-        ("c.png", b"\x89PNG\r\n\x1a\n", "is no complete depth image"),
+        ("c.npy", b"\x93NUMPY\x01", "expected a complete .npy file"),
+        ("c.npz", b"PK\x03\x04 cut", "expected a complete .npz file"),
+        (
+            "c.ply",
+            b"ply\nformat binary_little_endian 1.0\nelement vertex 9\n",
+            "expected a complete .ply file",
+        ),
+        ("c.png", b"\x89PNG\r\n\x1a\n", "expected a complete depth image"),
         ("c.pcd", b"version https://git-lfs.github.com/spec/v1\n", "expected the header of a .pcd file"),
     ],
 )
@@ -112,7 +116,7 @@ def test_files_that_are_none(name: str, content: bytes | None, sentence: str, tm
 
 def test_npy_of_objects_is_not_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "o.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"no complete .npy file of numbers"):
+    with pytest.raises(ValueError, match=r"expected a complete .npy file of numbers"):
         read_sensor(tmp_path / "o.npy", None, None)
 
 

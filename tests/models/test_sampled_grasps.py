@@ -1,0 +1,128 @@
+"""What a user gets: finite grasps with what is expected of them, warnings that travel, and sentences for numbers."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from factories.models import small_generator
+from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.models import GraspModel
+
+CLOUD = {
+    "num_points": 96,
+    "target_share": 0.6,
+    "crop_radius": 0.5,
+    "points": {"sampler": "farthest", "cell_m": 0.005, "shares": (0.5, 0.25, 0.25), "falloff_m": 0.05},
+}
+
+
+@pytest.fixture
+def model() -> GraspModel:
+    return GraspModel(generator=small_generator(), cloud_settings=CLOUD)
+
+
+def cloud(n: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    """A curved surface: its normals are well defined, unlike those of a blob of noise."""
+    rng = np.random.default_rng(3)
+    angle, height = rng.uniform(-1.2, 1.2, n), rng.uniform(0, 0.1, n)
+    points = np.stack([0.04 * np.cos(angle), 0.04 * np.sin(angle), height], axis=1)
+    return points.astype(np.float32), np.arange(n) % 3 > 0
+
+
+def sample(model: GraspModel, points: np.ndarray, mask: np.ndarray, **changes):
+    settings = {"object_mask": mask, "viewpoint": (0.5, 0.0, 0.5), "up": (0.0, 0.0, 1.0), "seed": 0}
+    return model.sample(points, 9, **{**settings, **changes})
+
+
+def on_a_table(height: float) -> tuple[np.ndarray, np.ndarray]:
+    """The curved surface standing on a table at a height."""
+    points, mask = cloud()
+    rng = np.random.default_rng(1)
+    points[~mask] = np.c_[rng.uniform(-0.2, 0.2, (int((~mask).sum()), 2)), np.zeros(int((~mask).sum()))]
+    return points + np.array([0.0, 0.0, height], np.float32), mask
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize("number", [0, -3, 4.0, True, "4", None])
+def test_a_number_of_grasps_is_whole_and_at_least_one(model, number):
+    with pytest.raises(ValueError, match=f"num_grasps: expected a whole number of at least 1, got {number}"):
+        model.sample(cloud()[0], number, object_mask=cloud()[1], viewpoint=(1, 0, 1), up=(0, 0, 1), seed=0)
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"up": (0, 0, 0)}, "up must point against gravity"),
+        ({"up": (0, float("nan"), 1)}, "up: expected three finite numbers"),
+        ({"up": (0, 1)}, "up: expected three finite numbers"),
+        ({"viewpoint": (0, 0, float("nan"))}, "viewpoint: expected three finite numbers"),
+        ({"sampling": {"steps": 4.0}}, "steps must be at least 1, got 4.0: it is a whole number"),
+        ({"sampling": {"temperature": "cold"}}, "sampling.temperature: expected a number, got cold"),
+        ({"sampling": {"squeeze_gain": float("nan")}}, "sampling.squeeze_gain: expected a number, got nan"),
+    ],
+)
+def test_numbers_without_a_meaning_get_a_sentence(model, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        sample(model, *cloud(), **changes)
+
+
+def test_points_that_are_none_are_left_out_with_their_mask(model):
+    points, mask = cloud()
+    spoiled = np.concatenate([points, np.full((40, 3), np.nan, np.float32), np.zeros((10, 3), np.float32)])
+    one = sample(model, points, mask)
+    two = sample(model, spoiled, np.concatenate([mask, np.ones(50, bool)]))
+    np.testing.assert_array_equal(one.hand_pose, two.hand_pose)
+
+
+def test_grasps_that_are_not_finite_are_not_returned(model):
+    with torch.no_grad():
+        model.generator.normalizer.mean.fill_(torch.nan)
+    with pytest.raises(
+        ValueError, match=r"The model made grasps that are not finite, with sampling.solver=ddim"
+    ):
+        sample(model, *cloud())
+
+
+def test_grasps_say_what_the_model_expects_of_them(model):
+    made = sample(model, *cloud())
+    assert made.p_stable is not None and made.p_collision_free is not None
+    odds = made.p_stable * made.p_collision_free
+    assert_allclose(np.log(odds / (1 - odds)), made.score, atol=1e-4)
+    assert made.frame == "cloud" and made.hand == "leap_right" and len(made.joint_names) == 16
+    best = made.to_dict()["grasps"][0]
+    assert json.loads(json.dumps(made.to_dict()))["grasps"][0] == best
+    assert_allclose([*best["position"], *best["qpos"], *best["quat_wxyz"]], made.hand_pose[0], atol=0)
+    assert_allclose(
+        made.rotation @ made.rotation.transpose(0, 2, 1), np.tile(np.eye(3), (9, 1, 1)), atol=1e-6
+    )
+    low = made.p_success.max() < 0.5
+    assert (made.expectation is not None) == low
+    rare = dataclasses.replace(made, p_stable=np.full(9, 0.03), p_collision_free=np.ones(9))
+    assert rare.expectation is not None and "expects none of these 9 grasps to hold" in rare.expectation
+    assert "best 3 %" in rare.expectation
+    sure = dataclasses.replace(made, p_stable=np.full(9, 0.9), p_collision_free=np.ones(9))
+    assert sure.expectation is None
+
+
+def test_clearance_is_the_distance_to_what_was_observed_beside_the_object(model):
+    """Against the distance of every point, for the table and a block that some hands reach into."""
+    points, mask = on_a_table(0.0)
+    made = sample(model, points, mask)
+    pose = GraspPose.from_hand_pose(torch.from_numpy(made.hand_pose))
+    hand = Hand(model.hand.description, dtype=torch.float64)
+    exact = hand.signed_distance(torch.from_numpy(points[~mask].astype(np.float64)), pose).amin(-1)
+    assert_allclose(made.clearance_m, exact.clamp(max=0.1).numpy(), atol=1e-4)
+    assert len(np.unique(made.clearance_m)) > 3
+
+
+def test_odd_clouds_are_warned_of_and_the_warning_travels(model, caplog):
+    points, mask = on_a_table(0.0)
+    with caplog.at_level("WARNING"):
+        made = sample(model, points, mask, viewpoint=(3.0, 0.0, 3.0))
+    assert any("the camera's distance is 4.2" in text for text in made.warnings)
+    assert all(text in caplog.text for text in made.warnings)
