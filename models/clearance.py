@@ -11,9 +11,9 @@ from sceneleapultra.utils.requests.cells import cells_of
 
 FAR_CLEARANCE_M = 0.1  # reported where nothing observed is nearer
 _REACH_M = 0.35  # of a hand about its object
-_CELL_M = 0.004  # one point of each is kept
+_CELL_M = 0.002  # one point of each is kept
 _MEASURED = 192  # points of which the exact distance is taken: those deepest in the hand's spheres
-_GRASPS_AT_ONCE = 32
+_GRASPS_AT_ONCE = 8
 
 
 def observed_clearance(

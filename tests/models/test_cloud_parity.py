@@ -132,14 +132,15 @@ def test_coordinates_too_coarse_for_their_type_are_refused(offset: float, refuse
     one = view()
     points = one.points + np.float32(offset)
     assert points.dtype == np.float32
+    viewpoint = tuple((one.T_world_cam[:3, 3] + offset).tolist())
     if not refused:
-        sample(model(), one, points)
+        sample(model(), one, points, viewpoint=viewpoint)
         return
     with pytest.raises(
         ValueError,
         match=r"scene_pc is float32 with coordinates up to \d+ m, .* mm apart\. Pass it as float64",
     ):
-        sample(model(), one, points)
+        sample(model(), one, points, viewpoint=viewpoint)
 
 
 def in_camera(one: View) -> dict[str, Any]:

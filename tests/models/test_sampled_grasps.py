@@ -9,8 +9,10 @@ import torch
 from numpy.testing import assert_allclose
 
 from factories.models import small_generator
-from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.hands import GraspPose, Hand, load_hand
 from sceneleapultra.models import GraspModel
+from sceneleapultra.models.clearance import observed_clearance
+from sceneleapultra.utils.requests import GraspRequest
 
 CLOUD = {
     "num_points": 96,
@@ -109,20 +111,33 @@ def test_grasps_say_what_the_model_expects_of_them(model):
     assert sure.expectation is None
 
 
-def test_clearance_is_the_distance_to_what_was_observed_beside_the_object(model):
-    """Against the distance of every point, for the table and a block that some hands reach into."""
+def test_clearance_is_the_distance_to_what_was_observed_beside_the_object():
+    """Against the distance of every point of a table, for hands above it, in it and far away; in map coordinates, "
+    "too."""
     points, mask = on_a_table(0.0)
-    made = sample(model, points, mask)
-    pose = GraspPose.from_hand_pose(torch.from_numpy(made.hand_pose))
-    hand = Hand(model.hand.description, dtype=torch.float64)
-    exact = hand.signed_distance(torch.from_numpy(points[~mask].astype(np.float64)), pose).amin(-1)
-    assert_allclose(made.clearance_m, exact.clamp(max=0.1).numpy(), atol=1e-4)
-    assert len(np.unique(made.clearance_m)) > 3
+    hand = load_hand("leap_right")
+    poses = torch.zeros(12, 3 + hand.num_joints + 4, dtype=torch.float64)
+    poses[:, :3] = torch.rand(12, 3, dtype=torch.float64) * 0.3 - 0.15
+    poses[0, 2] = 2.0
+    poses[:, 3:-4] = hand.rest_qpos
+    poses[:, -4:] = torch.nn.functional.normalize(torch.randn(12, 4, dtype=torch.float64), dim=-1)
+    double = Hand(hand.description, dtype=torch.float64)
+    beside = torch.from_numpy(points[~mask].astype(np.float64))
+    exact = double.signed_distance(beside, GraspPose.from_hand_pose(poses)).amin(-1).clamp(max=0.1)
+    assert exact.min() < -0.005 and exact.max() == 0.1
+    for offset in (np.zeros(3), np.array([431234.0, 5821234.0, 50.0])):
+        up, eye = np.array([0.0, 0.0, 1.0]), np.array([0.5, 0.0, 0.5])
+        request = GraspRequest(points.astype(np.float64) + offset, mask, eye + offset, up)
+        moved = poses.numpy().copy()
+        moved[:, :3] += offset
+        assert_allclose(observed_clearance(hand, moved, request), exact.numpy(), atol=1e-4)
+    alone = GraspRequest(points[mask].astype(np.float64), np.ones(mask.sum(), bool), eye, up)
+    assert (observed_clearance(hand, poses.numpy(), alone) == 0.1).all()
 
 
 def test_odd_clouds_are_warned_of_and_the_warning_travels(model, caplog):
     points, mask = on_a_table(0.0)
     with caplog.at_level("WARNING"):
         made = sample(model, points, mask, viewpoint=(3.0, 0.0, 3.0))
-    assert any("the camera's distance is 4.2" in text for text in made.warnings)
+    assert any("the camera's distance is 4.19 m" in text for text in made.warnings)
     assert all(text in caplog.text for text in made.warnings)

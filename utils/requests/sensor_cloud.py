@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 _AT_ORIGIN_M = 1e-6  # a viewpoint so near to the origin is the camera's own
 _AHEAD_SHARE = 0.9  # of the points have z > 0 in a camera's frame
-# The farthest value is a stop, not a surface: beyond what a hand reaches, this share of all points holds it, and nothing
-# lies near below it. (A table that a perfect camera sees from above has one depth, too.)
+# The farthest value is a stop, not a surface: beyond what a hand reaches, this share of all points holds it, and
+# nothing lies near below it. (A table that a perfect camera sees from above has one depth, too.)
 _STOP_SHARE, _STOP_GAP, _STOP_M = 0.003, 0.1, 1.5
 
 

@@ -73,9 +73,9 @@ def test_what_is_odd_is_said_with_both_numbers(settings: dict[str, Any], sentenc
     [
         (
             {"points": VIEW.points * FLIP, "up": (0.0, -1.0, 0.0)},
-            r"The camera at .* is \d+ cm under the table",
+            r"The camera at .* is 0\.\d+ m under the table",
         ),
-        ({"up": -VIEW.up}, r"The camera at \(0, 0, 0\) is \d+ cm under the table, by up = "),
+        ({"up": -VIEW.up}, r"The camera at \(0, 0, 0\) is 0\.\d+ m under the table, by up = "),
         ({"mask": VIEW.box.ravel() != 0}, r"span \d+ x \d+ cm; the hand spans 25 cm\. Is the mask inverted"),
         ({"points": VIEW.points * 4.0}, r"span \d+ x \d+ cm; the hand spans 25 cm"),
         ({"points": VIEW.points * 0.001}, "Points must be in metres|points must be in metres"),
