@@ -172,10 +172,9 @@ class GraspModel:
         solver = config.solver
         if not all(x.isfinite().all() for x in (made.hand_pose, made.squeeze_qpos, made.score)):
             raise ValueError(
-                f"The model made grasps that are not finite, with sampling.solver={solver.name}, steps={solver.steps}, "
-                f"temperature={solver.temperature:g}. They are not returned: sample with the checkpoint's own "
-                "settings, "
-                "and see whether its weights are finite."
+                f"The model made grasps that are not finite, with sampling.solver={solver.name}, "
+                f"steps={solver.steps}, temperature={solver.temperature:g}. They are not returned: sample with the "
+                "checkpoint's own settings, and see whether its weights are finite."
             )
 
         def of_best(values: torch.Tensor) -> np.ndarray:

@@ -146,8 +146,8 @@ def predict(
     if made.p_success is not None:
         best = made.p_success.argmax()
         console.print(
-            f"best: expected to succeed in {100 * made.p_success[best]:.0f} %, "
-            f"{1e3 * made.clearance_m[best]:.0f} mm from what was seen beside the object"
+            f"best: expected to succeed in {100 * made.p_success[best]:.0f} %, {1e3 * made.clearance_m[best]:.0f} mm "
+            "from what was seen beside the object"
         )
     console.print(f"grasps   {output / 'grasps.npz'}, .json\nview     {page}", soft_wrap=True)
 

@@ -48,8 +48,7 @@ def check_request(request: GraspRequest, learned: LearnedViews, *, span_m: float
         if not low - _ELEVATION_SLACK_DEG <= numbers.elevation_deg <= high + _ELEVATION_SLACK_DEG:
             warnings.append(
                 f"the camera looks at the object from {numbers.elevation_deg:.0f}° above the table; the model "
-                "learned from "
-                f"{low:.0f} to {high:.0f}°. Check up and viewpoint."
+                f"learned from {low:.0f} to {high:.0f}°. Check up and viewpoint."
             )
     return tuple(warnings)
 
@@ -65,22 +64,20 @@ def _refuse_impossible(request: GraspRequest, numbers: ViewNumbers, span_m: floa
     if second > span_m:
         raise ValueError(
             f"{marked}, which span {100 * largest:.0f} x {100 * second:.0f} cm; the hand spans {100 * span_m:.0f} "
-            "cm. Is the "
-            "mask inverted, is the table in it, or are the points not in metres (divide millimetres by 1000)?"
+            "cm. Is the mask inverted, is the table in it, or are the points not in metres (divide millimetres by "
+            "1000)?"
         )
     if request.table is None:
         return
     if numbers.camera_height_m <= 0.0:
         raise ValueError(
-            f"The camera at ({_words(request.viewpoint)}) is {-100 * numbers.camera_height_m:.0f} cm under the "
-            "table, by up "
+            f"The camera at ({_words(request.viewpoint)}) is {-numbers.camera_height_m:.2f} m under the table, by up "
             f"= ({_words(request.up)}). Turn up around, or pass the right viewpoint; without up it is measured."
         )
     if numbers.below_share > 0.5:
         raise ValueError(
             f"{100 * numbers.below_share:.0f} % of the object's points lie more than {100 * BELOW_M:.0f} cm under "
-            "the table, "
-            f"by up = ({_words(request.up)}). Is up right, and the mask? Without up it is measured."
+            f"the table, by up = ({_words(request.up)}). Is up right, and the mask? Without up it is measured."
         )
 
 
@@ -103,17 +100,15 @@ def _frame_warnings(request: GraspRequest) -> list[str]:
         if behind > _FLIPPED_SHARE:
             return [
                 f"{100 * behind:.0f} % of the points have z < 0, expected z > 0 before a camera (x right, y down, z "
-                "forward): y and z are negated, as RealSense Viewer writes its .ply files. Grasps come out in the "
-                "file's "
-                "own frame; negate y and z to have them in the camera's."
+                "forward): y and z are negated, as RealSense Viewer writes its .ply files. Grasps come out in "
+                "the file's own frame; negate y and z to have them in the camera's."
             ]
     hidden = _hidden_share(request)
     if hidden > _HIDDEN_SHARE:
         return [
             f"{100 * hidden:.0f} % of the object's points are hidden behind others as seen from the viewpoint "
-            f"({_words(request.viewpoint)}), expected below {100 * _HIDDEN_SHARE:.0f} %: one camera sees one "
-            "surface. Is it "
-            "the center of the camera, in the frame of the cloud?"
+            f"({_words(request.viewpoint)}), expected below {100 * _HIDDEN_SHARE:.0f} %: one camera sees "
+            "one surface. Is it the center of the camera, in the frame of the cloud?"
         ]
     return []
 
@@ -143,8 +138,7 @@ def _outside(what: str, value: float, learned: Range, factor: float, unit: str, 
         return []
     return [
         f"{what} is {factor * value:.3g} {unit}; the model learned from {factor * low:.2g} to {factor * high:.2g} "
-        f"{unit}. "
-        f"Check {check}."
+        f"{unit}. Check {check}."
     ]
 
 

@@ -86,8 +86,7 @@ def _read_arrays(path: Path) -> dict[str, Any]:
     else:
         raise ValueError(
             f"{path}: expected a depth image ({', '.join(IMAGES)}, .npy, .npz), a cloud ({', '.join(CLOUDS)}) or a "
-            "mesh "
-            f"({', '.join(MESHES)}, .ply, a folder), got '{path.suffix}'."
+            f"mesh ({', '.join(MESHES)}, .ply, a folder), got '{path.suffix}'."
         )
     return {"points": points} if rgb is None else {"points": points, "rgb": rgb}
 
@@ -167,8 +166,7 @@ def read_mask(path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(
             f"--mask: there is no file {path}. Pass an .npy or .png file that marks the object, or `all` where the "
-            "whole "
-            "cloud is the object; without --mask the object above the table is taken."
+            "whole cloud is the object; without --mask the object above the table is taken."
         )
     if path.suffix.lower() == ".npy":
         return read_array(path)

@@ -137,8 +137,7 @@ class GraspRequest:
             if not mask.any():
                 raise ValueError(
                     f"object_mask marks {int(whole.sum()):,} of {cloud.size:,} points, none of them with a surface. "
-                    "Is the "
-                    "mask right, and the object in view?"
+                    "Is the mask right, and the object in view?"
                 )
         place = view.points[mask].mean(0, dtype=np.float64) if mask is not None else view.place(target)
         table = _table(view.points, eye, place, needed=direction is None)
@@ -214,9 +213,8 @@ def _check_metres(points: np.ndarray, eye: np.ndarray, source: str) -> None:
         if distance > _MOST_DISTANCE_M:
             raise ValueError(
                 f"{source}: half of the points are more than {distance:.0f} m from the camera. Points must be in "
-                "metres: "
-                "divide millimetres by 1000 (a depth image: --depth-scale 0.001). If they are, and the cloud is not in "
-                "its camera's frame, pass its viewpoint."
+                "metres: divide millimetres by 1000 (a depth image: --depth-scale 0.001). If they are, and the "
+                "cloud is not in its camera's frame, pass its viewpoint."
             )
 
 
@@ -268,8 +266,8 @@ def _describe_object(points: np.ndarray, eye: np.ndarray, found: str) -> str:
     size = " x ".join(f"{100 * x:.1f}" for x in principal_extents(points))
     center = points.mean(0, dtype=np.float64)
     return (
-        f"{found}: {size} cm, {len(points):,} points at ({_words(center)}), "
-        f"{np.linalg.norm(center - eye):.2f} m from the camera"
+        f"{found}: {size} cm, {len(points):,} points at ({_words(center)}), {np.linalg.norm(center - eye):.2f} m "
+        "from the camera"
     )
 
 

@@ -82,10 +82,9 @@ def _choose(planes: list[TablePlane]) -> TablePlane:
     best = planes[0]
     if best.share < _LEAST_SHARE:
         raise NoTableError(
-            f"up: no plane dominates this view, so none is taken for the table: the largest holds "
+            "up: no plane dominates this view, so none is taken for the table: the largest holds "
             f"{100 * best.share:.0f} % of the surface, expected at least {100 * _LEAST_SHARE:.0f} %. Pass the "
-            "direction "
-            "against gravity, up (--up X Y Z)."
+            "direction against gravity, up (--up X Y Z)."
         )
     for other in planes[1:]:
         if other.share >= _RIVAL_SHARE * best.share and best.up @ other.up < _PARALLEL:

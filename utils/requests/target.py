@@ -116,8 +116,7 @@ class View:
         if self.pixels is None:
             raise ValueError(
                 f"{what} needs an image: a depth image, or a cloud of shape (h, w, 3). {self.source} is a list of "
-                "points. "
-                "Pass --at X Y Z (m), or --mask."
+                "points. Pass --at X Y Z (m), or --mask."
             )
         return self.pixels
 
@@ -148,8 +147,8 @@ class View:
         if not found:
             raise ValueError(
                 f"No object stands out of the table in {self.source}: {int(above.sum()):,} of {len(above):,} points "
-                "are "
-                f"more than {1e3 * above_m:.0f} mm above it. Pass --mask, or --up where the table was not found right."
+                f"are more than {1e3 * above_m:.0f} mm above it. Pass --mask, or --up where the table was not found "
+                "right."
             )
         if target.pixel is not None or target.at is not None:
             return self._named(target, found, plane)
