@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import sceneleapultra.utils.core.environment  # noqa: F401
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from sceneleapultra.utils.core import cli
 from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.core.console import console
+from sceneleapultra.utils.core.files import make_folder
 
 if TYPE_CHECKING:
     from sceneleapultra.evaluation.items import Item
@@ -97,7 +97,7 @@ def predict(
         raise ValueError(f"--num-grasps: expected at least 1, got {num_grasps}.")
     path = find_checkpoint(checkpoint)
     _check_settings(sampling, protocol)
-    _check_writable(output)
+    make_folder(output)
     request, item = None, None
     if is_mesh(input):
         if not input.exists():
@@ -158,18 +158,6 @@ def _check_settings(sampling: dict[str, Any], protocol: str) -> None:
     tuned = sampling["temperature"] == "tuned"
     check_sampling_changes({**sampling, "temperature": None} if tuned else sampling)
     check_group_name("protocol", protocol)
-
-
-def _check_writable(output: Path) -> None:
-    """Make the folder, and refuse one that nothing can be written to."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"--output {output}: no results can be written there ({error.strerror}). Pass another folder."
-        ) from error
 
 
 def _read(

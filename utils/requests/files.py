@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from sceneleapultra.utils.core.files import describe_file
+from sceneleapultra.utils.core.names import nearest_file
 from sceneleapultra.utils.requests.depth import cloud_of_depth
 from sceneleapultra.utils.requests.pcd import read_pcd
 from sceneleapultra.utils.requests.sensor_cloud import SensorCloud, check_colors, check_mask, check_points
@@ -30,7 +31,7 @@ def read_sensor(path: Path, intrinsics: Any | None, depth_scale: float | None) -
         ValueError: neither, or one that is not complete.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"There is no depth image, cloud or mesh at {path}.")
+        raise FileNotFoundError(f"There is no depth image, cloud or mesh at {path}.{nearest_file(path)}")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty.")
     arrays = _read_arrays(path)
