@@ -24,7 +24,7 @@ class Column:
         help: one sentence for the reader of a report.
         unit: of the values: SI, or deg.
         shown_unit: of a reduced value; the same as ``unit`` where empty.
-        row: shape of one row; -1 where the protocol decides.
+        row: shape of one row; -1 where the protocol decides (not of a trial's or a metric's own column).
         reductions: how many grasps become one number. ``rate``: share of the trials, with intervals. ``mean`` and
             ``median``: over what was measured (not NaN). ``count``: of each outcome. Empty: no number of its own.
         stored: its type in a data set; empty where no data set keeps it.
@@ -127,6 +127,13 @@ COLUMNS: dict[str, Column] = {
             "How far the object turned at most under the force.",
             unit="deg",
             reductions=(),
+        ),
+        # What a pull of rising force says besides.
+        Column(
+            "force_margin",
+            "f8",
+            "Largest force withstood in every direction, in weights of the object.",
+            reductions=("mean", "median"),
         ),
         # What a lift out of the scene says besides.
         Column(

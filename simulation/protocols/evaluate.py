@@ -110,7 +110,10 @@ class _Evaluator:
             "displacement_m": [_largest(verdict.displacement_m) for verdict in verdicts],
             "angle_deg": [_largest(verdict.angle_deg) for verdict in verdicts],
         }
-        values |= {c.name: [verdict.details[c.name] for verdict in verdicts] for c in trial.columns}
+        values |= {
+            c.name: np.array([verdict.details[c.name] for verdict in verdicts]).reshape(n, *c.row)
+            for c in trial.columns
+        }
         values |= {m.column.name: [found[m.column.name] for found in measured] for m in self.metrics}
         extra = (*trial.columns, *(metric.column for metric in self.metrics))
         return VerdictTable.of(self.protocol.name, self.protocol.hash, values, extra)

@@ -3,6 +3,7 @@
 from sceneleapultra.simulation.protocols.trials.approach_choice import ApproachChoice
 from sceneleapultra.simulation.protocols.trials.base import Approach, Runs, Trial, Verdict
 from sceneleapultra.simulation.protocols.trials.force_closure import ForceClosure
+from sceneleapultra.simulation.protocols.trials.force_margin import ForceMargin
 from sceneleapultra.simulation.protocols.trials.lift_settings import (
     CleanRule,
     LiftMotion,
@@ -18,6 +19,7 @@ __all__ = [
     "ApproachChoice",
     "CleanRule",
     "ForceClosure",
+    "ForceMargin",
     "LiftMotion",
     "LiftTiming",
     "ObjectWeight",

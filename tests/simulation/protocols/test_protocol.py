@@ -9,7 +9,7 @@ from hydra import initialize_config_dir
 from sceneleapultra.simulation.protocols import get_protocol
 from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
 
-NAMES = ("dgb-fc", "dgb-fc-quick", "dgb-tabletop", "scene-lift", "scene-lift-dgn2")
+NAMES = ("dgb-fc", "dgb-fc-quick", "dgb-tabletop", "force-margin", "scene-lift", "scene-lift-dgn2")
 
 
 # What version 0.1 gave them, with MuJoCo 3.3.7: stores and results carry these.

@@ -18,6 +18,7 @@ from sceneleapultra.simulation.protocols import (
 )
 from sceneleapultra.simulation.protocols.trials import ObjectWeight
 from sceneleapultra.utils.records import Grasps, Outcome, Scene
+from sceneleapultra.utils.verdicts import VerdictTable
 
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -157,6 +158,8 @@ def test_approach_is_part_of_the_result(hand_model) -> None:
     own = firm(approach=(0, 0, 0.1))
     kept = evaluate_grasps(hand_model, scene, own, "scene-lift", workers=0)
     np.testing.assert_array_equal(kept["approach_m"][0], 0.1 * UP)
+    none = evaluate_grasps(hand_model, scene, own[:0], "scene-lift", workers=0)
+    assert VerdictTable.concatenate([none, kept])["approach_m"].shape == (1, 3)
     way = own.waypoints(3)
     np.testing.assert_allclose(way[0, :, :3], BASE[:3] + np.array([[0.1], [0.05], [0.0]]) * UP)
     np.testing.assert_array_equal(way[0, :, 3:], np.tile(BASE[3:], (3, 1)))

@@ -128,6 +128,24 @@ def test_stopping_early_keeps_the_verdict(simulator: GraspSimulator, scene: Scen
         assert early.outcome == full.outcome
 
 
+def test_margin_is_where_the_force_takes_the_object(
+    hand_model: HandModel, scene: Scene, grasps: Grasps
+) -> None:
+    margin = compiled(hand_model, scene, get_protocol("force-margin"))
+    found = [margin.run(attempt(scene, grasps, row)) for row in (FIRM, LIMP, OPEN, INSIDE)]
+    firm, limp, opened, inside = (verdict.details["force_margin"] for verdict in found)
+    assert firm > limp >= opened == 0 == inside
+    assert found[0].stable and not found[2].stable
+    assert found[3].outcome == Outcome.PREGRASP_PENETRATION
+    # A sudden force well below the margin is withstood, one well above is not.
+    trial = margin.protocol.trial
+    for multiple, held in ((firm / 2, True), (3 * firm, False)):
+        once = compiled_like(margin, multiples=(multiple,), required=multiple)
+        assert once.run(attempt(scene, grasps, FIRM)).stable == held
+    with pytest.raises(ValueError, match="expected rising numbers above 0"):
+        replace(trial, multiples=(2.0, 1.0))
+
+
 def test_divergence_is_no_verdict(simulator: GraspSimulator, scene: Scene, grasps: Grasps) -> None:
     verdict = compiled_like(simulator, force_n_per_kg=1e12).run(attempt(scene, grasps, FIRM))
     assert verdict.outcome == Outcome.NOT_RUN
