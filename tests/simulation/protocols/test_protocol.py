@@ -9,7 +9,10 @@ from hydra import initialize_config_dir
 from sceneleapultra.simulation.protocols import get_protocol
 from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
 
-NAMES = ("dgb-fc", "dgb-fc-quick", "dgb-tabletop", "force-margin", "scene-lift", "scene-lift-dgn2")
+NAMES = (
+    *("dgb-fc", "dgb-fc-quick", "dgb-tabletop", "dexonomy", "dexonomy-hard", "multidex-like"),
+    *("force-margin", "scene-lift", "scene-lift-dgn2"),
+)
 
 
 # What version 0.1 gave them, with MuJoCo 3.3.7: stores and results carry these.
@@ -33,6 +36,23 @@ def test_a_file_makes_the_protocol_of_its_name(name: str) -> None:
     assert composed == load_group("protocol", name)
     assert build(composed) == get_protocol(name)
     assert get_protocol(name).name == name
+
+
+def test_every_protocol_has_a_hash_of_its_own() -> None:
+    assert len({get_protocol(name).hash for name in NAMES}) == len(NAMES)
+    assert {path.stem for path in (CONFIG_DIR / "protocol").glob("*.yaml")} == set(NAMES)
+
+
+def test_protocols_of_others_push_as_they_do() -> None:
+    # 0.1 kg: 0.98 N of weight; and 0.5 m/s^2 for one second.
+    np.testing.assert_allclose(np.abs(get_protocol("dexonomy").trial.forces_n).sum(axis=1), 0.98)
+    like = get_protocol("multidex-like")
+    np.testing.assert_allclose(np.abs(like.trial.forces_n).sum(axis=1), 0.05)
+    steps = like.trial.hold_blocks * like.trial.hold_steps_per_block
+    assert steps * like.physics.timestep_s == 1.0
+    assert like.trial.approach.within_limits(0.019, 180.0) and not like.trial.approach.within_limits(
+        0.021, 0.0
+    )
 
 
 def test_unknown_name_is_answered_with_the_nearest() -> None:
