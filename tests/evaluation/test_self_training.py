@@ -29,7 +29,10 @@ SETTINGS = SelfTrainingSettings(
 
 
 def added(
-    records: Sequence[SceneRecord], workers: int, settings: SelfTrainingSettings = SETTINGS
+    records: Sequence[SceneRecord],
+    workers: int,
+    settings: SelfTrainingSettings = SETTINGS,
+    protocol: str = "dgb-fc-quick",
 ) -> list[SceneRecord]:
     return list(
         add_tested_grasps(
@@ -37,7 +40,7 @@ def added(
             load_grasp_model(SHIPPED),
             settings,
             hand=load_hand("leap_right"),
-            protocol=get_protocol("dgb-fc-quick"),
+            protocol=get_protocol(protocol),
             executor=LocalExecutor(workers=workers),
         )
     )
@@ -81,6 +84,23 @@ def test_the_verdict_is_that_of_physics_and_of_the_scene(made: list[SceneRecord]
         np.testing.assert_array_equal(labeled.success[new], held[new] & (labeled.clearance_m[new] >= 0.0))
         collided = labeled.outcome[new] == Outcome.SCENE_COLLISION
         np.testing.assert_array_equal(collided, held[new] & (labeled.clearance_m[new] < 0.0))
+
+
+def test_labels_are_clean_picks_where_the_protocol_lifts(training_records: list[SceneRecord]) -> None:
+    record = training_records[0]
+    with pytest.raises(
+        ValueError, match=r"tested in 6 directions, this protocol tests 1\. Take scenes without"
+    ):
+        added([record], 1, protocol="scene-lift")
+    bare = replace(record, labeled=(LabeledGrasps.none(16, 6),))
+    (after,) = added([bare], 1, protocol="scene-lift")
+    labeled = after.labeled[0]
+    assert labeled.direction_success.shape == (3, 1)
+    table = evaluate_grasps(
+        load_hand("leap_right"), record.scene, labeled.grasps, protocol="scene-lift", workers=1
+    )
+    np.testing.assert_array_equal(labeled.success, table["picked_cleanly"])
+    np.testing.assert_array_equal(labeled.outcome, table["outcome"])
 
 
 def test_scenes_of_other_splits_stay_as_they_are(training_records: list[SceneRecord]) -> None:
