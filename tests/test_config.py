@@ -151,6 +151,10 @@ def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
+        (
+            ["model.generator=null"],
+            "model.generator: expected settings with _target_, which a run cannot do without.",
+        ),
         (["trainer.max_steps=0"], "trainer.max_steps=0: expected a whole number of at least 1."),
         (["data.batch_size=0"], "data.batch_size=0: expected a whole number of at least 1."),
         (["callbacks.last.every_n_steps=0"], "callbacks.last.every_n_steps=0: expected a whole number"),

@@ -53,7 +53,8 @@ def try_partial(key: str, cfg: Any, *arguments: Any) -> Any:
     except ValidationError as error:
         raise ValueError(_describe(error, key)) from error
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{key}: {error}") from error
+        words = str(error)
+        raise ValueError(words if words.startswith(key) else f"{key}: {words}") from error
 
 
 def require_values(cfg: DictConfig) -> None:
@@ -143,7 +144,9 @@ def _sentence(error: InstantiationException) -> str:
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         return _describe(cause, full_key)
-    words = str(cause) if isinstance(cause, TypeError) else answer(cause) if cause is not None else None
+    # Lightning's own class for wrong settings is named, not imported: that would cost the import of torch.
+    wrong = isinstance(cause, TypeError) or type(cause).__name__ == "MisconfigurationException"
+    words = str(cause) if wrong else answer(cause) if cause is not None else None
     if words is not None:
         return f"{full_key}: {words}" if full_key and not words.startswith(full_key) else words
     return text

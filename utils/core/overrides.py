@@ -145,6 +145,7 @@ def _sweeps(argv: list[str]) -> Iterator[str]:
 def _groups_without_option(argv: list[str]) -> Iterator[str]:
     for word in argv:
         group, _, option = word.partition("=")
-        if option in ("null", "''", '""', "") and (CONFIG_DIR / group).is_dir():
+        folder = CONFIG_DIR / group
+        if folder.is_dir() and not (folder / f"{option}.yaml").is_file():
             options = ", ".join(sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")))
             yield f"{word}: this group needs one of its options, {options}. Leave it out for the one by default."

@@ -10,6 +10,16 @@ from omegaconf.errors import InterpolationResolutionError
 
 from sceneleapultra.utils.core.config import fused_step, require_values
 
+_PARTS = (
+    "model.generator",
+    "model.objective",
+    "data",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "callbacks",
+    "logger",
+)
 Rule = Callable[[DictConfig], Iterator[str]]
 
 
@@ -20,6 +30,11 @@ def validate(cfg: DictConfig) -> None:
         ValueError: one sentence per broken rule, each with the key, the value and the remedy.
     """
     require_values(cfg)
+    if lacking := [key for key in _PARTS if not OmegaConf.is_dict(OmegaConf.select(cfg, key))]:
+        raise ValueError(
+            f"{', '.join(lacking)}: expected settings with _target_, which a run cannot do without. Leave the group as "
+            "it is by default, or choose another of its options."
+        )
     try:
         OmegaConf.to_container(cfg, resolve=True)
     except InterpolationResolutionError as error:
