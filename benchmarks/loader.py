@@ -207,7 +207,7 @@ def main() -> None:
         folder = Path(name)
         own, old = folder / "store.h5", folder / "predecessor.h5"
         with h5py.File(arguments.store) as source:
-            repack(source, own)
+            repack(source, own, dict(source.attrs))
         default = load_group("data/augment", "default")
         plain_module = data_module(own, {}, arguments.num_points)
         plain: Any = plain_module.dataset("train", augment=False)

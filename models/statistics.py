@@ -108,14 +108,16 @@ def statistics_of(module: GraspModule, data: Any, *, scenes: int, path: str | No
     describes = {**data.described, "scenes": scenes, "model": settings}
     file = statistics_file(data, describes, path)
     if not file.is_file():
+        lock = file.with_suffix(".lock")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
+            lock.touch()
         except OSError as error:
             raise ValueError(
                 f"Pose statistics cannot be kept in {file.parent} ({error.strerror}). Pass statistics=<a file "
                 "elsewhere>; it is made if it is not there."
             ) from error
-        with owned_lock(file.with_suffix(".lock"), doing=f"measuring {file}", wait=True):
+        with owned_lock(lock, doing=f"measuring {file}", wait=True):
             if not file.is_file():
                 write_statistics(file, compute_statistics(module, data.first_batches(scenes), describes))
     # What was just measured is read, too: the numbers are those of the file, whoever wrote it.

@@ -58,6 +58,10 @@ def generate(cfg: DictConfig) -> Path:
         generator=content,
         seed=cfg.seed,
     )
+    writer.check_scenes(range(cfg.scenes))
+    if writer.finished:
+        console.print(f"{writer.path} is there already, made with these settings.", soft_wrap=True)
+        return writer.path
     done = {index for index in writer.done_indices() if index < cfg.scenes}
     if done:
         say(f"{len(done)} of {cfg.scenes} scenes are there already; continuing.")

@@ -63,8 +63,7 @@ def migrate(store: Path, path: Path) -> None:
         FileExistsError: there is something at the new path.
         ValueError: the store is damaged.
     """
-    import h5py
-
+    from sceneleapultra.datasets.store.hdf5 import open_hdf5
     from sceneleapultra.datasets.store.layout import repack
     from sceneleapultra.datasets.store.schema import SCHEMA_VERSION, content_hash
     from sceneleapultra.datasets.store.shard import Shard
@@ -74,14 +73,13 @@ def migrate(store: Path, path: Path) -> None:
     shard = Shard(store)
     shard.verify()
     before = shard.attributes["content_hash"]
+    attributes = {**shard.attributes, "schema_version": SCHEMA_VERSION}
+    attributes["content_hash"] = content_hash(shard.columns, attributes)
 
     def write(temporary: Path) -> None:
-        with h5py.File(store) as source:
-            repack(source, temporary)
-        with h5py.File(temporary, "r+") as file:
-            file.attrs.update(shard.attributes)
-            file.attrs["schema_version"] = SCHEMA_VERSION
-            file.attrs["content_hash"] = content_hash(file, dict(file.attrs))
+        with open_hdf5(store) as source:
+            repack(source, temporary, attributes)
+        Shard(temporary).verify()
 
     write_atomically(path, write)
     after = Shard(path).attributes["content_hash"]

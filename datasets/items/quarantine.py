@@ -1,9 +1,14 @@
 """What happens to an item that cannot be right: named, counted and left out; too many of them stop the run."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from sceneleapultra.utils.core.files import write_atomically
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,7 @@ class Quarantine:
         self.path, self.num_items, self.max_fraction = path, num_items, max_fraction
         self._known: dict[int, BadItem] = {}
         if path.is_file():
-            for line in path.read_text().splitlines():
-                item = BadItem(**json.loads(line))
+            for item in _read(path):
                 self._known[item.index] = item
 
     def __len__(self) -> int:
@@ -60,3 +64,25 @@ class Quarantine:
                 f"object '{last.object_name}') of {last.store}: {last.cause} All are listed in {self.path}. Look at "
                 "the data with scripts/inspect_dataset.py, or raise data.loading.max_bad_fraction to leave them out."
             )
+
+
+def _read(path: Path) -> list[BadItem]:
+    """Read a list; half a line at its end, which a kill leaves, is dropped: its item is found again.
+
+    Raises:
+        ValueError: a line before the last that is no bad item.
+    """
+    lines = path.read_bytes().splitlines(keepends=True)
+    items: list[BadItem] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            items.append(BadItem(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            if number < len(lines) or line.endswith(b"\n"):
+                raise ValueError(
+                    f"{path}: line {number} is no entry of a list of bad items ({error}). Mend that line, or remove "
+                    "the file to begin a new list."
+                ) from error
+            _log.warning("%s ends in half a line, which a stopped run left; it is dropped.", path)
+            write_atomically(path, lambda temporary: temporary.write_bytes(b"".join(lines[:-1])))
+    return items

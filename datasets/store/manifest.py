@@ -8,11 +8,12 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-import h5py
-
+from sceneleapultra.datasets.store.hdf5 import open_hdf5
+from sceneleapultra.datasets.store.opening import read_attributes
 from sceneleapultra.utils.core.files import write_atomically
 
 _FORMAT = "grasp store manifest 1"
+_MAKE = "Make it again with: python scripts/store.py manifest {} <stores>"
 
 
 def resolve(store: str | Path | Sequence[str]) -> list[Path]:
@@ -25,7 +26,8 @@ def resolve(store: str | Path | Sequence[str]) -> list[Path]:
     if isinstance(store, str | Path):
         if str(store).endswith(".json"):
             return _from_manifest(Path(store))
-        if any(c in str(store) for c in "*?["):
+        # A name may hold brackets: what is there is taken before a pattern is.
+        if any(c in str(store) for c in "*?[") and not Path(store).exists():
             found = [Path(p) for p in sorted(glob(str(store), recursive=True))]
             if not found:
                 raise FileNotFoundError(f"data.store: no file matches {store}. Check the pattern.")
@@ -70,12 +72,19 @@ def _from_manifest(path: Path) -> list[Path]:
         shards = [
             (path.parent / e["file"], int(e["bytes"]), str(e["content_hash"])) for e in manifest["shards"]
         ]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ) as error:  # not JSON or UTF-8, no table, a number that is none
         raise ValueError(
-            f"data.store: {path} is no manifest of stores ({error!r}). Make it again."
+            f"data.store: {path} is no manifest of stores ({error!r}). {_MAKE.format(path)}"
         ) from error
     if not known or not shards:
-        raise ValueError(f"data.store: {path} is no manifest of this program ({_FORMAT}). Make it again.")
+        raise ValueError(
+            f"data.store: {path} is no manifest of this program ({_FORMAT}). {_MAKE.format(path)}"
+        )
     for shard, size, content in shards:
         if not shard.is_file():
             raise FileNotFoundError(f"data.store: {path} lists {shard}, which is not there.")
@@ -92,5 +101,5 @@ def _from_manifest(path: Path) -> list[Path]:
 
 
 def _hash_of(path: Path) -> str:
-    with h5py.File(path) as file:
-        return str(file.attrs["content_hash"])
+    with open_hdf5(path) as file:
+        return str(read_attributes(file)["content_hash"])

@@ -19,7 +19,7 @@ def migrate_attributes(attributes: Mapping[str, Any], path: Path) -> Attributes:
     if version != SCHEMA_VERSION and version not in STEPS:
         raise ValueError(
             f"data.store: {path} has schema version {version}, this program reads {min(STEPS)} to {SCHEMA_VERSION}. "
-            "Make it again, or use the program that wrote it."
+            "Use the program that wrote it."
         )
     result = dict(attributes)
     for step in range(version, SCHEMA_VERSION):

@@ -14,15 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
-import numpy as np
-
 from sceneleapultra.utils.columns import STORED_COLUMNS
 from sceneleapultra.utils.records import GRASP_COLUMNS as GRASP_COLUMNS
 from sceneleapultra.utils.records import SPLITS as SPLITS
 from sceneleapultra.utils.records import VERDICT_COLUMNS as VERDICT_COLUMNS
 
 SCHEMA_VERSION = 2
+SCHEMA_MINOR = 1  # what older programs read, too: 1 added checksums
 STORE_FRAME = "world"
 UNITS = "m rad kg"
 VIEW_COLUMNS = ("T_world_cam", "K", "points", "rgb", "instance")
@@ -36,6 +34,16 @@ CONTENT_ATTRIBUTES = (
     "generator",
     "seed",
     "origin",
+)
+# All that a store says of itself.
+ATTRIBUTES = (
+    *CONTENT_ATTRIBUTES,
+    "content_hash",
+    "schema_version",
+    "schema_minor",
+    "frame",
+    "units",
+    "counted",
 )
 ADDED_ATTRIBUTES = {"origin": 2}  # those that came with a later version
 _HASHED_ROWS = 1 << 18
@@ -114,40 +122,29 @@ def parts_folder(path: Path) -> Path:
     return path.with_name(f"{path.name}.parts")
 
 
-def layout_problems(file: h5py.File) -> list[str]:
-    """Return what is missing of the layout, or is of another type or shape."""
-    problems = []
-    for path, column in COLUMNS.items():
-        if not isinstance(data := file.get(path), h5py.Dataset):
-            problems.append(f"{path} is missing")
-            continue
-        kind = h5py.string_dtype() if column.dtype == "text" else np.dtype(column.dtype)
-        row = data.shape[1:]
-        fits = len(row) == len(column.row) and all(w in (-1, n) for w, n in zip(column.row, row, strict=True))
-        if data.dtype != kind or not fits:
-            problems.append(f"{path} has rows {data.dtype}{row}")
-    return problems
-
-
-def content_hash(file: h5py.File, attributes: Mapping[str, Any]) -> str:
+def content_hash(columns: Any, attributes: Mapping[str, Any]) -> str:
     """Hash every column of a store and what it was generated from; independent of chunks, workers and times.
 
     A store keeps the hash of the version it was written in.
+
+    Args:
+        columns: gives a column by its name: an open file, or a :class:`.shard_file.ShardFile`.
+        attributes: of the store.
     """
-    version = int(file.attrs["schema_version"])
+    version = int(attributes["schema_version"])
     digest = hashlib.sha256(f"schema {version}".encode())
     for name in CONTENT_ATTRIBUTES:
         if name not in ADDED_ATTRIBUTES or version >= ADDED_ATTRIBUTES[name]:
             digest.update(f"{name}={attributes[name]}\n".encode())
     for path in sorted(COLUMNS):
-        data = file[path]
+        data = columns[path]
         digest.update(f"{path} {COLUMNS[path].dtype} {data.shape}\n".encode())
         for block in _blocks(data):
             digest.update(block)
     return digest.hexdigest()
 
 
-def _blocks(data: h5py.Dataset) -> Iterator[bytes]:
+def _blocks(data: Any) -> Iterator[bytes]:
     """Read a column piece by piece, so that a store need not fit in memory."""
     for start in range(0, len(data), _HASHED_ROWS):
         rows = data[start : start + _HASHED_ROWS]

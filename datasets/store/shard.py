@@ -1,24 +1,20 @@
-"""Is a file a complete store, of which hand and origin, and do several belong together?"""
+"""Which hand and origin is a file of, is its content what was written, and do several belong together?"""
 
 import json
+import logging
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-
 from sceneleapultra.datasets.store.manifest import joined_hash
-from sceneleapultra.datasets.store.migration import migrate_attributes
-from sceneleapultra.datasets.store.schema import (
-    CONTENT_ATTRIBUTES,
-    content_hash,
-    layout_problems,
-    parts_folder,
-)
+from sceneleapultra.datasets.store.opening import open_store
+from sceneleapultra.datasets.store.schema import content_hash, parts_folder
 from sceneleapultra.hands import Hand
 from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.core.names import nearest_file
+
+_log = logging.getLogger(__name__)
 
 
 class Shard:
@@ -36,19 +32,9 @@ class Shard:
         self.path = path
         if not path.is_file():
             raise FileNotFoundError(self._missing())
-        if not h5py.is_hdf5(path):
-            raise ValueError(
-                f"data.store: {path} is no HDF5 file. Pass the store that scripts/generate_dataset.py wrote."
-            )
-        try:
-            with h5py.File(path) as file:
-                self.attributes: dict[str, Any] = {k: _plain(v) for k, v in file.attrs.items()}
-                self._check_layout(file)
-        except OSError as err:
-            raise ValueError(
-                f"data.store: {path} is not a complete store ({err}); was it truncated? Make it again with "
-                "scripts/generate_dataset.py."
-            ) from err
+        self.attributes, self.columns = open_store(path)
+        if not self.columns.has_checksums:
+            _say_unprotected(path)
 
     def _missing(self) -> str:
         from sceneleapultra.utils.core.overrides import written  # here, because Hydra's parser comes with it
@@ -64,25 +50,6 @@ class Shard:
                 f"was begun with: {command} …"
             )
         return f"data.store: no store at {self.path}.{nearest_file(self.path)} Make it with: {command}"
-
-    def _check_layout(self, file: h5py.File) -> None:
-        if "schema_version" not in self.attributes:
-            raise ValueError(
-                f"data.store: {self.path} is no store of grasps: it has no schema version. Pass the file that "
-                "scripts/generate_dataset.py wrote."
-            )
-        self.attributes = migrate_attributes(self.attributes, self.path)
-        problems = layout_problems(file)
-        problems += [
-            f"attribute {name} is missing"
-            for name in (*CONTENT_ATTRIBUTES, "content_hash")
-            if name not in self.attributes
-        ]
-        if problems:
-            raise ValueError(
-                f"data.store: {self.path} is not a complete store: {'; '.join(problems)}. Make it again with "
-                "scripts/generate_dataset.py."
-            )
 
     def check_hand(self, hand: Hand) -> None:
         """Make sure that the grasps are this hand's.
@@ -113,8 +80,7 @@ class Shard:
             ValueError: it is not the one that was written.
         """
         written = str(self.attributes["content_hash"])
-        with h5py.File(self.path) as file:
-            found = content_hash(file, self.attributes)
+        found = content_hash(self.columns, self.attributes)
         if found != written:
             raise ValueError(
                 f"{self.path}: content hash {found[:12]} differs from the {written[:12]} written."
@@ -152,5 +118,12 @@ def merge_attributes(shards: Sequence[Shard]) -> dict[str, Any]:
     return merged
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+@cache
+def _say_unprotected(path: Path) -> None:
+    """Say, once in a process, that damage to a file would go unnoticed."""
+    _log.warning(
+        "data.store: %s has no checksums: damage to it would go unnoticed. scripts/store.py migrate %s <new file> "
+        "writes the same store with them.",
+        path,
+        path,
+    )

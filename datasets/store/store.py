@@ -62,7 +62,9 @@ class GraspStore:
                 shard.check_hand(hand)
         self.attributes = merge_attributes(self.shards)
         self.path = paths[0] if len(paths) == 1 else Path(_describe(store))
-        self._columns = Columns(stage_stores(paths, None if staging is None else Path(staging)))
+        self._columns = Columns(
+            [shard.columns for shard in stage_stores(self.shards, None if staging is None else Path(staging))]
+        )
         self._tables = {name: self._columns.whole(name) for name in COLUMNS if name not in _LARGE}
         self._check_objects()
 
@@ -124,6 +126,10 @@ class GraspStore:
     def object_families(self) -> list[str]:
         """Family of each object."""
         return list(self._tables["objects/family"])
+
+    def index_of(self, scene: int) -> int:
+        """Return the number a scene had when it was made."""
+        return int(self._tables["scenes/index"][scene])
 
     def split_of(self, scene: int) -> str:
         """Return the split that a scene belongs to."""
@@ -203,7 +209,7 @@ class GraspStore:
     def record(self, row: int) -> SceneRecord:
         """Return all there is of a scene, as it was written."""
         return SceneRecord(
-            index=int(self._tables["scenes/index"][row]),
+            index=self.index_of(row),
             split=self.split_of(row),
             seed=int(self._tables["scenes/seed"][row]),
             scene=self.scene(row),

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from sceneleapultra.datasets.store.assembly import Assembly
 from sceneleapultra.datasets.store.checks import record_problems
-from sceneleapultra.datasets.store.layout import repack, write_source
+from sceneleapultra.datasets.store.layout import read_source, repack, write_source
 from sceneleapultra.datasets.store.schema import (
     CONTENT_ATTRIBUTES,
     GENERATED,
@@ -25,6 +25,7 @@ from sceneleapultra.datasets.store.schema import (
     content_hash,
     parts_folder,
 )
+from sceneleapultra.datasets.store.shard import Shard
 from sceneleapultra.hands import Hand
 from sceneleapultra.utils.core.compare import differences
 from sceneleapultra.utils.core.files import flush, write_atomically
@@ -35,7 +36,8 @@ from sceneleapultra.utils.records import SceneRecord
 class StoreWriter:
     """Collects the scenes of one generation run; killed at any moment, it continues where it was.
 
-    What is in the finished store depends on the records alone, not on the order or the runs in which they came.
+    What is in the finished store depends on the records alone, not on the order or the runs in which they came. A store
+    that is finished already, with the same settings and of the same source, is what ``finish`` returns.
 
     Args:
         path: the file that ``finish`` makes.
@@ -48,7 +50,7 @@ class StoreWriter:
         source: which files a conversion reads, as text; kept beside the content, not part of it.
 
     Raises:
-        FileExistsError: the store exists already.
+        FileExistsError: there is a store of another configuration, or of another source.
         ValueError: parts of another configuration lie beside the path.
     """
 
@@ -79,8 +81,10 @@ class StoreWriter:
         }
         self._absent = {name for name in GRASP_COLUMNS[1:] if getattr(origin, name) == "absent"}
         assert set(self.attributes) == set(CONTENT_ATTRIBUTES)
-        if self.path.exists():
-            raise FileExistsError(f"{self.path} exists already. Remove it, or name another path=.")
+        self._finished = Shard(self.path) if self.path.exists() else None
+        if self._finished is not None:
+            self._check_finished(self._finished, source)
+            return
         self.parts.mkdir(parents=True, exist_ok=True)
         manifest = self.parts / "manifest.json"
         text = json.dumps(self.attributes, sort_keys=True, indent=1)
@@ -99,12 +103,51 @@ class StoreWriter:
             write_atomically(self._source, lambda temporary: temporary.write_text(source))
 
     @property
+    def finished(self) -> bool:
+        """Whether the store was there when this began."""
+        return self._finished is not None
+
+    @property
+    def counted(self) -> dict[str, Any]:
+        """What the conversion that made a store that was there had to say of itself."""
+        assert self._finished is not None
+        found: dict[str, Any] = json.loads(self._finished.attributes["counted"])
+        return found
+
+    def check_scenes(self, wanted: Collection[int]) -> None:
+        """Make sure that a store that was there has the scenes wanted.
+
+        Raises:
+            FileExistsError: it has others.
+        """
+        if self.finished and (found := self.done_indices()) != set(wanted):
+            raise FileExistsError(
+                f"{self.path} exists already, with {len(found)} scenes; {len(wanted)} are wanted. Remove it, or name "
+                "another path=."
+            )
+
+    def _check_finished(self, shard: Shard, source: str | None) -> None:
+        """Make sure that a store is what this would write; remove what its writer left behind when it was killed."""
+        written = {name: shard.attributes[name] for name in self.attributes}
+        differing = differences(_parse_generator(written), _parse_generator(self.attributes))
+        if not differing and source is not None and read_source(self.path) != source:
+            differing = ["the files it was made of"]
+        if differing:
+            raise FileExistsError(
+                f"{self.path} exists already, of another configuration ({'; '.join(differing)}). Remove it, or name "
+                "another path=."
+            )
+        shutil.rmtree(self.parts, ignore_errors=True)
+
+    @property
     def source(self) -> str:
         """What the run that began this store gave as ``source``."""
         return self._source.read_text()
 
     def done_indices(self) -> set[int]:
         """Return the scenes that are written already."""
+        if self._finished is not None:
+            return set(self._finished.columns["scenes/index"].tolist())
         return {int(part.stem) for part in self.parts.glob("*.npz") if part.stem.isdigit()}
 
     def notes(self) -> Iterator[dict[str, Any]]:
@@ -148,6 +191,8 @@ class StoreWriter:
         Raises:
             ValueError: nothing was written, or two objects of one name differ.
         """
+        if self.finished:
+            return self.path
         try:
             with owned_lock(self.parts / "lock", doing=f"joining {self.parts}", wait=True):
                 if not self.path.exists():
@@ -169,16 +214,18 @@ class StoreWriter:
                 with np.load(self.parts / f"{index:08d}.npz") as part:
                     assembly.append({name: part[name] for name in part.files})
             assembly.close()
-            file.attrs.update(self.attributes)
-            file.attrs["schema_version"] = SCHEMA_VERSION  # before the hash, which reads it
-            file.attrs["frame"] = STORE_FRAME
-            file.attrs["units"] = UNITS
-            file.attrs["content_hash"] = content_hash(file, self.attributes)
+            attributes = {
+                **self.attributes,
+                "schema_version": SCHEMA_VERSION,
+                "frame": STORE_FRAME,
+                "units": UNITS,
+            }
+            attributes["content_hash"] = content_hash(file, attributes)
             if counted is not None:
-                file.attrs["counted"] = json.dumps(dict(counted), sort_keys=True)
+                attributes["counted"] = json.dumps(dict(counted), sort_keys=True)
             if self._source.exists():
                 write_source(file, self.source)
-            repack(file, temporary)
+            repack(file, temporary, attributes)
         flush(temporary)
         temporary.replace(self.path)
         shutil.rmtree(self.parts)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import h5py
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from factories.data_module import assert_equal, epochs, module
 from factories.records import CLAIMED, claimed, scene_record, writer
+from factories.stores import edited
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 
@@ -193,7 +193,7 @@ def test_a_stopped_run_with_accumulated_gradients(finished_store: Path, tmp_path
 
 
 def test_a_store_of_another_hand(store_path: Path) -> None:
-    with h5py.File(store_path, "r+") as file:
+    with edited(store_path) as file:
         file.attrs["hand_name"] = "allegro_right"
     with pytest.raises(ValueError, match=r"holds grasps of hand 'allegro_right', the configuration asks for"):
         module(store_path).setup("fit")

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
 from factories.records import leap, scene_record, writer
+from factories.stores import edited
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.inspection import Inspection, inspect
-from sceneleapultra.datasets.store.schema import CONTENT_ATTRIBUTES, content_hash
+from sceneleapultra.datasets.store.schema import content_hash
 
 
 def inspected(path: Path) -> Inspection:
@@ -47,11 +47,11 @@ def test_a_sound_store_is_counted(finished_store: Path) -> None:
 
 def damaged(path: Path, column: str, change: Callable[[np.ndarray], None]) -> None:
     """Change a column, and let the content hash agree, as a faulty generator would."""
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         values = file[column][...]
         change(values)
         file[column][...] = values
-        file.attrs["content_hash"] = content_hash(file, {n: file.attrs[n] for n in CONTENT_ATTRIBUTES})
+        file.attrs["content_hash"] = content_hash(file, dict(file.attrs))
 
 
 def joint(values: np.ndarray) -> None:
@@ -110,14 +110,14 @@ def test_defects_are_named_with_their_scene(
 
 
 def test_a_changed_file_is_named(store_path: Path) -> None:
-    with h5py.File(store_path, "r+") as file:
+    with edited(store_path) as file:
         file["grasps/penetration_m"][0] += 1e-6
     (problem,) = inspected(store_path).problems
     assert "content hash" in problem
 
 
 def test_changed_attributes_are_named(store_path: Path) -> None:
-    with h5py.File(store_path, "r+") as file:
+    with edited(store_path) as file:
         file.attrs["generator"] = json.dumps({"scenes": 13})
     (problem,) = inspected(store_path).problems
     assert "content hash" in problem

@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
 from factories.data_module import module
 from factories.records import leap
+from factories.stores import edited
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.items.quarantine import BadItem, Quarantine
 
@@ -16,7 +16,7 @@ from sceneleapultra.datasets.items.quarantine import BadItem, Quarantine
 def damaged(path: Path, scene: int = 2) -> Path:
     """Make the grasps of a scene's first object no numbers: two items, one for each view."""
     rows = GraspStore(path, leap())._grasp_rows(scene, 0)
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["grasps/hand_pose"][rows, 1] = np.nan
     return path
 

@@ -153,7 +153,7 @@ def test_a_flipped_byte_is_found(store_path):
         flipped = bytearray(content)
         flipped[offset] ^= 1
         store_path.write_bytes(flipped)
-        with pytest.raises(ValueError, match=r"content hash .* differs"):
+        with pytest.raises(ValueError, match=rf"{name} is not what was written"):
             Shard(store_path).verify()
         assert name
 
@@ -179,8 +179,27 @@ def test_other_configuration_is_not_mixed_in(tmp_path, records):
 
 
 def test_existing_store_is_not_overwritten(store_path):
-    with pytest.raises(FileExistsError, match="exists already"):
-        writer(store_path)
+    before = store_path.read_bytes()
+    with pytest.raises(FileExistsError) as caught:
+        writer(store_path, seed=4)
+    assert "store.h5 exists already, of another configuration (seed was 0, is 4). Remove it" in str(
+        caught.value
+    )
+    w = writer(store_path)
+    with pytest.raises(FileExistsError, match="exists already, with 12 scenes; 13 are wanted"):
+        w.check_scenes(range(13))
+    assert store_path.read_bytes() == before
+
+
+def test_what_was_finished_is_finished_again(store_path):
+    """Also where its writer was killed before it could remove the parts."""
+    before, parts = store_path.read_bytes(), store_path.with_name("store.h5.parts")
+    parts.mkdir()
+    (parts / "00000000.npz").write_bytes(b"half")
+    w = writer(store_path)
+    w.check_scenes(range(12))
+    assert w.finished and w.done_indices() == set(range(12)) and w.finish() == store_path
+    assert store_path.read_bytes() == before and not parts.exists()
 
 
 def test_nothing_written_is_nothing_to_finish(tmp_path):

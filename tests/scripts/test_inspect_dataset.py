@@ -5,10 +5,10 @@ import re
 import xml.dom.minidom
 from pathlib import Path
 
-import h5py
 import pytest
 
 from factories.pages import HOSTILE, require_inert
+from factories.stores import edited
 
 
 def test_a_sound_store(
@@ -45,7 +45,7 @@ def test_a_damaged_store(
 ) -> None:
     path = tmp_path / "damaged.h5"
     path.write_bytes(tiny_store.read_bytes())
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["grasps/hand_pose"][0, 3] = 3.0
     assert run_program("inspect_dataset", path) == 1
     words = " ".join(capsys.readouterr().out.split())

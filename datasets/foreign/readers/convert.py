@@ -114,6 +114,10 @@ class Conversion:
             ),
             source=source.to_json(),
         )
+        if writer.finished:
+            return Summary(
+                dest, len(entries), len(writer.done_indices()), (), GraspCount(**writer.counted["grasps"])
+            )
         begun = Source.from_json(writer.source)
         self._check_unchanged(begun, source, root, writer)
         done = writer.done_indices()

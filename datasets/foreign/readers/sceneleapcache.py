@@ -22,6 +22,7 @@ from jaxtyping import Float
 from sceneleapultra.datasets.foreign.readers import frames
 from sceneleapultra.datasets.foreign.readers.base import Claims, MeshSurface, Placed, RawScene, SourceScene
 from sceneleapultra.datasets.foreign.readers.bodex import category
+from sceneleapultra.datasets.store.hdf5 import explain, open_file
 from sceneleapultra.hands import Hand
 from sceneleapultra.utils.records import Outcome, View
 
@@ -115,9 +116,9 @@ def _moved_by(
 
 def _opened(path: Path) -> h5py.File:
     try:
-        return h5py.File(path)
+        return open_file(path)
     except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error}); is it truncated? Copy it again.") from error
+        raise ValueError(explain(path, error)) from error
 
 
 def _item(group: h5py.Group, path: Path) -> dict[str, np.ndarray]:
