@@ -76,10 +76,18 @@ class Columns:
 
     def whole(self, name: str) -> np.ndarray:
         """Return a column of all shards; pointers count rows of the joined columns."""
-        parts = [file.rows(name, 0, file.length(name)) for file in self.files]
+        starts = self._starts[name]
+        first = self.files[0].rows(name, 0, starts[1])
         if name not in POINTS_TO:
-            return np.concatenate(parts)
+            # Copied one by one: what is not copied keeps its file open.
+            joined = np.empty((starts[-1], *first.shape[1:]), first.dtype)
+            for file, start, stop in zip(self.files, starts, starts[1:], strict=False):
+                joined[start:stop] = file.rows(name, 0, stop - start)
+            return joined
         begins = self._starts[POINTS_TO[name]]
-        moved = [part + begin for part, begin in zip(parts, begins, strict=False)]
+        moved = [
+            file.rows(name, 0, file.length(name)) + begin
+            for file, begin in zip(self.files, begins, strict=False)
+        ]
         # Where the last owner of a shard ends is where the first of the next begins.
         return np.concatenate([moved[0], *(p[1:] if name.endswith("ptr") else p for p in moved[1:])])

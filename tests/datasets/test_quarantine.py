@@ -62,6 +62,28 @@ def test_what_a_stopped_run_listed_still_counts(tmp_path: Path) -> None:
     assert len((tmp_path / "q.jsonl").read_text().splitlines()) == 3
 
 
+def test_half_a_line_that_a_kill_left_is_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bad = [BadItem(i, i, 0, i, "cup", "s.h5", "Torn.") for i in range(3)]
+    path = tmp_path / "q.jsonl"
+    Quarantine(path, num_items=10, max_fraction=0.5).add(bad)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    again = Quarantine(path, num_items=10, max_fraction=0.5)
+    assert len(again) == 2 and "q.jsonl ends in half a line" in caplog.text
+    again.add(bad)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("line", [b'{"index": 1}', b"[]", b"\xff\xfe", b"not json"])
+def test_a_line_that_no_kill_leaves_is_named(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_bytes(line + b"\n")
+    with pytest.raises(
+        ValueError, match=r"q\.jsonl: line 1 is no entry of a list of bad items .* remove the file"
+    ):
+        Quarantine(path, num_items=10, max_fraction=0.5)
+
+
 def test_a_batch_of_bad_items_alone_is_no_batch(store_path: Path) -> None:
     data = module(damaged(store_path), max_bad_fraction=0.5, batch_size=1)
     with pytest.raises(ValueError, match=r"All 1 items of a batch are bad; see .*quarantine\.jsonl"):

@@ -111,6 +111,36 @@ def test_a_shard_that_is_not_what_the_manifest_lists(shards: list[Path], tmp_pat
     manifest.write_text("not json")
     with pytest.raises(ValueError, match=r"all\.json is no manifest of stores"):
         resolve(manifest)
+    for changed in (
+        listed.replace('"bytes": ', '"bytes": "x'),
+        listed[:-20],
+        "[]",
+        "{}",
+        '{"format": 1, "shards": [3]}',
+    ):
+        manifest.write_text(changed)
+        with pytest.raises(
+            ValueError, match=r"all\.json is no manifest of stores .*store\.py manifest .*all\.json <"
+        ):
+            resolve(manifest)
+    manifest.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"all\.json is no manifest of stores"):
+        resolve(manifest)
+
+
+def test_a_manifest_that_lists_something_else(shards: list[Path], tmp_path: Path) -> None:
+    copy = Path(shutil.copy(shards[0], tmp_path))
+    write_manifest(tmp_path / "all.json", [copy])
+    copy.write_bytes(b"x" * copy.stat().st_size)
+    with pytest.raises(ValueError, match=r"part0\.h5 is no HDF5 file: it is .* bytes\. Pass the store"):
+        resolve(tmp_path / "all.json")
+
+
+def test_what_is_there_is_taken_before_a_pattern(finished_store: Path, tmp_path: Path) -> None:
+    (tmp_path / "run[1]").mkdir()
+    path = Path(shutil.copy(finished_store, tmp_path / "run[1]/quick.h5"))
+    assert resolve(str(path)) == [path]
+    assert resolve([str(path)]) == [path]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """Does a store give back what was written, and refuse what is not whole or not its hand's?"""
 
+import errno
+import fcntl
 import hashlib
 import multiprocessing
+import os
 from dataclasses import replace
 
 import h5py
@@ -18,6 +21,7 @@ from sceneleapultra.datasets.store.schema import (
     GENERATED,
     GRASP_COLUMNS,
     VERDICT_COLUMNS,
+    content_hash,
 )
 from sceneleapultra.utils.records import Grasps, LabeledGrasps
 
@@ -77,8 +81,86 @@ def test_unfinished_store_says_how_far_it_is(tmp_path, records):
 
 def test_file_that_is_no_hdf5(tmp_path):
     (tmp_path / "s.h5").write_text("hello")
-    with pytest.raises(ValueError, match=r"s.h5 is no HDF5 file but .*\. Pass the store"):
+    with pytest.raises(ValueError, match=r"s.h5 is no HDF5 file: it is a text of 5 bytes\. Pass the store"):
         GraspStore(tmp_path / "s.h5")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "empty"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "a git-lfs pointer of 63 bytes",
+        ),
+        (bytes(9000), "9,000 bytes that begin with zeros"),
+    ],
+)
+def test_what_is_there_instead_of_a_store_is_said(tmp_path, content, what):
+    (tmp_path / "s.h5").write_bytes(content)
+    with pytest.raises(ValueError, match=f"s.h5 is no HDF5 file: it is {what}"):
+        GraspStore(tmp_path / "s.h5")
+
+
+def test_a_store_that_is_open_for_writing_elsewhere(store_path):
+    """It is sound: nothing is said of copying it or making it again."""
+    with store_path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ValueError) as caught:
+            GraspStore(store_path)
+    assert str(caught.value) == (
+        f"{store_path} is open for writing in another process. Wait until that is done, or end it."
+    )
+
+
+def _die_while_writing(path):
+    file = h5py.File(path, "r+")
+    file["grasps/hand_pose"][0, 0] = 0.0
+    file.flush()
+    os._exit(0)
+
+
+def test_a_store_whose_writer_was_killed(store_path):
+    process = multiprocessing.get_context("fork").Process(target=_die_while_writing, args=(store_path,))
+    process.start()
+    process.join()
+    with pytest.raises(
+        ValueError, match=r"or was when that process was killed\. Wait .* `h5clear --status .*store\.h5`"
+    ):
+        GraspStore(store_path)
+
+
+def test_a_file_system_without_locks_needs_none(store_path, monkeypatch):
+    opened, real = [], h5py.File
+
+    def without_locks(path, *args, **options):
+        opened.append(options)
+        if options.get("locking") is not False:
+            raise OSError(
+                errno.ENOLCK, "unable to lock file, errno = 37, error message = 'No locks available'"
+            )
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(h5py, "File", without_locks)
+    assert GraspStore(store_path).num_scenes == 12
+    assert opened == [{}, {"locking": False}]
+
+
+def test_a_store_of_before_checksums_is_read_and_says_so_once(store_path, caplog):
+    with without_checksums(store_path):
+        pass
+    points = [GraspStore(store_path).view(0).points for _ in range(2)]
+    assert_array_equal(*points)
+    assert caplog.text.count("store.h5 has no checksums: damage to it would go unnoticed") == 1
+
+
+def test_checksums_are_no_content(store_path):
+    """The hash of a store is what it was without them."""
+    store = GraspStore(store_path)
+    with without_checksums(store_path):
+        pass
+    with h5py.File(store_path) as file:
+        assert content_hash(file, dict(file.attrs)) == store.content_hash
 
 
 def test_hdf5_file_that_is_no_store(tmp_path):

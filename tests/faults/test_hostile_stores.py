@@ -91,7 +91,7 @@ def text_of_fixed_length(file: h5py.File, secret: Path) -> None:
     [
         (external_link, "views/points is a link to elsewhere"),
         (soft_link, "views/points is a link to elsewhere"),
-        (linked_group, "views/points is a link to elsewhere"),
+        (linked_group, "views/T_world_cam is a link to elsewhere"),
         (external_storage, "views/rgb takes its values from other files"),
         (virtual, "views/points takes its values from other files"),
         (other_filter, "views/points is packed by a filter that stores do not have (6)"),
