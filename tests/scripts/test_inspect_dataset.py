@@ -33,7 +33,7 @@ def test_a_sound_store(
 def test_no_text_of_a_store_becomes_markup(tiny_store: Path, tmp_path: Path, run_program) -> None:
     path = tmp_path / f"{HOSTILE}.h5"
     path.write_bytes(tiny_store.read_bytes())
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file.attrs["generator"] = json.dumps({"made": HOSTILE})
         file.attrs["protocol"] = HOSTILE
     run_program("inspect_dataset", path, "--html", tmp_path / "report.html")
