@@ -59,7 +59,7 @@ def generate(cfg: DictConfig) -> Path:
         seed=cfg.seed,
     )
     writer.check_scenes(range(cfg.scenes))
-    if writer.finished:
+    if writer.was_there:
         console.print(f"{writer.path} is there already, made with these settings.", soft_wrap=True)
         return writer.path
     done = {index for index in writer.done_indices() if index < cfg.scenes}

@@ -55,7 +55,7 @@ def self_train_data(cfg: DictConfig) -> Path:
     rows = range(store.num_scenes if cfg.scenes is None else min(cfg.scenes, store.num_scenes))
     done = writer.done_indices()
     writer.check_scenes([store.index_of(row) for row in rows])
-    if writer.finished:
+    if writer.was_there:
         console.print(f"{writer.path} is there already, made with these settings.", soft_wrap=True)
         return writer.path
     records = (record for record in map(store.record, rows) if record.index not in done)

@@ -81,9 +81,9 @@ class StoreWriter:
         }
         self._absent = {name for name in GRASP_COLUMNS[1:] if getattr(origin, name) == "absent"}
         assert set(self.attributes) == set(CONTENT_ATTRIBUTES)
-        self._finished = Shard(self.path) if self.path.exists() else None
-        if self._finished is not None:
-            self._check_finished(self._finished, source)
+        self._existing = Shard(self.path) if self.path.exists() else None
+        if self._existing is not None:
+            self._check_existing(self._existing, source)
             return
         self.parts.mkdir(parents=True, exist_ok=True)
         manifest = self.parts / "manifest.json"
@@ -103,15 +103,15 @@ class StoreWriter:
             write_atomically(self._source, lambda temporary: temporary.write_text(source))
 
     @property
-    def finished(self) -> bool:
+    def was_there(self) -> bool:
         """Whether the store was there when this began."""
-        return self._finished is not None
+        return self._existing is not None
 
     @property
     def counted(self) -> dict[str, Any]:
         """What the conversion that made a store that was there had to say of itself."""
-        assert self._finished is not None
-        found: dict[str, Any] = json.loads(self._finished.attributes["counted"])
+        assert self._existing is not None
+        found: dict[str, Any] = json.loads(self._existing.attributes["counted"])
         return found
 
     def check_scenes(self, wanted: Collection[int]) -> None:
@@ -120,13 +120,13 @@ class StoreWriter:
         Raises:
             FileExistsError: it has others.
         """
-        if self.finished and (found := self.done_indices()) != set(wanted):
+        if self.was_there and (found := self.done_indices()) != set(wanted):
             raise FileExistsError(
                 f"{self.path} exists already, with {len(found)} scenes; {len(wanted)} are wanted. Remove it, or name "
                 "another path=."
             )
 
-    def _check_finished(self, shard: Shard, source: str | None) -> None:
+    def _check_existing(self, shard: Shard, source: str | None) -> None:
         """Make sure that a store is what this would write; remove what its writer left behind when it was killed."""
         written = {name: shard.attributes[name] for name in self.attributes}
         differing = differences(_parse_generator(written), _parse_generator(self.attributes))
@@ -146,8 +146,8 @@ class StoreWriter:
 
     def done_indices(self) -> set[int]:
         """Return the scenes that are written already."""
-        if self._finished is not None:
-            return set(self._finished.columns["scenes/index"].tolist())
+        if self._existing is not None:
+            return set(self._existing.columns["scenes/index"].tolist())
         return {int(part.stem) for part in self.parts.glob("*.npz") if part.stem.isdigit()}
 
     def notes(self) -> Iterator[dict[str, Any]]:
@@ -191,7 +191,7 @@ class StoreWriter:
         Raises:
             ValueError: nothing was written, or two objects of one name differ.
         """
-        if self.finished:
+        if self.was_there:
             return self.path
         try:
             with owned_lock(self.parts / "lock", doing=f"joining {self.parts}", wait=True):

@@ -198,7 +198,7 @@ def test_what_was_finished_is_finished_again(store_path):
     (parts / "00000000.npz").write_bytes(b"half")
     w = writer(store_path)
     w.check_scenes(range(12))
-    assert w.finished and w.done_indices() == set(range(12)) and w.finish() == store_path
+    assert w.was_there and w.done_indices() == set(range(12)) and w.finish() == store_path
     assert store_path.read_bytes() == before and not parts.exists()
 
 

@@ -114,7 +114,7 @@ class Conversion:
             ),
             source=source.to_json(),
         )
-        if writer.finished:
+        if writer.was_there:
             return Summary(
                 dest, len(entries), len(writer.done_indices()), (), GraspCount(**writer.counted["grasps"])
             )
