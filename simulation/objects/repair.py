@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import trimesh
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -24,8 +24,9 @@ _SHEET_M = 0.002  # thickness that a sheet gets
 _ROUNDS = 10
 # Open parts with less than this share of the area are dirt.
 _DIRT = 0.01
-_MAX_MOVED = 0.1  # of the extent
+_MAX_MOVED = 0.05  # of the extent, for surface that was there before
 _SAMPLES = 2000
+_NO_VOLUME_M3 = 1e-12
 
 Edges = Int[np.ndarray, "e 2"]
 
@@ -53,7 +54,7 @@ def mend(mesh: trimesh.Trimesh, file: Path) -> Mended:
     widest = max((float(np.ptp(sound.vertices[hole], axis=0).max()) for hole in holes), default=0.0)
     open_area = _fill(sound, [hole for hole in holes if len(hole) > 3]).area - sound.area
     sheet = open_area > _MAX_HOLES * sound.area
-    closed = _thicken(sound) if sheet else _fill(sound, holes)
+    closed = _with_volume(_thicken(sound) if sheet else _fill(sound, holes))
     if not len(closed.faces) or not is_closed(closed):
         raise ValueError(f"{file} cannot be repaired: its faces do not bound a solid. {_ADVICE}")
     if closed.volume < 0:
@@ -173,19 +174,23 @@ def _thicken(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     return trimesh.Trimesh(vertices, np.concatenate([faces, faces[:, ::-1] + n, *sides]), process=False)
 
 
+def _with_volume(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """Leave out parts that enclose nothing: leaves whose only hole was filled by their other side."""
+    labels = trimesh.graph.connected_component_labels(mesh.face_adjacency, node_count=len(mesh.faces))
+    faces = np.asarray(mesh.triangles)
+    volumes = np.einsum("fi,fi->f", faces[:, 0], np.cross(faces[:, 1], faces[:, 2])) / 6
+    solid = np.abs(np.bincount(labels, volumes)) > _NO_VOLUME_M3
+    kept = trimesh.Trimesh(mesh.vertices, mesh.faces[solid[labels]], process=False)
+    kept.remove_unreferenced_vertices()
+    return kept
+
+
 def _moved(before: trimesh.Trimesh, after: trimesh.Trimesh) -> float:
-    """Return the greatest distance of points of either surface to the other one."""
-    distances = []
-    for one, other in ((before, after), (after, before)):
-        points = np.concatenate([trimesh.sample.sample_surface(one, _SAMPLES, seed=0)[0], _new(one, other)])
-        distances.append(trimesh.proximity.closest_point(other, points)[1].max())
-    return float(max(distances))
-
-
-def _new(one: trimesh.Trimesh, other: trimesh.Trimesh) -> Float[np.ndarray, "_ 3"]:
-    """Return the vertices of a surface that the other one has not, at most as many as are sampled."""
-    distance, _ = cKDTree(other.vertices).query(one.vertices)
-    return np.asarray(one.vertices)[np.argsort(-distance)[:_SAMPLES]]
+    """Return the greatest distance of points of a surface, and of its corners that are gone, to what became of it."""
+    gone, _ = cKDTree(after.vertices).query(before.vertices)
+    corners = np.asarray(before.vertices)[np.argsort(-gone)[:_SAMPLES]]
+    points = np.concatenate([trimesh.sample.sample_surface(before, _SAMPLES, seed=0)[0], corners])
+    return float(trimesh.proximity.closest_point(after, points)[1].max())
 
 
 def _volume(mesh: trimesh.Trimesh) -> float:

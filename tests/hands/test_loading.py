@@ -84,6 +84,22 @@ def test_mistakes_in_a_description_are_sentences(tmp_path, old, new, message):
         read_description(path)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("range: [-0.314, 2.23]", "range: [-18, 128]", "may turn from -18 to 128 rad: looks like degrees"),
+        ("range: [-0.314, 2.23]", "range: [0.3, 0.3]", "so not at all"),
+        ("box: [0.02, 0.06, 0.023]", "box: [20, 60, 23]", "spans 120 m: looks like millimetres"),
+    ],
+)
+def test_other_units_in_a_description_are_sentences(tmp_path, old, new, message):
+    text = LEAP_YAML.read_text()
+    assert old in text
+    (tmp_path / "leap.yaml").write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=message):
+        load_hand(tmp_path / "leap.yaml")
+
+
 def test_a_urdf_becomes_what_mujoco_makes_of_it(tmp_path):
     # Geometry read by us against geometry read by MuJoCo's own URDF parser.
     path = write_urdf(tmp_path)

@@ -117,18 +117,28 @@ def test_small_damage_is_mended_when_asked_for_and_said(tmp_path, kind):
 
 
 def test_what_is_said_of_a_repair_is_true():
-    # A hole of known size in a ball: the cap over it was at most this high.
     opened = damaged("hole")
     rim = opened.vertices[np.unique(opened.edges[trimesh.grouping.group_rows(opened.edges_sorted, 1)])]
     mended = mend(opened, Path("ball"))
-    closed = trimesh.Trimesh(mended.mesh.vertices, mended.mesh.faces)
-    assert closed.volume < ball().volume
     width = 1000 * np.ptp(rim, axis=0).max()
-    assert f"filled 1 hole(s), the widest {width:.1f} mm" in mended.note
-    # As far as the middle of the filling lies from the rim, which is all that was there.
-    middle = closed.vertices[np.argmin(np.linalg.norm(closed.vertices - rim.mean(axis=0), axis=1))]
-    moved = 1000 * np.linalg.norm(trimesh.proximity.closest_point(opened, [middle])[0][0] - middle)
-    assert f"surface moved by at most {moved:.2f} mm" in mended.note
+    # The cone from the middle to the hole, of which the surface with a hole says nothing, became part of the solid.
+    cone = mended.mesh.volume - np.einsum("fi,fi->", opened.triangles[:, 0], opened.triangles_cross[:, :]) / 6
+    added = 100 * cone / (mended.mesh.volume - cone)
+    assert (
+        f"cut out 0 faces, filled 1 hole(s), the widest {width:.1f} mm, volume {added:+.2f} %" in mended.note
+    )
+    assert "surface moved by at most 0.00 mm" in mended.note
+
+
+def test_what_would_become_another_shape_is_refused(tmp_path):
+    # A plate that shares one edge with the ball: it would be cut off.
+    mesh = ball()
+    a, b = mesh.edges[0].tolist()
+    n = len(mesh.vertices)
+    corners = np.vstack([mesh.vertices, 2.0 * mesh.vertices[[a, b]]])
+    plate = trimesh.Trimesh(corners, np.vstack([mesh.faces, [[a, b, n], [b, n + 1, n]]]), process=False)
+    with pytest.raises(ValueError, match=r"its surface would move by 40\.0 mm at an extent of"):
+        load(tmp_path, plate, repair=True)
 
 
 def test_a_sheet_gets_a_thickness(tmp_path):
