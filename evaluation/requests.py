@@ -12,14 +12,19 @@ from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.requests import GraspRequest
 
 
-def request_from_mesh(path: Path, seed: int) -> tuple[GraspRequest, Item]:
+def request_from_mesh(path: Path, seed: int, *, repair: bool = False) -> tuple[GraspRequest, Item]:
     """Drop an object on a table and render one view of it.
+
+    Args:
+        path: a mesh file, or the folder of one object.
+        seed: of the scene and the view.
+        repair: mend a surface that is not closed.
 
     Raises:
         FileNotFoundError: no mesh there.
         ValueError: several meshes, or one that is no solid.
     """
-    objects = load_objects(path)
+    objects = load_objects(path, repair=repair)
     if len(objects) != 1:
         names = ", ".join(o.name for o in objects[:5])
         raise ValueError(f"{path} holds {len(objects)} objects ({names}, ...); name one of them.")

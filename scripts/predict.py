@@ -47,6 +47,7 @@ def predict(
     pixel: tuple[int, int] | None = None,
     at: tuple[float, float, float] | None = None,
     object: int | None = None,
+    repair: bool = False,
     viewpoint: tuple[float, float, float] = (0.0, 0.0, 0.0),
     up: tuple[float, float, float] | None = None,
     prompt: str | None = None,
@@ -72,6 +73,7 @@ def predict(
         pixel: column and row of a pixel that shows the object
         at: a point on the object (m)
         object: its number in the list that is printed where several stand there
+        repair: mend a mesh that is not closed; what moved is printed
         viewpoint: camera center in the frame of the cloud
         up: direction against gravity in the frame of the cloud; measured from the table if it is not given
         prompt: what to grasp, for models trained with prompts
@@ -120,7 +122,7 @@ def predict(
         from sceneleapultra.evaluation.requests import request_from_mesh
 
         console.print(f"reading {input}; its convex pieces are computed once, which can take a minute")
-        request, item = request_from_mesh(input, seed)
+        request, item = request_from_mesh(input, seed, repair=repair)
     if model.uses_color and request.rgb is None:
         raise ValueError(f"{checkpoint} was trained with colors, {input} has none. Pass a view with colors.")
     if request.rgb is not None and not model.uses_color:

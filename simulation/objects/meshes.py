@@ -103,7 +103,7 @@ def load_objects(
         else:
             solids.append(read)
             if read.note:
-                _LOG.info("%s: %s", read.source.surface, read.note)
+                _LOG.warning("%s: %s", read.source.surface, read.note)
         progress("reading meshes", len(solids) + len(bad), len(sources))
     if len(bad) > max_bad_fraction * len(sources):
         raise ValueError(_refusal(bad, len(sources), root, max_bad_fraction))
@@ -193,7 +193,7 @@ def _solid(
         if not repair:
             raise ValueError(
                 f"Expected a watertight mesh in {source.surface}, got one with open or inconsistent edges. "
-                "Pass objects.repair=true, close its holes, or give convex pieces beside it."
+                "Pass objects.repair=true (predict.py: --repair), close its holes, or give convex pieces beside it."
             )
         surface, note = mend(surface, source.surface)
     vertices = np.asarray(surface.vertices, dtype=np.float64)

@@ -19,7 +19,7 @@ from sceneleapultra.simulation.objects.surfaces import is_closed
 # Vertices at the edges of cracks are one if they are nearer than this share of the object's extent.
 _CRACK = 1e-4
 # Holes of more than three edges that take more than this share of the area are the rim of a sheet, not of a solid.
-_MAX_HOLES = 0.05
+_MAX_HOLES = 0.08
 _SHEET_M = 0.002  # thickness that a sheet gets
 _ROUNDS = 10
 # Open parts with less than this share of the area are dirt.
