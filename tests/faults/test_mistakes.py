@@ -80,7 +80,7 @@ MISTAKES = [
     (
         "test",
         ["checkpoint=x", "protocol=dgb-cf"],
-        "Unknown protocol 'dgb-cf'. Did you mean 'dgb-fc'? Available: dgb-fc, dgb-fc-quick, dgb-tabletop",
+        "Unknown protocol 'dgb-cf'. Did you mean 'dgb-fc'? Available: ",
     ),
     ("generate", ["dataset=quikc"], "Unknown dataset 'quikc'. Did you mean 'quick'?"),
     ("generate", ["synthesis=simclose"], "Unknown synthesis 'simclose'. Did you mean 'sim_close'?"),
