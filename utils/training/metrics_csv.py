@@ -1,6 +1,7 @@
 """Where scalars always go: one metrics.csv per run, readable without an account, continued when the run is resumed."""
 
 import csv
+import os
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -55,15 +56,15 @@ class MetricsCsv(Logger):
 
     def _write(self) -> None:
         # Whole and renamed, so that a reader never meets half a row.
-        if not self._rows:
+        if not (rows := self._rows):
             return
-        columns = ["step", *sorted({key for row in self._rows for key in row} - {"step"})]
+        columns = ["step", *sorted({key for row in rows for key in row} - {"step"})]
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_suffix(".csv.part")
-        with part.open("w", newline="") as file:
+        part = self._path.with_name(f".{os.getpid()}.tmp.{self._path.name}")
+        with part.open("w", newline="") as file:  # not synced: it is written every second
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
-            writer.writerows(self._rows)
+            writer.writerows(rows)
         part.replace(self._path)
 
     @rank_zero_only
