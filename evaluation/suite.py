@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,14 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.store.schema import SPLITS
 from sceneleapultra.evaluation.evaluate import evaluate_method
+from sceneleapultra.evaluation.folders import (
+    RESULTS,
+    Parts,
+    folder_of_test,
+    home_of,
+    run_folder,
+    short_hash,
+)
 from sceneleapultra.evaluation.gallery import galleries
 from sceneleapultra.evaluation.items import Item, subsample_points
 from sceneleapultra.evaluation.methods.base import Method
@@ -34,11 +43,13 @@ from sceneleapultra.reporting.report import Gallery, write_report
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.simulation.protocols import Protocol, get_protocol
 from sceneleapultra.utils.core.config import build
+from sceneleapultra.utils.core.locks import owned_folder
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.core.plain_data import read_yaml
 from sceneleapultra.utils.core.plugins import use_plugins
 
 PROMPTS = ("none", "category")
+_NOT_IN_RESULTS = ("output", "workers", "launcher", "report")  # settings that no number depends on
 StartBar = Callable[
     [str, int], Callable[[int], None]
 ]  # (method, grasps) -> called with the number of grasps done
@@ -49,6 +60,7 @@ class ModelTest:
     """A checkpoint and the store whose objects it is asked for."""
 
     cfg: DictConfig
+    checkpoint: Path
     model: GraspModel
     hand: Hand
     run_dir: Path
@@ -70,14 +82,12 @@ class ModelTest:
         if unknown := sorted(set(cfg.splits) - set(SPLITS)):
             raise unknown_name("split", unknown[0], SPLITS)
         checkpoint = find_checkpoint(cfg.checkpoint)
-        cfg = cfg.copy()
-        cfg.checkpoint = str(checkpoint)  # the file of a shipped model's name
         model = load_grasp_model(checkpoint, device=cfg.device)
         hand = Hand(model.hand.description)  # on the CPU, wherever the model is
         run_dir = run_folder(checkpoint)
         require_match(model, checkpoint)
         store = GraspStore(trained_on(run_dir, checkpoint) if cfg.store is None else cfg.store, hand)
-        job = cls(cfg, model, hand, run_dir, store, protocol)
+        job = cls(cfg, checkpoint, model, hand, run_dir, store, protocol)
         model.generator.process.check_solver(job.sampling.solver)
         if cfg.prompt == "category":
             check_prompts(model.generator, {"positive_prompt": ["category"]})
@@ -91,24 +101,34 @@ class ModelTest:
         """
         if not (self.run_dir / "config.yaml").is_file():
             return self.store
-        return GraspStore(trained_on(self.run_dir, Path(self.cfg.checkpoint)), self.hand)
+        return GraspStore(trained_on(self.run_dir, self.checkpoint), self.hand)
 
     def evaluate(
-        self, method: Method, items: Sequence[Item], k: int, start_bar: StartBar, **options: Any
+        self,
+        method: Method,
+        items: Sequence[Item],
+        k: int,
+        start_bar: StartBar,
+        *,
+        part: str | None = None,
+        **options: Any,
     ) -> GraspResults:
-        """Evaluate one method, by the configured protocol unless told otherwise."""
+        """Evaluate one method, by the configured protocol unless told otherwise; once, if the test is repeated."""
         labeled = len(items) * options.get("keep", k)
-        what = f"{method.name}, {items[0].split}"
+        what = f"{part or method.name}, {items[0].split}"
         settings = {"protocol": self.protocol, "min_clearance_m": self.cfg.min_clearance_m} | options
-        return evaluate_method(
-            method,
-            items,
-            k,
-            hand=self.hand,
-            executor=build(self.cfg.launcher),
-            metrics=[build(metric) for metric in self.cfg.metrics.values()],
-            progress=start_bar(what, labeled),
-            **settings,
+        return self.parts.once(
+            what,
+            lambda: evaluate_method(
+                method,
+                items,
+                k,
+                hand=self.hand,
+                executor=build(self.cfg.launcher),
+                metrics=[build(metric) for metric in self.cfg.metrics.values()],
+                progress=start_bar(what, labeled),
+                **settings,
+            ),
         )
 
     @property
@@ -137,13 +157,13 @@ class ModelTest:
             return float(wanted), "given on the command line", None
         cfg = self.cfg.tuning
         settings = {
-            "checkpoint": file_hash(Path(self.cfg.checkpoint)),
+            "checkpoint": file_hash(self.checkpoint),
             "data": self.model.data_hash,
             "sampling": repr((self.sampling.solver, self.sampling.guidance)),
             "tuning": OmegaConf.to_container(cfg),
             "seed": self.cfg.seed,
         }
-        tuning = read_tuning(self.run_dir, settings)
+        tuning = read_tuning(home_of(self.checkpoint), settings)
         if tuning is None:
             items = self.items("val", self.training_store, cfg.max_items)
             tuning = tune_temperature(
@@ -152,11 +172,12 @@ class ModelTest:
                     items,
                     cfg.samples_per_item,
                     start_bar,
+                    part=f"temperature {t:g}",
                     protocol=get_protocol(cfg.protocol),
                 ),
                 list(cfg.temperatures),
             )
-            write_tuning(self.run_dir, tuning, settings)
+            write_tuning(home_of(self.checkpoint), tuning, settings)
         return tuning["temperature"], "tuned on validation objects", tuning
 
     def items(self, split: str, store: GraspStore, count: int) -> list[Item]:
@@ -191,7 +212,15 @@ class ModelTest:
         return [build_baseline(entry, known) for entry in self.cfg.baselines.values()]
 
     def run(self, start_bar: StartBar) -> dict[str, Any]:
-        """Evaluate model and baselines on every split; write everything down; return the results."""
+        """Evaluate model and baselines on every split; write everything down; return the results.
+
+        Raises:
+            ValueError: the same test is at work in its folder.
+        """
+        with owned_folder(self.output, doing="testing", remedy="Wait until it is done, or stop it"):
+            return self._run(start_bar)
+
+    def _run(self, start_bar: StartBar) -> dict[str, Any]:
         cfg = self.cfg
         temperature, source, tuning = self.temperature(start_bar)
         model, baselines = self.sampler(temperature), self.baselines()
@@ -206,7 +235,9 @@ class ModelTest:
                 few = items[: cfg.top.max_items]
                 for rank in cfg.top.ranks:
                     ranked = replace(model, sampling=model.sampling.changed(rank=rank))
-                    best = self.evaluate(ranked, few, cfg.top.samples, start_bar, keep=cfg.top.keep)
+                    best = self.evaluate(
+                        ranked, few, cfg.top.samples, start_bar, part=f"best by {rank}", keep=cfg.top.keep
+                    )
                     results.append(replace(best, method=f"{best.method} by {rank}"))
             results += [
                 self.evaluate(baseline, items, cfg.samples_per_item, start_bar) for baseline in baselines
@@ -219,10 +250,23 @@ class ModelTest:
         self._write(document, results, drawn)
         return document
 
-    @property
+    @cached_property
     def output(self) -> Path:
-        """Folder of the results."""
-        return Path(self.cfg.output) if self.cfg.output is not None else self.run_dir
+        """Folder of the results: the one that was named, or one of this test's own."""
+        if self.cfg.output is not None:
+            return Path(self.cfg.output)
+        return folder_of_test(home_of(self.checkpoint), self._settings(), datetime.now())
+
+    @cached_property
+    def parts(self) -> Parts:
+        """What was evaluated before this test was cut off."""
+        return Parts(self.output / f"parts-{short_hash(self._settings())}")
+
+    def _settings(self) -> dict[str, Any]:
+        """Return everything that the results depend on."""
+        cfg: dict[str, Any] = OmegaConf.to_container(self.cfg, resolve=True)  # type: ignore[assignment]
+        facts = {"checkpoint": file_hash(self.checkpoint), "store": self.store.content_hash}
+        return {key: value for key, value in cfg.items() if key not in _NOT_IN_RESULTS} | facts
 
     def _provenance(self, temperature: float, source: str, results: Sequence[GraspResults]) -> dict[str, Any]:
         cfg = self.cfg
@@ -235,7 +279,7 @@ class ModelTest:
             protocol=self.protocol,
             data={"store": str(self.store.path), "hash": self.store.content_hash},
             model={
-                "checkpoint": f"{cfg.checkpoint} ({file_hash(Path(cfg.checkpoint))})",
+                "checkpoint": f"{cfg.checkpoint} ({file_hash(self.checkpoint)})",
                 "solver": f"{sampling.solver.name}, {sampling.solver.steps} steps",
                 "guidance": sampling.guidance.describe(),
                 "temperature": f"{temperature:g}, {source}",
@@ -255,8 +299,6 @@ class ModelTest:
     def _write(
         self, document: dict[str, Any], results: Sequence[GraspResults], drawn: Sequence[Gallery]
     ) -> None:
-        self.output.mkdir(parents=True, exist_ok=True)
-        (self.output / "results.json").write_text(json.dumps(document) + "\n")
         arrays: dict[str, Any] = {
             f"{r.split}/{name}": values
             for r in results
@@ -278,11 +320,8 @@ class ModelTest:
         if held:
             title = "Grasps of objects the model has never seen, held in simulation"
             render_png(held[:8], self.output / "grasps.png", columns=4, size=300, title=title)
-
-
-def run_folder(checkpoint: Path) -> Path:
-    """Return the folder of the run that wrote a checkpoint."""
-    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+        (self.output / RESULTS).write_text(json.dumps(document) + "\n")
+        self.parts.remove()
 
 
 def trained_on(run_dir: Path, checkpoint: Path) -> str | list[str]:

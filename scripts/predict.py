@@ -109,15 +109,15 @@ def predict(
         request = _read(input, mask, target, intrinsics, depth_scale, viewpoint, up)
         _say(request.notes)
 
+    from sceneleapultra.evaluation.folders import home_of
     from sceneleapultra.evaluation.prediction_page import write_prediction_page
-    from sceneleapultra.evaluation.suite import run_folder
     from sceneleapultra.evaluation.tuning import tuned_temperature
     from sceneleapultra.hands import Hand
     from sceneleapultra.models import load_grasp_model
 
     model = load_grasp_model(path, device=device, plugins=plugins or [])
     if sampling["temperature"] == "tuned":
-        sampling = {**sampling, "temperature": tuned_temperature(run_folder(path))}
+        sampling = {**sampling, "temperature": tuned_temperature(home_of(path))}
     if request is None:
         from sceneleapultra.evaluation.requests import request_from_mesh
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from sceneleapultra import test_lightning, train_lightning
+from sceneleapultra.evaluation import suite
 from sceneleapultra.evaluation.callback import SimulatedSuccess
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.utils.core.config import CONFIG_DIR
@@ -96,7 +98,15 @@ def refusal(*overrides: str) -> str:
 
 def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]):
     document = test_lightning.test(composed(f"checkpoint={checkpoint}"))
-    written = json.loads((run_dir / "results.json").read_text())
+    (output,) = (run_dir / "tests").iterdir()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{8}", output.name)
+    assert {path.name for path in output.iterdir()} == {
+        "results.json",
+        "report.html",
+        "grasps.npz",
+        "lock",
+    } | {path.name for path in output.glob("grasps.png")}
+    written = json.loads((output / "results.json").read_text())
     assert written == json.loads(json.dumps(document))
     methods = [(entry["method"], entry["split"]) for entry in written["methods"]]
     names = (
@@ -119,15 +129,60 @@ def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pyte
     assert facts["protocol"].startswith("dgb-fc-quick (")
     assert "tuned on validation objects" in facts["model temperature"]
     assert written["tuning"]["temperature"] in (0.3, 0.7)
-    page = (run_dir / "report.html").read_text()
+    page = (output / "report.html").read_text()
     assert "http" not in page
     for name in names:
         assert name in page
-    kept = np.load(run_dir / "grasps.npz")
+    kept = np.load(output / "grasps.npz")
     assert kept["test/hand_pose"].shape == (2, 23)
     said = capsys.readouterr().out
     assert "report.html" in said
     assert "nearest training view" in said
+
+
+def test_a_test_that_was_cut_off_goes_on_in_its_folder(
+    run_dir: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+):
+    few = ["splits=[test]", "top=null", "pictures=0", "sampling.temperature=0.4", f"checkpoint={checkpoint}"]
+    known = set((run_dir / "tests").glob("*"))
+    evaluated: list[str] = []
+    evaluate = suite.evaluate_method
+
+    def cut_off_at(stop: str | None) -> dict[str, Any]:
+        def counted(method: Any, *args: Any, **options: Any) -> Any:
+            if method.name == stop:
+                raise KeyboardInterrupt
+            evaluated.append(method.name)
+            return evaluate(method, *args, **options)
+
+        monkeypatch.setattr(suite, "evaluate_method", counted)
+        return test_lightning.test(composed(*few))
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_off_at("initial palm pose")
+    before = list(evaluated)
+    document = cut_off_at(None)
+    assert "model" in before and not set(before) & set(evaluated[len(before) :])
+    (output,) = set((run_dir / "tests").glob("*")) - known
+    assert not list(output.glob("parts*"))
+
+    evaluated.clear()
+    again = cut_off_at(None)  # a test that is done is another one when it is repeated
+    assert evaluated and again["methods"] == document["methods"]
+    assert len(set((run_dir / "tests").glob("*")) - known) == 2
+
+
+def test_a_checkpoint_in_no_run_folder_is_tested_elsewhere(
+    checkpoint: Path, tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SCENELEAPULTRA_RUNS", str(tmp_path / "runs"))
+    (tmp_path / "shipped").mkdir()
+    alone = shutil.copy(checkpoint, tmp_path / "shipped/model.ckpt")
+    few = ["splits=[test]", "top=null", "baselines={}", "pictures=0", f"store={tiny_store}"]
+    test_lightning.test(composed(*few, f"checkpoint={alone}"))
+    assert [path.name for path in (tmp_path / "shipped").iterdir()] == ["model.ckpt"]
+    (output,) = (tmp_path / "runs/shipped/tests").iterdir()
+    assert (output / "report.html").is_file()
 
 
 def test_a_trial_and_a_metric_from_outside_reach_results_and_report(
