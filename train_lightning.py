@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra.utils.core import console
 from sceneleapultra.utils.core.cli import hydra_program
-from sceneleapultra.utils.core.config import build
+from sceneleapultra.utils.core.locks import owned_folder
+from sceneleapultra.utils.core.parallel import follow_launcher, one_of_several
 from sceneleapultra.utils.core.plugins import use_plugins
-from sceneleapultra.utils.core.resources import require_accelerator
 from sceneleapultra.utils.training import run_folder
 from sceneleapultra.utils.training.run_card import run_cards
 from sceneleapultra.utils.training.validate import validate
@@ -23,9 +23,23 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
     validate(cfg)
     use_plugins(cfg.plugins)
     OmegaConf.set_readonly(cfg, True)
+    from sceneleapultra.models.assembly import assemble  # here: it takes seconds that --help should not
+
+    parts = assemble(cfg)
+    if cfg.dry_run or not console.is_first_process():
+        return fit(cfg, overrides, *parts)
+    remedy = "Wait until it is done, stop it, or choose another run_dir"
+    with owned_folder(Path(cfg.run_dir), doing="training", remedy=remedy):
+        return fit(cfg, overrides, *parts)
+
+
+def fit(cfg: DictConfig, overrides: list[str], trainer: Any, model: Any, data: Any) -> Any:
+    """Write the run folder, and train in it."""
+    from sceneleapultra.utils.training.stop import ends_in_order  # here, because it imports torch
+
     run_dir, first = Path(cfg.run_dir), console.is_first_process()
     resume = None if cfg.dry_run else run_folder.last_checkpoint(run_dir)
-    trainer, model, data = assemble(cfg)
+    launched = follow_launcher()
     changed = run_folder.write_run_folder(cfg, overrides) if first and not cfg.dry_run else []
     console.setup_logging(None if cfg.dry_run else run_dir)
     data.setup("fit")
@@ -38,41 +52,25 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
         init_weights(model.generator, cfg.init_from, cfg.encoder_weights, frame=data.frame)
         if found := statistics_of(model, data, scenes=cfg.normalizer_scenes, path=cfg.statistics):
             set_statistics(model.generator, found)
-    with run_cards(cfg, model, trainer, overrides, run_folder.step_of(resume), changed):
+    with (
+        run_cards(cfg, model, trainer, overrides, run_folder.step_of(resume), changed),
+        ends_in_order(trainer, launched=launched, command=run_folder.continued_by(cfg.run_dir, overrides)),
+    ):
         trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
     return trainer
-
-
-def assemble(cfg: DictConfig) -> tuple[Any, Any, Any]:
-    """Build trainer, model and data module; wrong values are answered here, before any data is read."""
-    from pytorch_lightning import seed_everything  # here: it takes seconds that --help should not
-
-    from sceneleapultra.models.checks import check_data, check_optimizer
-    from sceneleapultra.models.module import build_module
-
-    console.quiet_lightning()
-    require_accelerator(cfg.trainer.accelerator)
-    seed_everything(cfg.seed, verbose=False)
-    check_optimizer(cfg.optimizer, cfg.scheduler)
-    data, parts = build(cfg.data), {name: build(cfg[name]) for name in ("optimizer", "scheduler")}
-    model = build_module(cfg.model, cloud=data.cloud, **parts)
-    check_data(model, data)
-    trainer = build(
-        cfg.trainer if not cfg.dry_run else OmegaConf.merge(cfg.trainer, {"fast_dev_run": 1}),
-        callbacks=[build(callback) for callback in cfg.callbacks.values() if callback is not None],
-        logger=[build(logger) for logger in cfg.logger.values() if logger is not None],
-        default_root_dir=cfg.run_dir,
-    )
-    return trainer, model, data
 
 
 @hydra_program("config")
 def main(cfg: DictConfig) -> None:
     """Train with the configuration composed from ``config/`` and the command line."""
     job = HydraConfig.get()
-    if not OmegaConf.is_missing(job.job, "num"):  # one of several runs of a multirun
-        cfg.run_dir = f"{cfg.run_dir}/{job.job.num}"
-    train(cfg, list(job.overrides.task))
+    overrides = list(job.overrides.task)
+    if OmegaConf.is_missing(job.job, "num"):
+        train(cfg, overrides)
+        return
+    cfg.run_dir = f"{cfg.run_dir}/{job.job.num}"
+    with one_of_several([*overrides, f"run_dir={cfg.run_dir}"]):
+        train(cfg, overrides)
 
 
 if __name__ == "__main__":

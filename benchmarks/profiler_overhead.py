@@ -23,7 +23,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from benchmarks.common import command_line, write
-from sceneleapultra.train_lightning import assemble
+from sceneleapultra.models.assembly import assemble
 from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.training.profiling import DATA_STAGES, StageClock, StageProfiler
 from sceneleapultra.utils.training.run_folder import git_state

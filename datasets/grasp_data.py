@@ -22,6 +22,7 @@ from sceneleapultra.datasets.store.schema import GRASP_COLUMNS
 from sceneleapultra.datasets.store.store import GraspStore
 from sceneleapultra.hands import load_hand
 from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.core.parallel import follow_parent
 from sceneleapultra.utils.geometry.cloud import CloudProcessor
 from sceneleapultra.utils.training.profiling import StageProfiler
 
@@ -233,7 +234,7 @@ class GraspDataModule(pl.LightningDataModule):
             prefetch_factor=loading.prefetch,
             persistent_workers=loading.workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_single_thread if loading.workers else None,
+            worker_init_fn=_start_worker if loading.workers else None,
         )
 
     def _quarantine(self, data: ItemDataset) -> Quarantine:
@@ -243,5 +244,6 @@ class GraspDataModule(pl.LightningDataModule):
         )
 
 
-def _single_thread(_: int) -> None:
+def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
+    follow_parent()

@@ -16,6 +16,7 @@ from sceneleapultra.evaluation.results import GraspResults
 from sceneleapultra.evaluation.stored import chosen_items
 from sceneleapultra.models import GraspModel
 from sceneleapultra.simulation.protocols import get_protocol
+from sceneleapultra.utils.core import signals
 from sceneleapultra.utils.core.parallel import LocalExecutor
 
 
@@ -60,11 +61,24 @@ class SimulatedSuccess(Callback):
         self._items: Sequence[Item] = ()
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Judge the present weights."""
+        """Judge the present weights.
+
+        Raises:
+            Stopped: a signal ended the simulation; every process gets it.
+        """
         if trainer.sanity_checking:
             return
-        values = self._measure(pl_module) if trainer.is_global_zero else {}
-        values = trainer.strategy.broadcast(values, src=0)
+        values: dict[str, float | None] = {}
+        signum: int | None = None
+        if trainer.is_global_zero:
+            try:
+                with signals.deferred(wait=False):  # it takes longer than a scheduler waits
+                    values = self._measure(pl_module)
+            except signals.Stopped as stop:
+                signum = int(stop.signal)
+        values, signum = trainer.strategy.broadcast((values, signum), src=0)
+        if signum is not None:
+            raise signals.Stopped(signum)
         for name, value in values.items():
             if value is not None:
                 pl_module.log(

@@ -20,6 +20,7 @@ from sceneleapultra.utils.core.console import (
     setup_logging,
 )
 from sceneleapultra.utils.core.files import make_folder
+from sceneleapultra.utils.core.signals import says_where
 
 if TYPE_CHECKING:
     from sceneleapultra.datasets.foreign.readers import Report, Summary
@@ -36,10 +37,13 @@ def convert(cfg: DictConfig) -> Summary:
     if parts_folder(dest).is_dir():
         say(f"{parts_folder(dest)} is there already; continuing.")
     start = time.monotonic()
-    with ProgressBars() as bars:
+    read = 0
+    with says_where(lambda: f"with {read} scenes read"), ProgressBars() as bars:
         advance = bars.start_bar("scenes", None)
 
         def report(_: Report, total: int) -> None:
+            nonlocal read
+            read += 1
             advance(total=total)
 
         summary: Summary = conversion(source, dest, report)

@@ -26,6 +26,7 @@ from sceneleapultra.utils.core.console import (
 from sceneleapultra.utils.core.files import make_folder
 from sceneleapultra.utils.core.overrides import written
 from sceneleapultra.utils.core.plugins import use_plugins
+from sceneleapultra.utils.core.signals import says_where
 
 if TYPE_CHECKING:
     from sceneleapultra.simulation.generate import GenerateSettings, SceneReport
@@ -67,7 +68,11 @@ def generate(cfg: DictConfig) -> Path:
         say(f"{len(done)} of {cfg.scenes} scenes are there already; continuing.")
     start = time.monotonic()
     reports: list[SceneReport] = []
-    with ProgressBars() as bars:
+
+    def where() -> str:
+        return f"with {len(writer.done_indices())} of {cfg.scenes} scenes done"
+
+    with says_where(where), ProgressBars() as bars:
         advance = bars.start_bar("scenes", cfg.scenes, completed=len(done))
         for record in generate_scenes(hand, settings, source, cfg.scenes, executor, done, reports.append):
             writer.write(record)

@@ -14,6 +14,7 @@ from sceneleapultra.utils.core.cli import hydra_program
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.console import ProgressBars, say
 from sceneleapultra.utils.core.files import make_folder
+from sceneleapultra.utils.core.signals import says_where
 
 
 def self_train_data(cfg: DictConfig) -> Path:
@@ -59,7 +60,11 @@ def self_train_data(cfg: DictConfig) -> Path:
         console.print(f"{writer.path} is there already, made with these settings.", soft_wrap=True)
         return writer.path
     records = (record for record in map(store.record, rows) if record.index not in done)
-    with ProgressBars() as bars:
+
+    def where() -> str:
+        return f"with {len(writer.done_indices())} of {len(rows)} scenes done"
+
+    with says_where(where), ProgressBars() as bars:
         advance = bars.start_bar("scenes", len(rows), completed=len(done))
         for record in add_tested_grasps(
             records, model, settings, hand=hand, protocol=protocol, executor=build(cfg.launcher)

@@ -12,9 +12,9 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from sceneleapultra.models.assembly import assemble
 from sceneleapultra.models.checks import check_data
 from sceneleapultra.models.sampling_config import SamplingConfig
-from sceneleapultra.train_lightning import assemble
 from sceneleapultra.utils.core.config import CONFIG_DIR, all_keys, build, load_group, nearest_key, try_partial
 from sceneleapultra.utils.core.overrides import override_hints
 from sceneleapultra.utils.core.renamed import RENAMED_KEYS

@@ -1,8 +1,10 @@
 """Does a run train, stop, continue and spread over processes without becoming another run?"""
 
 import csv
+import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,40 +18,14 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from sceneleapultra.train_lightning import assemble, train
+from factories.training import TINY, assert_same, state
+from sceneleapultra.models.assembly import assemble
+from sceneleapultra.train_lightning import train
 from sceneleapultra.utils.core.config import CONFIG_DIR
+from sceneleapultra.utils.core.locks import owned_folder
+from sceneleapultra.utils.training.run_folder import git_state
 
 ROOT = Path(__file__).resolve().parent.parent
-
-# A model small enough that a step takes milliseconds. The large eps keeps parameters whose gradient is zero but for
-# rounding (biases before a softmax) from moving by a full Adam step in the direction of the rounding.
-TINY = [
-    "hardware=cpu",
-    "callbacks=no_simulation",
-    "logger=csv",
-    "optimizer.eps=1e-3",
-    "scheduler.warmup_steps=1",
-    "scheduler.total_steps=12",
-    "model.generator.decoder.dim=16",
-    "model.generator.decoder.depth=1",
-    "model.generator.decoder.heads=2",
-    "model.generator.heads.score.widths=[8, 8]",
-    "model.generator.heads.score.dim=16",
-    "model.generator.encoder.dim=16",
-    "model.generator.encoder.levels.fine.widths=[16,16]",
-    "model.generator.encoder.levels.coarse.widths=[16,16]",
-    "model.generator.encoder.levels.fine.centers=32",
-    "model.generator.encoder.levels.coarse.centers=16",
-    "model.generator.encoder.levels.fine.neighbors=[8]",
-    "model.generator.encoder.levels.coarse.neighbors=[8]",
-    "data.batch_size=4",
-    "data.grasps.number=4",
-    "trainer.val_check_interval=4",
-    "trainer.log_every_n_steps=1",
-    "callbacks.last.every_n_steps=100",
-    "normalizer_scenes=8",
-    "model.objective.anchors.reach=0.2",
-]
 
 
 @pytest.fixture(scope="module")
@@ -71,32 +47,6 @@ def whole(tiny: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("whole")
     tiny(folder, "trainer.max_steps=9")
     return folder
-
-
-def state(folder: Path, checkpoint: str = "last.ckpt") -> dict[str, Any]:
-    """Read everything of a checkpoint that training continues from."""
-    saved = torch.load(folder / "checkpoints" / checkpoint, weights_only=True)
-    kept = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers")
-    return leaves({key: saved[key] for key in kept} | {"step": saved["global_step"]})
-
-
-def leaves(node: Any, key: str = "") -> dict[str, Any]:
-    if isinstance(node, dict):
-        return {k: v for name, child in node.items() for k, v in leaves(child, f"{key}/{name}").items()}
-    if isinstance(node, list | tuple):
-        return leaves(dict(enumerate(node)), key)
-    return {key: node}
-
-
-def assert_same(first: dict[str, Any], second: dict[str, Any], tolerance: float = 0.0) -> None:
-    assert first.keys() == second.keys()
-    for key, value in first.items():
-        if isinstance(value, Tensor):
-            torch.testing.assert_close(
-                value, second[key], rtol=0, atol=tolerance, msg=lambda m, k=key: f"{k}: {m}"
-            )
-        else:
-            assert value == second[key], key
 
 
 def test_a_run_leaves_what_reproduces_and_judges_it(tiny: Callable[..., Any], tmp_path: Path) -> None:
@@ -184,6 +134,67 @@ def test_an_error_while_training_is_one_sentence(tiny_data: list[str], tmp_path:
         done.stderr,
         re.MULTILINE,
     )
+
+
+def test_a_second_run_is_kept_out_of_a_folder(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+
+    def train_beside() -> None:
+        with owned_folder(tmp_path, doing="training", remedy=""):
+            ready.set()
+            signal.pause()
+
+    other = context.Process(target=train_beside)
+    other.start()
+    try:
+        assert ready.wait(60)
+        sentence = rf"^\S+ is in use: \S+lock is held by process {other.pid} on \S+ for \d+ seconds: training"
+        with pytest.raises(ValueError, match=sentence):
+            tiny(tmp_path, "trainer.max_steps=2")
+    finally:
+        other.kill()
+        other.join()
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+    assert tiny(tmp_path, "trainer.max_steps=2").global_step == 2
+
+
+def test_an_uncommitted_change_need_not_be_text(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(
+            ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True
+        )
+
+    git("init", "-q")
+    (tmp_path / "file.txt").write_text("before\n")
+    git("add", "file.txt")
+    git("commit", "-qm", "first")
+    (tmp_path / "file.txt").write_bytes(b"\xb1\xad\xd7\xd3\n")
+    _, difference = git_state(tmp_path)
+    assert b"+\xb1\xad\xd7\xd3\n" in difference.encode(errors="surrogateescape")
+
+
+@pytest.mark.slow
+def test_a_multirun_as_help_writes_it(tiny_data: list[str], tmp_path: Path) -> None:
+    words = [*tiny_data, *TINY, "trainer.max_steps=1", f"paths.runs={tmp_path}", "-m", "seed=0,1"]
+    command = [sys.executable, str(ROOT / "train_lightning.py"), *words]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=300)
+    (folder,) = tmp_path.glob("default/*")
+    assert {path.name for path in folder.iterdir()} == {"0", "1", "multirun.yaml"}
+    for seed in (0, 1):
+        assert OmegaConf.load(folder / f"{seed}/config.yaml").seed == seed
+        assert (folder / f"{seed}/checkpoints/last.ckpt").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["default"]
+
+
+@pytest.mark.ddp
+def test_a_multirun_of_two_processes(tiny_data: list[str], tmp_path: Path) -> None:
+    words = [*tiny_data, *TINY, "trainer.max_steps=1", f"run_dir={tmp_path / 'runs'}", "hardware.devices=2"]
+    command = [sys.executable, str(ROOT / "train_lightning.py"), *words, "seed=0,1", "-m"]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    for seed in (0, 1):
+        assert OmegaConf.load(tmp_path / f"runs/{seed}/config.yaml").seed == seed
+        assert (tmp_path / f"runs/{seed}/checkpoints/last.ckpt").is_file()
 
 
 def test_dry_run_trains_one_batch_and_writes_nothing(

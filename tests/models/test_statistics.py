@@ -12,9 +12,9 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
 from factories.models import scene_batch, small_module
+from sceneleapultra.models.assembly import assemble
 from sceneleapultra.models.statistics import compute_statistics, set_statistics, statistics_settings
 from sceneleapultra.scripts.compute_statistics import find_statistics
-from sceneleapultra.train_lightning import assemble
 from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.training.pose_statistics import Statistics, read_statistics, write_statistics
 

@@ -28,12 +28,15 @@ from yaml import YAMLError
 
 from sceneleapultra.utils.core.additions import clashes
 from sceneleapultra.utils.core.config import CONFIG_DIR, require_values
-from sceneleapultra.utils.core.console import exit_on_user_error, print_error
+from sceneleapultra.utils.core.console import exit_on_user_error, is_first_process, print_error
 from sceneleapultra.utils.core.overrides import explain, unknown_flags
+from sceneleapultra.utils.core.parallel import end_children
 from sceneleapultra.utils.core.renamed import renamed_flags
+from sceneleapultra.utils.core.signals import Stopped, ignore_for_good, stop_on_signals
 
 Command = Callable[..., int | None]
 _TRACES = "HYDRA_FULL_ERROR"
+_MULTIRUN = ("-m", "--multirun")
 
 
 def hydra_program(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -57,6 +60,8 @@ def hydra_program(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
 
         @functools.wraps(function)
         def program() -> None:
+            # Hydra's parser takes overrides from one place only; the flag may stand behind them.
+            sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in _MULTIRUN)
             words = sys.argv[1:]
             if hints := renamed_flags(config_name, words) or unknown_flags(words):
                 print_error("\n".join(hints))
@@ -65,7 +70,8 @@ def hydra_program(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
                 print_error("\n".join(problems))
                 raise SystemExit(1)
             try:
-                with _environment(_TRACES, "1"):  # Hydra raises what it would print in words of its own
+                # Hydra raises what it would print in words of its own.
+                with say_what_stopped(), _environment(_TRACES, "1"):
                     main()
             except (HydraException, OmegaConfBaseException, ValueError) as error:
                 if traces == "1":
@@ -91,6 +97,20 @@ def _environment(name: str, value: str | None) -> Iterator[None]:
         os.environ.pop(name, None)
         if before is not None:
             os.environ[name] = before
+
+
+@contextlib.contextmanager
+def say_what_stopped() -> Iterator[None]:
+    """End by a line, and with all workers, where a signal asks the program to."""
+    try:
+        with stop_on_signals():
+            yield
+    except Stopped as stop:
+        ignore_for_good()
+        if is_first_process():
+            print_error(str(stop))
+        end_children()
+        raise
 
 
 @dataclass(frozen=True)
@@ -152,7 +172,7 @@ def run(
             _add_parameters(verbs.add_parser(verb, help=_summary(function), allow_abbrev=False), function)
         values = vars(parser.read(argv))
         command = command[values.pop("verb")]
-    with exit_on_user_error():
+    with say_what_stopped(), exit_on_user_error():
         status = command(**_grouped(values))
     raise SystemExit(status or 0)
 

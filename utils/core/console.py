@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from sceneleapultra.utils.core.mistakes import MENDABLE, answer
+from sceneleapultra.utils.core.signals import check_consequence
 
 console = Console(markup=False)  # paths and overrides may hold brackets
 
@@ -129,6 +130,7 @@ def exit_on_user_error() -> Iterator[None]:
     try:
         yield
     except MENDABLE as error:
+        check_consequence(error)
         sentence = answer(error)
         if sentence is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise

@@ -2,18 +2,20 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, TypeVar
 
 from sceneleapultra.utils.core.resources import usable_cpus
+from sceneleapultra.utils.core.signals import SIGNALS, check
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -21,6 +23,7 @@ Submit = Callable[[Task], Callable[[], Result]]  # hands a task over; what it re
 
 _AHEAD = 6  # tasks in work per process: one slow task holds nobody up
 _PARENT_CHECK_S = 0.5
+_SENDING_S = 2.0  # in which a worker that is told to end may send a result: half of one would hang its reader
 
 
 class Executor(ABC):
@@ -66,12 +69,15 @@ class LocalExecutor(Executor):
             return
         # Linux forks: workers start at once, and nothing is pickled but tasks and results.
         context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
-        pool = ProcessPoolExecutor(
-            self.workers, context, initializer=_start_worker, initargs=(fn, os.getpid())
-        )
+        pool = ProcessPoolExecutor(self.workers, context, initializer=_start_worker, initargs=(fn,))
+        others = multiprocessing.active_children()
+        wanted = False
         try:
             yield lambda task: pool.submit(_work, task).result
+            wanted = True
         finally:
+            if not wanted:  # nobody waits for the tasks that are in work
+                end_children(others)
             pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -98,6 +104,7 @@ def map_ordered(
     waiting: deque[tuple[Task, Callable[[], Result]]] = deque()
     with executor.session(fn) as submit:
         for task in tasks:
+            check()
             waiting.append((task, submit(task)))
             if len(waiting) >= executor.in_flight:
                 yield _result(*waiting.popleft(), describe)
@@ -130,26 +137,104 @@ class _Noted:
 
 
 _fn: Callable[[Any], Any] | None = None
+_working = threading.Lock()  # held while a task is in work
 
 
-def _start_worker(fn: Callable[[Any], Any], parent: int) -> None:
+def _start_worker(fn: Callable[[Any], Any]) -> None:
     global _fn
     _fn = fn
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    follow_parent()
 
 
-def _end_with_parent(parent: int) -> None:
-    """End this process when the one that started it is gone, killed or not: it would wait for work for ever.
+def _work(task: Any) -> Any:
+    assert _fn is not None
+    with _working:
+        return _fn(task)
 
-    The parent's number is compared, not a pipe awaited: later siblings inherit the ends of earlier pipes.
+
+def follow_parent() -> None:
+    """Tie a worker to the process that started it: it ends with it, killed or not, and whenever that says so.
+
+    Signals that reach a whole group (Ctrl-C, ``timeout``, a scheduler) are left to the parent, which ends its workers.
     """
+    parent = multiprocessing.parent_process()
+    assert parent is not None and parent.pid is not None, "a worker has a parent"
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    threading.Thread(target=_watch, args=(parent.pid,), daemon=True).start()
+
+
+def end_children(others: Collection[Any] = ()) -> None:
+    """Tell the workers that this process started, but for ``others``, to end."""
+    for child in multiprocessing.active_children():
+        if child not in others:
+            child.terminate()
+
+
+def _watch(parent: int) -> None:
+    """End this process when its parent is gone or sends SIGTERM.
+
+    The parent's number is compared, not a pipe awaited: later siblings inherit the ends of earlier pipes. Nor is the
+    system asked for a signal on its death, which would come when the *thread* ends that started the worker.
+    """
+    while os.getppid() == parent:
+        if not hasattr(signal, "sigtimedwait"):  # not Linux
+            time.sleep(_PARENT_CHECK_S)
+            continue
+        sent = signal.sigtimedwait(SIGNALS, _PARENT_CHECK_S)
+        if sent is not None and (sent.si_pid, sent.si_signo) == (parent, signal.SIGTERM):
+            _leave()
+    os._exit(1)
+
+
+def _leave() -> None:
+    deadline = time.monotonic() + _SENDING_S
+    while _working.acquire(blocking=False) and time.monotonic() < deadline:
+        _working.release()
+        time.sleep(0.01)
+    os._exit(0)
+
+
+_LAUNCHER = "SCENELEAPULTRA_LAUNCHER"  # the process that starts the others of a training on this machine
+
+
+def follow_launcher() -> bool:
+    """End a process of a training when the one that launched it is gone; others may live longer than who started them.
+
+    Returns:
+        Whether a training process launched this one, and answers for its exit status.
+    """
+    launcher = int(os.environ.setdefault(_LAUNCHER, str(os.getpid())))
+    launched = launcher != os.getpid()
+    if launched or "TORCHELASTIC_RUN_ID" in os.environ:
+        parent = launcher if launched else os.getppid()
+        threading.Thread(target=_watch_launcher, args=(parent,), daemon=True).start()
+    return launched
+
+
+def _watch_launcher(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_PARENT_CHECK_S)
     os._exit(1)
 
 
-def _work(task: Any) -> Any:
-    assert _fn is not None
-    return _fn(task)
+@contextmanager
+def one_of_several(words: list[str]) -> Iterator[None]:
+    """Run one training of a multirun: the processes it launches get its own words, the next one a fresh environment.
+
+    Raises:
+        Stopped: a signal asked for an end while the one before was finishing.
+    """
+    check()
+    argv, environ = sys.argv, dict(os.environ)
+    sys.argv = [argv[0], *words]
+    try:
+        yield
+    finally:
+        if (distributed := sys.modules.get("torch.distributed")) is not None and distributed.is_initialized():
+            distributed.destroy_process_group()
+        sys.argv = argv
+        os.environ.clear()
+        os.environ.update(environ)

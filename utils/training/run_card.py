@@ -82,7 +82,11 @@ def print_end_card(cfg: DictConfig, trainer: Any, seconds: float) -> None:
     rows["checkpoint"] = shown(checkpoint)
     command, key = trainer.lightning_module.objective.next_step
     named = [shlex.quote(f"plugins=[{','.join(cfg.plugins)}]")] if cfg.plugins else []
-    card("finished", rows, {"next": " ".join([command, written(key, shown(checkpoint)), *named])})
+    card(
+        "stopped" if trainer.interrupted else "finished",
+        rows,
+        {"next": " ".join([command, written(key, shown(checkpoint)), *named])},
+    )
 
 
 def parameters(model: nn.Module) -> dict[str, int]:

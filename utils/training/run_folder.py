@@ -64,6 +64,12 @@ def last_checkpoint(run_dir: Path) -> Path | None:
     return path if path.is_file() else None
 
 
+def continued_by(run_dir: str, overrides: list[str]) -> str:
+    """Say which command continues a run: the default of ``run_dir`` is another folder at every start."""
+    named = any(word.startswith("run_dir=") for word in overrides)
+    return "the same command" if named else f"the same command with run_dir={run_dir}"
+
+
 def step_of(checkpoint: Path | None) -> int:
     """Return the optimizer step at which a checkpoint was written; 0 without one.
 
@@ -88,9 +94,8 @@ def git_state(root: Path = PROJECT_ROOT) -> tuple[str, str]:
     """
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
-        ).stdout
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True)
+        return done.stdout.decode(errors="surrogateescape")  # a change need not be UTF-8; its bytes are kept
 
     try:
         if Path(git("rev-parse", "--show-toplevel").strip()).samefile(root):
@@ -143,7 +148,7 @@ def write_run_folder(cfg: DictConfig, overrides: list[str]) -> list[str]:
     OmegaConf.save(OmegaConf.create(overrides), run_dir / "overrides.yaml")
     (run_dir / "git.txt").touch()
     (run_dir / "git.txt").chmod(0o600)  # a key may lie in what is not committed
-    (run_dir / "git.txt").write_text(f"{commit}\n{difference}")
+    (run_dir / "git.txt").write_text(f"{commit}\n{difference}", errors="surrogateescape")
     (run_dir / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
     with (run_dir / "command.txt").open("a") as file:
         file.write(" ".join(["python", *sys.argv]) + "\n")
