@@ -6,7 +6,12 @@ from factories.models import small_sampling
 from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.core.renamed import RENAMED_OPTIONS
 
-PAIRS = [(group, old, new) for group, names in RENAMED_OPTIONS.items() for old, new in names.items()]
+PAIRS = [
+    (group, old, new)
+    for group, names in RENAMED_OPTIONS.items()
+    if group.startswith("sampling/")
+    for old, new in names.items()
+]
 
 
 @pytest.mark.parametrize(("group", "old", "new"), PAIRS)

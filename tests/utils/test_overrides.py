@@ -71,6 +71,14 @@ def test_an_option_that_is_not_there_is_answered_with_the_nearest() -> None:
     assert answer == "Unknown model/path 'cosin'. Did you mean 'cosine'? Available: cosine, edm."
 
 
+def test_an_option_that_moved_is_answered_with_its_group() -> None:
+    for old, new in renamed.RENAMED_OPTIONS["experiment"].items():
+        error = MissingConfigException("", f"experiment/{old}", ["quickstart"])
+        assert overrides.explain(error, [], "config") == f"experiment={old} is called {new} since 0.2."
+        group, _, option = new.partition("=")
+        assert (CONFIG_DIR / group / f"{option}.yaml").is_file()
+
+
 def test_settings_are_written_without_dashes() -> None:
     answer = "Unknown flag --seed=3. Settings are written without dashes: seed=<value>."
     assert overrides.unknown_flags(["--seed=3", "-m", "--cfg", "job", "--help"]) == [answer]

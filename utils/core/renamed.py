@@ -154,8 +154,12 @@ RENAMED_FLAGS: dict[str, dict[str, str]] = {
     },
 }
 
-# Options of groups that are chosen by name: group -> old option -> new.
+# Options of groups that are chosen by name: group -> old option -> new, or the whole word where the group is another.
 RENAMED_OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "experiment": {
+        "distill": "experimental=distill",
+        "pretrain_encoder": "experimental=pretrain_encoder",
+    },
     "sampling/guidance": {"hold": "stable", "physics_clear": "physics_collision_free"},
     "sampling/rank": {"hold": "stable"},
 }
