@@ -197,10 +197,24 @@ def test_whoever_reads_a_checkpoint_runs_nothing(
     assert "is built from torch.utils.collect_env.run" in refused(canary, lambda: read_by(way, path))
 
 
+def write_cloud(path: Path) -> Path:
+    """Write a box on a table, 0.6 m below the camera."""
+    rng = np.random.default_rng(0)
+    box = rng.uniform((-0.03, -0.03, -0.6), (0.03, 0.03, -0.54), size=(1500, 3))
+    points = np.concatenate([box, np.c_[rng.uniform(-0.2, 0.2, size=(1500, 2)), np.full(1500, -0.6)]])
+    np.savez(path, points=points.astype(np.float32), mask=np.arange(3000) < 1500)
+    return path
+
+
 def test_predict_answers_with_one_sentence(
-    attack: Callable[[str], Path], canary: Path, run_program, capsys: pytest.CaptureFixture[str]
+    attack: Callable[[str], Path],
+    tmp_path: Path,
+    canary: Path,
+    run_program,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run_program("predict", "x.npz", "--checkpoint", attack("exec of numpy")) == 1
+    cloud = write_cloud(tmp_path / "x.npz")
+    assert run_program("predict", cloud, "--checkpoint", attack("exec of numpy")) == 1
     said = capsys.readouterr().err
     assert "is built from numpy.testing.runstring" in said and "Traceback" not in said and not canary.exists()
 
@@ -337,11 +351,7 @@ def test_a_hand_names_no_files_outside_its_folder(
 
 
 def test_the_name_of_a_cloud_becomes_no_markup(tmp_path: Path, run_program) -> None:
-    rng = np.random.default_rng(0)
-    box = rng.uniform((-0.03, -0.03, 0.0), (0.03, 0.03, 0.06), size=(1500, 3))
-    points = np.concatenate([box, np.c_[rng.uniform(-0.2, 0.2, size=(1500, 2)), np.zeros(1500)]])
-    path = tmp_path / f"{HOSTILE}.npz"
-    np.savez(path, points=points.astype(np.float32), mask=np.arange(3000) < 1500)
+    path = write_cloud(tmp_path / f"{HOSTILE}.npz")
     words = ("--checkpoint", "leap_table_cpu", "--num-grasps", 2, "--sampling.steps", 2, "--output", tmp_path)
     assert run_program("predict", path, *words) == 0
     require_inert((tmp_path / "grasps.html").read_text())
