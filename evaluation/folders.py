@@ -99,7 +99,8 @@ def _write(path: Path, results: GraspResults) -> None:
     }
     columns = {f"table/{name}": np.asarray(array) for name, array in table.values.items()}
     texts = {key: array.astype(str) for key, array in columns.items() if array.dtype == object}
-    grasps = {f"grasps/{name}": array for name, array in vars(results.grasps).items()}
+    known = {name: array for name, array in vars(results.grasps).items() if array is not None}
+    grasps = {f"grasps/{name}": array for name, array in known.items()}
     with path.open("wb") as file:
         np.savez(file, facts=json.dumps(facts), **(columns | texts | grasps))
 
