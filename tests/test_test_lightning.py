@@ -130,7 +130,7 @@ def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pyte
     assert "tuned on validation objects" in facts["model temperature"]
     assert written["tuning"]["temperature"] in (0.3, 0.7)
     page = (output / "report.html").read_text()
-    assert "http" not in page
+    assert "http://" not in page and "https://" not in page
     for name in names:
         assert name in page
     kept = np.load(output / "grasps.npz")
