@@ -1,17 +1,13 @@
-"""What happens around training steps: averaged weights, the checkpoint to continue from, a guard, a progress line."""
+"""What happens around training steps: averaged weights, a progress line."""
 
 import sys
 import time
-from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, Checkpoint, ProgressBar, RichProgressBar, WeightAveraging
+from pytorch_lightning.callbacks import ProgressBar, RichProgressBar, WeightAveraging
 from torch import Tensor
-
-from sceneleapultra.utils.training.loss_terms import nonfinite_terms
 
 
 class WarmupEma(WeightAveraging):
@@ -25,6 +21,7 @@ class WarmupEma(WeightAveraging):
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
         self.decay = decay
         self._step = 0
+        self._swapped = False  # whether the model holds the averages, as in a validation
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Average after every optimizer step and remember which one it is."""
@@ -33,67 +30,31 @@ class WarmupEma(WeightAveraging):
         self._step = step_idx
         return True
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the raw weights in place: the last checkpoint is still to be written."""
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Put the averages into the model that was trained."""
+        if stage == "fit" and self._average_model is not None:
+            self._copy_average_to_current(pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Put averages and raw weights under their keys, also while they have changed places."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        if self._swapped:
+            average, raw = checkpoint["current_model_state"], checkpoint["state_dict"]
+            checkpoint |= {"state_dict": average, "current_model_state": raw}
+
+    def _swap_models(self, pl_module: pl.LightningModule) -> None:
+        super()._swap_models(pl_module)
+        self._swapped = not self._swapped
+
     @torch.no_grad()
     def _average(self, averaged: list[Tensor], current: list[Tensor], _: Tensor) -> None:
         decay = min(self.decay, (1 + self._step) / (10 + self._step))
         torch._foreach_lerp_(averaged, current, 1 - decay)
-
-
-class LastCheckpoint(Checkpoint):
-    """Write the checkpoint from which the same command continues: every n steps, and at the last step."""
-
-    def __init__(self, *, path: str, every_n_steps: int) -> None:
-        super().__init__()
-        self.path = path
-        self.every_n_steps = every_n_steps
-        self._saved_step = 0
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Save once per due step; with gradient accumulation several batches share a step."""
-        step = trainer.global_step
-        due = step % self.every_n_steps == 0 or step >= trainer.max_steps
-        if due and step != self._saved_step and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._saved_step = step
-            trainer.save_checkpoint(self.path)
-
-
-class NonFiniteGuard(Callback):
-    """Stop before the optimizer steps when the loss is not finite, and keep the batch that did it."""
-
-    def __init__(self, *, folder: str) -> None:
-        self.folder = Path(folder)
-        self._batch: Any = None
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, _: int
-    ) -> None:
-        """Remember the batch."""
-        self._batch = batch
-
-    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Look at the loss.
-
-        Raises:
-            ValueError: it is not finite.
-        """
-        if torch.isfinite(loss).all():
-            return
-        path = self.folder / f"bad_batch_rank{trainer.global_rank}.pt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(_values(self._batch) if is_dataclass(self._batch) else self._batch, path)
-        terms = nonfinite_terms(pl_module)
-        named = f", by its terms {', '.join(terms)}," if terms else ""
-        raise ValueError(
-            f"train/loss is {loss.item()}{named} at step {trainer.global_step} (rank {trainer.global_rank}). "
-            f"Batch saved to {path}; the optimizer was not stepped. Look for bad values in that batch, or lower "
-            "optimizer.lr."
-        )
-
-
-def _values(batch: Any) -> dict[str, Any]:
-    """Return the fields of a batch; tensors as copies, because those of loading processes share one block of bytes."""
-    values = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    return {name: v.clone() if isinstance(v, Tensor) else v for name, v in values.items()}
 
 
 class PlainProgress(ProgressBar):

@@ -1,4 +1,4 @@
-"""What a training of named loss terms can tell about them: which is not finite, and whose gradient is how large."""
+"""What a training of named loss terms can tell about them: which they are, and whose gradient is how large."""
 
 from typing import Protocol, runtime_checkable
 
@@ -10,18 +10,17 @@ from torch import Tensor
 
 @runtime_checkable
 class HasLossTerms(Protocol):
-    """A module whose loss is a sum of named terms."""
+    """A module whose loss is a sum of named terms.
+
+    Attributes:
+        losses: unweighted terms of the present step.
+    """
+
+    losses: dict[str, Tensor]
 
     def weighted_losses(self) -> dict[str, Tensor]:
         """Return the terms of the present step as they are summed."""
         ...
-
-
-def nonfinite_terms(module: object) -> list[str]:
-    """Return the names of the terms of the present step that are not finite; none for a module without named terms."""
-    if not isinstance(module, HasLossTerms):
-        return []
-    return [name for name, loss in module.weighted_losses().items() if not torch.isfinite(loss).all()]
 
 
 class TermGradientNorms(Callback):

@@ -54,6 +54,11 @@ class MetricsCsv(Logger):
             self._write()
             self._written = time.monotonic()
 
+    @rank_zero_only
+    def write(self) -> None:
+        """Write the file now: a checkpoint is about to be written."""
+        self._write()
+
     def _write(self) -> None:
         # Whole and renamed, so that a reader never meets half a row.
         if not (rows := self._rows):
