@@ -39,7 +39,7 @@ def fit(cfg: DictConfig, overrides: list[str], trainer: Any, model: Any, data: A
 
     run_dir, first = Path(cfg.run_dir), console.is_first_process()
     resume = None if cfg.dry_run else run_folder.last_checkpoint(run_dir)
-    launched = follow_launcher()
+    launched, step = follow_launcher(), run_folder.resumed_step(resume, cfg.trainer.max_steps)
     changed = run_folder.write_run_folder(cfg, overrides) if first and not cfg.dry_run else []
     console.setup_logging(None if cfg.dry_run else run_dir)
     data.setup("fit")
@@ -53,7 +53,7 @@ def fit(cfg: DictConfig, overrides: list[str], trainer: Any, model: Any, data: A
         if found := statistics_of(model, data, scenes=cfg.normalizer_scenes, path=cfg.statistics):
             set_statistics(model.generator, found)
     with (
-        run_cards(cfg, model, trainer, overrides, run_folder.step_of(resume), changed),
+        run_cards(cfg, model, trainer, overrides, step, changed),
         ends_in_order(trainer, launched=launched, command=run_folder.continued_by(cfg.run_dir, overrides)),
     ):
         trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)

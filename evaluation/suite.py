@@ -1,7 +1,6 @@
 """What a test does from checkpoint to report: choose items, tune, sample, judge, compare, write."""
 
 import inspect
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +31,7 @@ from sceneleapultra.evaluation.methods.training_index import TrainingIndex
 from sceneleapultra.evaluation.provenance import file_hash, provenance
 from sceneleapultra.evaluation.results import GraspResults
 from sceneleapultra.evaluation.stored import chosen_items, require_match, split_records
-from sceneleapultra.evaluation.tuning import read_tuning, tune_temperature, write_tuning
+from sceneleapultra.evaluation.tuning import read_tuning, tune_temperature, tuned_for, write_tuning
 from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
@@ -43,6 +42,7 @@ from sceneleapultra.reporting.report import Gallery, write_report
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.simulation.protocols import Protocol, get_protocol
 from sceneleapultra.utils.core.config import build
+from sceneleapultra.utils.core.files import write_atomically
 from sceneleapultra.utils.core.locks import owned_folder
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.core.plain_data import read_yaml
@@ -157,9 +157,8 @@ class ModelTest:
             return float(wanted), "given on the command line", None
         cfg = self.cfg.tuning
         settings = {
-            "checkpoint": file_hash(self.checkpoint),
+            **tuned_for(self.checkpoint, self.sampling),
             "data": self.model.data_hash,
-            "sampling": repr((self.sampling.solver, self.sampling.guidance)),
             "tuning": OmegaConf.to_container(cfg),
             "seed": self.cfg.seed,
         }
@@ -177,7 +176,7 @@ class ModelTest:
                 ),
                 list(cfg.temperatures),
             )
-            write_tuning(home_of(self.checkpoint), tuning, settings)
+            tuning = write_tuning(home_of(self.checkpoint), tuning, settings)
         return tuning["temperature"], "tuned on validation objects", tuning
 
     def items(self, split: str, store: GraspStore, count: int) -> list[Item]:
@@ -313,7 +312,7 @@ class ModelTest:
             }.items()
             if values is not None
         }
-        np.savez_compressed(self.output / "grasps.npz", **arrays)
+        write_atomically(self.output / "grasps.npz", lambda part: np.savez_compressed(part, **arrays))
         sections = [build(section) for section in self.cfg.report.values()]
         write_report(document, drawn, sections, self.output / "report.html")
         held = [drawing for gallery in drawn if gallery.stable for drawing in gallery.drawings]

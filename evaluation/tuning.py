@@ -5,9 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sceneleapultra.evaluation.provenance import file_hash
 from sceneleapultra.evaluation.results import GraspResults
+from sceneleapultra.models.sampling_config import SamplingConfig
+from sceneleapultra.utils.core.files import read_json_object, write_json
 
 TUNING_FILE = "tuning.json"
+_LARGEST = 2.0  # temperature; twice the noise a model was trained with is no sampling of it any more
+_REMEDY = "Remove it, and run test_lightning.py, which tunes again."
 
 
 def tune_temperature(
@@ -50,31 +55,64 @@ def tune_temperature(
     return {"temperature": best["temperature"], "curve": curve, "sentence": sentence}
 
 
-def write_tuning(run_dir: Path, tuning: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Keep what was tuned, and under which settings, in the run's folder."""
+def tuned_for(checkpoint: Path, sampling: SamplingConfig) -> dict[str, Any]:
+    """Return what a temperature is tuned for: a checkpoint, and how it is sampled from otherwise."""
+    return {"checkpoint": file_hash(checkpoint), "sampling": repr((sampling.solver, sampling.guidance))}
+
+
+def write_tuning(run_dir: Path, tuning: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Keep what was tuned, and under which settings, in the run's folder; return it as it will be read."""
+    tuning = json.loads(json.dumps(tuning | {"settings": settings}))
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / TUNING_FILE).write_text(json.dumps(tuning | {"settings": settings}, indent=2) + "\n")
+    write_json(run_dir / TUNING_FILE, tuning, indent=2)
+    return tuning
 
 
 def read_tuning(run_dir: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what was tuned earlier under the same settings (checkpoint, store, protocol, grid), if anything was."""
-    path = run_dir / TUNING_FILE
-    if not path.is_file():
+    """Return what was tuned earlier under the same settings (checkpoint, store, protocol, grid), if anything was.
+
+    Raises:
+        ValueError: the file is damaged, or its temperature is none.
+    """
+    tuning = _read(run_dir / TUNING_FILE)
+    if tuning is None:
         return None
-    tuning = json.loads(path.read_text())
-    return tuning if tuning["settings"] == settings else None
+    return tuning if tuning["settings"] == json.loads(json.dumps(settings)) else None
 
 
-def tuned_temperature(run_dir: Path) -> float:
-    """Return the temperature that was tuned for a run.
+def tuned_temperature(run_dir: Path, settings: dict[str, Any]) -> float:
+    """Return the temperature that was tuned for a checkpoint and a way of sampling.
+
+    Args:
+        run_dir: folder of the checkpoint's run.
+        settings: of :func:`tuned_for`.
 
     Raises:
         FileNotFoundError: none was.
+        ValueError: the file is damaged, its temperature is none, or it was tuned for something else.
     """
     path = run_dir / TUNING_FILE
-    if not path.is_file():
+    if (tuning := _read(path)) is None:
         raise FileNotFoundError(
             f"temperature=tuned: there is no {path}. Run test_lightning.py on the checkpoint first, or name a "
             "temperature (0.5 is a fair guess; lower is more precise and less diverse)."
         )
-    return float(json.loads(path.read_text())["temperature"])
+    for key, wanted in settings.items():
+        if (found := tuning["settings"].get(key)) != wanted:
+            raise ValueError(
+                f"temperature=tuned: {path} was tuned for {key} {found}, this is {wanted}. Run test_lightning.py with "
+                "these settings, or name a temperature."
+            )
+    return float(tuning["temperature"])
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    tuning = read_json_object(path, _REMEDY)
+    temperature = tuning.get("temperature")
+    if not isinstance(tuning.get("settings"), dict):
+        raise ValueError(f"{path} does not say what it was tuned under: it has no 'settings'. {_REMEDY}")
+    if not isinstance(temperature, int | float) or not 0 <= temperature <= _LARGEST:
+        raise ValueError(f"{path}: temperature={temperature}, expected 0 to {_LARGEST:g}. {_REMEDY}")
+    return tuning

@@ -13,7 +13,7 @@ from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.metrics import EpochMetrics
 from sceneleapultra.models.objectives.objective import Objective
-from sceneleapultra.models.optim import build_param_groups
+from sceneleapultra.models.optim import build_param_groups, use_settings
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.plugins import plugins_in_use
@@ -129,6 +129,11 @@ class GraspModule(pl.LightningModule):
         optimizer = self.optimizer_factory(build_param_groups(self))
         scheduler = self.scheduler_factory(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Train with the optimizer's settings of this configuration, where a checkpoint brought those of before."""
+        (optimizer,), (schedule,) = self.trainer.optimizers, self.trainer.lr_scheduler_configs
+        use_settings(optimizer, self.configure_optimizers()["optimizer"], schedule.scheduler)
 
     def on_fit_start(self) -> None:
         """Make sure that data come in the coordinate mode whose statistics the generator holds.

@@ -12,6 +12,10 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+# Of a group of parameters: what it consists of, and how a step is computed, which hardware decides.
+_KEPT = ("params", "fused", "foreach", "capturable", "differentiable", "maximize")
+_MOVED = ("lr", "betas", "momentum", "max_lr", "min_lr", "max_momentum", "base_momentum")  # by some schedules
+
 
 def build_param_groups(module: nn.Module) -> list[dict[str, Any]]:
     """Split trainable parameters: matrices take the optimizer's weight decay; biases, gains and norms do not decay."""
@@ -71,6 +75,33 @@ def one_cycle(
         return _cosine(1.0, final_ratio, (step - peak) / max(1.0, total_steps - peak))
 
     return LambdaLR(optimizer, factor)
+
+
+def use_settings(optimizer: Optimizer, given: Optimizer, scheduler: Any) -> None:
+    """Give an optimizer that came out of a checkpoint the settings of this configuration; what it has learned stays.
+
+    Args:
+        optimizer: with the settings of the checkpoint.
+        given: built by this configuration, with its schedule, over the same parameters.
+        scheduler: of ``optimizer``.
+
+    Raises:
+        ValueError: the settings differ, and the schedule is no factor of the learning rate, so holds settings itself.
+    """
+    pairs = list(zip(optimizer.param_groups, given.param_groups, strict=True))
+    if isinstance(scheduler, LambdaLR):
+        for (old, new), factor in zip(pairs, scheduler.lr_lambdas, strict=True):
+            old |= {key: value for key, value in new.items() if key not in _KEPT}
+            old["lr"] = new["initial_lr"] * factor(scheduler.last_epoch)
+        scheduler.base_lrs = [new["initial_lr"] for _, new in pairs]
+        scheduler._last_lr = [old["lr"] for old, _ in pairs]
+        return
+    fixed = [key for key in pairs[0][1] if key not in (*_KEPT, *_MOVED)]
+    if changes := [f"{k}={n[k]} (until now {o[k]})" for o, n in pairs for k in fixed if n[k] != o[k]]:
+        raise ValueError(
+            f"optimizer: a run with the schedule {type(scheduler).__name__} cannot be continued with "
+            f"{', '.join(changes)}. Pass the value of before, or another run_dir."
+        )
 
 
 def _cosine(start: float, end: float, progress: float) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 
 from sceneleapultra.reporting.drawing import ColoredMesh, Drawing, Rgb
 from sceneleapultra.reporting.pictures import table_top
+from sceneleapultra.utils.core.files import write_text
 
 _HERE = Path(__file__).parent
 LAYERS = """
@@ -54,7 +55,7 @@ def write_page(title: str, body: Sequence[str], drawings: Sequence[Drawing], pat
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 

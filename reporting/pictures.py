@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sceneleapultra.reporting.drawing import ColoredMesh, Drawing, Rgb
+from sceneleapultra.utils.core.files import write_atomically
 
 _LIGHT = np.array([0.35, -0.45, 0.82]) / np.linalg.norm([0.35, -0.45, 0.82])
 _BACKGROUND = np.array([1.0, 1.0, 1.0])
@@ -148,7 +149,7 @@ def render_png(drawings: Sequence[Drawing], path: str | Path, *, columns: int, s
         figure.suptitle(title, fontsize=12, color="#222222")
     figure.tight_layout(pad=0.4)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    write_atomically(Path(path), figure.savefig)
 
 
 def table_top(radius: float = 0.32) -> ColoredMesh:

@@ -111,13 +111,14 @@ def predict(
 
     from sceneleapultra.evaluation.folders import home_of
     from sceneleapultra.evaluation.prediction_page import write_prediction_page
-    from sceneleapultra.evaluation.tuning import tuned_temperature
+    from sceneleapultra.evaluation.tuning import tuned_for, tuned_temperature
     from sceneleapultra.hands import Hand
     from sceneleapultra.models import load_grasp_model
 
     model = load_grasp_model(path, device=device, plugins=plugins or [])
     if sampling["temperature"] == "tuned":
-        sampling = {**sampling, "temperature": tuned_temperature(home_of(path))}
+        chosen = model.generator.sampling.changed(**{**sampling, "temperature": None})
+        sampling = {**sampling, "temperature": tuned_temperature(home_of(path), tuned_for(path, chosen))}
     if request is None:
         from sceneleapultra.evaluation.requests import request_from_mesh
 

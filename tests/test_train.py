@@ -324,3 +324,17 @@ def test_a_gpu_trains_in_half_precision_and_continues(tiny: Callable[..., Any], 
         losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
     assert len(losses) == 8 and all(0 < loss < float("inf") for loss in losses)
     assert all(v.dtype != torch.bfloat16 for v in state(tmp_path).values() if isinstance(v, Tensor))
+
+
+def test_a_new_learning_rate_is_used_when_a_run_is_continued(
+    tiny: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny(tmp_path, "trainer.max_steps=2", "optimizer.lr=0.01")
+    tiny(tmp_path, "trainer.max_steps=3", "optimizer.lr=0.02", "optimizer.weight_decay=0.3")
+    assert "optimizer.lr: 0.01 -> 0.02" in " ".join(capsys.readouterr().out.split())
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    (group, plain), base = saved["optimizer_states"][0]["param_groups"], saved["lr_schedulers"][0]["base_lrs"]
+    assert base == [0.02, 0.02] and group["initial_lr"] == 0.02
+    assert (group["weight_decay"], plain["weight_decay"]) == (0.3, 0.0)
+    with pytest.raises(ValueError, match=r"trainer\.max_steps=2: .* is already at step 3"):
+        tiny(tmp_path, "trainer.max_steps=2", "optimizer.lr=0.02")

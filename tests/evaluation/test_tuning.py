@@ -28,11 +28,46 @@ def test_test_objects_are_refused(stored_result):
         tune_temperature(lambda t: result(stored_result, 0.5, split="test"), [0.5])
 
 
+SETTINGS = {"checkpoint": "a", "sampling": "20 steps"}
+
+
 def test_a_tuning_is_read_back_for_the_same_settings_only(tmp_path: Path):
-    assert read_tuning(tmp_path, {"checkpoint": "a"}) is None
+    assert read_tuning(tmp_path, SETTINGS) is None
     with pytest.raises(FileNotFoundError, match=r"there is no .*tuning.json"):
-        tuned_temperature(tmp_path)
-    write_tuning(tmp_path, {"temperature": 0.4, "curve": [], "sentence": ""}, {"checkpoint": "a"})
-    assert read_tuning(tmp_path, {"checkpoint": "a"})["temperature"] == 0.4
-    assert read_tuning(tmp_path, {"checkpoint": "b"}) is None
-    assert tuned_temperature(tmp_path) == 0.4
+        tuned_temperature(tmp_path, SETTINGS)
+    grid = {"grid": (0.3, 0.4)}  # a tuple comes back as a list
+    written = write_tuning(tmp_path, {"temperature": 0.4, "curve": [], "sentence": ""}, SETTINGS | grid)
+    assert read_tuning(tmp_path, SETTINGS | grid) == written
+    assert written["settings"] == SETTINGS | {"grid": [0.3, 0.4]}
+    assert read_tuning(tmp_path, SETTINGS | grid | {"checkpoint": "b"}) is None
+    assert tuned_temperature(tmp_path, SETTINGS) == 0.4
+
+
+@pytest.mark.parametrize(("key", "value"), [("checkpoint", "b"), ("sampling", "20 steps, guided")])
+def test_a_temperature_tuned_for_something_else_is_not_used(tmp_path: Path, key: str, value: str):
+    write_tuning(tmp_path, {"temperature": 0.4}, SETTINGS)
+    with pytest.raises(ValueError, match=f"was tuned for {key} .*, this is {value}"):
+        tuned_temperature(tmp_path, SETTINGS | {key: value})
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"temperature": 99, "settings": {}}', "temperature=99, expected 0 to 2"),
+        ('{"temperature": -1, "settings": {}}', "temperature=-1, expected 0 to 2"),
+        ('{"temperature": NaN, "settings": {}}', "temperature=nan, expected 0 to 2"),
+        ('{"temperature": "cold", "settings": {}}', "temperature=cold, expected 0 to 2"),
+        ('{"temperature": 0.5}', "has no 'settings'"),
+        ('{"temperature": 0.5, "settings": {"check', "is no JSON"),
+        ("[]", "expected a JSON object, got list"),
+        ("", "it is empty"),
+    ],
+)
+def test_a_damaged_tuning_is_one_sentence_with_its_path(tmp_path: Path, content: str, words: str):
+    path = tmp_path / "tuning.json"
+    path.write_text(content)
+    for read in (read_tuning, tuned_temperature):
+        with pytest.raises(ValueError, match=words) as caught:
+            read(tmp_path, SETTINGS)
+        assert str(path) in str(caught.value)
+        assert "Remove it, and run test_lightning.py" in str(caught.value)

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from sceneleapultra.models.optim import adamw, build_param_groups, one_cycle, warmup_constant, warmup_cosine
+from sceneleapultra.models.optim import (
+    adamw,
+    build_param_groups,
+    one_cycle,
+    use_settings,
+    warmup_constant,
+    warmup_cosine,
+)
 
 
 def rates(schedule, steps: list[int], **settings: float) -> list[float]:
@@ -48,3 +55,62 @@ def test_a_run_continued_with_more_steps_takes_its_new_end() -> None:
     short, longer = build(10), build(20)
     longer.load_state_dict(short.state_dict())
     assert longer.lr_lambdas[0](10) == pytest.approx(0.5)
+
+
+SETTINGS = {"lr": 0.1, "weight_decay": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "fused": False}
+
+
+def trained(steps: int, schedule=warmup_constant, module=None, **changes):
+    """Return an optimizer after some steps, its schedule and its module."""
+    torch.manual_seed(0)
+    module = module or nn.Linear(3, 2)
+    optimizer = adamw(build_param_groups(module), **SETTINGS | changes)
+    scheduler = schedule(optimizer, warmup_steps=4) if schedule is warmup_constant else schedule(optimizer)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        module(torch.ones(1, 3)).square().sum().backward()
+        optimizer.step()
+        scheduler.step()
+    return optimizer, scheduler, module
+
+
+def restored(state, **changes):
+    optimizer, scheduler, module = trained(0, **changes)
+    given, _, _ = trained(0, module=module, **changes)
+    optimizer.load_state_dict(state[0].state_dict())
+    scheduler.load_state_dict(state[1].state_dict())
+    use_settings(optimizer, given, scheduler)
+    return optimizer, scheduler
+
+
+def test_the_same_settings_change_nothing() -> None:
+    before = trained(3)
+    optimizer, scheduler = restored(before)
+    assert optimizer.state_dict()["param_groups"] == before[0].state_dict()["param_groups"]
+    assert scheduler.state_dict() == before[1].state_dict()
+
+
+def test_new_settings_are_used_from_the_first_step_and_what_was_learned_stays() -> None:
+    before = trained(3)
+    optimizer, scheduler = restored(before, lr=0.5, weight_decay=0.3, betas=(0.8, 0.95))
+    decay, plain = optimizer.param_groups
+    assert decay["lr"] == plain["lr"] == pytest.approx(0.5 * 4 / 5)  # the fourth of five steps of the rise
+    assert (decay["weight_decay"], plain["weight_decay"]) == (0.3, 0.0)
+    assert decay["betas"] == (0.8, 0.95)
+    for mine, theirs in zip(optimizer.state.values(), before[0].state.values(), strict=True):
+        torch.testing.assert_close(mine["exp_avg_sq"], theirs["exp_avg_sq"], rtol=0, atol=0)
+    optimizer.step()
+    scheduler.step()
+    assert decay["lr"] == pytest.approx(0.5)
+
+
+def test_a_schedule_that_holds_settings_itself_refuses_others() -> None:
+    def cycle(optimizer):
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=10)
+
+    before = trained(3, schedule=cycle)
+    restored(before, schedule=cycle)
+    with pytest.raises(
+        ValueError, match=r"OneCycleLR cannot be continued with weight_decay=0\.3 \(until now 0\.1\)"
+    ):
+        restored(before, schedule=cycle, weight_decay=0.3)

@@ -9,6 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from sceneleapultra import __version__
+from sceneleapultra.utils.core.torch_files import write_torch
 from sceneleapultra.utils.training.run_folder import (
     changed_keys,
     check_same_data,
@@ -58,8 +59,7 @@ def test_folder_holds_what_reproduces_the_run(tmp_path: Path) -> None:
 
 def test_resume_may_change_its_length_but_not_what_it_is(tmp_path: Path) -> None:
     write_run_folder(config(tmp_path), [])
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    write_torch(tmp_path / "checkpoints" / "last.ckpt", {"global_step": 10})
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoints" / "last.ckpt"
     longer = config(tmp_path, trainer={"max_steps": 20})
     assert write_run_folder(longer, []) == ["trainer.max_steps: 10 -> 20"]
@@ -96,10 +96,34 @@ def test_the_checkout_around_an_installed_package_is_not_its_own(tmp_path: Path)
 def test_a_run_is_not_continued_on_other_data(tmp_path: Path) -> None:
     check_same_data(tmp_path, "tabletop", "aaaa", write=True)
     check_same_data(tmp_path, "tabletop", "bbbb", write=True)  # nothing was trained yet
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    write_torch(tmp_path / "checkpoints" / "last.ckpt", {"global_step": 10})
     check_same_data(tmp_path, "tabletop", "bbbb", write=False)
     with pytest.raises(
         ValueError, match=r"trained on data bbbb in frame tabletop; data\.store now holds cccc"
     ):
         check_same_data(tmp_path, "tabletop", "cccc", write=False)
+
+
+def test_a_folder_that_moved_has_the_same_configuration(tmp_path: Path) -> None:
+    inside = {"callbacks": {"last": {"path": "${run_dir}/checkpoints/last.ckpt"}}}
+    write_run_folder(config(tmp_path / "here", **inside), [])
+    write_torch(tmp_path / "here" / "checkpoints" / "last.ckpt", {"global_step": 10})
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert write_run_folder(config(tmp_path / "there", **inside), []) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[]", r"expected a JSON object, got list"),
+        ('{"frame": "camera", "data_h', r"is no JSON .*a text of 27 bytes"),
+        ("{}", r"expected frame, data_hash, got nothing"),
+        ("", r"it is empty"),
+    ],
+)
+def test_a_damaged_data_json_is_one_sentence(tmp_path: Path, content: str, words: str) -> None:
+    write_torch(tmp_path / "checkpoints" / "last.ckpt", {"global_step": 10})
+    (tmp_path / "data.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"data\.json.*{words}.*Remove it") as caught:
+        check_same_data(tmp_path, "camera", "abc", write=False)
+    assert str(tmp_path) in str(caught.value)

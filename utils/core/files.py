@@ -27,6 +27,9 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, keep: Path 
         path: the file.
         write: writes the file it is given; the name ends like that of ``path``.
         keep: where what lay at ``path`` before is kept, without a copy of its bytes.
+
+    Raises:
+        OSError: it cannot be written, for example on a full disk; what was there before is as it was.
     """
     temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
     try:
@@ -36,13 +39,30 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, keep: Path 
             _keep(path, keep)
         temporary.replace(path)
         flush(path.parent)
+    except OSError as error:
+        raise OSError(
+            f"{path} could not be written ({error.strerror or error}). What was there before is as it was. Make room, "
+            "or write elsewhere."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file that is there completely or not at all."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+def write_text(path: Path, text: str, *, mode: int = 0o666) -> None:
+    """Write a text file that is there completely or not at all.
+
+    Args:
+        path: the file.
+        text: what is in it.
+        mode: who may read and write it, as far as the umask leaves it.
+    """
+
+    def write(temporary: Path) -> None:
+        temporary.touch(mode)
+        # Bytes that are no UTF-8, of names and of differences, are kept as they are.
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+    write_atomically(path, write)
 
 
 def write_json(path: Path, content: Any, *, indent: int | None = None) -> None:

@@ -11,6 +11,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from sceneleapultra.utils.core.torch_files import read_torch, write_torch
 from sceneleapultra.utils.training.guard import nonfinite_state
 from sceneleapultra.utils.training.metrics_csv import MetricsCsv
+from sceneleapultra.utils.training.run_folder import previous
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +208,7 @@ class BestCheckpoint(ModelCheckpoint):
             )
             return
         super().load_state_dict(state)
+        self.current_score = state["current_score"]
 
     def _rebased(self, state: dict[str, Any], folder: str) -> dict[str, Any]:
         def place(path: str) -> str:
@@ -215,8 +217,3 @@ class BestCheckpoint(ModelCheckpoint):
         paths = {key: place(state[key]) for key in state if key.endswith("_path")}
         best = {place(path): score for path, score in state["best_k_models"].items()}
         return {**state, **paths, "best_k_models": best, "dirpath": folder}
-
-
-def previous(path: Path) -> Path:
-    """Return where the checkpoint before the one at ``path`` is kept."""
-    return path.with_name(f"{path.stem}-1{path.suffix}")

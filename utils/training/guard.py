@@ -115,7 +115,7 @@ def nonfinite(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def _optimizer_values(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[tuple[str, Tensor]]:
-    names = {parameter: name for name, parameter in pl_module.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in pl_module.named_parameters()}
     for optimizer in trainer.optimizers:
         for parameter, state in optimizer.state.items():
             for key, value in state.items():

@@ -42,7 +42,7 @@ class MetricsCsv(Logger):
         """Add a row, or complete the row of the same step, and write the file."""
         assert step is not None, "Lightning passes the global step"
         if self._rows is None:
-            self._rows = [row for row in self._read() if int(row["step"]) < step]
+            self._rows = [row for row in self._read() if int(row["step"]) <= step]
         if not self._rows or int(self._rows[-1]["step"]) != step:
             self._rows.append({"step": step})
         self._rows[-1].update({key: float(value) for key, value in metrics.items()})

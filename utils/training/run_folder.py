@@ -1,6 +1,6 @@
 """Which folder a run writes to, and what lies in it: one folder per run under any launcher."""
 
-import json
+import logging
 import os
 import platform
 import subprocess
@@ -15,9 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra import __version__
 from sceneleapultra.utils.core.compare import differences
+from sceneleapultra.utils.core.files import read_json_object, write_json, write_text
 from sceneleapultra.utils.core.plain_data import read_yaml
-from sceneleapultra.utils.core.torch_files import read_torch
+from sceneleapultra.utils.core.torch_files import damage_of, read_torch
 
+_log = logging.getLogger(__name__)
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 VERSIONED = ("torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "mujoco", "h5py", "trimesh")
 
@@ -58,10 +60,57 @@ def run_id(environ: Mapping[str, str], now: datetime) -> str:
     return now.strftime("%Y-%m-%d_%H-%M-%S")
 
 
+def checkpoints(run_dir: Path) -> list[Path]:
+    """Return the checkpoints of a run from which the same command can continue: the last, and the one before."""
+    last = run_dir / "checkpoints" / "last.ckpt"
+    return [path for path in (last, previous(last)) if path.is_file()]
+
+
+def previous(path: Path) -> Path:
+    """Return where the checkpoint before the one at ``path`` is kept."""
+    return path.with_name(f"{path.stem}-1{path.suffix}")
+
+
 def last_checkpoint(run_dir: Path) -> Path | None:
-    """Return the checkpoint from which the same command continues, if there is one."""
-    path = run_dir / "checkpoints" / "last.ckpt"
-    return path if path.is_file() else None
+    """Return the checkpoint from which the same command continues, if there is one.
+
+    Where the last one is damaged or missing, it is the one before, and this is said.
+
+    Raises:
+        ValueError: none is undamaged.
+    """
+    reasons = []
+    for path in checkpoints(run_dir):
+        if (reason := damage_of(path)) is not None:
+            reasons.append(f"{path} cannot be read: {reason}.")
+            continue
+        if path.stem != "last":
+            missing = f"{path.with_stem('last')} is missing."
+            _log.warning(
+                " ".join([*(reasons or [missing]), f"Continuing from the checkpoint before it, {path}."])
+            )
+        return path
+    if reasons:
+        raise ValueError(
+            f"{' '.join(reasons)} The run cannot be continued. Start another one from its best weights with "
+            f"run_dir=<a new folder> init_from={run_dir}/checkpoints/best.ckpt."
+        )
+    return None
+
+
+def resumed_step(checkpoint: Path | None, max_steps: int) -> int:
+    """Return the optimizer step from which training continues; 0 without a checkpoint.
+
+    Raises:
+        ValueError: the checkpoint is further than training is to go, damaged, or another program's.
+    """
+    step = step_of(checkpoint)
+    if 0 <= max_steps < step:
+        raise ValueError(
+            f"trainer.max_steps={max_steps}: {checkpoint} is already at step {step}. Pass more steps, or another "
+            "run_dir."
+        )
+    return step
 
 
 def continued_by(run_dir: str, overrides: list[str]) -> str:
@@ -128,9 +177,9 @@ def write_run_folder(cfg: DictConfig, overrides: list[str]) -> list[str]:
     assert isinstance(resolved, DictConfig)
     config_file = run_dir / "config.yaml"
     changes: list[str] = []
-    if last_checkpoint(run_dir) and config_file.is_file():
+    if checkpoints(run_dir) and config_file.is_file():
         saved = OmegaConf.create(read_yaml(config_file))
-        changes = changed_keys(saved, resolved)
+        changes = changed_keys(_at_home(saved), _at_home(resolved))
         keys = [line.split(":")[0] for line in changes]
         foreign = [
             line
@@ -138,18 +187,18 @@ def write_run_folder(cfg: DictConfig, overrides: list[str]) -> list[str]:
             if key.split(".")[0] not in RESUMABLE and key not in RESUMABLE_KEYS
         ]
         if foreign:
+            cut = f" Or was {config_file} cut off?" if all(": absent -> " in line for line in foreign) else ""
             raise ValueError(
                 f"run_dir={run_dir} holds a run with another configuration, so this command cannot continue it. "
-                f"Different: {'; '.join(foreign[:8])}. Repeat the first command's overrides, or choose another run_dir."
+                f"Different: {'; '.join(foreign[:8])}. Repeat the first command's overrides, or choose another "
+                f"run_dir.{cut}"
             )
     run_dir.mkdir(parents=True, exist_ok=True)
     commit, difference = git_state()
-    OmegaConf.save(resolved, config_file)
-    OmegaConf.save(OmegaConf.create(overrides), run_dir / "overrides.yaml")
-    (run_dir / "git.txt").touch()
-    (run_dir / "git.txt").chmod(0o600)  # a key may lie in what is not committed
-    (run_dir / "git.txt").write_text(f"{commit}\n{difference}", errors="surrogateescape")
-    (run_dir / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
+    write_text(config_file, OmegaConf.to_yaml(resolved))
+    write_text(run_dir / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
+    write_text(run_dir / "git.txt", f"{commit}\n{difference}", mode=0o600)  # a difference may hold a secret
+    write_json(run_dir / "versions.json", versions(), indent=2)
     with (run_dir / "command.txt").open("a") as file:
         file.write(" ".join(["python", *sys.argv]) + "\n")
     return changes
@@ -163,13 +212,36 @@ def check_same_data(run_dir: Path, frame: str, data_hash: str, *, write: bool) -
     """
     path = run_dir / "data.json"
     now = {"frame": frame, "data_hash": data_hash}
-    if last_checkpoint(run_dir) and path.is_file() and (before := json.loads(path.read_text())) != now:
-        raise ValueError(
-            f"The run in {run_dir} was trained on data {before['data_hash'][:12]} in frame {before['frame']}; "
-            f"data.store now holds {data_hash[:12]} in frame {frame}. Restore the store, or take another run_dir."
-        )
+    if checkpoints(run_dir) and path.is_file():
+        remedy = "Remove it, and make sure that data.store is what the run was trained on."
+        before = read_json_object(path, remedy)
+        if before.keys() != now.keys():
+            raise ValueError(
+                f"{path}: expected {', '.join(now)}, got {', '.join(before) or 'nothing'}. {remedy}"
+            )
+        if before != now:
+            raise ValueError(
+                f"The run in {run_dir} was trained on data {str(before['data_hash'])[:12]} in frame "
+                f"{before['frame']}; data.store now holds {data_hash[:12]} in frame {frame}. Restore the store, or "
+                "take another run_dir."
+            )
     if write:
-        path.write_text(json.dumps(now, indent=2) + "\n")
+        write_json(path, now, indent=2)
+
+
+def _at_home(cfg: DictConfig) -> DictConfig:
+    """Return a run's configuration without where its folder lies, which is no part of the run."""
+    home = str(cfg.get("run_dir"))
+
+    def moved(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: moved(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [moved(value) for value in node]
+        inside = isinstance(node, str) and (node == home or node.startswith(f"{home}/"))
+        return f"<run_dir>{node[len(home) :]}" if inside else node
+
+    return OmegaConf.create(moved(OmegaConf.to_container(cfg)))
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

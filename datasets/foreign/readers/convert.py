@@ -14,6 +14,7 @@ from sceneleapultra.datasets.foreign.readers.splits import Splits
 from sceneleapultra.datasets.store.schema import Origin
 from sceneleapultra.datasets.store.writer import StoreWriter
 from sceneleapultra.hands import load_hand
+from sceneleapultra.utils.core.files import write_json
 from sceneleapultra.utils.core.parallel import Executor, map_ordered
 
 
@@ -192,7 +193,7 @@ def _write_skipped(dest: Path, reports: list[Report]) -> None:
     """List what was left out beside the store."""
     left_out = [asdict(r) for r in reports if r.status != "written"]
     if left_out:
-        dest.with_name(f"{dest.name}.left_out.json").write_text(json.dumps(left_out, indent=1) + "\n")
+        write_json(dest.with_name(f"{dest.name}.left_out.json"), left_out, indent=1)
 
 
 @dataclass(frozen=True)
