@@ -66,7 +66,10 @@ class LastCheckpoint(Checkpoint):
         self._changing = 0  # the batch in which the optimizer steps, counted from 1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to count, and make up for a validation that is owed."""
+        """Begin to count, remove what a kill left half written, and make up for a validation that is owed."""
+        if trainer.is_global_zero:
+            for part in self.path.parent.glob(".*.tmp.*"):
+                part.unlink(missing_ok=True)
         self._step = self._saved_step = trainer.global_step
         # Continued from the one before, because the last was damaged: keep the sound one.
         self._keep = trainer.ckpt_path is None or Path(trainer.ckpt_path).name == self.path.name

@@ -231,7 +231,7 @@ def check_same_data(run_dir: Path, frame: str, data_hash: str, *, write: bool) -
 
 def _at_home(cfg: DictConfig) -> DictConfig:
     """Return a run's configuration without where its folder lies, which is no part of the run."""
-    home = str(cfg.get("run_dir"))
+    home = str(OmegaConf.select(cfg, "run_dir"))
 
     def moved(node: Any) -> Any:
         if isinstance(node, dict):
