@@ -42,7 +42,7 @@ from sceneleapultra.reporting.report import Gallery, write_report
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.simulation.protocols import Protocol, get_protocol
 from sceneleapultra.utils.core.config import build
-from sceneleapultra.utils.core.files import write_atomically
+from sceneleapultra.utils.core.files import write_atomically, write_json
 from sceneleapultra.utils.core.locks import owned_folder
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.core.plain_data import read_yaml
@@ -319,7 +319,7 @@ class ModelTest:
         if held:
             title = "Grasps of objects the model has never seen, held in simulation"
             render_png(held[:8], self.output / "grasps.png", columns=4, size=300, title=title)
-        (self.output / RESULTS).write_text(json.dumps(document) + "\n")
+        write_json(self.output / RESULTS, document)
         self.parts.remove()
 
 
