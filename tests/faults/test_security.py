@@ -6,11 +6,13 @@ Every attack would leave a trace in the folder of the test: a canary, or the wor
 import copy
 import os
 import pickle
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import hydra
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from omegaconf import OmegaConf
 
 from factories.pages import HOSTILE, require_inert
 from sceneleapultra import test_lightning
+from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.foreign.readers.files import read_npy, read_npz
 from sceneleapultra.evaluation.suite import trained_on
 from sceneleapultra.hands import load_hand
@@ -348,6 +351,24 @@ def test_a_hand_names_no_files_outside_its_folder(
     shape = f"<collision><geometry><mesh filename='{text}'/></geometry></collision>"
     path.write_text(text if suffix == "xml" else f"<robot name='h'><link name='l'>{shape}</link></robot>")
     assert "secret" in refused(canary, lambda: load_hand(path))
+
+
+@pytest.mark.parametrize("how", ["link", "soft link", "other storage"])
+def test_a_store_shows_no_other_file(how: str, tiny_store: Path, tmp_path: Path, canary: Path) -> None:
+    path, other = Path(shutil.copy(tiny_store, tmp_path / "s.h5")), tmp_path / "other"
+    shutil.copy(tiny_store, other)
+    with h5py.File(path, "r+") as file:
+        shape, dtype = file["views/points"].shape, file["views/points"].dtype
+        file.move("views/points", "views/kept")
+        if how == "link":
+            file["views/points"] = h5py.ExternalLink(str(other), "views/points")
+        elif how == "soft link":
+            file["views/points"] = h5py.SoftLink("/views/kept")
+        else:
+            stored = [(str(other), 0, h5py.h5f.UNLIMITED)]
+            file.create_dataset("views/points", shape, dtype, external=stored)
+    said = refused(canary, lambda: GraspStore(path))
+    assert said.startswith(str(path)) and "views/points" in said
 
 
 def test_the_name_of_a_cloud_becomes_no_markup(tmp_path: Path, run_program) -> None:
