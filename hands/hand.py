@@ -229,8 +229,9 @@ class Hand(nn.Module):
         later = [f.name for f in fields(known) if getattr(known, f.name) is None and f.name not in missing]
         more = f"; a model that learns the hand needs {', '.join(later)} too" if later else ""
         raise ValueError(
-            f"{purpose} needs to know of hand '{self.name}': {', '.join(missing)}. Add them under `semantics` in "
-            f"config/hand/{self.name}.yaml, as config/hand/allegro_right.yaml does"
+            f"{purpose} needs to know of hand '{self.name}': {', '.join(missing)}. Add them under `semantics` in a "
+            "config/hand/<name>.yaml whose `description` is its file, as config/hand/allegro_right.yaml does, and pass "
+            "hand=<name>"
             f"{more}."
         )
 

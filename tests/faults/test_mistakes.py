@@ -46,6 +46,7 @@ MISTAKES = [
         f"Unknown model/generator/encoder 'pointnet'. Did you mean 'pointnet2'? Available: {ENCODERS}.",
     ),
     ("config", ["hand=leap_rihgt"], "Unknown hand 'leap_rihgt'. Did you mean 'leap_right'?"),
+    ("generate", ["hand=my/leap.urdf"], "hand=my/leap.urdf is a hand's own file"),
     (
         "config",
         ["protocol=dgb-fc"],

@@ -58,6 +58,13 @@ def explain(error: Exception, argv: list[str], config_name: str) -> str:
         group, _, option = error.missing_cfg_file.rpartition("/")
         if (new := RENAMED_OPTIONS.get(group, {}).get(option)) is not None:
             return f"{group}={option} is called {new} since {SINCE}."
+        if error.missing_cfg_file.startswith("hand/") and option.endswith((".urdf", ".xml")):
+            path = error.missing_cfg_file.removeprefix("hand/")
+            return (
+                f"hand={path} is a hand's own file, which does not say how the hand grasps. Write "
+                f"config/hand/<name>.yaml with `description: {path}` and `semantics`, as docs/hands.md says, and pass "
+                "hand=<name>."
+            )
         return str(unknown_name(group, option, error.options))
     if str(error).startswith(("Ambiguous value", "Sweep parameters")):
         return "\n".join(_sweeps(argv))

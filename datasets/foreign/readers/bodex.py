@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sceneleapultra.datasets.foreign.readers.base import Claims, GraspFolder, Placed, RawScene, SourceScene
-from sceneleapultra.datasets.foreign.readers.files import numbers, read_npy
+from sceneleapultra.datasets.foreign.readers.files import below, numbers, read_npy
 from sceneleapultra.datasets.foreign.readers.frames import (
     DEXGRASPBENCH_BASES,
     check_width,
@@ -80,7 +80,7 @@ class BODex(GraspFolder):
         placed = Placed(
             name,
             category(where.name),
-            mesh_of(root / self.objects / where.name),
+            mesh_of(below(root / self.objects, where.name)),
             scale,
             T_world_object,
             claims,

@@ -6,6 +6,7 @@ The only place of the project that unpickles. What a pickle may hold: arrays, di
 import importlib
 import io
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
@@ -17,6 +18,20 @@ from PIL import Image, UnidentifiedImageError
 
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _BUFFER_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
+
+
+def below(folder: Path, name: str) -> Path:
+    """Return the place below a folder that a data file names.
+
+    Raises:
+        ValueError: the name leads out of the folder.
+    """
+    place = Path(os.path.normpath(folder / name))
+    if not place.is_relative_to(os.path.normpath(folder)):
+        raise ValueError(
+            f"A data file names '{name}', which is not below {folder}. Names may not lead out of the data's own folder."
+        )
+    return place
 
 
 class _Refused(pickle.UnpicklingError):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sceneleapultra.datasets.foreign.readers.base import Claims, GraspFolder, Placed, RawScene, SourceScene
+from sceneleapultra.datasets.foreign.readers.files import below
 from sceneleapultra.datasets.foreign.readers.frames import check_width, joined, joint_order, stored_base
 from sceneleapultra.hands import Hand
 from sceneleapultra.utils.core.torch_files import read_torch
@@ -82,7 +83,7 @@ def _category(name: str) -> str:
 
 def _mesh(folder: Path, name: str) -> Path:
     parts = name.split("+")
-    paths = [folder.joinpath(*parts, f"{parts[-1]}{suffix}") for suffix in _SUFFIXES]
+    paths = [below(folder, "/".join((*parts, f"{parts[-1]}{suffix}"))) for suffix in _SUFFIXES]
     return next((path for path in paths if path.is_file()), paths[0])
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sceneleapultra.datasets.foreign.readers.base import Claims, Placed, RawScene, SourceScene
-from sceneleapultra.datasets.foreign.readers.files import numbers, read_json, read_npy, read_png
+from sceneleapultra.datasets.foreign.readers.files import below, numbers, read_json, read_npy, read_png
 from sceneleapultra.datasets.foreign.readers.frames import (
     DEXGRASPBENCH_BASES,
     check_width,
@@ -96,7 +96,7 @@ class SceneLeap:
                     mesh=self._mesh(root, name),
                     scale=self.mesh_scale,
                     T_world_object=T_world_cams[first] @ poses[first][number],
-                    grasps=self._claims(root / self.grasps / f"{name}.npy", entry, hand, base),
+                    grasps=self._claims(below(root / self.grasps, f"{name}.npy"), entry, hand, base),
                 )
             )
         numbers_ = [int(entry["object_index"]) for entry in listed]
@@ -105,7 +105,7 @@ class SceneLeap:
 
     def _mesh(self, root: Path, name: str) -> Path:
         """Return the folder of an object that has convex pieces, or its mesh."""
-        folder = root / self.objects / name
+        folder = below(root / self.objects, name)
         return folder if (folder / "urdf/meshes").is_dir() else folder / "mesh/simplified.obj"
 
     def _claims(

@@ -15,7 +15,7 @@ from PIL import Image
 from factories import foreign
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.foreign.exporters import EXPORTERS
-from sceneleapultra.datasets.foreign.readers.files import read_npy, read_npz
+from sceneleapultra.datasets.foreign.readers.files import below, read_npy, read_npz
 from sceneleapultra.hands import load_hand
 from sceneleapultra.utils.core.overrides import override_hints
 from sceneleapultra.utils.core.torch_files import read_torch
@@ -214,6 +214,17 @@ def test_indices_of_other_grasps(conversion, folder) -> None:
     path = folder / "scene_000000/collision_free_grasp_indices.json"
     foreign.rewrite_json(path, lambda entries: entries[0].update(collision_free_indices=[10_000]))
     assert "collision_free_indices of" in refusal(conversion, folder)
+
+
+def test_names_that_lead_out_of_the_folder(conversion, folder) -> None:
+    name = "../" * 8 + "etc"
+    path = folder / "scene_000000/collision_free_grasp_indices.json"
+    foreign.rewrite_json(path, lambda entries: entries[0].update(object_name=name))
+    assert f"names '{name}" in (said := refusal(conversion, folder)) and "is not below" in said
+    for name in ("/etc/passwd", "..", "a/../../b"):
+        with pytest.raises(ValueError, match="is not below"):
+            below(folder, name)
+    assert below(folder, "a/../b") == folder / "b"
 
 
 def test_views_of_different_scenes(conversion, folder) -> None:
