@@ -143,7 +143,7 @@ def find_place(file: h5py.File, name: str) -> Place | None:
             file, name, f"is packed by a filter that stores do not have ({min(filters - _FILTERS)})"
         )
     text = h5py.check_string_dtype(data.dtype)
-    if (text is None and data.dtype.hasobject) or (text is not None and text.length is not None):
+    if text is None and data.dtype.hasobject:
         raise _refusal(file, name, f"has values of type {data.dtype}")
     if data.shape is None or not data.shape:
         raise _refusal(file, name, "has no rows")
@@ -159,9 +159,7 @@ def _check_size(file: h5py.File, name: str, data: h5py.Dataset, place: Place) ->
         if place.offset + place.num_bytes > size:
             raise _refusal(file, name, f"ends {place.offset + place.num_bytes - size} bytes behind the file")
         return
-    unpacked = (
-        place.num_bytes if place.dtype is not None else 16 * len(data)
-    )  # a text: its length and where it is
+    unpacked = len(data) * math.prod(data.shape[1:]) * data.dtype.itemsize
     if data.chunks is not None:  # read whole, however few of its rows are wanted
         unpacked = max(unpacked, math.prod(data.chunks) * data.dtype.itemsize)
     if unpacked > _MAX_UNPACKED * size:

@@ -32,15 +32,24 @@ def repack(source: h5py.File, target: Path, attributes: Mapping[str, Any]) -> No
     with h5py.File(target, "w", libver=_LIBRARY) as file:
         for path, column in COLUMNS.items():
             rows = source[path]
-            kind = h5py.string_dtype() if column.dtype == "text" else rows.dtype
-            copy = file.create_dataset(path, shape=rows.shape, dtype=kind)
+            if column.dtype == "text":
+                file[path] = _fixed(list(rows[...]))
+                continue
+            copy = file.create_dataset(path, shape=rows.shape, dtype=rows.dtype)
             for start in range(0, len(rows), _COPIED_ROWS):
                 copy[start : start + _COPIED_ROWS] = rows[start : start + _COPIED_ROWS]
         if _SOURCE in source:
             file[_SOURCE] = source[_SOURCE][...]
-        file.attrs.update({name: attributes[name] for name in ATTRIBUTES if name in attributes})
+        for name in (name for name in ATTRIBUTES if name in attributes):
+            value = attributes[name]
+            file.attrs[name] = _fixed(value.encode()) if isinstance(value, str) else value
         file.attrs["schema_minor"] = SCHEMA_MINOR
     write_checksums(target)
+
+
+def _fixed(texts: bytes | list[bytes]) -> np.ndarray:
+    """Return texts in rows of one length: of a damaged heap, where texts of any length lie, HDF5 may read for ever."""
+    return np.array(texts, dtype=h5py.string_dtype(length=max(1, np.array(texts, dtype="S").itemsize)))
 
 
 def write_checksums(path: Path) -> None:

@@ -57,7 +57,8 @@ def read_attributes(file: h5py.File) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in (name for name in ATTRIBUTES if name in file.attrs):
         value = file.attrs[name] if file.attrs.get_id(name).shape == () else None
-        found[name] = value.item() if isinstance(value, np.generic) else value
+        plain = value.item() if isinstance(value, np.generic) else value
+        found[name] = plain.decode() if isinstance(plain, bytes) else plain
         kind = int if name in _NUMBERS else str
         if not isinstance(found[name], kind):
             raise StoreError(

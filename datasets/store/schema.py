@@ -148,4 +148,4 @@ def _blocks(data: Any) -> Iterator[bytes]:
     """Read a column piece by piece, so that a store need not fit in memory."""
     for start in range(0, len(data), _HASHED_ROWS):
         rows = data[start : start + _HASHED_ROWS]
-        yield b"".join(x + b"\0" for x in rows) if rows.dtype.kind == "O" else rows.tobytes()
+        yield b"".join(x + b"\0" for x in rows) if rows.dtype.kind in "OS" else rows.tobytes()

@@ -12,6 +12,7 @@ from factories.records import leap, scene_record, writer
 from factories.stores import edited
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.inspection import Inspection, inspect
+from sceneleapultra.datasets.store.opening import read_attributes
 from sceneleapultra.datasets.store.schema import content_hash
 
 
@@ -51,7 +52,7 @@ def damaged(path: Path, column: str, change: Callable[[np.ndarray], None]) -> No
         values = file[column][...]
         change(values)
         file[column][...] = values
-        file.attrs["content_hash"] = content_hash(file, dict(file.attrs))
+        file.attrs["content_hash"] = content_hash(file, read_attributes(file))
 
 
 def joint(values: np.ndarray) -> None:
