@@ -3,27 +3,28 @@
     python -m benchmarks.camera --real <folder of real meshes> --json benchmarks/results/camera.json
     python -m benchmarks.camera --example model_zoo/example_view.npz
 
-Each call of the Python API gets a simulated depth image (640 x 480, millimetres, a table that ends, a floor beyond).
+Each call of the Python API gets a simulated depth image (424 x 240, millimetres, a table that ends, a floor beyond).
 Grasps that are returned are judged in the true scene: stable by the protocol, and touching neither table nor neighbors.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import functools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.common import command_line, commit, table, write
-from benchmarks.simulated_views import DEPTH_SCALE, SimulatedView, simulated_views
+from benchmarks.simulated_views import DEPTH_SCALE, SimulatedView, real_targets, simulated_view
 from sceneleapultra.evaluation.methods.training_index import transform_grasps
-from sceneleapultra.hands import load_hand
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.simulation.collision import scene_clearance
 from sceneleapultra.simulation.protocols import evaluate_many
-from sceneleapultra.utils.core.parallel import LocalExecutor
+from sceneleapultra.utils.core.parallel import LocalExecutor, map_ordered
 from sceneleapultra.utils.core.stats import wilson_interval
-from sceneleapultra.utils.records import Grasps
+from sceneleapultra.utils.records import Grasps, Scene
 from sceneleapultra.utils.requests import GraspRequest, Target
 
 Call = Callable[[SimulatedView], GraspRequest]
@@ -67,64 +68,81 @@ WRONG: Mapping[str, Call] = {
 }
 
 
-@dataclass
-class Row:
-    """What one call gave over all scenes."""
+@dataclass(frozen=True)
+class Outcome:
+    """What one call gave in one scene."""
 
-    refused: int = 0
-    warned: int = 0
-    silent: int = 0
-    sentences: dict[str, int] = field(default_factory=dict)  # by their first words
-    jobs: list[Any] = field(default_factory=list)  # (scene, target, grasps)
-    expected: list[float] = field(default_factory=list)  # the model's own best odds in each scene
-
-    def note(self, sentence: str) -> None:
-        """Keep a sentence, counted by its beginning."""
-        key = sentence[:140]
-        self.sentences[key] = self.sentences.get(key, 0) + 1
-
-    def outcome(self) -> dict[str, Any]:
-        """Return the counts, with the most frequent sentences."""
-        common = sorted(self.sentences, key=lambda key: -self.sentences[key])[:3]
-        counts = {"refused": self.refused, "warned": self.warned, "silent": self.silent}
-        return {**counts, "sentences": common, "best_expected": [round(p, 3) for p in self.expected]}
+    what: str  # refused, warned or silent
+    sentences: tuple[str, ...]
+    job: tuple[Scene, int, Grasps] | None = None  # to be tested in the true scene
+    expected: float | None = None  # the model's own odds of its best grasp
 
 
-def call(row: Row, view: SimulatedView, make: Call, model: GraspModel, num_grasps: int) -> None:
-    """Make one call, and keep what came of it; without grasps where none are asked for."""
+@dataclass(frozen=True)
+class SceneCalls:
+    """Makes every call in one scene; a task of an executor."""
+
+    checkpoint: str
+    reals: tuple[Path, ...]
+    seed: int
+    grasps: int  # of a right call
+    evaluated: int  # scenes in which wrong calls get half as many; none elsewhere
+
+    def __call__(self, index: int) -> dict[str, Outcome]:
+        """Return the outcome of each call."""
+        model, view = _model(self.checkpoint), simulated_view(index, self.reals, self.seed)
+        few = self.grasps // 2 if index < self.evaluated else 0
+        outcomes = {name: call(view, make, model, self.grasps) for name, make in RIGHT.items()}
+        for name, make in WRONG.items():
+            # Grasps of a scaled cloud mean nothing in the true scene.
+            outcomes[name] = call(view, make, model, 0 if name.startswith("cloud") else few)
+        return outcomes
+
+
+@functools.cache
+def _model(checkpoint: str) -> GraspModel:
+    return load_grasp_model(checkpoint)
+
+
+def call(view: SimulatedView, make: Call, model: GraspModel, num_grasps: int) -> Outcome:
+    """Make one call; without grasps where none are asked for."""
     try:
         request = make(view)
-        warnings = model.check(request)
-        made = (
-            None
-            if num_grasps == 0
-            else model.sample_request(request, num_grasps, sampling={"guidance": "score", "temperature": 0.2})
-        )
+        sentences = model.check(request)
     except ValueError as error:
-        row.refused += 1
-        row.note(str(error))
-        return
-    warnings += (made.expectation,) if made is not None and made.expectation else ()
-    row.warned += bool(warnings)
-    row.silent += not warnings
-    for warning in warnings:
-        row.note(warning)
-    if made is None:
-        return
-    row.expected.append(float(made.p_success.max()) if made.p_success is not None else np.nan)
-    # A scaled cloud's grasps mean nothing in the true scene; a flipped one's are turned back.
+        return Outcome("refused", (str(error),))
+    if num_grasps == 0:
+        return Outcome("warned" if sentences else "silent", sentences)
+    made = model.sample_request(request, num_grasps, sampling={"guidance": "score", "temperature": 0.2})
+    sentences += (made.expectation,) if made.expectation else ()
     T_cam_cloud = np.eye(4)
-    if (request.points[:, 2] < 0).all():
+    if (request.points[:, 2] < 0).all():  # y and z are negated
         T_cam_cloud[:3, :3] = np.diag(_FLIP)
     grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
-    row.jobs.append((view.scene, 0, transform_grasps(grasps, view.T_world_cam @ T_cam_cloud)))
+    assert made.p_success is not None
+    return Outcome(
+        what="warned" if sentences else "silent",
+        sentences=sentences,
+        job=(view.scene, 0, transform_grasps(grasps, view.T_world_cam @ T_cam_cloud)),
+        expected=round(float(made.p_success.max()), 3),
+    )
 
 
-def evaluated(row: Row, hand: Any, protocol: str, workers: int) -> dict[str, Any]:
-    """Return how many grasps hold, and hold and are clear, in the true scenes."""
-    tables = evaluate_many(hand, row.jobs, protocol, LocalExecutor(workers=workers))
+def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return how many were refused, warned of and silent, with the commonest sentences by their beginnings."""
+    common = Counter(sentence[:140] for o in outcomes for sentence in o.sentences).most_common(3)
+    return {
+        **{what: sum(o.what == what for o in outcomes) for what in ("refused", "warned", "silent")},
+        "sentences": [sentence for sentence, _ in common],
+        "best_expected": [o.expected for o in outcomes if o.expected is not None],
+    }
+
+
+def measure(jobs: list[Any], hand: Any, protocol: str, workers: int) -> dict[str, Any]:
+    """Return how many grasps hold, and hold and touch nothing else, in the true scenes."""
+    tables = evaluate_many(hand, jobs, protocol, LocalExecutor(workers=workers))
     stable = np.concatenate([t["stable"] for t in tables])
-    free = np.concatenate([scene_clearance(hand, s, k, g) >= 0.0 for s, k, g in row.jobs])
+    free = np.concatenate([scene_clearance(hand, s, k, g) >= 0.0 for s, k, g in jobs])
     both = stable & free
     low, high = wilson_interval(int(both.sum()), len(both))
     return {
@@ -137,7 +155,7 @@ def evaluated(row: Row, hand: Any, protocol: str, workers: int) -> dict[str, Any
 
 def write_example(path: Path, seed: int) -> None:
     """Write one small view with the mask of its target: what predict.py takes without an input."""
-    view = next(simulated_views(1, None, seed, width=320, height=240))
+    view = simulated_view(0, (), seed, width=320, height=240)
     np.savez_compressed(path, depth=view.depth, depth_scale=DEPTH_SCALE, K=view.K, mask=view.mask)
 
 
@@ -148,10 +166,10 @@ def main() -> None:
     parser.add_argument(
         "--real", type=Path, default=None, help="folder of real meshes, for a third of the targets"
     )
-    parser.add_argument("--scenes", type=int, default=24)
-    parser.add_argument("--grasps", type=int, default=32, help="of a right call; a wrong one gets half")
+    parser.add_argument("--scenes", type=int, default=20)
+    parser.add_argument("--grasps", type=int, default=16, help="of a right call; a wrong one gets half")
     parser.add_argument(
-        "--evaluated", type=int, default=6, help="scenes in which grasps of wrong calls are judged"
+        "--evaluated", type=int, default=3, help="scenes in which grasps of wrong calls are judged"
     )
     parser.add_argument("--protocol", default="dgb-fc-quick")
     parser.add_argument("--workers", type=int, default=2)
@@ -165,26 +183,25 @@ def main() -> None:
         write_example(options.example, options.seed)
         return
 
-    model = load_grasp_model(options.checkpoint)
-    hand = load_hand(model.hand.name)
-    views = list(simulated_views(options.scenes, options.real, options.seed))
-    rows = {name: Row() for name in (*RIGHT, *WRONG)}
-    for name, make in {**RIGHT, **WRONG}.items():
-        for i, view in enumerate(views):
-            wrong = options.grasps // 2 if i < options.evaluated and not name.startswith("cloud") else 0
-            call(rows[name], view, make, model, options.grasps if name in RIGHT else wrong)
-        print(f"{name}: {rows[name].outcome()}", flush=True)
+    reals = () if options.real is None else tuple(real_targets(options.real, options.seed))
+    calls = SceneCalls(options.checkpoint, reals, options.seed, options.grasps, options.evaluated)
+    scenes = []
+    for outcomes in map_ordered(calls, range(options.scenes), LocalExecutor(workers=options.workers)):
+        scenes.append(outcomes)
+        print(f"scene {len(scenes)}: {' '.join(o.what for o in outcomes.values())}", flush=True)
+    hand = _model(options.checkpoint).hand
     found: dict[str, Any] = {}
-    for name, row in rows.items():
-        found[name] = row.outcome()
-        if row.jobs:
-            found[name] |= evaluated(row, hand, options.protocol, options.workers)
+    for name in (*RIGHT, *WRONG):
+        found[name] = summary([outcomes[name] for outcomes in scenes])
+        jobs = [outcomes[name].job for outcomes in scenes if outcomes[name].job is not None]
+        if jobs:
+            found[name] |= measure(jobs, hand, options.protocol, options.workers)
+        print(name, found[name], flush=True)
     document = {
         "command": f"camera --scenes {options.scenes} --grasps {options.grasps} --seed {options.seed}",
         "commit": commit(),
-        "scenes": len(views),
-        "real_targets": sum(view.real for view in views),
-        "tilts_deg": [round(view.tilt_deg) for view in views],
+        "scenes": options.scenes,
+        "real_targets": len(range(2, options.scenes, 3)) if reals else 0,
         "protocol": options.protocol,
         "calls": found,
     }

@@ -3,11 +3,12 @@
 The table ends, the floor is seen beyond it, and pixels without depth are 0, as a RealSense writes them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import trimesh
 from jaxtyping import Bool, Float, UInt16
 
 from sceneleapultra.simulation.camera import look_at, surface_of_depth
@@ -51,30 +52,34 @@ class SimulatedView:
         return int(columns[nearest]), int(rows[nearest])
 
 
-def simulated_views(
-    count: int, real: Path | None, seed: int, *, width: int = 640, height: int = 480
-) -> Iterator[SimulatedView]:
-    """Yield views of scenes of four objects; every third has a real target where there is a folder of real objects."""
-    meshes = sorted(real.rglob("*.obj")) if real is not None else []
-    order = np.random.default_rng([seed, 9]).permutation(len(meshes))
-    reals = (load_objects(meshes[i])[0] for i in order)
-    fitting = (o for o in reals if _REAL_EXTENT_M[0] < np.ptp(o.vertices, axis=0).max() < _REAL_EXTENT_M[1])
-    settings = build(load_group("scene", "default"))
-    for index in range(count):
-        is_real = bool(meshes) and index % 3 == 2
-        record = next(fitting) if is_real else None
-        for attempt in range(100):
-            rng = np.random.default_rng([seed, index, attempt])
-            names = rng.choice(FAMILIES, _OBJECTS)
-            objects = [make_object(str(name), int(rng.integers(10_000, 1_000_000))) for name in names]
-            objects = [record, *objects[1:]] if record is not None else objects
-            scene = drop_scene(tuple(objects), rng, settings)
-            view = _render(scene, rng, width, height, is_real)
-            if _is_first(scene, objects[0]) and view.mask.sum() >= _LEAST_PIXELS * (width / 640) ** 2:
-                yield view
-                break
-        else:
-            raise ValueError(f"Scene {index}: the target was never seen well in 100 attempts.")
+def real_targets(folder: Path, seed: int) -> list[Path]:
+    """List the meshes below a folder that a hand may grasp by their size, in a drawn order."""
+    meshes = sorted(folder.rglob("*.obj"))
+    extents = [float(np.max(trimesh.load(mesh, force="mesh").extents)) for mesh in meshes]
+    fitting = [m for m, x in zip(meshes, extents, strict=True) if _REAL_EXTENT_M[0] < x < _REAL_EXTENT_M[1]]
+    return [fitting[i] for i in np.random.default_rng([seed, 9]).permutation(len(fitting))]
+
+
+def simulated_view(
+    index: int, reals: Sequence[Path], seed: int, *, width: int = 424, height: int = 240
+) -> SimulatedView:
+    """Return the view of a scene of four objects; every third has a real target where there are any.
+
+    Raises:
+        ValueError: the target is never seen well.
+    """
+    real = reals[index // 3 % len(reals)] if reals and index % 3 == 2 else None
+    target = load_objects(real)[0] if real is not None else None
+    for attempt in range(100):
+        rng = np.random.default_rng([seed, index, attempt])
+        names = rng.choice(FAMILIES, _OBJECTS)
+        objects = [make_object(str(name), int(rng.integers(10_000, 1_000_000))) for name in names]
+        objects = [target, *objects[1:]] if target is not None else objects
+        scene = drop_scene(tuple(objects), rng, build(load_group("scene", "default")))
+        view = _render(scene, rng, width, height, real is not None)
+        if _is_first(scene, objects[0]) and view.mask.sum() >= _LEAST_PIXELS * (width / 640) ** 2:
+            return view
+    raise ValueError(f"Scene {index}: the target was never seen well in 100 attempts.")
 
 
 def _is_first(scene: Scene, target: ObjectRecord) -> bool:

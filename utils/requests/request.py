@@ -116,7 +116,7 @@ class GraspRequest:
                 mean nothing or are not in metres.
         """
         target = target or Target()
-        if cloud.mask is not None and target == Target():
+        if cloud.mask is not None and not target.named:
             target = Target(mask=cloud.mask)
         eye, direction = _finite("viewpoint", viewpoint), None if up is None else _direction(up)
         flat = cloud.points.reshape(-1, 3)

@@ -36,11 +36,15 @@ class Target:
     at: tuple[float, float, float] | None = None
     number: int | None = None
 
+    @property
+    def named(self) -> list[str]:
+        """The flags that name the object."""
+        return [_FLAGS[f.name] for f in fields(self) if getattr(self, f.name) is not None]
+
     def __post_init__(self) -> None:
         """Refuse two answers to one question, and boxes of other lengths."""
-        named = [_FLAGS[f.name] for f in fields(self) if getattr(self, f.name) is not None]
-        if len(named) > 1:
-            raise ValueError(f"{' and '.join(named)} both name the object. Pass one of them.")
+        if len(self.named) > 1:
+            raise ValueError(f"{' and '.join(self.named)} both name the object. Pass one of them.")
         if self.box is not None and len(self.box) not in (4, 6):
             raise ValueError(
                 f"--box: expected two corners, u0 v0 u1 v1 (pixels) or x0 y0 z0 x1 y1 z1 (m), got {len(self.box)} "

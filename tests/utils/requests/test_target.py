@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from factories.camera_view import ONE, TWO, CameraView, camera_view
-from sceneleapultra.utils.requests import GraspRequest, Target
+from sceneleapultra.utils.requests import GraspRequest, SensorCloud, Target
 
 VIEW = camera_view(TWO)
 LARGE, SMALL = 0, 1
@@ -130,6 +130,14 @@ def test_a_list_of_points_has_no_pixels() -> None:
         GraspRequest.from_points(points, target=Target(pixel=(3, 3)))
     request = GraspRequest.from_points(points, target=Target(at=near(SMALL)))
     assert request.object_mask.sum() > 50
+
+
+@pytest.mark.parametrize("target", [None, Target(mask=VIEW.box == SMALL), Target(pixel=VIEW.pixel(SMALL))])
+def test_a_name_goes_before_the_mask_in_a_file(target: Target | None) -> None:
+    cloud = SensorCloud(points=VIEW.points, mask=VIEW.box == LARGE)
+    found = GraspRequest.of(cloud, target=target)
+    expected = VIEW.box[np.isfinite(VIEW.depth)] == (LARGE if target is None else SMALL)
+    assert overlap(found.object_mask, expected) > 0.85
 
 
 def test_an_empty_table_has_no_object() -> None:
