@@ -5,6 +5,7 @@ answers with the process; ``{"wait", "seconds"}`` is answered with the exit stat
 program gets a session of its own, real signals, and the handlers of a fresh Python.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -83,7 +84,8 @@ def start(order: dict[str, Any]) -> int:
         failed = failed or status
         if status:
             for pid in ranks:
-                os.kill(pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):  # it has ended
+                    os.kill(pid, signal.SIGTERM)
     os._exit(failed & 0xFF)
 
 

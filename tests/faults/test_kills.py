@@ -137,7 +137,7 @@ def test_a_checkpoint_half_written_and_a_folder_that_moves(
 
         def being_written(checkpoints: Path = checkpoints, program: Program = program) -> bool:
             due = any(at_step(program, step) for step in range(3, STEPS + 1))
-            return due and any(".tmp." in entry.name for entry in os.scandir(checkpoints))
+            return due and any(".tmp." in name for name in os.listdir(checkpoints))
 
         if program.until(being_written):
             assert program.stop(KILL) == -9

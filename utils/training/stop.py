@@ -1,5 +1,6 @@
 """How a training ends before its last step: at the end of a batch, the same in every process, so that it goes on."""
 
+import os
 import re
 import time
 from collections.abc import Iterator
