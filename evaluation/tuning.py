@@ -12,6 +12,7 @@ from sceneleapultra.utils.core.files import read_json_object, write_json
 
 TUNING_FILE = "tuning.json"
 _LARGEST = 2.0  # temperature; twice the noise a model was trained with is no sampling of it any more
+_ENOUGH = 8  # objects from which others use a tuned temperature; a test uses its own in any case
 _REMEDY = "Remove it, and run test_lightning.py, which tunes again."
 
 
@@ -89,7 +90,8 @@ def tuned_temperature(run_dir: Path, settings: dict[str, Any]) -> float:
 
     Raises:
         FileNotFoundError: none was.
-        ValueError: the file is damaged, its temperature is none, or it was tuned for something else.
+        ValueError: the file is damaged, its temperature is none, or it was tuned for something else, or on too few
+            objects.
     """
     path = run_dir / TUNING_FILE
     if (tuning := _read(path)) is None:
@@ -103,7 +105,18 @@ def tuned_temperature(run_dir: Path, settings: dict[str, Any]) -> float:
                 f"temperature=tuned: {path} was tuned for {key} {found}, this is {wanted}. Run test_lightning.py with "
                 "these settings, or name a temperature."
             )
+    if (objects := _fewest_objects(tuning)) < _ENOUGH:
+        raise ValueError(
+            f"temperature=tuned: {path} was tuned on {objects} objects, {_ENOUGH} are needed to tell temperatures "
+            f"apart. Run test_lightning.py with tuning.max_items={_ENOUGH} or more, or name a temperature."
+        )
     return float(tuning["temperature"])
+
+
+def _fewest_objects(tuning: dict[str, Any]) -> int:
+    curve = tuning.get("curve")
+    points = [point for point in curve if isinstance(point, dict)] if isinstance(curve, list) else []
+    return min((int(point.get("num_objects", 0)) for point in points), default=0)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ def test_test_objects_are_refused(stored_result):
 
 
 SETTINGS = {"checkpoint": "a", "sampling": "20 steps"}
+CURVE = [{"temperature": 0.4, "num_objects": 8}]
 
 
 def test_a_tuning_is_read_back_for_the_same_settings_only(tmp_path: Path):
@@ -36,7 +37,7 @@ def test_a_tuning_is_read_back_for_the_same_settings_only(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"there is no .*tuning.json"):
         tuned_temperature(tmp_path, SETTINGS)
     grid = {"grid": (0.3, 0.4)}  # a tuple comes back as a list
-    written = write_tuning(tmp_path, {"temperature": 0.4, "curve": [], "sentence": ""}, SETTINGS | grid)
+    written = write_tuning(tmp_path, {"temperature": 0.4, "curve": CURVE, "sentence": ""}, SETTINGS | grid)
     assert read_tuning(tmp_path, SETTINGS | grid) == written
     assert written["settings"] == SETTINGS | {"grid": [0.3, 0.4]}
     assert read_tuning(tmp_path, SETTINGS | grid | {"checkpoint": "b"}) is None
@@ -48,6 +49,16 @@ def test_a_temperature_tuned_for_something_else_is_not_used(tmp_path: Path, key:
     write_tuning(tmp_path, {"temperature": 0.4}, SETTINGS)
     with pytest.raises(ValueError, match=f"was tuned for {key} .*, this is {value}"):
         tuned_temperature(tmp_path, SETTINGS | {key: value})
+
+
+@pytest.mark.parametrize("curve", [[{"num_objects": 24}, {"num_objects": 2}], [], None])
+def test_a_temperature_tuned_on_few_objects_is_not_used(tmp_path: Path, curve: object):
+    write_tuning(tmp_path, {"temperature": 0.4, "curve": curve}, SETTINGS)
+    with pytest.raises(
+        ValueError, match=r"tuned on [02] objects, 8 are needed .* tuning\.max_items=8 or more"
+    ):
+        tuned_temperature(tmp_path, SETTINGS)
+    assert read_tuning(tmp_path, SETTINGS) is not None
 
 
 @pytest.mark.parametrize(

@@ -132,9 +132,9 @@ def ends_in_order(
     except SystemExit as end:
         signals.ignore_from_now_on()
         if launched and isinstance(end, signals.Stopped):
-            raise SystemExit(
-                0
-            ) from None  # at another status Lightning kills all, in the middle of a checkpoint
+            # At another status Lightning kills all, in the middle of a checkpoint. At once, because the process that
+            # started this one does not wait for it, and an interpreter takes seconds to end.
+            os._exit(0)
         if not stop.out_of_time:
             raise
         card(f"stopped by trainer.max_time {where()}; {command} continues", {})
