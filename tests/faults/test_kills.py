@@ -173,7 +173,8 @@ def test_a_validation_with_simulation(start: Starter, words: list[str], processe
         busy = (
             processes if processes > 1 else 0
         )  # with a launcher, its ranks are others than the first process
-        assert program.until(lambda p=program, n=busy: len(p.others()) > n)
+        # Once it trains: before that, git is a child.
+        assert program.until(lambda p=program, n=busy: "\nstep " in p.said() and len(p.others()) > n)
         if processes == 1:
             assert program.stop(signum) == STATUS[signum]
         else:
