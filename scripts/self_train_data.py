@@ -57,7 +57,7 @@ def self_train_data(cfg: DictConfig) -> Path:
     done = writer.done_indices()
     writer.check_scenes([store.index_of(row) for row in rows])
     if writer.was_there:
-        console.print(f"{writer.path} is there already, made with these settings.", soft_wrap=True)
+        say(f"{writer.path} is there already, made with these settings.")
         return writer.path
     records = (record for record in map(store.record, rows) if record.index not in done)
 

@@ -64,6 +64,8 @@ def rehearse(words: list[str]) -> None:
         case ["torchrun", *rest]:
             start = next(i for i, word in enumerate(rest) if word.endswith(".py"))
             rehearse(["python", *rest[start:]])
+        case ["srun", *rest]:
+            rehearse(rest)
         case ["python" | ".venv/bin/python", script, *rest] if script.endswith(".py"):
             told = printed(sys.executable, script, "--help")
             root = re.search(r'@hydra_program\("(\w+)"', (ROOT / script).read_text())
@@ -80,7 +82,7 @@ def rehearse(words: list[str]) -> None:
             text = (ROOT / f"{module.replace('.', '/')}.py").read_text()
             missing = [word for word in rest if word.startswith("--") and f'"{word}"' not in text]
             assert not missing, f"{module} has no {missing}"
-        case ["git" | "cd" | "pip" | "source", *_]:
+        case ["git" | "cd" | "pip" | "source" | "[", *_]:
             return
         case _:
             raise ValueError(f"tests/test_readme.py does not know how to rehearse {words}; add a case.")

@@ -80,12 +80,6 @@ def bomb(file: h5py.File, secret: Path) -> None:
     file["views/point_ptr"][-1] = 10**10
 
 
-def text_of_fixed_length(file: h5py.File, secret: Path) -> None:
-    values = file["objects/name"][...].astype("S8")
-    del file["objects/name"]
-    file["objects/name"] = values
-
-
 @pytest.mark.parametrize(
     ("attack", "sentence"),
     [
@@ -96,7 +90,6 @@ def text_of_fixed_length(file: h5py.File, secret: Path) -> None:
         (virtual, "views/points takes its values from other files"),
         (other_filter, "views/points is packed by a filter that stores do not have (6)"),
         (bomb, "views/points would unpack to 120 GB"),
-        (text_of_fixed_length, "objects/name has values of type |S8"),
     ],
 )  # fmt: skip
 def test_what_is_no_plain_column_is_refused(

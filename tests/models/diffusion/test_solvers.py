@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from factories.mixture import BLOBS, MIXTURE, PATHS, noise_source
 from sceneleapultra.models.diffusion.ancestral import DDIM, DDPM, ddim_step
 from sceneleapultra.models.diffusion.consistency import Consistency
+from sceneleapultra.models.diffusion.discrete import discrete_view
 from sceneleapultra.models.diffusion.dormand_prince import DormandPrince
 from sceneleapultra.models.diffusion.dpm_solver import DPMSolver
 from sceneleapultra.models.diffusion.edm_heun import EDMHeun
