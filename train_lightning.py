@@ -52,10 +52,9 @@ def fit(cfg: DictConfig, overrides: list[str], trainer: Any, model: Any, data: A
         init_weights(model.generator, cfg.init_from, cfg.encoder_weights, frame=data.frame)
         if found := statistics_of(model, data, scenes=cfg.normalizer_scenes, path=cfg.statistics):
             set_statistics(model.generator, found)
-    with (
-        run_cards(cfg, model, trainer, overrides, step, changed),
-        ends_in_order(trainer, launched=launched, command=run_folder.continued_by(cfg.run_dir, overrides)),
-    ):
+    again = run_folder.continued_by(cfg.run_dir, overrides)
+    in_order = ends_in_order(trainer, launched=launched, command=again)
+    with run_cards(cfg, model, trainer, overrides, step, changed), in_order:
         trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
     return trainer
 

@@ -7,6 +7,8 @@ Each call of the Python API gets a simulated depth image (424 x 240, millimetres
 Grasps that are returned are judged in the true scene: stable by the protocol, and touching neither table nor neighbors.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

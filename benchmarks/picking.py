@@ -10,6 +10,8 @@ With --conditions the same grasps are tried under every variant of the protocol,
 protocol as it is. With --lone only objects without neighbors are tried, by dgb-tabletop, too.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import json
 import sys
 import time

@@ -6,6 +6,8 @@ The same store with and without checksums, in turn, in one process; the least pr
 else runs on a machine only ever adds to it.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import tempfile
 import time
 from collections.abc import Callable

@@ -77,18 +77,18 @@ def one_cycle(
     return LambdaLR(optimizer, factor)
 
 
-def use_settings(optimizer: Optimizer, given: Optimizer, scheduler: Any) -> None:
+def use_settings(optimizer: Optimizer, configured: Optimizer, scheduler: Any) -> None:
     """Give an optimizer that came out of a checkpoint the settings of this configuration; what it has learned stays.
 
     Args:
         optimizer: with the settings of the checkpoint.
-        given: built by this configuration, with its schedule, over the same parameters.
+        configured: built by this configuration, with its schedule, over the same parameters.
         scheduler: of ``optimizer``.
 
     Raises:
         ValueError: the settings differ, and the schedule is no factor of the learning rate, so holds settings itself.
     """
-    pairs = list(zip(optimizer.param_groups, given.param_groups, strict=True))
+    pairs = list(zip(optimizer.param_groups, configured.param_groups, strict=True))
     if isinstance(scheduler, LambdaLR):
         for (old, new), factor in zip(pairs, scheduler.lr_lambdas, strict=True):
             old |= {key: value for key, value in new.items() if key not in _KEPT}

@@ -307,7 +307,7 @@ def test_thinner_clouds_give_other_grasps_of_the_same_items(checkpoint: Path, tm
     ("share", "sentence"),
     [
         (0.01, "points_share=0.01 leaves an item 2 points of its target, the model's encoder needs 8."),
-        (0.0, "points_share: expected more than 0 and at most 1, got 0.0."),
+        (0.0, "points_share=0.0: expected a share above 0 and at most 1."),
     ],
 )
 def test_too_thin_clouds(checkpoint: Path, share: float, sentence: str):

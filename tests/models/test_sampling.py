@@ -19,7 +19,7 @@ from sceneleapultra.models.sampling import SampleRandom, choose_anchors
 from sceneleapultra.utils.batch import GraspBatch
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-COLUMNS = ("hand_pose", "pred_pose", "pregrasp_qpos", "squeeze_qpos", "score")
+COLUMNS = ("hand_pose", "pred_pose", "pregrasp_qpos", "squeeze_qpos", "score", "log_odds")
 SEEDS = (7, 0, 12345)
 CPU = torch.device("cpu")
 

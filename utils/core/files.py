@@ -40,7 +40,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, keep: Path 
         temporary.replace(path)
         flush(path.parent)
     except OSError as error:
-        raise OSError(
+        raise type(error)(
             f"{path} could not be written ({error.strerror or error}). What was there before is as it was. Make room, "
             "or write elsewhere."
         ) from error

@@ -122,7 +122,7 @@ class LastCheckpoint(Checkpoint):
         if self._step == self._saved_step or not whole or nonfinite_state(trainer, pl_module):
             return
         # Only what every process has agreed to, an orderly stop, is an exception in all of them.
-        self._save(trainer, together=isinstance(exception, SystemExit))
+        self._save(trainer, on_every_rank=isinstance(exception, SystemExit))
 
     def state_dict(self) -> dict[str, Any]:
         """Say whether the validation of this step is still to be done."""
@@ -139,7 +139,7 @@ class LastCheckpoint(Checkpoint):
         if self._saving:
             checkpoint.update(self._position)
 
-    def _save(self, trainer: pl.Trainer, *, together: bool = True) -> None:
+    def _save(self, trainer: pl.Trainer, *, on_every_rank: bool = True) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         # Before it is written: what cannot be written is not tried again when the training ends for it.
@@ -149,7 +149,7 @@ class LastCheckpoint(Checkpoint):
         options = {"keep": previous(self.path)} if self._keep else None
         self._saving = True
         try:
-            if together:
+            if on_every_rank:
                 trainer.save_checkpoint(self.path, storage_options=options)
             else:
                 content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
