@@ -1,5 +1,6 @@
 """Does a first signal end a program in order, a second at once, and does an ignored one stay ignored?"""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -117,6 +118,20 @@ def test_an_error_on_the_way_of_a_signal_is_not_the_users(capfd: pytest.CaptureF
                 send(signal.SIGTERM)
             finally:
                 raise ValueError("no such key")
+
+    assert status_of(program) == 143
+    assert capfd.readouterr().err == "stopped by SIGTERM\n"
+
+
+def test_a_signal_while_a_worker_is_forked_is_not_lost(capfd: pytest.CaptureFixture[str]) -> None:
+    """Python prints and drops what is raised in the hooks that libraries run around a fork."""
+
+    def program() -> None:
+        os.register_at_fork(after_in_parent=lambda: send(signal.SIGTERM))
+        with say_what_stopped():
+            multiprocessing.get_context("fork").Process(target=time.sleep, args=(0.1,)).start()
+            time.sleep(5)
+            os._exit(98)
 
     assert status_of(program) == 143
     assert capfd.readouterr().err == "stopped by SIGTERM\n"
