@@ -73,7 +73,7 @@ def _is_forking(frame: FrameType | None) -> bool:
     for _ in range(_HOOK_DEPTH):
         if frame is None:
             return False
-        if frame.f_code is Popen._launch.__code__:
+        if frame.f_code is Popen._launch.__code__:  # type: ignore[attr-defined]
             return os.getpid() == _wish.pid  # not within the worker: all that it runs, it runs in there
         frame = frame.f_back
     return False
