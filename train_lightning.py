@@ -2,6 +2,7 @@
 
 import sceneleapultra.utils.core.environment  # noqa: F401
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,20 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
     from sceneleapultra.models.assembly import assemble  # here: it takes seconds that --help should not
 
     parts = assemble(cfg)
-    if cfg.dry_run or not console.is_first_process():
-        return fit(cfg, overrides, *parts)
     remedy = "Wait until it is done, stop it, or choose another run_dir"
-    with owned_folder(Path(cfg.run_dir), doing="training", remedy=remedy):
-        return fit(cfg, overrides, *parts)
+    writes = console.is_first_process() and not cfg.dry_run
+    lock = owned_folder(Path(cfg.run_dir), doing="training", remedy=remedy) if writes else nullcontext()
+    with follow_launcher() as launched, lock:
+        return fit(cfg, overrides, launched, *parts)
 
 
-def fit(cfg: DictConfig, overrides: list[str], trainer: Any, model: Any, data: Any) -> Any:
+def fit(cfg: DictConfig, overrides: list[str], launched: bool, trainer: Any, model: Any, data: Any) -> Any:
     """Write the run folder, and train in it."""
     from sceneleapultra.utils.training.stop import ends_in_order  # here, because it imports torch
 
     run_dir, first = Path(cfg.run_dir), console.is_first_process()
     resume = None if cfg.dry_run else run_folder.last_checkpoint(run_dir)
-    launched, step = follow_launcher(), run_folder.resumed_step(resume, cfg.trainer.max_steps)
+    step = run_folder.resumed_step(resume, cfg.trainer.max_steps)
     changed = run_folder.write_run_folder(cfg, overrides) if first and not cfg.dry_run else []
     console.setup_logging(None if cfg.dry_run else run_dir)
     data.setup("fit")

@@ -176,7 +176,7 @@ def test_an_uncommitted_change_need_not_be_text(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_multirun_as_help_writes_it(tiny_data: list[str], tmp_path: Path) -> None:
-    words = [*tiny_data, *TINY, "trainer.max_steps=1", f"paths.runs={tmp_path}", "-m", "seed=0,1"]
+    words = [*tiny_data, *TINY, "trainer.max_steps=2", f"paths.runs={tmp_path}", "-m", "seed=0,1"]
     command = [sys.executable, str(ROOT / "train_lightning.py"), *words]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=300)
     (folder,) = tmp_path.glob("default/*")
@@ -189,7 +189,7 @@ def test_a_multirun_as_help_writes_it(tiny_data: list[str], tmp_path: Path) -> N
 
 @pytest.mark.ddp
 def test_a_multirun_of_two_processes(tiny_data: list[str], tmp_path: Path) -> None:
-    words = [*tiny_data, *TINY, "trainer.max_steps=1", f"run_dir={tmp_path / 'runs'}", "hardware.devices=2"]
+    words = [*tiny_data, *TINY, "trainer.max_steps=2", f"run_dir={tmp_path / 'runs'}", "hardware.devices=2"]
     command = [sys.executable, str(ROOT / "train_lightning.py"), *words, "seed=0,1", "-m"]
     subprocess.run(command, cwd=ROOT, check=True, timeout=300)
     for seed in (0, 1):

@@ -200,10 +200,11 @@ def _leave() -> None:
 _LAUNCHER = "SCENELEAPULTRA_LAUNCHER"  # the process that starts the others of a training on this machine
 
 
-def follow_launcher() -> bool:
+@contextmanager
+def follow_launcher() -> Iterator[bool]:
     """End a process of a training when the one that launched it is gone; others may live longer than who started them.
 
-    Returns:
+    Yields:
         Whether a training process launched this one, and answers for its exit status.
     """
     launcher = int(os.environ.setdefault(_LAUNCHER, str(os.getpid())))
@@ -211,7 +212,11 @@ def follow_launcher() -> bool:
     if launched or "TORCHELASTIC_RUN_ID" in os.environ:
         parent = launcher if launched else os.getppid()
         threading.Thread(target=_watch_launcher, args=(parent,), daemon=True).start()
-    return launched
+    try:
+        yield launched
+    finally:  # another training that this process starts later follows its own
+        if not launched:
+            del os.environ[_LAUNCHER]
 
 
 def _watch_launcher(parent: int) -> None:
