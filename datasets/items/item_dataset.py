@@ -19,6 +19,7 @@ from sceneleapultra.datasets.store.store import GraspStore, StoreItem
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.keyed_random import draw_keys
 from sceneleapultra.utils.core.seeding import KeyedNumpy
+from sceneleapultra.utils.core.signals import held
 from sceneleapultra.utils.records import View
 from sceneleapultra.utils.training.profiling import DATA_STAGES, LoadRecord, StageClock, StageProfiler
 
@@ -236,7 +237,9 @@ class GraspLoader(DataLoader[Any]):
         Raises:
             ValueError: too many items are bad, or all of a batch.
         """
-        for batch, report in super().__iter__():
+        with held():  # the first pass starts the workers
+            loaded = super().__iter__()
+        for batch, report in loaded:
             self.quarantine.add(report.bad)
             if self.profiler is not None and report.record is not None:
                 self.profiler.loaded(report.record)

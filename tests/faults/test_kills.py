@@ -339,7 +339,6 @@ TESTED = [
 ]
 
 
-@pytest.mark.xfail(strict=False, reason="a signal in a worker that is being forked prints a trace")
 def test_a_test(start: Starter, whole: Path) -> None:
     words = [f"checkpoint={whole}/checkpoints/last.ckpt", *TESTED]
     start("test_lightning", *words, "output=whole").finish()

@@ -1,8 +1,8 @@
 """Does a first signal end a program in order, a second at once, and does an ignored one stay ignored?"""
 
-import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import pytest
 from sceneleapultra.utils.core import signals
 from sceneleapultra.utils.core.cli import say_what_stopped
 from sceneleapultra.utils.core.console import exit_on_user_error
+from sceneleapultra.utils.core.parallel import LocalExecutor, map_ordered
 
 
 def status_of(program: Callable[[], None]) -> int:
@@ -123,18 +124,31 @@ def test_an_error_on_the_way_of_a_signal_is_not_the_users(capfd: pytest.CaptureF
     assert capfd.readouterr().err == "stopped by SIGTERM\n"
 
 
-def test_a_signal_while_a_worker_is_forked_is_not_lost(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_signal_while_workers_are_forked_is_not_lost(capfd: pytest.CaptureFixture[str]) -> None:
     """Python prints and drops what is raised in the hooks that libraries run around a fork."""
 
     def program() -> None:
+        sys.unraisablehook = sys.__unraisablehook__  # pytest has its own
         os.register_at_fork(after_in_parent=lambda: send(signal.SIGTERM))
         with say_what_stopped():
-            multiprocessing.get_context("fork").Process(target=time.sleep, args=(0.1,)).start()
-            time.sleep(5)
+            list(map_ordered(abs, [-1, -2], LocalExecutor(workers=2)))
             os._exit(98)
 
     assert status_of(program) == 143
     assert capfd.readouterr().err == "stopped by SIGTERM\n"
+
+
+def test_a_worker_that_is_being_forked_leaves_a_signal_to_its_parent(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def program() -> None:
+        sys.unraisablehook = sys.__unraisablehook__  # pytest has its own
+        os.register_at_fork(after_in_child=lambda: send(signal.SIGTERM))
+        with say_what_stopped():
+            assert list(map_ordered(abs, [-1, -2], LocalExecutor(workers=2))) == [1, 2]
+
+    assert status_of(program) == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_once_everything_is_on_disk_nothing_interrupts() -> None:

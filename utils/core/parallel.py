@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, TypeVar
 
 from sceneleapultra.utils.core.resources import usable_cpus
-from sceneleapultra.utils.core.signals import SIGNALS, check
+from sceneleapultra.utils.core.signals import SIGNALS, check, held
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -72,8 +72,13 @@ class LocalExecutor(Executor):
         pool = ProcessPoolExecutor(self.workers, context, initializer=_start_worker, initargs=(fn,))
         others = multiprocessing.active_children()
         wanted = False
+
+        def submit(task: Task) -> Callable[[], Result]:
+            with held():  # the first task starts the workers
+                return pool.submit(_work, task).result
+
         try:
-            yield lambda task: pool.submit(_work, task).result
+            yield submit
             wanted = True
         finally:
             if not wanted:  # nobody waits for the tasks that are in work

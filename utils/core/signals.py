@@ -6,15 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from multiprocessing.popen_fork import Popen
 from types import FrameType
 
 # What asks a program to end: schedulers, Ctrl-C, a terminal that closes, the warning of a pre-emption or a time limit.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 _ECHO_S = 1.0  # a launcher and a terminal may send the same wish twice
-_FORKING_S = 0.02  # after which a signal that came while a process was forked is looked at again
-_HOOK_DEPTH = 6  # calls between multiprocessing's fork and what it runs around that
 
 
 class Stopped(SystemExit):
@@ -41,17 +38,18 @@ class _Wish:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self.pid = os.getpid()
+        self.held = False
+        self.late: int | None = None  # a signal that came while they were held
         self.since = 0.0
         self.deferred = False
         self.raised = False
         self.closing = False
 
-    def on_signal(self, signum: int, frame: FrameType | None) -> None:
+    def on_signal(self, signum: int, _: FrameType | None) -> None:
         if self.closing:
             return
-        if _is_forking(frame):
-            threading.Timer(_FORKING_S, os.kill, (os.getpid(), signum)).start()
+        if self.held:
+            self.late = signum
             return
         if self.signal is None:
             self.signal, self.since = signal.Signals(signum), time.monotonic()
@@ -66,17 +64,6 @@ class _Wish:
 
 
 _wish = _Wish()
-
-
-def _is_forking(frame: FrameType | None) -> bool:
-    """Tell whether a worker is being forked: Python drops an exception in what libraries run around that."""
-    for _ in range(_HOOK_DEPTH):
-        if frame is None:
-            return False
-        if frame.f_code is Popen._launch.__code__:  # type: ignore[attr-defined]
-            return os.getpid() == _wish.pid  # not within the worker: all that it runs, it runs in there
-        frame = frame.f_back
-    return False
 
 
 @contextmanager
@@ -146,6 +133,26 @@ def deferred(wait: bool = True) -> Iterator[None]:
         yield
     finally:
         _wish.deferred = before
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Keep signals back while workers are forked: Python drops what is raised in what libraries run around a fork.
+
+    Workers begin with them blocked, and answer them by :func:`~sceneleapultra.utils.core.parallel.follow_parent`.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # nothing forks there
+        yield
+        return
+    _wish.held = True  # another thread may take a signal; Python handles it in this one all the same
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _wish.held, late, _wish.late = False, _wish.late, None
+        if late is not None:
+            signal.raise_signal(late)
 
 
 def ignore_from_now_on() -> None:
