@@ -5,11 +5,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from sceneleapultra.utils.core.config import CONFIG_DIR, load_group
-from sceneleapultra.utils.core.names import unknown_name
-from sceneleapultra.utils.core.renamed import RENAMED_OPTIONS
+from sceneleapultra.models.sampling_changes import GROUPS, check_group_name
+from sceneleapultra.utils.core.config import load_group
 
-_CHOSEN = ("solver", "guidance", "rank")
 _COUNTS = (
     *("samples_per_item", "max_items", "per_object", "min_points", "candidates", "scenes"),
     *("top.samples", "top.keep", "top.max_items", "tuning.max_items", "tuning.samples_per_item"),
@@ -47,7 +45,7 @@ def _nodes(cfg: DictConfig) -> Iterator[str]:
 
 def _sampling(cfg: DictConfig) -> Iterator[str]:
     sampling = _plain(cfg, "sampling")
-    for group in _CHOSEN:
+    for group in GROUPS:
         name = sampling.get(group)
         if isinstance(name, str):
             yield from _option(group, name)
@@ -65,13 +63,10 @@ def _sampling(cfg: DictConfig) -> Iterator[str]:
 
 
 def _option(group: str, name: str) -> Iterator[str]:
-    folder = f"sampling/{group}"
-    if (new := RENAMED_OPTIONS.get(folder, {}).get(name)) is not None:
-        yield f"sampling.{group}={name} is called {new} since 0.2."
-        return
-    known = [path.stem for path in (CONFIG_DIR / folder).glob("*.yaml")]
-    if name not in known:
-        yield str(unknown_name(f"sampling.{group}", name, known))
+    try:
+        check_group_name(f"sampling/{group}", name)
+    except ValueError as error:
+        yield str(error)
 
 
 def _counts(cfg: DictConfig) -> Iterator[str]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sceneleapultra.utils.core.config import CONFIG_DIR, load_group
+from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.core.renamed import RENAMED_OPTIONS
 
@@ -48,5 +48,6 @@ def check_group_name(group: str, name: str) -> None:
     """
     if (new := RENAMED_OPTIONS.get(group, {}).get(name)) is not None:
         raise ValueError(f"{group.replace('/', '.')}={name} is called {new} since 0.2.")
-    if not (CONFIG_DIR / group / f"{name}.yaml").is_file():
-        load_group(group, name)  # says which there are
+    known = [path.stem for path in (CONFIG_DIR / group).glob("*.yaml")]
+    if name not in known:
+        raise unknown_name(group.replace("/", "."), name, known)

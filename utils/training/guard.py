@@ -105,13 +105,16 @@ def nonfinite_state(trainer: pl.Trainer, pl_module: pl.LightningModule) -> list[
 
 
 def nonfinite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Return the names of those that are not finite throughout; waits for the device once where all are."""
-    names = [name for name, value in tensors.items() if value.is_floating_point() and value.numel()]
-    if not names:
-        return []
-    # The largest value is not finite where one is not, of whatever size and kind.
-    largest = torch.stack([tensors[name].detach().abs().amax().double().cpu() for name in names])
-    return [name for name, ok in zip(names, torch.isfinite(largest).tolist(), strict=True) if not ok]
+    """Return the names of those that are not finite throughout; waits once for each device they lie on."""
+    on_device: dict[torch.device, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if value.is_floating_point() and value.numel():
+            # The largest value is not finite where one is not, of whatever size and kind.
+            on_device.setdefault(value.device, {})[name] = value.detach().abs().amax().double()
+    finite: dict[str, bool] = {}
+    for largest in on_device.values():
+        finite |= zip(largest, torch.isfinite(torch.stack([*largest.values()])).tolist(), strict=True)
+    return [name for name in tensors if not finite.get(name, True)]
 
 
 def _optimizer_values(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[tuple[str, Tensor]]:

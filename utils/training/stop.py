@@ -34,6 +34,7 @@ class OrderlyStop(Callback):
         self.limit_s = None if max_time is None else seconds(max_time)
         self.reason = 0
         self._start = 0.0
+        self._group: Any = None
 
     @property
     def out_of_time(self) -> bool:
@@ -43,6 +44,8 @@ class OrderlyStop(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take Lightning's signal handlers away: they talk to other processes in the middle of anything."""
         trainer._signal_connector = _Agreed(trainer, self)
+        # Numbers on the processor go by a group of their own: over the device's, each batch would wait for the device.
+        self._group = torch.distributed.new_group(backend="gloo") if trainer.world_size > 1 else None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -74,9 +77,10 @@ class OrderlyStop(Callback):
     def _agree(self, trainer: pl.Trainer) -> None:
         late = self.limit_s is not None and time.monotonic() - self._start >= self.limit_s
         reason = signals.wished() or (_TIME_LIMIT if late else 0)
-        if trainer.world_size > 1:
-            mine = torch.tensor(int(reason), device=trainer.strategy.root_device)
-            reason = int(trainer.strategy.reduce(mine, reduce_op="max"))
+        if self._group is not None:
+            agreed = torch.tensor(int(reason))
+            torch.distributed.all_reduce(agreed, torch.distributed.ReduceOp.MAX, self._group)
+            reason = int(agreed)
         self.reason = int(reason)
 
 
