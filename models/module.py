@@ -112,7 +112,7 @@ class GraspModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log figures of merit over all held-out objects, of all ranks."""
         values = {f"val/{name}": value for name, value in self.metrics.compute().items()}
-        self.log_dict(values, sync_dist=False)  # equal on all ranks
+        self.log_dict(values, sync_dist=True)  # equal on all ranks, so that their mean changes nothing
         self.metrics.reset()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:

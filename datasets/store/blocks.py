@@ -9,8 +9,6 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from sceneleapultra.datasets.store.hdf5 import Place
 from sceneleapultra.datasets.store.schema import ATTRIBUTES, COLUMNS
 
@@ -39,8 +37,8 @@ def attributes_checksum(attributes: Mapping[str, Any]) -> int:
 
 
 def text_checksum(rows: Iterable[bytes]) -> int:
-    """Return the checksum of a column of text."""
-    return zlib.crc32(b"".join(row + b"\0" for row in rows))
+    """Return the checksum of a column of text, whose rows each end with a zero."""
+    return zlib.crc32(b"\0".join((*rows, b"")))
 
 
 class BlockChecks:
@@ -63,7 +61,7 @@ class BlockChecks:
         return [i - start for i in range(begin, end) if not self._checked[i]]
 
     def compare(
-        self, name: str, blocks: Sequence[int], data: memoryview, checksums: np.ndarray
+        self, name: str, blocks: Sequence[int], data: memoryview, checksums: memoryview
     ) -> int | None:
         """Compare blocks of a column with their checksums.
 
@@ -71,7 +69,7 @@ class BlockChecks:
             name: of the column.
             blocks: which.
             data: all bytes of the column.
-            checksums: of the file.
+            checksums: of the file, whole numbers.
 
         Returns:
             the first block that is not what was written; None where all are.

@@ -77,8 +77,8 @@ class Columns:
     def whole(self, name: str) -> np.ndarray:
         """Return a column of all shards; pointers count rows of the joined columns."""
         starts = self._starts[name]
-        first = self.files[0].rows(name, 0, starts[1])
         if name not in POINTS_TO:
+            first = self.files[0].rows(name, 0, 0)
             # Copied one by one: what is not copied keeps its file open.
             joined = np.empty((starts[-1], *first.shape[1:]), first.dtype)
             for file, start, stop in zip(self.files, starts, starts[1:], strict=False):

@@ -94,7 +94,7 @@ class ShardFile:
         """
         if self._checks is None or self.layout.checksums is None:
             return
-        written = _array(self.layout.file, self.layout.checksums)
+        written = _bytes(self.layout.file, self.layout.checksums).cast("I")
         starts = self._checks.starts
         wrong = [name for name, rows in texts.items() if text_checksum(rows) != written[starts[name]]]
         if attributes_checksum(attributes) != written[-1]:
@@ -111,9 +111,10 @@ class ShardFile:
         blocks = checks.unchecked(name, start * place.row_bytes, stop * place.row_bytes)
         if not blocks:
             return
-        assert place.offset is not None and checksums is not None
-        data = memoryview(map_file(self.layout.file))[place.offset : place.offset + place.num_bytes]
-        bad = checks.compare(name, blocks, data, _array(self.layout.file, checksums))
+        assert checksums is not None
+        bad = checks.compare(
+            name, blocks, _bytes(self.layout.file, place), _bytes(self.layout.file, checksums).cast("I")
+        )
         if bad is not None:
             row = bad * BLOCK_BYTES // place.row_bytes
             raise StoreError(
@@ -124,6 +125,12 @@ class ShardFile:
 
 def _is_packed(place: Place) -> bool:
     return place.dtype is not None and place.offset is None and place.num_bytes > 0
+
+
+def _bytes(file: FileId, place: Place) -> memoryview:
+    """Return the bytes of a column on the map of its file."""
+    assert place.offset is not None
+    return memoryview(map_file(file))[place.offset : place.offset + place.num_bytes]
 
 
 def _array(file: FileId, place: Place) -> np.ndarray:
