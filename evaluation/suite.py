@@ -30,6 +30,7 @@ from sceneleapultra.evaluation.methods.model import ModelMethod
 from sceneleapultra.evaluation.methods.training_index import TrainingIndex
 from sceneleapultra.evaluation.provenance import file_hash, provenance
 from sceneleapultra.evaluation.results import GraspResults
+from sceneleapultra.evaluation.robustness import WithError
 from sceneleapultra.evaluation.stored import chosen_items, require_match, split_records
 from sceneleapultra.evaluation.tuning import read_tuning, tune_temperature, tuned_for, write_tuning
 from sceneleapultra.hands import Hand
@@ -210,6 +211,13 @@ class ModelTest:
         known = {"pool": pool, "seed": self.cfg.seed, "hand": self.hand}
         return [build_baseline(entry, known) for entry in self.cfg.baselines.values()]
 
+    def with_errors(self, model: ModelMethod) -> list[Method]:
+        """Return the model as it is shown each error of ``config/robustness``."""
+        return [
+            WithError(model, build(error), name, self.cfg.seed, min_points=self.model.min_points)
+            for name, error in self.cfg.robustness.items()
+        ]
+
     def run(self, start_bar: StartBar) -> dict[str, Any]:
         """Evaluate model and baselines on every split; write everything down; return the results.
 
@@ -238,6 +246,10 @@ class ModelTest:
                         ranked, few, cfg.top.samples, start_bar, part=f"best by {rank}", keep=cfg.top.keep
                     )
                     results.append(replace(best, method=f"{best.method} by {rank}"))
+            results += [
+                self.evaluate(wrong, items, cfg.samples_per_item, start_bar)
+                for wrong in self.with_errors(model)
+            ]
             results += [
                 self.evaluate(baseline, items, cfg.samples_per_item, start_bar) for baseline in baselines
             ]

@@ -11,6 +11,7 @@ class Role(StrEnum):
 
     MODEL = "model"  # the checkpoint under test
     SELECTION = "selection"  # the best of many grasps of the checkpoint under test
+    ROBUSTNESS = "robustness"  # the checkpoint under test, shown something that is wrong
     BASELINE = "baseline"
 
 

@@ -21,7 +21,7 @@ from sceneleapultra import test_lightning, train_lightning
 from sceneleapultra.evaluation import suite
 from sceneleapultra.evaluation.callback import SimulatedSuccess
 from sceneleapultra.models import load_grasp_model
-from sceneleapultra.utils.core.config import CONFIG_DIR
+from sceneleapultra.utils.core.config import CONFIG_DIR, load_group
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = [
@@ -288,6 +288,28 @@ def test_an_unknown_split(checkpoint: Path):
 def test_a_split_without_items(checkpoint: Path):
     said = refusal(f"checkpoint={checkpoint}", "sampling.temperature=0.5", "min_points=100000")
     assert "has no item in split test (targets with at least 100000 visible points)" in said
+
+
+def test_errors_of_perception_have_a_row_each_beside_the_models_own(checkpoint: Path, tmp_path: Path):
+    few = ["splits=[test]", "top=null", "baselines=null", "pictures=0", "sampling.temperature=0.5"]
+    document = test_lightning.test(
+        composed(
+            *few,
+            f"checkpoint={checkpoint}",
+            f"output={tmp_path}",
+            "robustness=all",
+            "~robustness.mask_eroded",
+        )
+    )
+    rows = {entry["method"]: entry for entry in document["methods"]}
+    names = ["model", *(f"model, {name}" for name in load_group("robustness", "all"))]
+    names.remove("model, mask_eroded")  # which leaves nothing of so small a target
+    assert list(rows) == names
+    assert {entry["role"] for name, entry in rows.items() if name != "model"} == {"robustness"}
+    page = (tmp_path / "report.html").read_text()
+    assert all(name in page for name in names)
+    with np.load(tmp_path / "grasps.npz") as kept:  # the model's own
+        assert len(kept["test/hand_pose"]) == 2
 
 
 def test_thinner_clouds_give_other_grasps_of_the_same_items(checkpoint: Path, tmp_path: Path):
