@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sceneleapultra.simulation.objects import FAMILIES, Progress, load_objects, make_object
+from sceneleapultra.simulation.objects import FAMILIES, FLAT_FAMILIES, Progress, load_objects, make_object
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.core.parallel import Executor
 from sceneleapultra.utils.core.seeding import keyed_seed
@@ -119,8 +119,8 @@ class ObjectSource:
         s = self.settings
         families = FAMILIES if s.families is None else s.families
         for name in (*families, *s.held_out_families):
-            if name not in FAMILIES:
-                raise unknown_name("object family", name, FAMILIES)
+            if name not in (*FAMILIES, *FLAT_FAMILIES):
+                raise unknown_name("object family", name, (*FAMILIES, *FLAT_FAMILIES))
         for name in SPLITS:
             if self.shares[name] > 0 and not 1 <= s.per_family.get(name, 0) <= _MAX_PER_FAMILY:
                 raise ValueError(

@@ -6,12 +6,16 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sceneleapultra.simulation.objects.families import BUILDERS
+from sceneleapultra.simulation.objects.flat_families import DENSITIES, FLAT_BUILDERS
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.records import ObjectRecord
 
 FAMILIES: tuple[str, ...] = tuple(BUILDERS)
+FLAT_FAMILIES: tuple[str, ...] = tuple(FLAT_BUILDERS)
+_BUILDERS = {**BUILDERS, **FLAT_BUILDERS}
 
-# Every object weighs the same, so that the forces of a protocol are the same for all (as in DexGraspBench).
+# Every object of FAMILIES weighs the same, as in DexGraspBench; small and flat ones weigh what their material does.
+# Protocols have masses of their own.
 OBJECT_MASS = 0.1
 
 
@@ -21,21 +25,23 @@ def make_object(family: str, seed: int) -> ObjectRecord:
     Raises:
         ValueError: there is no such family, or the seed is negative.
     """
-    if family not in BUILDERS:
-        raise unknown_name("object family", family, FAMILIES)
+    if family not in _BUILDERS:
+        raise unknown_name("object family", family, _BUILDERS)
     if seed < 0:
         raise ValueError(f"Expected a seed of at least 0 for an object of family '{family}', got {seed}.")
     # Keyed by the family's name and not by its place in the list: a new family changes no old object.
-    solid = BUILDERS[family](np.random.default_rng([seed, zlib.crc32(family.encode())]))
+    rng = np.random.default_rng([seed, zlib.crc32(family.encode())])
+    solid = _BUILDERS[family](rng)
     vertices, faces = solid.mesh()
-    _, center = volume_and_center(vertices, faces)
+    volume, center = volume_and_center(vertices, faces)
+    mass = float(np.exp(rng.uniform(*np.log(DENSITIES)))) * volume if family in FLAT_BUILDERS else OBJECT_MASS
     return ObjectRecord(
         name=f"{family}-{seed:06d}",
         family=family,
         vertices=vertices - center,
         faces=faces,
         pieces=tuple(piece - center for piece in solid.pieces),
-        mass=OBJECT_MASS,
+        mass=mass,
     )
 
 

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes, prepare_objects
+from sceneleapultra.simulation.objects import FAMILIES, FLAT_FAMILIES
 from sceneleapultra.simulation.plan import ObjectSource, plan_scenes
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.core.parallel import Executor, LocalExecutor
@@ -139,6 +140,15 @@ def test_no_object_is_in_two_splits_and_held_out_families_are_unseen() -> None:
     families = [family for p in plans if p.split == "train" for family, _ in p.objects]
     counts = np.unique(families, return_counts=True)[1]
     assert len(counts) == 11 and counts.max() - counts.min() <= 1
+
+
+def test_all_objects_are_those_of_a_grip_and_small_flat_ones_with_families_unseen_in_both() -> None:
+    made = settings("objects=all")
+    source = ObjectSource(made.objects, made.splits, 0, ONE)
+    assert {family for keys in source.keys.values() for family, _ in keys} == {*FAMILIES, *FLAT_FAMILIES}
+    held_out = {family for family, _ in source.keys["test_family"]}
+    assert held_out & set(FAMILIES) and held_out & set(FLAT_FAMILIES)
+    assert not held_out & {family for family, _ in source.keys["train"]}
 
 
 def test_another_seed_brings_other_objects_and_each_keeps_its_split() -> None:
