@@ -2,6 +2,7 @@
 
 import os
 import random
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 
 from sceneleapultra.utils.core.files import describe_file, read_json_object, write_atomically, write_json
 from sceneleapultra.utils.core.torch_files import read_torch, write_torch
+from sceneleapultra.utils.training.checkpoints import CheckpointFiles
+from sceneleapultra.utils.training.run_folder import last_checkpoint, resumed_step
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9518281\n"
 CONTENT = {"state_dict": {"a": torch.arange(700.0), "b": torch.arange(5)}, "settings": ["x", 1, 2.5, None]}
@@ -134,3 +137,33 @@ def test_a_damaged_json_is_named_with_what_it_is(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=words) as caught:
             read_json_object(path, "Make it again.")
         assert str(path) in str(caught.value)
+
+
+def test_a_resume_reads_the_sums_once_and_notices_what_changes_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    class Counted(zipfile.ZipFile):
+        def __init__(self, path: Path) -> None:
+            opened.append(path)
+            super().__init__(path)
+
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    write_torch(path, {**CONTENT, "global_step": 7})
+    os.utime(path, (1, 1))
+    monkeypatch.setattr(zipfile, "ZipFile", Counted)
+
+    def resume() -> object:
+        found = last_checkpoint(tmp_path)
+        assert found is not None and resumed_step(found, 10) == 7
+        return CheckpointFiles().load_checkpoint(found)["state_dict"]
+
+    assert equal(resume(), CONTENT["state_dict"])
+    assert opened == [path]
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    os.utime(path, (1, 1))  # of the same size and date
+    with pytest.raises(ValueError, match=r"last\.ckpt cannot be read: it is damaged"):
+        resume()

@@ -7,6 +7,7 @@ of other programs are checked as well.
 
 import pickle
 import re
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,7 +17,10 @@ from sceneleapultra.utils.core.files import describe_file, write_atomically
 
 _GLOBAL = re.compile(r"GLOBAL (\S+)")  # in PyTorch's message: what it was asked to build
 _CHUNK = 1 << 24
+_SETTLED_NS = 1_000_000_000  # file systems date changes to some milliseconds
 _FOLDER = 0x10  # MS-DOS's mark of a folder among a record's attributes
+# Files whose sums were right, as they were then: a resume reads one more than once.
+_sound: dict[Path, tuple[int, ...]] = {}
 
 
 def write_torch(path: Path, content: Any, *, keep: Path | None = None) -> None:
@@ -32,8 +36,13 @@ def write_torch(path: Path, content: Any, *, keep: Path | None = None) -> None:
     write_atomically(path, save, keep=keep)
 
 
-def read_torch(path: Path, device: str = "cpu") -> Any:
+def read_torch(path: Path, device: str = "cpu", *, mapped: bool = False) -> Any:
     """Read a file of ``torch.save``: tensors in plain containers; nothing else is ever built.
+
+    Args:
+        path: the file.
+        device: where tensors are put.
+        mapped: leave tensors in the file until they are looked at.
 
     Raises:
         FileNotFoundError: no such file.
@@ -44,7 +53,7 @@ def read_torch(path: Path, device: str = "cpu") -> Any:
     if (reason := damage_of(path)) is not None:
         raise ValueError(f"{path} cannot be read: {reason}. Copy or fetch it again.")
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location=device, weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         named = _GLOBAL.search(str(error))
         raise ValueError(
@@ -58,11 +67,25 @@ def read_torch(path: Path, device: str = "cpu") -> Any:
 def damage_of(path: Path) -> str | None:
     """Say what is wrong with a file of ``torch.save``; None where all its sums are right.
 
+    The sums of a file that did not change since this process found them right are not read again.
+
     Raises:
         FileNotFoundError: no such file.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No file at {path}.")
+    status = path.stat()
+    now = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if _sound.get(path) == now:
+        return None
+    reason = _damage_of(path)
+    # One that is just being written may change again without a later date.
+    if reason is None and time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
+        _sound[path] = now
+    return reason
+
+
+def _damage_of(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             if not any(name.endswith("data.pkl") for name in archive.namelist()):

@@ -127,7 +127,7 @@ def step_of(checkpoint: Path | None) -> int:
     """
     if checkpoint is None:
         return 0
-    content = read_torch(checkpoint)
+    content = read_torch(checkpoint, mapped=True)
     if not isinstance(content, dict) or not isinstance(content.get("global_step"), int):
         raise ValueError(
             f"{checkpoint} is no checkpoint of a training: it has no 'global_step'. Was it written by "
