@@ -1,6 +1,6 @@
 """The one LightningModule: a generator, what it minimizes, and how its weights are updated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -121,8 +121,16 @@ class GraspModule(pl.LightningModule):
 
     def weighted_losses(self) -> dict[str, Tensor]:
         """Return the terms of the last step as they are summed."""
+        return self._weighted(self.losses)
+
+    def weighted_losses_of(self, batch: GraspBatch) -> dict[str, Tensor]:
+        """Compute the terms of a training batch in the present step as they are summed; nothing is logged."""
+        context = self.objective.context(self.generator, batch, step=self.global_step, training=True)
+        return self._weighted(self.objective.losses(context, training=True))
+
+    def _weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         step = self.global_step
-        return {name: self.objective.terms[name].weight_at(step) * x for name, x in self.losses.items()}
+        return {name: self.objective.terms[name].weight_at(step) * x for name, x in losses.items()}
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer over decay and no-decay groups, and its schedule in steps."""

@@ -40,8 +40,9 @@ class Line(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1.0)
 
 
-def fit(module: Line, folder: Path, *callbacks: pl.Callback, steps: int = 3) -> pl.Trainer:
+def fit(module: Line, folder: Path, *callbacks: pl.Callback, steps: int = 3, **settings: int) -> pl.Trainer:
     trainer = pl.Trainer(
+        **settings,
         max_steps=steps,
         accelerator="cpu",
         logger=False,
@@ -103,6 +104,9 @@ class Terms(Line):
     def weighted_losses(self) -> dict[str, Tensor]:
         return self.losses
 
+    def weighted_losses_of(self, batch: Batch) -> dict[str, Tensor]:
+        return {"linear": 3.0 * self.w.sum(), "square": self.w.square().sum()}
+
 
 def test_the_gradient_of_each_term_is_measured_and_training_is_the_same(tmp_path: Path) -> None:
     plain, measured = Terms(), Terms()
@@ -122,3 +126,25 @@ def test_a_module_without_named_terms_has_no_gradients_of_terms(tmp_path: Path) 
 def test_a_loss_that_is_not_finite_is_named_by_its_term(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"train/loss is nan, by its terms square, at step 1"):
         fit(Terms(bad_step=1), tmp_path, NonFiniteGuard(folder=str(tmp_path)), steps=3)
+
+
+class Root(Terms):
+    """The gradient of the term ``root`` is NaN at the batch (4, 5), its value is not."""
+
+    def weighted_losses_of(self, batch: Batch) -> dict[str, Tensor]:
+        under = 0.0 if 4 in batch.x.tolist() else 1.0
+        return {"linear": self.w.sum(), "root": (0.0 * self.w + under).sum().sqrt()}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.losses = self.weighted_losses_of(batch)
+        return torch.stack(list(self.losses.values())).sum()
+
+
+def test_a_gradient_that_is_not_finite_is_named_by_its_term_and_batch(tmp_path: Path) -> None:
+    module = Root()
+    with pytest.raises(
+        ValueError, match=r"its gradient is not \(w\), by its terms root, at step 1 .*\. Batch saved"
+    ):
+        fit(module, tmp_path, NonFiniteGuard(folder=str(tmp_path)), steps=3, accumulate_grad_batches=2)
+    (saved,) = torch.load(tmp_path / "bad_batch_rank0.pt", weights_only=True)
+    assert saved["x"].tolist() == [4, 5]

@@ -1,7 +1,7 @@
 """What stops a training before a value that is not finite reaches the weights or a checkpoint."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from sceneleapultra.utils.core.nonfinite import nonfinite
 from sceneleapultra.utils.core.torch_files import write_torch
-from sceneleapultra.utils.training.loss_terms import HasLossTerms
+from sceneleapultra.utils.training.loss_terms import HasLossTerms, gradients_of_terms
 
 _NAMED = 3  # parameters that a sentence names
 
@@ -30,11 +31,24 @@ class _Part:
         return self.loss is not None and not bool(torch.isfinite(self.loss).all())
 
 
+@dataclass
+class _Finding:
+    """What is not finite, by what one process sees of its own batches."""
+
+    what: str
+    sureness: (
+        int  # 2: a loss of its own, 1: the gradient of a term of its own, 0: the gradient that all share
+    )
+    count: int  # of batches
+    parts: list[_Part] = field(default_factory=list)  # those that it comes from; each process keeps its own
+
+
 class NonFiniteGuard(Callback):
     """Stop before the optimizer steps when a loss or the gradient is not finite, and keep the batches that did it.
 
-    Losses stay on the device until the step, so that a step waits for the device once. Checkpoints of weights, averages
-    or an optimizer that are not finite are refused.
+    Losses stay on the device until the step, so that a step waits for the device once. All processes stop at the same
+    step and name the one whose batch it was. Checkpoints of weights, averages or an optimizer that are not finite are
+    refused.
 
     Args:
         folder: where the batches are saved: ``bad_batch_rank<r>.pt``, a list.
@@ -67,19 +81,30 @@ class NonFiniteGuard(Callback):
         values = [part.loss for part in self._parts if part.loss is not None]
         if getattr(trainer.precision_plugin, "scaler", None) is None:  # a scaler skips such steps by itself
             values.append(get_total_norm([p.grad for p in pl_module.parameters() if p.grad is not None]))
-        if bool(torch.isfinite(torch.stack([value.float() for value in values])).all()):
+        finite = torch.isfinite(torch.stack([value.float() for value in values])).all().int()
+        if (
+            trainer.world_size > 1
+        ):  # before the device is waited for: all stop at one step, none waits for another
+            torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
+        if bool(finite):
             self._parts.clear()
             return
-        bad = [part for part in self._parts if part.bad]
-        kept = bad or self._parts
-        path = self.folder / f"bad_batch_rank{trainer.global_rank}.pt"
-        write_torch(path, [_plain(part.batch) for part in kept])
-        what = _bad_loss(bad[0]) if bad else _bad_gradient(pl_module)
-        saved = "Batch" if len(kept) == 1 else f"{len(kept)} batches of the step"
+        mine = _find(trainer, pl_module, self._parts)
+        found = _of_every_rank(mine, trainer.world_size)
+        surest = max(finding.sureness for finding in found)
+        if mine.sureness == surest:
+            write_torch(self._saved(trainer.global_rank), [_plain(part.batch) for part in mine.parts])
+        trainer.strategy.barrier()  # a launcher ends all when the first has ended
+        guilty = [rank for rank, finding in enumerate(found) if finding.sureness == surest]
+        rank = trainer.global_rank if trainer.global_rank in guilty else guilty[0]
+        saved = "Batch" if found[rank].count == 1 else f"{found[rank].count} batches of the step"
         raise ValueError(
-            f"{what} at step {trainer.global_step} (rank {trainer.global_rank}). {saved} saved to {path}; the "
-            "optimizer was not stepped. Look for bad values there, or lower optimizer.lr."
+            f"{found[rank].what} at step {trainer.global_step} (rank {rank}). {saved} saved to {self._saved(rank)}; "
+            "the optimizer was not stepped. Look for bad values there, or lower optimizer.lr."
         )
+
+    def _saved(self, rank: int) -> Path:
+        return self.folder / f"bad_batch_rank{rank}.pt"
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -104,19 +129,6 @@ def nonfinite_state(trainer: pl.Trainer, pl_module: pl.LightningModule) -> list[
     return nonfinite(dict(pl_module.named_parameters()) | dict(_optimizer_values(trainer, pl_module)))
 
 
-def nonfinite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Return the names of those that are not finite throughout; waits once for each device they lie on."""
-    on_device: dict[torch.device, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if value.is_floating_point() and value.numel():
-            # The largest value is not finite where one is not, of whatever size and kind.
-            on_device.setdefault(value.device, {})[name] = value.detach().abs().amax().double()
-    finite: dict[str, bool] = {}
-    for largest in on_device.values():
-        finite |= zip(largest, torch.isfinite(torch.stack([*largest.values()])).tolist(), strict=True)
-    return [name for name in tensors if not finite.get(name, True)]
-
-
 def _optimizer_values(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[tuple[str, Tensor]]:
     names: dict[Tensor, str] = {parameter: name for name, parameter in pl_module.named_parameters()}
     for optimizer in trainer.optimizers:
@@ -126,20 +138,44 @@ def _optimizer_values(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Ite
                     yield f"optimizer.{names.get(parameter, '?')}.{key}", value
 
 
+def _find(trainer: pl.Trainer, module: pl.LightningModule, parts: list[_Part]) -> _Finding:
+    if bad := [part for part in parts if part.bad]:
+        return _Finding(_bad_loss(bad[0]), 2, len(bad), bad)
+    if weights := nonfinite(dict(module.named_parameters())):
+        return _Finding(f"The weights are not finite ({_some(weights)})", 0, len(parts), parts)
+    gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+    names = nonfinite(gradients)
+    what = f"The loss is finite, its gradient is not ({_some(names) if names else 'its norm overflows'})"
+    if not isinstance(module, HasLossTerms):
+        return _Finding(what, 0, len(parts), parts)
+    for part in parts:
+        with torch.enable_grad(), trainer.precision_plugin.train_step_context():
+            losses = module.weighted_losses_of(part.batch)
+        weights_of = [p for p in module.parameters() if p.requires_grad]
+        terms = [
+            name
+            for name, found in gradients_of_terms(losses, weights_of)
+            if nonfinite({str(number): gradient for number, gradient in enumerate(found)})
+        ]
+        if terms:
+            return _Finding(f"{what}, by its terms {', '.join(terms)},", 1, 1, [part])
+    return _Finding(f"{what}, though that of each term is when computed again,", 0, len(parts), parts)
+
+
+def _of_every_rank(mine: _Finding, ranks: int) -> list[_Finding]:
+    if ranks == 1:
+        return [mine]
+    found: list[Any] = [None] * ranks
+    torch.distributed.all_gather_object(found, replace(mine, parts=[]))
+    return found
+
+
 def _bad_loss(part: _Part) -> str:
     assert part.loss is not None
     assert part.terms is not None
     terms = nonfinite(part.terms)
     named = f", by its terms {', '.join(terms)}," if terms else ""
     return f"train/loss is {part.loss.item()}{named}"
-
-
-def _bad_gradient(module: pl.LightningModule) -> str:
-    if weights := nonfinite(dict(module.named_parameters())):
-        return f"The weights are not finite ({_some(weights)})"
-    gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
-    bad = nonfinite(gradients)
-    return f"The loss is finite, its gradient is not ({_some(bad) if bad else 'its norm overflows'})"
 
 
 def _some(names: list[str]) -> str:

@@ -1,6 +1,7 @@
 """What a training of named loss terms can tell about them: which they are, and whose gradient is how large."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
@@ -21,6 +22,20 @@ class HasLossTerms(Protocol):
     def weighted_losses(self) -> dict[str, Tensor]:
         """Return the terms of the present step as they are summed."""
         ...
+
+    def weighted_losses_of(self, batch: Any) -> dict[str, Tensor]:
+        """Compute the terms of a batch in the present step as they are summed; nothing is logged."""
+        ...
+
+
+def gradients_of_terms(
+    terms: Mapping[str, Tensor], weights: Sequence[Tensor]
+) -> Iterator[tuple[str, list[Tensor]]]:
+    """Yield the gradient of each term by the weights it depends on; a backward pass each."""
+    for name, term in terms.items():
+        if term.requires_grad:
+            found = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
+            yield name, [gradient for gradient in found if gradient is not None]
 
 
 class TermGradientNorms(Callback):
@@ -52,9 +67,6 @@ class TermGradientNorms(Callback):
                 f"callbacks.term_gradients needs a module of named loss terms, got {type(pl_module).__name__}."
             )
         weights = [p for p in pl_module.parameters() if p.requires_grad]
-        for name, term in pl_module.weighted_losses().items():
-            if not term.requires_grad:
-                continue
-            gradients = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
-            norms = torch._foreach_norm([g for g in gradients if g is not None])
+        for name, gradients in gradients_of_terms(pl_module.weighted_losses(), weights):
+            norms = torch._foreach_norm(gradients)
             pl_module.log(f"train/grad_norm_{name}", torch.stack(list(norms)).norm())
