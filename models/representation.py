@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -148,6 +149,26 @@ class StateNormalizer(nn.Module):
         self.frame = ""
         self.data_hash = ""
         self.views: LearnedViews | None = None
+
+    def check(self, owner: str) -> None:
+        """Make sure that numbers can be divided by their widths, and views compared.
+
+        Raises:
+            ValueError: a width is not above 0, or a range is not finite; begins with ``owner``.
+        """
+        ranges = {} if self.views is None else self.views.to_dict()
+        for name, values in ranges.items():
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    f"{owner}the range {name} of the views it learned from is {values}; expected finite numbers. Was "
+                    "the file changed? Take the checkpoint as it was written."
+                )
+        if len(bad := (~(self.std > 0)).nonzero()):
+            number = int(bad[0])
+            raise ValueError(
+                f"{owner}normalizer.std[{number}] is {self.std[number].item():g}; expected the width of one of "
+                "the state's numbers, above 0. Was the file changed? Take the checkpoint as it was written."
+            )
 
     def set_statistics(self, statistics: Statistics) -> None:
         """Normalize by these statistics from now on; their frame and data are remembered."""

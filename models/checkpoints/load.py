@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from sceneleapultra.models.checkpoints.migrate import migrate
+from sceneleapultra.models.checkpoints.sizes import no_larger_than
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.process import ConsistencyDiffusion
 from sceneleapultra.utils.core.config import build
+from sceneleapultra.utils.core.nonfinite import check_finite
 from sceneleapultra.utils.core.plain_data import check_plain
 from sceneleapultra.utils.core.plugins import check_targets, targets_of
 from sceneleapultra.utils.core.torch_files import read_torch
@@ -54,12 +56,15 @@ def load_generator(path: str | Path, device: str = "cpu") -> tuple[GraspGenerato
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a checkpoint of a generator, or built from code outside the project that was not named as a
-            plugin, or its hand is described differently now, or a newer version of the project wrote it.
+            plugin, or its hand is described differently now, or its numbers are not finite, or a newer version of the
+            project wrote it.
     """
     checkpoint = read_checkpoint(path, device)
     config = checkpoint["model_config"]
     check_targets(config["generator"], path, generator_targets())
-    generator = build_generator(_without_files(config["generator"]))
+    weights = generator_weights(checkpoint)
+    with no_larger_than(weights, path):
+        generator = build_generator(_without_files(config["generator"]))
     if not isinstance(generator, GraspGenerator):
         raise ValueError(
             f"{path} holds an encoder alone, which samples no grasps. Start a training from it: "
@@ -71,9 +76,10 @@ def load_generator(path: str | Path, device: str = "cpu") -> tuple[GraspGenerato
             f"(hash {checkpoint['hand_hash']}, here {generator.hand.table_hash}). Use the description it was trained "
             "with."
         )
-    weights = generator_weights(checkpoint)
     _check_same_weights(path, generator, weights)
+    check_finite({key: value for key, value in weights.items() if isinstance(value, Tensor)}, path)
     generator.load_state_dict(weights)
+    generator.normalizer.check(f"{path}: ")
     return generator.to(device).eval(), config
 
 

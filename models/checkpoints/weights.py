@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sceneleapultra.utils.core.nonfinite import check_finite
 from sceneleapultra.utils.core.torch_files import read_torch
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,8 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a checkpoint of this project, or of another encoder; names the first key that differs.
+        ValueError: not a checkpoint of this project, of another encoder (the first key that differs is named), or not
+            finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,6 +47,7 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
                 f"encoder_weights: {path} has {key} {have}, the model's encoder {need}. Pass the options "
                 "of model.generator.encoder that it was trained with."
             )
+    check_finite(found, f"encoder_weights: {path}")
     encoder.load_state_dict(found)
     count = sum(value.numel() for value in found.values())
     others = len(state) - len(found)

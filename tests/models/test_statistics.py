@@ -1,6 +1,7 @@
 """Are the statistics of poses right, robust to a stray grasp, measured once, and refused where they do not belong?"""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,6 +94,20 @@ def test_what_the_clouds_were_like_travels_with_a_generator(tmp_path: Path) -> N
     assert fresh.generator.normalizer.views == found.views
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([[0.0, 1.0], [1.0, np.nan]], "expected finite numbers, but low of y is nan and so on"),
+        ([[0.0, 1.0], [np.inf, 1.0]], "expected finite numbers, but low of x is inf"),
+        ([[0.5, 1.0], [0.5, 1.0]], "no number varies. Are all grasps of the store the same?"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_statistics_that_cannot_normalize_are_refused(values: list[list[float]], words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        Statistics.of(np.array(values), ["x", "y"], DESCRIBES)
+
+
 def test_written_statistics_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "s.json"
     made = Statistics.of(np.random.default_rng(0).normal(size=(50, 2)), ["x", "y"], DESCRIBES)
@@ -107,6 +122,11 @@ def test_written_statistics_are_checked(tmp_path: Path) -> None:
             read_statistics(path, changed)
     path.write_text(path.read_text().replace('"count": 50', '"count": 51'))
     with pytest.raises(ValueError, match="changed after it was written"):
+        read_statistics(path, DESCRIBES)
+    path.write_text(path.read_text().replace('"high": ', '"high": NaN, "x": ', 1))
+    with pytest.raises(
+        ValueError, match=r"s\.json: Statistics of poses: expected finite numbers, but high of x is nan"
+    ):
         read_statistics(path, DESCRIBES)
     path.write_text("{}")
     with pytest.raises(ValueError, match="holds no statistics of poses"):

@@ -11,11 +11,9 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from sceneleapultra.utils.core.nonfinite import nonfinite
+from sceneleapultra.utils.core.nonfinite import named, nonfinite
 from sceneleapultra.utils.core.torch_files import write_torch
 from sceneleapultra.utils.training.loss_terms import HasLossTerms, gradients_of_terms
-
-_NAMED = 3  # parameters that a sentence names
 
 
 @dataclass
@@ -119,7 +117,7 @@ class NonFiniteGuard(Callback):
         }
         if bad := nonfinite(averages) or nonfinite_state(trainer, pl_module):
             raise ValueError(
-                f"At step {trainer.global_step} values are not finite: {_some(bad)}. No checkpoint was written; the "
+                f"At step {trainer.global_step} values are not finite: {named(bad)}. No checkpoint was written; the "
                 "one before is as it was. Lower optimizer.lr, and continue with the same command."
             )
 
@@ -142,10 +140,10 @@ def _find(trainer: pl.Trainer, module: pl.LightningModule, parts: list[_Part]) -
     if bad := [part for part in parts if part.bad]:
         return _Finding(_bad_loss(bad[0]), 2, len(bad), bad)
     if weights := nonfinite(dict(module.named_parameters())):
-        return _Finding(f"The weights are not finite ({_some(weights)})", 0, len(parts), parts)
+        return _Finding(f"The weights are not finite ({named(weights)})", 0, len(parts), parts)
     gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
     names = nonfinite(gradients)
-    what = f"The loss is finite, its gradient is not ({_some(names) if names else 'its norm overflows'})"
+    what = f"The loss is finite, its gradient is not ({named(names) if names else 'its norm overflows'})"
     if not isinstance(module, HasLossTerms):
         return _Finding(what, 0, len(parts), parts)
     for part in parts:
@@ -174,13 +172,8 @@ def _bad_loss(part: _Part) -> str:
     assert part.loss is not None
     assert part.terms is not None
     terms = nonfinite(part.terms)
-    named = f", by its terms {', '.join(terms)}," if terms else ""
-    return f"train/loss is {part.loss.item()}{named}"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    by = f", by its terms {', '.join(terms)}," if terms else ""
+    return f"train/loss is {part.loss.item()}{by}"
 
 
 def _plain(batch: Any) -> Any:

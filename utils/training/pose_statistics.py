@@ -28,6 +28,32 @@ class Statistics:
     numbers: Mapping[str, Mapping[str, float]]  # low, high (percentiles), min, max, mean, std
     views: LearnedViews | None = None  # what the clouds were like; None in files that do not say
 
+    def __post_init__(self) -> None:
+        """Make sure that states can be normalized by them.
+
+        Raises:
+            ValueError: a value is not finite, or no number varies.
+        """
+        bad = [
+            f"{key} of {name} is {value}"
+            for name, entry in self.numbers.items()
+            for key, value in entry.items()
+            if not np.isfinite(value)
+        ]
+        if self.views is not None:
+            ranges = self.views.to_dict().items()
+            bad += [f"{name} is {values}" for name, values in ranges if not np.isfinite(values).all()]
+        if bad:
+            raise ValueError(
+                f"Statistics of poses: expected finite numbers, but {bad[0]}{' and so on' if bad[1:] else ''}. Look at "
+                "the store: python scripts/inspect_dataset.py <store>."
+            )
+        if not (self._std > 0).any():
+            raise ValueError(
+                "Statistics of poses: no number varies. Are all grasps of the store the same? Look at it: "
+                "python scripts/inspect_dataset.py <store>."
+            )
+
     @classmethod
     def of(
         cls,
@@ -113,6 +139,8 @@ def read_statistics(path: Path, describes: Mapping[str, Any]) -> Statistics:
         found = Statistics(content["describes"], int(content["count"]), content["numbers"], views)
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} holds no statistics of poses ({error!r}). Compute them again.") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if written != digest(content):
         raise ValueError(f"{path} was changed after it was written: its hash differs. Compute it again.")
     wanted = json.loads(json.dumps(describes))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from sceneleapultra.utils.core.nonfinite import check_finite
 from sceneleapultra.utils.core.torch_files import read_torch
 
 # Where the network stands in the files that are known.
@@ -69,6 +70,7 @@ def load_weights(network: nn.Module, path: Path) -> WeightsReport:
             f"{path} has {surplus[0]} of {_shape(state[surplus[0]])}, which the encoder has not "
             f"({len(surplus)} such).{_kind(state)}"
         )
+    check_finite(state, path)
     network.load_state_dict(state)
     numbers = sum(state[name].numel() for name, _ in network.named_parameters())
     return WeightsReport(path=path, tensors=len(state), parameters=numbers, prefix=prefix, ignored=ignored)
