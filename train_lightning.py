@@ -14,6 +14,7 @@ from sceneleapultra.utils.core.cli import hydra_program
 from sceneleapultra.utils.core.locks import owned_folder
 from sceneleapultra.utils.core.parallel import follow_launcher, one_of_several
 from sceneleapultra.utils.core.plugins import use_plugins
+from sceneleapultra.utils.core.signals import says_where
 from sceneleapultra.utils.training import run_folder
 from sceneleapultra.utils.training.run_card import run_cards
 from sceneleapultra.utils.training.validate import validate
@@ -24,14 +25,16 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
     validate(cfg)
     use_plugins(cfg.plugins)
     OmegaConf.set_readonly(cfg, True)
-    from sceneleapultra.models.assembly import assemble  # here: it takes seconds that --help should not
+    again = run_folder.continued_by(cfg.run_dir, overrides)
+    with says_where(lambda: "before its first step", again), follow_launcher() as launched:
+        from sceneleapultra.models.assembly import assemble  # here: it takes seconds that --help should not
 
-    parts = assemble(cfg)
-    remedy = "Wait until it is done, stop it, or choose another run_dir"
-    writes = console.is_first_process() and not cfg.dry_run
-    lock = owned_folder(Path(cfg.run_dir), doing="training", remedy=remedy) if writes else nullcontext()
-    with follow_launcher() as launched, lock:
-        return fit(cfg, overrides, launched, *parts)
+        parts = assemble(cfg)
+        remedy = "Wait until it is done, stop it, or choose another run_dir"
+        writes = console.is_first_process() and not cfg.dry_run
+        lock = owned_folder(Path(cfg.run_dir), doing="training", remedy=remedy) if writes else nullcontext()
+        with lock:
+            return fit(cfg, overrides, launched, *parts)
 
 
 def fit(cfg: DictConfig, overrides: list[str], launched: bool, trainer: Any, model: Any, data: Any) -> Any:

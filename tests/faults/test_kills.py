@@ -11,6 +11,7 @@ import os
 import random
 import re
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,7 +121,36 @@ def test_a_training_killed_before_it_trains(start: Starter, words: list[str]) ->
         time.sleep(rng.uniform(0.1, 1.0))
         assert program.stop(signum) == STATUS[signum]
         assert "Traceback" not in program.said()
-    assert "stopped by SIGTERM\n" in program.said()
+    said = re.search(r"^stopped by SIGTERM(.*)$", program.said(), re.M)
+    assert said and said[1] in ("", " before its first step; the same command continues")
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "lightning"])
+def test_processes_that_wait_for_one_another(start: Starter, words: list[str], launcher: str) -> None:
+    """The first process waits for a second that does not come, or is just being started."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = str(probe.getsockname()[1])
+    environ = {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    if launcher == "torchrun":
+        environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+        environ |= {"GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "one"}
+    words = [
+        *words,
+        "run_dir=run",
+        "data.batch_size=2",
+        *(["hardware.devices=2"] * (launcher == "lightning")),
+    ]
+    program = start("train_lightning", *words, environ=environ)
+
+    def waits() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("localhost", int(port))) == 0
+
+    assert program.until(waits)
+    assert program.stop(TERM) == 143
+    assert "\nstopped by SIGTERM before its first step; the same command continues\n" in program.said()
+    assert "Traceback" not in program.said()
 
 
 def test_a_checkpoint_half_written_and_a_folder_that_moves(

@@ -6,12 +6,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+import torch
 
 from sceneleapultra.utils.core import signals
 from sceneleapultra.utils.core.cli import say_what_stopped
-from sceneleapultra.utils.core.console import exit_on_user_error
+from sceneleapultra.utils.core.console import exit_on_user_error, print_error
 from sceneleapultra.utils.core.parallel import LocalExecutor, map_ordered
 
 
@@ -158,3 +160,29 @@ def test_once_everything_is_on_disk_nothing_interrupts() -> None:
             send(signal.SIGTERM)
 
     assert status_of(program) == 0
+
+
+def test_a_library_that_waits_for_ever_does_not_keep_a_signal_back(capfd: pytest.CaptureFixture[str]) -> None:
+    def program() -> None:
+        with say_what_stopped(), signals.answered_in_libraries(lambda number: print_error(f"{number.name}!")):
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            # The other process never comes; the system's own answers to signals wait for this call.
+            torch.distributed.TCPStore("localhost", 0, 2, True, timedelta(seconds=60))
+            os._exit(98)
+
+    start = time.monotonic()
+    assert status_of(program) == 143
+    assert time.monotonic() - start < 10
+    assert capfd.readouterr().err == "SIGTERM!\n"
+
+
+def test_where_nothing_waits_a_signal_is_answered_as_ever(capfd: pytest.CaptureFixture[str]) -> None:
+    def program() -> None:
+        with say_what_stopped():
+            with signals.answered_in_libraries(lambda number: os._exit(97)):
+                time.sleep(0.01)
+            with signals.answered_in_libraries(lambda number: os._exit(96)):
+                send(signal.SIGINT)
+
+    assert status_of(program) == 130
+    assert capfd.readouterr().err == "stopped by SIGINT\n"

@@ -11,6 +11,7 @@ from types import FrameType
 # What asks a program to end: schedulers, Ctrl-C, a terminal that closes, the warning of a pre-emption or a time limit.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
+_BLOCKED_S = 1.0  # in which Python would have answered a signal, were it not waiting in a library
 _ECHO_S = 1.0  # a launcher and a terminal may send the same wish twice
 
 
@@ -153,6 +154,42 @@ def held() -> Iterator[None]:
         _wish.held, late, _wish.late = False, _wish.late, None
         if late is not None:
             signal.raise_signal(late)
+
+
+@contextmanager
+def answered_in_libraries(say: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Answer a signal even while a library waits, in which Python answers none: for others that may never come.
+
+    Nothing in here may be worth more than an end at once.
+
+    Args:
+        say: tells the user, in another thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    left = threading.Event()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def watch() -> None:
+        while (number := os.read(reader, 1)[0]) != 0:
+            if number in SIGNALS and not left.wait(_BLOCKED_S):
+                say(signal.Signals(number))
+                os._exit(128 + number)
+
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        left.set()
+        signal.set_wakeup_fd(before)
+        os.write(writer, b"\0")
+        thread.join()
+        os.close(reader)
+        os.close(writer)
 
 
 def ignore_from_now_on() -> None:

@@ -2,9 +2,10 @@
 
 import os
 import re
+import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnect
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from sceneleapultra.utils.core import signals
-from sceneleapultra.utils.core.console import card
+from sceneleapultra.utils.core.console import card, is_first_process, print_error
 
 _TIME = re.compile(r"(\d+):(\d\d):(\d\d):(\d\d)")
 _TIME_LIMIT = 1000  # where others have the number of a signal
@@ -33,6 +34,7 @@ class OrderlyStop(Callback):
     def __init__(self, max_time: str | None) -> None:
         self.limit_s = None if max_time is None else seconds(max_time)
         self.reason = 0
+        self.on_setup: Callable[[], None] = lambda: None
         self._start = 0.0
         self._group: Any = None
 
@@ -46,6 +48,7 @@ class OrderlyStop(Callback):
         trainer._signal_connector = _Agreed(trainer, self)
         # Numbers on the processor go by a group of their own: over the device's, each batch would wait for the device.
         self._group = torch.distributed.new_group(backend="gloo") if trainer.world_size > 1 else None
+        self.on_setup()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -112,6 +115,8 @@ def ends_in_order(
 ) -> Iterator[None]:
     """Fit in here: a signal waits for the end of the step, and a training that was stopped says how far it came.
 
+    Until the processes have met, which they may wait for without an end, a signal is answered at once.
+
     Args:
         trainer: has :class:`OrderlyStop` among its callbacks.
         launched: whether another process of this training started this one, and answers for the exit status.
@@ -123,11 +128,26 @@ def ends_in_order(
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     stop = next(callback for callback in callbacks if isinstance(callback, OrderlyStop))
 
+    met = False
+
     def where() -> str:
-        return f"at step {trainer.global_step} of {trainer.max_steps}"
+        return f"at step {trainer.global_step} of {trainer.max_steps}" if met else "before its first step"
+
+    def say(number: signal.Signals) -> None:
+        if is_first_process():
+            print_error(f"stopped by {number.name} {where()}; {command} continues")
 
     try:
-        with signals.says_where(where, command), signals.deferred():
+        with signals.says_where(where, command), ExitStack() as until_end, ExitStack() as until_met:
+            until_met.enter_context(signals.answered_in_libraries(say))
+
+            def wait_for_steps() -> None:
+                nonlocal met
+                met = True
+                until_met.close()
+                until_end.enter_context(signals.deferred())
+
+            stop.on_setup = wait_for_steps
             try:
                 yield
             except SIGTERMException:
