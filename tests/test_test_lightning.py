@@ -360,16 +360,8 @@ def predict(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_predict_judges_a_mesh_and_answers_a_cloud(checkpoint: Path, tmp_path: Path):
     trimesh.creation.box((0.06, 0.06, 0.1)).export(tmp_path / "brick.stl")
-    common = (
-        "--checkpoint",
-        str(checkpoint),
-        "--num-grasps",
-        "2",
-        "--sampling.steps",
-        "2",
-        "--sampling.temperature",
-        "0.5",
-    )
+    common = ["--checkpoint", str(checkpoint), "--num-grasps", "2"]
+    common += ["--sampling.steps", "2", "--sampling.temperature", "0.5"]
     mesh = predict("brick.stl", *common, "--protocol", "dgb-fc-quick", "--workers", "1", folder=tmp_path)
     assert mesh.returncode == 0, mesh.stderr
     assert "of 2 stable" in mesh.stdout
