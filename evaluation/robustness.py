@@ -61,13 +61,13 @@ class CameraErrors(PerceptionError):
             batch = transform(batch, KeyedRandom(key).stream(str(number)))
         assert batch.scene_rgb is not None and batch.point_class is not None
         left = batch.point_valid[0].numpy()
-        seen = replace(
+        perceived = replace(
             view,
             points=batch.scene_pc[0].numpy()[left].astype(view.points.dtype),
             rgb=batch.scene_rgb[0].numpy()[left],
             instance=batch.point_class[0].numpy()[left],
         )
-        return replace(item, view=seen), np.eye(4)
+        return replace(item, view=perceived), np.eye(4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,24 +167,24 @@ class WithError:
 
     def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
         """Return the method's grasps for what it sees, in the world; none where too little of the target is left."""
-        seen = [
+        views = [
             self.error.perceive(
                 item, np.random.default_rng([self.seed, *self.error_name.encode(), item.index])
             )
             for item in items
         ]
-        enough = [int(item.target_mask.sum()) >= self.min_points for item, _ in seen]
-        asked = [item for (item, _), ok in zip(seen, enough, strict=True) if ok]
-        if not asked:
+        enough = [int(item.target_mask.sum()) >= self.min_points for item, _ in views]
+        left = [item for (item, _), ok in zip(views, enough, strict=True) if ok]
+        if not left:
             raise ValueError(
                 f"robustness.{self.error_name} leaves no item {self.min_points} points of its target. Pass a larger "
                 "min_points, or leave it out with ~robustness." + self.error_name
             )
-        made = self.method.sample_items(asked, k)
+        made = self.method.sample_items(left, k)
         found = iter(made)
         return [
             _moved_grasps(next(found), T) if ok else Proposal(made[0].grasps[:0], made[0].score[:0])
-            for (_, T), ok in zip(seen, enough, strict=True)
+            for (_, T), ok in zip(views, enough, strict=True)
         ]
 
 

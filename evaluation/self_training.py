@@ -89,6 +89,10 @@ def add_tested_grasps(
         progress: called with the number of grasps done since the last call.
     """
     for group in _groups(records, _SCENES_AT_ONCE):
+        for i, record in enumerate(group):
+            parts = zip(record.labeled, record.scene.objects, strict=True)
+            had = tuple(_of_directions(part, protocol.trial.num_directions, o.name) for part, o in parts)
+            group[i] = replace(record, labeled=had)
         requests = [
             (i, target, view) for i, record in enumerate(group) for target, view in _views(record, settings)
         ]
@@ -102,7 +106,7 @@ def add_tested_grasps(
             clearance = scene_clearance(hand, *job)
             own = label_grasps(job[2], verdict, clearance, covers_scene=protocol.trial.covers_scene)
             labeled = list(group[i].labeled)
-            labeled[target] = _joined(labeled[target], own, group[i].scene.objects[target].name)
+            labeled[target] = LabeledGrasps.concatenate([labeled[target], own])
             group[i] = replace(group[i], labeled=tuple(labeled))
         yield from group
 
@@ -128,15 +132,16 @@ def label_grasps(
     )
 
 
-def _joined(old: LabeledGrasps, own: LabeledGrasps, name: str) -> LabeledGrasps:
-    """Put tested grasps behind those there were."""
-    directions = old.direction_success.shape[1], own.direction_success.shape[1]
-    if not len(old) or directions[0] == directions[1]:
-        return LabeledGrasps.concatenate([old, own]) if len(old) else own
-    raise ValueError(
-        f"{name} has grasps tested in {directions[0]} directions, this protocol tests {directions[1]}. Take scenes "
-        "without grasps (grasps.max_attempts=0), or the protocol that the store was made with."
-    )
+def _of_directions(labeled: LabeledGrasps, directions: int, name: str) -> LabeledGrasps:
+    """Return what an object has as one with verdicts of this protocol's directions."""
+    if (had := labeled.direction_success.shape[1]) == directions:
+        return labeled
+    if len(labeled):
+        raise ValueError(
+            f"{name} has grasps tested in {had} directions, this protocol tests {directions}. Take scenes without "
+            "grasps (grasps.max_attempts=0), or the protocol that the store was made with."
+        )
+    return replace(labeled, direction_success=np.zeros((0, directions), dtype=bool))
 
 
 def _groups(records: Iterator[SceneRecord], size: int) -> Iterator[list[SceneRecord]]:

@@ -20,7 +20,11 @@ VERBS = {
     "store": ("scripts.store", "verify stores, list them, migrate and copy them"),
     "export": ("scripts.export_dataset", "write a store in a foreign format"),
     "statistics": ("scripts.compute_statistics", "measure the pose statistics that training normalizes by"),
-    "self-train": ("scripts.self_train_data", "make training data of a model's grasps, tested in simulation"),
+    "self-train": ("scripts.self_train", "run a round of self-training: scenes, grasps, training, test"),
+    "self-train-data": (
+        "scripts.self_train_data",
+        "make training data of a model's grasps, tested in simulation",
+    ),
 }
 
 

@@ -60,8 +60,8 @@ class _Sizes(TorchFunctionMode):
         kwargs = kwargs or {}
         size = None
         if func in _OF_A_SIZE:
-            given = kwargs.get("size", args[0] if args else ())
-            size = tuple(given) if isinstance(given, tuple | list) else args
+            first = kwargs.get("size", args[0] if args else ())
+            size = tuple(first) if isinstance(first, tuple | list) else args
         elif func is torch.linspace:
             size = (kwargs["steps"] if "steps" in kwargs else args[2],)
         elif func is torch.arange:

@@ -50,10 +50,10 @@ def _bar(rng: np.random.Generator) -> Solid:
 
 def _rod(rng: np.random.Generator) -> Solid:
     """Return a pen or a round stick that lies: two parts of different thickness, the first may have six sides."""
-    radius, length, thin = rng.uniform([0.0055, 0.080, 0.7], [0.0130, 0.170, 1.0])
+    radius, length, tip = rng.uniform([0.0055, 0.080, 0.7], [0.0130, 0.170, 1.0])
     sides = int(rng.choice([6, 8, _ROUND]))
     grip = length * rng.uniform(0.3, 0.7)
-    profile = [(radius, 0.0), (radius, grip), (radius * thin, grip + 0.1 * length), (radius * thin, length)]
+    profile = [(radius, 0.0), (radius, grip), (radius * tip, grip + 0.1 * length), (radius * tip, length)]
     return frusta(profile, sides).transform(_turn("y", np.pi / 2))
 
 
@@ -95,11 +95,11 @@ def _tool(rng: np.random.Generator) -> Solid:
     length, width, height = rng.uniform([0.090, 0.014, 0.010], [0.160, 0.024, 0.022])
     handle = box(length, width, height)
     head_length, head_width = rng.uniform([0.020, 1.3], [0.045, 2.2]) * [1.0, width]
-    thin = height * rng.uniform(0.6, 1.0)
+    thickness = height * rng.uniform(0.6, 1.0)
     if rng.random() < 0.5:
-        head = frusta([(head_width / 2, 0.0), (head_width / 2, thin)], sides=_ROUND).shift(z=-height / 2)
+        head = frusta([(head_width / 2, 0.0), (head_width / 2, thickness)], sides=_ROUND).shift(z=-height / 2)
     else:
-        head = box(head_length, head_width, thin).shift(z=(thin - height) / 2)
+        head = box(head_length, head_width, thickness).shift(z=(thickness - height) / 2)
     return join([handle, head.shift(x=length / 2)])
 
 
