@@ -1,0 +1,188 @@
+"""The balls at the ends of the fingers, and which joints bring them where: inverse kinematics of a whole hand at once.
+
+A fingertip is the sphere that reaches furthest from the last joint of its finger, and the direction of its pad. All
+fingers, and the base if it may move, are solved for together (damped Gauss-Newton steps, batched).
+Axes: f fingers in ``finger_names`` order, v = 6 + j unknowns: motion of the base, then joints.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sceneleapultra.hands.body_points import BodyPoints
+from sceneleapultra.hands.hand import Hand
+from sceneleapultra.utils.geometry.rotation import skew, so3_exp
+
+_DAMPING = 1e-4
+_MAX_STEP = 0.3  # rad, of a joint or of the base in one step
+
+
+@dataclass(frozen=True)
+class TipGoals:
+    """Where fingertips shall be, in the world frame.
+
+    Attributes:
+        centers: of the balls.
+        pads: unit directions in which the pads shall look.
+        used: which fingers have a goal; what the others do is free.
+    """
+
+    centers: Float[Tensor, "b f 3"]
+    pads: Float[Tensor, "b f 3"]
+    used: Bool[Tensor, "b f"]
+
+
+class Reached(NamedTuple):
+    """Hands that were solved for."""
+
+    T_world_base: Float[Tensor, "b 4 4"]
+    qpos: Float[Tensor, "b j"]
+    error_m: Float[Tensor, "b"]  # largest distance of a ball that has a goal to it
+
+
+class Fingertips:
+    """The fingertips of one hand.
+
+    Attributes:
+        radii: of the balls.
+    """
+
+    def __init__(self, hand: Hand) -> None:
+        self.hand = hand
+        spheres, bodies = hand.collision_spheres, hand.description.bodies
+        normals, finger_of = hand.require("contact_normals"), hand.contact_finger
+        tips, chosen, pads = [], [], []
+        for f, name in enumerate(hand.finger_names):
+            owned = [hand.body_names.index(body) for body in hand.finger_bodies[name]]
+            tip = next(i for i in reversed(owned) if (spheres.bodies == i).any())
+            own = torch.nonzero(spheres.bodies == tip)[:, 0]
+            reach = spheres.centers[own].norm(dim=-1) + spheres.radii[own]
+            tips.append(tip)
+            chosen.append(int(own[reach.argmax()]))
+            on_tip = normals.points[(finger_of == f) & (normals.body == normals.body[finger_of == f][-1])]
+            pads.append(on_tip.mean(0).numpy())
+        pad_bodies = [int(normals.body[finger_of == f][-1]) for f in range(len(tips))]
+        self.radii: Float[Tensor, "f"] = spheres.radii[chosen]
+        number = len(hand.body_names)
+        self._centers = BodyPoints(
+            spheres.centers[chosen].numpy(),
+            np.array(tips),
+            num_bodies=number,
+            vectors=False,
+            dtype=torch.float32,
+        )
+        pad = np.array(pads) / np.linalg.norm(pads, axis=1, keepdims=True)
+        self._pads = BodyPoints(
+            pad, np.array(pad_bodies), num_bodies=number, vectors=True, dtype=torch.float32
+        )
+        jointed = [i for i, body in enumerate(bodies) if body.joint is not None]
+        order = [hand.joint_names.index(bodies[i].joint.name) for i in jointed]  # type: ignore[union-attr]
+        self._joint_body = torch.tensor([jointed[k] for k in np.argsort(order)])
+        joints = [bodies[int(i)].joint for i in self._joint_body]
+        axes = torch.tensor([joint.axis for joint in joints if joint is not None], dtype=torch.float32)
+        self._axes = axes / axes.norm(dim=-1, keepdim=True)
+        self._origins = torch.tensor(
+            [joint.pos for joint in joints if joint is not None], dtype=torch.float32
+        )
+        self._moves = torch.tensor(
+            [[self._is_above(int(body), tip) for body in self._joint_body] for tip in tips]
+        )
+
+    def place(
+        self, T_world_base: Float[Tensor, "b 4 4"], qpos: Float[Tensor, "b j"]
+    ) -> tuple[Float[Tensor, "b f 3"], Float[Tensor, "b f 3"]]:
+        """Return the centers of the balls and the directions of the pads, in the frame of the base poses."""
+        T = T_world_base[:, None] @ self.hand.forward_kinematics(qpos)
+        return self._centers(T), self._pads(T)
+
+    def jacobian(
+        self, T_world_base: Float[Tensor, "b 4 4"], qpos: Float[Tensor, "b j"]
+    ) -> tuple[Float[Tensor, "b f 3 v"], Float[Tensor, "b f 3 v"]]:
+        """Return how balls and pads move: with the base (shifted, turned about its origin; world axes), with joints."""
+        T = T_world_base[:, None] @ self.hand.forward_kinematics(qpos)
+        centers, pads = self._centers(T), self._pads(T)
+        own = T[:, self._joint_body]
+        axes = (own[..., :3, :3] @ self._axes[:, :, None]).squeeze(-1)
+        origins = (own[..., :3, :3] @ self._origins[:, :, None]).squeeze(-1) + own[..., :3, 3]
+        arms = centers[:, :, None] - origins[:, None]  # (b f j 3)
+        moves = self._moves[None, :, :, None]
+        axes = axes[:, None].expand_as(arms)
+        of_joints = torch.linalg.cross(axes, arms) * moves
+        pads_of_joints = torch.linalg.cross(axes, pads[:, :, None].expand_as(arms)) * moves
+        eye = torch.eye(3).expand(*centers.shape[:2], 3, 3)
+        turned = skew(centers - T_world_base[:, None, :3, 3]).mT  # w x arm
+        base = torch.cat((eye, turned), dim=-1)
+        pads_base = torch.cat((torch.zeros_like(eye), skew(pads).mT), dim=-1)
+        return torch.cat((base, of_joints.mT), dim=-1), torch.cat((pads_base, pads_of_joints.mT), dim=-1)
+
+    @torch.no_grad()
+    def solve(
+        self,
+        T_world_base: Float[Tensor, "b 4 4"],
+        qpos: Float[Tensor, "b j"],
+        goals: TipGoals,
+        *,
+        move_base: bool,
+        pad_weight_m: float,
+        rest_weight_m: float,
+        iterations: int,
+    ) -> Reached:
+        """Bring the balls to their goals from a start, joints within their limits.
+
+        Args:
+            T_world_base: start of the base.
+            qpos: start of the joints, to which they are drawn.
+            goals: of the balls.
+            move_base: false leaves the base where it is.
+            pad_weight_m: distance (m) that weighs as much as a pad one radian off.
+            rest_weight_m: distance (m) that weighs as much as a joint one radian from its start.
+            iterations: steps.
+        """
+        start, limits, used = qpos, self.hand.joint_limits, goals.used[..., None].float()
+        free = torch.ones(6 + qpos.shape[1])
+        free[:6] = float(move_base)
+        draw = torch.full_like(free, rest_weight_m**2)
+        draw[:6] = 0.0
+        for _ in range(iterations):
+            centers, pads = self.place(T_world_base, qpos)
+            of_centers, of_pads = self.jacobian(T_world_base, qpos)
+            off = torch.cat(
+                (used * (goals.centers - centers), used * pad_weight_m * (goals.pads - pads)), dim=1
+            ).flatten(1)
+            J = torch.cat((used[..., None] * of_centers, used[..., None] * pad_weight_m * of_pads), dim=1)
+            J = J.flatten(1, 2) * free
+            pull = (J.mT @ off[..., None]).squeeze(-1)
+            pull[:, 6:] += rest_weight_m**2 * (start - qpos)
+            H = J.mT @ J + torch.diag(draw + _DAMPING * 0.01 + (1 - free))
+            step = torch.linalg.solve(H, pull).clamp(-_MAX_STEP, _MAX_STEP) * free
+            T_world_base = T_world_base.clone()
+            T_world_base[:, :3, 3] += step[:, :3]
+            T_world_base[:, :3, :3] = so3_exp(step[:, 3:6]) @ T_world_base[:, :3, :3]
+            qpos = (qpos + step[:, 6:]).clamp(limits[:, 0], limits[:, 1])
+        centers, _ = self.place(T_world_base, qpos)
+        error = (goals.used * (goals.centers - centers).norm(dim=-1)).amax(-1)
+        return Reached(T_world_base, qpos, error)
+
+    def joint_torques(
+        self,
+        T_world_base: Float[Tensor, "b 4 4"],
+        qpos: Float[Tensor, "b j"],
+        forces_n: Float[Tensor, "b f 3"],
+    ) -> Float[Tensor, "b j"]:
+        """Return the torques with which the joints press the balls by these forces (N, world frame): J^T f."""
+        of_centers, _ = self.jacobian(T_world_base, qpos)
+        return torch.einsum("bfkv,bfk->bv", of_centers, forces_n)[:, 6:]
+
+    def _is_above(self, body: int, tip: int) -> bool:
+        """Tell whether a body is the tip or carries it."""
+        names = self.hand.body_names
+        at: str | None = names[tip]
+        while at is not None:
+            if at == names[body]:
+                return True
+            at = self.hand.description.bodies[names.index(at)].parent
+        return False
