@@ -86,6 +86,10 @@ class SceneDistance:
         """Distance to the target object."""
         return self._sdf[self._target].distance(self._local(points, self._target))
 
+    def target_exact(self, points: Float[Tensor, "*b n 3"]) -> Float[Tensor, "*b n"]:
+        """Distance to the target object, exact opposite its edges and corners too; several times the cost."""
+        return self._sdf[self._target].exact_distance(self._local(points, self._target))
+
     def target_with_normal(
         self, points: Float[Tensor, "*b n 3"]
     ) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b n 3"]]:
@@ -99,6 +103,10 @@ class SceneDistance:
         for i in self._neighbors:
             least = torch.minimum(least, self._sdf[i].distance(self._local(points, i)))
         return least
+
+    def target_clearance(self, balls: Balls) -> Float[Tensor, "*b"]:
+        """Least distance of balls to the target object; negative inside."""
+        return self._gap(self._target, self._local(balls.centers, self._target), balls.radii)
 
     def clearance(self, balls: Balls) -> Float[Tensor, "*b"]:
         """Least distance of balls to table and neighbors, at most ``FAR_M``; negative inside."""

@@ -85,6 +85,7 @@ def test_yaml_keys_are_the_constructors_parameters(compose, group: str, option: 
     [
         ("generate", []),
         ("generate", ["synthesis=optimize"]),
+        ("generate", ["dataset=leap_pick"]),
         ("convert", []),
         ("test", ["baselines=null"]),  # baselines get the training objects from the program
     ],

@@ -2,10 +2,14 @@
 
 from sceneleapultra.simulation.synthesis.base import Candidates, Proposer, Synthesis, Target, prepare
 from sceneleapultra.simulation.synthesis.closing import ClosingSettings
+from sceneleapultra.simulation.synthesis.fingertips import FingertipGrasps
 from sceneleapultra.simulation.synthesis.forecast import ForecastSettings
 from sceneleapultra.simulation.synthesis.labeling import GraspLabeler, QualitySettings, RobustnessSettings
+from sceneleapultra.simulation.synthesis.mixture import Mixture
 from sceneleapultra.simulation.synthesis.optimize import EnergySettings, Optimize
+from sceneleapultra.simulation.synthesis.pinch import PinchSettings
 from sceneleapultra.simulation.synthesis.placement import PlacementSettings, initial_palm_poses
+from sceneleapultra.simulation.synthesis.postures import PostureSettings
 from sceneleapultra.simulation.synthesis.preshape import PreshapeSettings
 from sceneleapultra.simulation.synthesis.sim_close import SimClose
 from sceneleapultra.simulation.synthesis.synthesize import GraspSettings, SynthesisResult, synthesize
@@ -14,11 +18,15 @@ __all__ = [
     "Candidates",
     "ClosingSettings",
     "EnergySettings",
+    "FingertipGrasps",
     "ForecastSettings",
     "GraspLabeler",
     "GraspSettings",
+    "Mixture",
     "Optimize",
+    "PinchSettings",
     "PlacementSettings",
+    "PostureSettings",
     "PreshapeSettings",
     "Proposer",
     "QualitySettings",

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Int
@@ -47,13 +46,12 @@ class Proposer(ABC):
 
 
 class Synthesis(ABC):
-    """A method of synthesis with its settings; built from ``config/synthesis/<name>.yaml``.
+    """A method of synthesis with its settings; built from ``config/synthesis/<name>.yaml``."""
 
-    Attributes:
-        needs: keys of a hand's ``semantics`` that it cannot do without.
-    """
-
-    needs: ClassVar[tuple[str, ...]] = ("palm", "fingers", "thumb", "flexion_sign", "rest_qpos")
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of a hand's ``semantics`` that it cannot do without."""
+        return ("palm", "fingers", "thumb", "flexion_sign", "rest_qpos")
 
     @abstractmethod
     def proposer(self, target: Target) -> Proposer:

@@ -5,7 +5,9 @@ from typing import Any
 
 import mujoco
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from sceneleapultra.hands.description import Actuation
 from sceneleapultra.hands.mjcf import ARENA_MEMORY_MB
@@ -129,6 +131,13 @@ def actuator_of_joint(model: mujoco.MjModel, names: tuple[str, ...]) -> Int[np.n
             f"{', '.join(missing) or 'joints that share a tendon'}. Add them to its description."
         )
     return np.array([driven.index(joint) for joint in joints])
+
+
+def servo_stiffness(target: Target) -> Float[Tensor, "j"]:
+    """Return how stiff the servo of each joint is (N m / rad)."""
+    model = mujoco.MjModel.from_xml_string(target.model.mjcf, dict(target.model.assets))
+    stiffness = model.actuator_gainprm[actuator_of_joint(model, target.model.joint_names), 0]
+    return torch.as_tensor(stiffness, dtype=torch.float32)
 
 
 def _compile(target: Target, settings: ClosingSettings) -> mujoco.MjModel:

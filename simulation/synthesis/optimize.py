@@ -7,7 +7,6 @@ that always has the thumb; which of a pad's candidates it is, is chosen again ev
 
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from sceneleapultra.hands import GraspPose, energies
 from sceneleapultra.simulation.synthesis.base import Candidates, Proposer, Synthesis, Target
-from sceneleapultra.simulation.synthesis.closing import actuator_of_joint
+from sceneleapultra.simulation.synthesis.closing import servo_stiffness
 from sceneleapultra.simulation.synthesis.grid import DistanceGrid
 from sceneleapultra.simulation.synthesis.placement import PlacementSettings, Placer
 from sceneleapultra.simulation.synthesis.pregrasp import open_hand
@@ -41,8 +40,6 @@ class EnergySettings:
 class Optimize(Synthesis):
     """Settings of the method; ``config/synthesis/optimize.yaml`` explains each."""
 
-    needs = (*Synthesis.needs, "contacts", "keypoints", "keypoint_radius")
-
     placement: PlacementSettings
     energy: EnergySettings
     steps: int
@@ -55,6 +52,11 @@ class Optimize(Synthesis):
     force_n: float
     openings_rad: tuple[float, ...]
     pregrasp_clearance_m: float
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Contacts and keypoints besides."""
+        return (*super().needs, "contacts", "keypoints", "keypoint_radius")
 
     def proposer(self, target: Target) -> Proposer:
         """Prepare the method for one target."""
@@ -73,9 +75,7 @@ class Descent(Proposer):
         self.num_fingers = len(hand.finger_names)
         T = target.scene.T_world_object[target.index]
         self.center = torch.as_tensor(T[:3, 3], dtype=torch.float32)
-        servo = mujoco.MjModel.from_xml_string(hand.to_mjcf(), dict(hand.mesh_assets))
-        stiffness = servo.actuator_gainprm[actuator_of_joint(servo, target.model.joint_names), 0]
-        self.stiffness = torch.as_tensor(stiffness, dtype=torch.float32)
+        self.stiffness = servo_stiffness(target)
 
     def propose(self, n: int, rng: np.random.Generator) -> Candidates:
         """Descend from start poses, and return those with the least energy."""
