@@ -13,13 +13,14 @@ DATA ?= data/rehearsal.h5
 RUN ?= runs/rehearsal
 GENERATE_ARGS ?= scenes=16 grasps.successes=3 grasps.max_attempts=16
 TRAIN_ARGS ?= trainer.max_steps=40 scheduler.warmup_steps=4 trainer.val_check_interval=40 data.batch_size=4
-TEST_ARGS ?= max_items=4 samples_per_item=2 top=null tuning.temperatures=[0.5] tuning.max_items=2 protocol=dgb-fc-quick
+TEST_ARGS ?= max_items=4 samples_per_item=2 top=null tuning.temperatures=[0.5] tuning.max_items=2 protocol=scene-lift evaluation=quickstart
 else
 DATA ?= data/quick.h5
 RUN ?= runs/quickstart
 GENERATE_ARGS ?=
 TRAIN_ARGS ?= hardware.devices=2 data.batch_size=12
-TEST_ARGS ?= max_items=40 top=null tuning.max_items=12 tuning.temperatures=[0.1,0.3] protocol=dgb-fc-quick
+TEST_ARGS ?= max_items=40 samples_per_item=4 top=null tuning.max_items=12 tuning.temperatures=[0.1,0.3] protocol=scene-lift \
+  evaluation=quickstart
 endif
 
 # What only torch's CUDA build needs, in the versions that torch itself names; a CPU build installs none of it.

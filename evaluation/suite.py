@@ -208,7 +208,7 @@ class ModelTest:
         if not self.cfg.baselines:
             return []
         pool = TrainingIndex.from_records(split_records(self.training_store, "train"))
-        known = {"pool": pool, "seed": self.cfg.seed, "hand": self.hand}
+        known = {"pool": pool, "seed": self.cfg.seed, "hand": self.hand, "device": self.cfg.device}
         return [build_baseline(entry, known) for entry in self.cfg.baselines.values()]
 
     def with_errors(self, model: ModelMethod) -> list[Method]:

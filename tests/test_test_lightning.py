@@ -118,7 +118,7 @@ def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pyte
         "random training grasp",
         "initial palm pose",
         "nearest training object",
-        "generator (ceiling)",
+        "generator, its tries",
     )
     assert methods == [(name, split) for split in ("test", "test_family") for name in names]
     assert written["methods"][0]["summary"]["num_grasps"] == 2

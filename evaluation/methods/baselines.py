@@ -96,11 +96,11 @@ def extents(record: ObjectRecord) -> Float[np.ndarray, "3"]:
 class GeneratorAttempts:
     """What the data generator itself made for the very object, failures included: one closing of the fingers each.
 
-    It is the ceiling of imitation per attempt, not of what is possible: training grasps are all tested ones. Attempts
+    It is no bound of what a model can do, whose training grasps all held: a try is any closing. Attempts
     that the generator dropped untested, as unfit, are not among them.
     """
 
-    name = "generator (ceiling)"
+    name = "generator, its tries"
     privileged_inputs = "everything: the true shape, and a simulation to close the fingers in"
     role = Role.BASELINE
 

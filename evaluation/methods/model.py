@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.base import Proposal
 from sceneleapultra.evaluation.methods.training_index import transform_grasps
-from sceneleapultra.models import GraspModel
+from sceneleapultra.hands import Hand
+from sceneleapultra.models import GraspModel, load_grasp_model
+from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.core.seeding import keyed_seed
@@ -55,3 +58,36 @@ class ModelMethod:
         )
         grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
         return Proposal(transform_grasps(grasps, T_world_cloud) if camera else grasps, made.score)
+
+
+def other_model(
+    *, checkpoint: str, name: str, sampling: dict[str, Any], seed: int, hand: Hand, device: str
+) -> ModelMethod:
+    """Return another trained model, to compare with the one under test.
+
+    Args:
+        checkpoint: a file, or the name of a shipped model.
+        name: row in tables.
+        sampling: changes of its own sampling, by name.
+        seed: of its noise.
+        hand: of the test.
+        device: where it samples.
+
+    Raises:
+        FileNotFoundError: no such checkpoint.
+        ValueError: it is a model of another hand.
+    """
+    model = load_grasp_model(find_checkpoint(checkpoint), device=device)
+    if model.hand.name != hand.name:
+        raise ValueError(
+            f"baselines: {checkpoint} is a model of the hand {model.hand.name}, the test's is {hand.name}. Compare "
+            "with a model of this hand."
+        )
+    return ModelMethod(
+        model=model,
+        sampling=model.generator.sampling.changed(**sampling),
+        seed=seed,
+        name=name,
+        role=Role.BASELINE,
+        privileged_inputs="none; trained elsewhere",
+    )

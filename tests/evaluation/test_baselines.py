@@ -6,10 +6,12 @@ import torch
 
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.baselines import GeneratorAttempts, NearestObject, RandomTrainingGrasp
+from sceneleapultra.evaluation.methods.model import other_model
 from sceneleapultra.evaluation.methods.nearest_view import NearestView
 from sceneleapultra.evaluation.methods.training_index import TrainingIndex, transform_grasps, turn_about_z
 from sceneleapultra.evaluation.methods.view_matching import Matching, chamfer
 from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.records import Grasps, Scene, SceneRecord, View
 
 SETTINGS = {
@@ -150,3 +152,12 @@ def test_the_generator_offers_failures_too(training_records):
     assert len(every.grasps) == 4  # no more than were tested
     with pytest.raises(ValueError, match="comes from no store"):
         GeneratorAttempts(seed=0).sample_items([item_of(record)], 1)
+
+
+def test_another_model_is_a_baseline_of_its_own_name_and_of_the_same_hand(hand: Hand) -> None:
+    settings = {"checkpoint": "leap_table", "name": "shipped", "sampling": {"guidance": "score"}, "seed": 3}
+    method = other_model(**settings, hand=hand, device="cpu")
+    assert (method.name, method.role) == ("shipped", Role.BASELINE)
+    assert method.sampling.guidance.describe() != method.model.generator.sampling.guidance.describe()
+    with pytest.raises(ValueError, match="is a model of the hand leap_right, the test's is allegro_right"):
+        other_model(**settings, hand=load_hand("allegro_right"), device="cpu")

@@ -18,7 +18,7 @@ from sceneleapultra.utils.records import SceneRecord
 from sceneleapultra.utils.verdicts import VerdictTable
 
 SECTIONS = [build(section) for section in load_group("report", "default").values()]
-METHODS = ("model", "random training grasp", "nearest training view", "generator (ceiling)")
+METHODS = ("model", "random training grasp", "nearest training view", "generator, its tries")
 
 
 @pytest.fixture(scope="module")
