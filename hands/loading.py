@@ -1,7 +1,10 @@
 """How a hand is loaded: by the name of a file in ``config/hand``, or by the path of a description, URDF or MJCF."""
 
+import json
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,7 +58,7 @@ def load_hand(
                 f"No hand model at {path}. Give the path of a .yaml description, a .urdf or a MuJoCo .xml file."
             )
         config = None if semantics is None else _config(semantics)
-        return Hand(_describe(path, config), dtype=dtype)
+        return _hand(path, config, dtype)
     config = _config(str(source))
     path = PROJECT_DIR / str(config["description"])
     if not path.is_file():
@@ -63,7 +66,19 @@ def load_hand(
             f"config/hand/{source}.yaml names the description {config['description']}, but there is no such file "
             f"under {PROJECT_DIR}. Put it there, or point `description` to where it is."
         )
-    return Hand(_describe(path, config), dtype=dtype)
+    return _hand(path, config, dtype)
+
+
+def _hand(path: Path, config: dict[str, Any] | None, dtype: torch.dtype) -> Hand:
+    if path.suffix != ".yaml":  # its meshes may lie in files of their own
+        return Hand(_describe(path, config), dtype=dtype)
+    return deepcopy(_built(path, path.read_bytes(), json.dumps(config), dtype))
+
+
+@lru_cache(maxsize=8)
+def _built(path: Path, content: bytes, config: str, dtype: torch.dtype) -> Hand:
+    """Build a hand once in a process; ``content`` is what the file holds now, so that a changed one is read anew."""
+    return Hand(_describe(path, json.loads(config)), dtype=dtype)
 
 
 def _config(name: str) -> dict[str, Any]:

@@ -177,3 +177,18 @@ def test_a_foreign_mjcf_is_simulated_as_it_is():
     parent.attach(child, prefix="hand-", frame=parent.worldbody.add_frame())
     assert parent.compile().nbody == 1 + len(hand.body_names)
     assert hand.root_body == "palm"
+
+
+def test_a_hand_loaded_again_is_equal_and_its_own_and_a_changed_file_is_read_anew(tmp_path):
+    path = tmp_path / "leap.yaml"
+    path.write_text(LEAP_YAML.read_text())
+    first, second = load_hand(path), load_hand(path)
+    limits = first.joint_limits.clone()
+    for key, value in first.named_buffers():
+        torch.testing.assert_close(value, second.get_buffer(key), rtol=0, atol=0)
+    for value in first.buffers():
+        value.zero_()
+    torch.testing.assert_close(load_hand(path).joint_limits, limits, rtol=0, atol=0)
+    path.write_text(path.read_text().replace("range: [-0.314, 2.23]", "range: [-0.310, 2.23]"))
+    changed = load_hand(path)
+    assert changed.table_hash != second.table_hash and (changed.joint_limits != limits).any()
