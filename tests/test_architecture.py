@@ -5,6 +5,8 @@ import importlib.util
 import re
 import statistics
 import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,17 +47,24 @@ PYTHON = [p for p in FILES if p.suffix == ".py"]
 SHIPPED = [p for p in PYTHON if p.relative_to(ROOT).parts[0] != "tests"]
 
 
-def name(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def assert_none(files: Iterable[Path], breaches: Callable[[Path], Iterator[str]]) -> None:
+    """Hold a rule against all files, and name every place that breaks it."""
+    found = [f"{path.relative_to(ROOT)}: {breach}" for path in files for breach in breaches(path)]
+    assert not found, "\n".join(found)
 
 
 def test_the_list_of_files_is_not_empty() -> None:
     assert len(SHIPPED) > 20
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=name)
-def test_files_are_at_most_400_lines(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 400
+def test_files_are_at_most_400_lines() -> None:
+    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in PYTHON}
+    assert not {path: length for path, length in lengths.items() if length > 400}
 
 
 def test_most_files_are_short() -> None:
@@ -82,7 +91,7 @@ def parameters_of(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> list[
 
 def test_no_constructor_takes_more_than_12_parameters() -> None:
     """A record of columns may have more: most of what a batch or a table holds are arrays."""
-    nodes = [node for path in SHIPPED for node in ast.walk(ast.parse(path.read_text()))]
+    nodes = [node for path in SHIPPED for node in ast.walk(parsed(path))]
     classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
     found = {name: parameters_of(node, classes) for name, node in classes.items()}
     arrays = re.compile(r"(Float|Int|UInt8|Bool)\[")
@@ -99,61 +108,74 @@ def test_entry_points_are_at_most_80_lines(entry: str) -> None:
     assert len((ROOT / entry).read_text().splitlines()) <= 80
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=name)
-def test_files_say_which_question_they_answer(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text())), (
-        "needs a first line that says what the file answers"
-    )
+def test_files_say_which_question_they_answer() -> None:
+    def breaches(path: Path) -> Iterator[str]:
+        if not ast.get_docstring(parsed(path)):
+            yield "needs a first line that says what the file answers"
+
+    assert_none(SHIPPED, breaches)
 
 
-@pytest.mark.parametrize("path", [p for p in SHIPPED if p.relative_to(ROOT).parts[0] in PACKAGES], ids=name)
-def test_imports_go_one_way(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0]
-    imported = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            imported.add(node.module)
-    imported = {module.removeprefix("sceneleapultra.").split(".")[0] for module in imported}
-    foreign = (imported & {*PACKAGES, "scripts", "tests", "benchmarks"}) - {package, *ALLOWED[package]}
-    assert not foreign, f"{package} may import {ALLOWED[package]}, not {sorted(foreign)}"
+def test_imports_go_one_way() -> None:
+    def breaches(path: Path) -> Iterator[str]:
+        package = path.relative_to(ROOT).parts[0]
+        imported = set()
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                imported.add(node.module)
+        imported = {module.removeprefix("sceneleapultra.").split(".")[0] for module in imported}
+        foreign = (imported & {*PACKAGES, "scripts", "tests", "benchmarks"}) - {package, *ALLOWED[package]}
+        if foreign:
+            yield f"{package} may import {ALLOWED[package]}, not {sorted(foreign)}"
+
+    assert_none((p for p in SHIPPED if p.relative_to(ROOT).parts[0] in PACKAGES), breaches)
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=name)
-def test_every_module_has_one_name(path: Path) -> None:
+def test_every_module_has_one_name() -> None:
     """A module imported by its bare name would be a second copy of each of its classes."""
     names = "|".join([*PACKAGES, "scripts", "train_lightning", "test_lightning"])
-    bare = re.findall(rf"^\s*(?:from|import) ({names})\b.*", path.read_text(), re.MULTILINE)
-    assert not bare, f"imported without sceneleapultra: {bare}"
+
+    def breaches(path: Path) -> Iterator[str]:
+        for bare in re.findall(rf"^\s*(?:from|import) ({names})\b.*", path.read_text(), re.MULTILINE):
+            yield f"{bare} is imported without sceneleapultra"
+
+    assert_none(PYTHON, breaches)
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=name)
-def test_nothing_is_caught_in_bulk_and_no_default_hides_in_code(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ExceptHandler):
-            caught = ast.unparse(node.type) if node.type else "everything"
-            assert caught not in {"everything", "Exception", "BaseException"}, (
-                f"line {node.lineno} catches {caught}"
-            )
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
-            owner = ast.unparse(node.func.value)
-            assert not re.fullmatch(r"(self\.)?_?(cfg|config|conf)(\..*)?", owner), (
-                f"line {node.lineno}: {owner}.get("
-            )
+def test_nothing_is_caught_in_bulk_and_no_default_hides_in_code() -> None:
+    def breaches(path: Path) -> Iterator[str]:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ExceptHandler):
+                caught = ast.unparse(node.type) if node.type else "everything"
+                if caught in {"everything", "Exception", "BaseException"}:
+                    yield f"line {node.lineno} catches {caught}"
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "get"
+            ):
+                owner = ast.unparse(node.func.value)
+                if re.fullmatch(r"(self\.)?_?(cfg|config|conf)(\..*)?", owner):
+                    yield f"line {node.lineno}: {owner}.get("
+
+    assert_none(SHIPPED, breaches)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [p for p in FILES if p.suffix in {".py", ".yaml", ".toml", ".md"} or p.name == "Makefile"],
-    ids=name,
-)
-def test_no_machines_own_paths(path: Path) -> None:
-    pattern = "|".join(
+def test_no_machines_own_paths() -> None:
+    folders = "|".join(
         ["/" + folder + "/[a-z]" for folder in ("home", "mnt", "work", "Users", "root", "scratch")]
     )
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        assert not re.search(rf"(?<![\w.\-/}}])({pattern})", line), f"line {number}: {line.strip()}"
+    pattern = re.compile(rf"(?<![\w.\-/}}])({folders})")
+
+    def breaches(path: Path) -> Iterator[str]:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if pattern.search(line):
+                yield f"line {number}: {line.strip()}"
+
+    kinds = {".py", ".yaml", ".toml", ".md"}
+    assert_none((p for p in FILES if p.suffix in kinds or p.name == "Makefile"), breaches)
 
 
 def test_tests_mirror_the_tree() -> None:
