@@ -6,6 +6,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: several test pr
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 os.environ["WANDB_MODE"] = "disabled"
 
+import gc
+
+gc.disable()  # until all is imported: nearly all of it stays
+
 import importlib
 import random
 import subprocess
@@ -32,6 +36,13 @@ from factories.records import scene_record
 from sceneleapultra.datasets import StoreWriter
 from sceneleapultra.hands import load_hand
 from sceneleapultra.utils.core.config import CONFIG_DIR
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage among what tests make, not among the million objects that imports made."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -62,22 +62,20 @@ def nodes_with_target(node: object, key: str = "") -> list[tuple[str, DictConfig
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS + RECIPES)
-def test_every_option_composes_and_validates(compose, group: str, option: str) -> None:
+def test_every_option_composes_validates_and_gives_the_constructors_parameters(
+    compose, group: str, option: str
+) -> None:
+    """Every default stands in YAML and nowhere else; foreign constructors keep the defaults they come with."""
     distilled = option in ("consistency", "distill") and group in ("model", "experimental")
-    validate(compose(f"{group}={option}", *(TEACHER if distilled else NEEDS.get(option, []))))
+    cfg = compose(f"{group}={option}", *(TEACHER if distilled else NEEDS.get(option, [])))
+    validate(cfg)
+    check_keys(cfg, "")
 
 
 @pytest.mark.parametrize("root", sorted(p.stem for p in CONFIG_DIR.glob("*.yaml")))
 def test_every_root_composes(root: str) -> None:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         assert "_target_" not in hydra.compose(root), "a root is a command's settings, not an object"
-
-
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_yaml_keys_are_the_constructors_parameters(compose, group: str, option: str) -> None:
-    """Every default stands in YAML and nowhere else; foreign constructors keep the defaults they come with."""
-    cfg = compose(f"{group}={option}")
-    check_keys(cfg[group.split("/")[0]], group.split("/")[0])
 
 
 @pytest.mark.parametrize(
