@@ -54,7 +54,7 @@ def test_neighbors_lie_on_one_trajectory(name):
     assert s == 0.0 and x_end.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["flow", "cosine"])
+@pytest.mark.parametrize("name", [pytest.param("flow", marks=pytest.mark.slow), "cosine"])
 def test_student_answers_in_one_step_what_the_teachers_flow_ends_at(name):
     """A small network learns the end of the trajectories of a mixture from neighbors alone."""
     process, teacher = PATHS[name], MIXTURE.expected_x0_of(PATHS[name])

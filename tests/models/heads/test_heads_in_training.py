@@ -53,6 +53,7 @@ def same(first: object, second: object) -> bool:
     return torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
 
 
+@pytest.mark.slow
 def test_a_run_with_heads_continues_bit_for_bit_and_starts_from_one_without(run, tmp_path: Path):
     whole = run(tmp_path / "whole", 6, *HEADS)
     run(tmp_path / "parts", 3, *HEADS)
