@@ -79,7 +79,7 @@ def test_checkpoint_holds_plain_values_and_the_average(tiny: Callable[..., Any],
     assert any(not torch.equal(average[key], current[key]) for key in average)
 
 
-@pytest.mark.parametrize("first", [2, 6, 7])
+@pytest.mark.parametrize("first", [pytest.param(2, marks=pytest.mark.slow), 6, 7])
 def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     tiny: Callable[..., Any], whole: Path, tmp_path: Path, first: int
 ) -> None:
@@ -114,7 +114,7 @@ def test_a_folder_of_another_run_is_not_continued(tiny: Callable[..., Any], tmp_
         tiny(tmp_path, "trainer.max_steps=3", "model.generator.decoder.depth=2")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_an_error_while_training_is_one_sentence(tiny_data: list[str], tmp_path: Path, workers: int) -> None:
     """A learning rate that no network survives; its message ends the program as wrong input does."""
     words = [
