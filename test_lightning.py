@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.table import Table
 
-from sceneleapultra.evaluation.early_checks import check_before_loading
+from sceneleapultra.evaluation.early_checks import check_before_loading, check_files
 from sceneleapultra.utils.core.cli import hydra_program
 from sceneleapultra.utils.core.console import (
     ProgressBars,
@@ -20,6 +20,7 @@ from sceneleapultra.utils.core.console import (
 def test(cfg: DictConfig) -> dict[str, Any]:
     """Test the checkpoint that ``cfg`` names; return what results.json holds."""
     check_before_loading(cfg)
+    check_files(cfg)
     from sceneleapultra.evaluation.suite import ModelTest  # here: it takes seconds that --help should not
 
     setup_logging()

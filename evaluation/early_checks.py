@@ -5,6 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sceneleapultra.datasets.store.missing import check_there
+from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.sampling_changes import GROUPS, check_group_name
 from sceneleapultra.utils.core.config import load_group
 
@@ -23,6 +25,18 @@ def check_before_loading(cfg: DictConfig) -> None:
     """
     if problems := [*_nodes(cfg), *_sampling(cfg), *_counts(cfg), *_temperatures(cfg)]:
         raise ValueError("\n".join(problems))
+
+
+def check_files(cfg: DictConfig) -> None:
+    """Make sure that the checkpoint, and the store where one is named, exist.
+
+    Raises:
+        FileNotFoundError: one does not.
+        ValueError: no model is shipped under that name.
+    """
+    find_checkpoint(cfg.checkpoint)
+    if cfg.store is not None:
+        check_there(cfg.store if isinstance(cfg.store, str) else [str(one) for one in cfg.store])
 
 
 def _nodes(cfg: DictConfig) -> Iterator[str]:

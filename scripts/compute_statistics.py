@@ -25,12 +25,15 @@ def find_statistics(cfg: DictConfig) -> tuple[Statistics, Path]:
     Raises:
         ValueError: the model needs none, or statistics=<file> describes something else.
     """
+    from sceneleapultra.datasets.store.missing import check_data_there
+    from sceneleapultra.utils.training.validate import validate
+
+    check_data_there(cfg)
+    validate(cfg)
     from sceneleapultra.models.checks import check_data
     from sceneleapultra.models.module import build_module
     from sceneleapultra.models.statistics import statistics_file, statistics_of
-    from sceneleapultra.utils.training.validate import validate
 
-    validate(cfg)
     use_plugins(cfg.plugins)
     data = build(cfg.data)
     parts = {name: build(cfg[name]) for name in ("optimizer", "scheduler")}

@@ -24,6 +24,9 @@ def export(store: Path, dest: Path, *, format: str) -> None:
     Raises:
         ValueError: no such format.
     """
+    from sceneleapultra.datasets.store.missing import check_there
+
+    check_there(store)
     from sceneleapultra.datasets import GraspStore
     from sceneleapultra.datasets.foreign.exporters import EXPORTERS
     from sceneleapultra.hands import load_hand

@@ -29,6 +29,9 @@ def inspect(store: str, *, html: Path | None = None, hand: str | None = None) ->
         html: write a page with pictures here
         hand: name or model file of the hand; by default the one named in the store
     """
+    from sceneleapultra.datasets.store.missing import check_there
+
+    check_there(store)
     from sceneleapultra.datasets import GraspStore, inspection
     from sceneleapultra.evaluation.dataset_page import write_dataset_page
     from sceneleapultra.hands import load_hand

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from sceneleapultra.evaluation.early_checks import check_before_loading
+from sceneleapultra.evaluation.early_checks import check_before_loading, check_files
 from sceneleapultra.utils.core.cli import hydra_program
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.console import ProgressBars, say
@@ -20,6 +20,7 @@ from sceneleapultra.utils.core.signals import says_where
 def self_train_data(cfg: DictConfig) -> Path:
     """Sample, test and write; return the path of the store."""
     check_before_loading(cfg)
+    check_files(cfg)
     make_folder(Path(cfg.output).parent)
     from sceneleapultra.datasets import GraspStore, StoreWriter
     from sceneleapultra.evaluation.provenance import file_hash

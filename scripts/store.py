@@ -20,6 +20,9 @@ def verify(store: list[str]) -> None:
     Args:
         store: files, patterns or a manifest
     """
+    from sceneleapultra.datasets.store.missing import check_there
+
+    check_there(store)
     from sceneleapultra.datasets.store.manifest import resolve
     from sceneleapultra.datasets.store.shard import Shard, merge_attributes
 
@@ -41,11 +44,14 @@ def manifest(path: Path, store: list[str]) -> None:
     Raises:
         ValueError: no name of a manifest, or shards that do not belong together.
     """
-    from sceneleapultra.datasets.store.manifest import resolve, write_manifest
-    from sceneleapultra.datasets.store.shard import Shard, merge_attributes
+    from sceneleapultra.datasets.store.missing import check_there
 
     if path.suffix != ".json":
         raise ValueError(f"{path}: a manifest ends in .json, so that data.store knows it for one. Rename it.")
+    check_there(store)
+    from sceneleapultra.datasets.store.manifest import resolve, write_manifest
+    from sceneleapultra.datasets.store.shard import Shard, merge_attributes
+
     shards = [Shard(found) for found in resolve(store)]
     total = merge_attributes(shards)["content_hash"]
     write_manifest(path, [shard.path for shard in shards])
@@ -63,6 +69,9 @@ def migrate(store: Path, path: Path) -> None:
         FileExistsError: there is something at the new path.
         ValueError: the store is damaged.
     """
+    from sceneleapultra.datasets.store.missing import check_there
+
+    check_there(store)
     from sceneleapultra.datasets.store.hdf5 import open_hdf5
     from sceneleapultra.datasets.store.layout import repack
     from sceneleapultra.datasets.store.schema import SCHEMA_VERSION, content_hash

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sceneleapultra.datasets.store.manifest import joined_hash
+from sceneleapultra.datasets.store.missing import missing_store
 from sceneleapultra.datasets.store.opening import open_store
-from sceneleapultra.datasets.store.schema import content_hash, parts_folder
+from sceneleapultra.datasets.store.schema import content_hash
 from sceneleapultra.hands import Hand
-from sceneleapultra.utils.core.config import CONFIG_DIR
-from sceneleapultra.utils.core.names import nearest_file
 
 _log = logging.getLogger(__name__)
 
@@ -31,25 +30,10 @@ class Shard:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
-            raise FileNotFoundError(self._missing())
+            raise FileNotFoundError(missing_store(path))
         self.attributes, self.columns = open_store(path)
         if not self.columns.has_checksums:
             _say_unprotected(path)
-
-    def _missing(self) -> str:
-        from sceneleapultra.utils.core.overrides import written  # here, because Hydra's parser comes with it
-
-        recipe = (
-            f"dataset={self.path.stem} " if (CONFIG_DIR / f"dataset/{self.path.stem}.yaml").is_file() else ""
-        )
-        command = f"python scripts/generate_dataset.py {recipe}{written('path', self.path)}"
-        if (parts := parts_folder(self.path)).is_dir():
-            done = sum(part.stem.isdigit() for part in parts.glob("*.npz"))
-            return (
-                f"data.store: {self.path} is not finished: {parts} holds {done} scenes. Continue with the command it "
-                f"was begun with: {command} …"
-            )
-        return f"data.store: no store at {self.path}.{nearest_file(self.path)} Make it with: {command}"
 
     def check_hand(self, hand: Hand) -> None:
         """Make sure that the grasps are this hand's.

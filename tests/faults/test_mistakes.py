@@ -1,5 +1,7 @@
 """Is every mistake on a command line answered by one sentence, before anything is loaded?"""
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from sceneleapultra.simulation.objects.decomposition import convex_pieces, default_cache
 from sceneleapultra.utils.core.cli import hydra_program
 from sceneleapultra.utils.core.console import exit_on_user_error
+from sceneleapultra.utils.core.locks import owned_folder
 
 pytestmark = pytest.mark.faults
 ENCODERS = "fpn, pointnet2, pointnet2_medium, pointnet2_predecessor, pointnet2_small, pointnet_lite, ptv3, ptv3_light"
@@ -188,3 +191,45 @@ def test_a_cache_that_cannot_be_written_says_how_to_move_it(
         f"Convex pieces of meshes are kept in {tmp_path}/home/.cache/sceneleapultra/convex_pieces, which cannot be "
         "written (Not a directory). Set XDG_CACHE_HOME to a folder that can.\n"
     )
+
+
+NO_STORE = "data.store: no store at none.h5. Make it with: "
+BEFORE_TORCH = [
+    (["train_lightning.py", "data.store=none.h5"], NO_STORE),
+    (
+        ["train_lightning.py", "hardware=cpu", "data.store={store}", "run_dir=run"],
+        "run is in use: run/lock is held by ",
+    ),
+    (
+        ["train_lightning.py", "hardware=cpu", "data.store={store}", "trainer.max_steps=0"],
+        "trainer.max_steps=0: ",
+    ),
+    (["test_lightning.py", "checkpoint=none.ckpt"], "No checkpoint at none.ckpt. "),
+    (["test_lightning.py", "checkpoint=leap_table", "store=none.h5", "output=out"], NO_STORE),
+    (["scripts/self_train_data.py", "checkpoint=leap_table", "store=none.h5", "output=own.h5"], NO_STORE),
+    (["scripts/compute_statistics.py", "data.store=none.h5"], NO_STORE),
+    (["scripts/inspect_dataset.py", "none.h5"], NO_STORE),
+    (["scripts/store.py", "verify", "none.h5"], NO_STORE),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), BEFORE_TORCH, ids=lambda value: "".join(value)[:40])
+def test_what_needs_no_torch_is_answered_before_it_is_imported(
+    tmp_path: Path, tiny_store: Path, words: list[str], sentence: str
+) -> None:
+    (tmp_path / "poison").mkdir()
+    (tmp_path / "poison/torch.py").write_text("raise ZeroDivisionError('torch was imported')")
+    root = Path(__file__).resolve().parents[2]
+    with owned_folder(tmp_path / "run", doing="training", remedy=""):
+        done = subprocess.run(
+            [sys.executable, str(root / words[0]), *(word.format(store=tiny_store) for word in words[1:])],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": f"{tmp_path}/poison:{root}", "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith(sentence), done.stderr
+    assert "torch" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["poison", "run"]

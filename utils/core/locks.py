@@ -75,6 +75,17 @@ def owned_folder(folder: Path, *, doing: str, remedy: str) -> Iterator[None]:
         yield
 
 
+def refuse_if_held(folder: Path, *, remedy: str) -> None:
+    """Look whether another process holds a folder, without making or holding it.
+
+    Raises:
+        ValueError: one does; with the remedy.
+    """
+    if (folder / "lock").is_file():
+        with owned_folder(folder, doing="looking", remedy=remedy):
+            pass
+
+
 def _owner(text: str) -> str:
     """Say who wrote a lock file, and when."""
     try:
