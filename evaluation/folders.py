@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
@@ -15,8 +16,11 @@ from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.columns import Column
 from sceneleapultra.utils.core.config import load_group
 from sceneleapultra.utils.core.files import write_atomically
+from sceneleapultra.utils.core.npz import read_npz
 from sceneleapultra.utils.records import Grasps
 from sceneleapultra.utils.verdicts import VerdictTable
+
+_log = logging.getLogger(__name__)
 
 RESULTS = "results.json"  # written last: a test that has it is done
 
@@ -70,7 +74,10 @@ class Parts:
         """Return the part of this name, evaluated now if it is not there."""
         path = self.folder / f"{short_hash(name)}.npz"
         if path.is_file():
-            return _read(path)
+            try:
+                return _read(path)
+            except ValueError as error:
+                _log.warning("%s %s is evaluated again.", error, name)
         results = evaluate()
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda temporary: _write(temporary, results))
@@ -106,13 +113,13 @@ def _write(path: Path, results: GraspResults) -> None:
 
 
 def _read(path: Path) -> GraspResults:
-    with np.load(path) as part:
-        facts = json.loads(str(part["facts"]))
-        values: dict[str, dict[str, np.ndarray]] = {"table": {}, "grasps": {}}
-        for key in part.files:
-            group, _, name = key.partition("/")
-            if name:
-                values[group][name] = part[key]
+    part = read_npz(path)
+    facts = json.loads(str(part["facts"]))
+    values: dict[str, dict[str, np.ndarray]] = {"table": {}, "grasps": {}}
+    for key, array in part.items():
+        group, _, name = key.partition("/")
+        if name:
+            values[group][name] = array
     columns = [
         Column(**{**entry, "row": tuple(entry["row"]), "reductions": tuple(entry["reductions"])})
         for entry in facts["columns"]

@@ -1,6 +1,8 @@
 """How a store is written: one part per scene while generation runs, one file at the end, nothing half done."""
 
+import contextlib
 import json
+import logging
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -28,9 +30,12 @@ from sceneleapultra.datasets.store.schema import (
 from sceneleapultra.datasets.store.shard import Shard
 from sceneleapultra.hands import Hand
 from sceneleapultra.utils.core.compare import differences
-from sceneleapultra.utils.core.files import flush, write_atomically
+from sceneleapultra.utils.core.files import flush, read_json_object, write_atomically
 from sceneleapultra.utils.core.locks import owned_lock
+from sceneleapultra.utils.core.npz import read_npz
 from sceneleapultra.utils.records import SceneRecord
+
+_log = logging.getLogger(__name__)
 
 
 class StoreWriter:
@@ -89,9 +94,8 @@ class StoreWriter:
         manifest = self.parts / "manifest.json"
         text = json.dumps(self.attributes, sort_keys=True, indent=1)
         if manifest.exists():
-            if differing := differences(
-                _parse_generator(json.loads(manifest.read_text())), _parse_generator(self.attributes)
-            ):
+            begun = read_json_object(manifest, f"Remove {self.parts}, and repeat the command.")
+            if differing := differences(_parse_generator(begun), _parse_generator(self.attributes)):
                 raise ValueError(
                     f"{self.parts} holds scenes of another configuration ({'; '.join(differing)}). Continue with the "
                     "settings it was begun with, or remove it."
@@ -101,6 +105,23 @@ class StoreWriter:
         self._source = self.parts / "source.json"
         if source is not None and not self._source.exists():
             write_atomically(self._source, lambda temporary: temporary.write_text(source))
+        self._remove_damaged()
+
+    def _remove_damaged(self) -> None:
+        """Remove scenes of an earlier start that the disk damaged, so that they are made again."""
+        for index in sorted(self.done_indices()):
+            try:
+                with contextlib.suppress(FileNotFoundError):  # another process has finished the store
+                    self._read(index)
+            except ValueError as error:
+                _log.warning("%s", error)
+                self._part(index).unlink(missing_ok=True)
+
+    def _part(self, index: int) -> Path:
+        return self.parts / f"{index:08d}.npz"
+
+    def _read(self, index: int) -> dict[str, np.ndarray]:
+        return read_npz(self._part(index), f"Scene {index} is made again by the same command.")
 
     @property
     def was_there(self) -> bool:
@@ -153,8 +174,7 @@ class StoreWriter:
     def notes(self) -> Iterator[dict[str, Any]]:
         """Return what was noted of the scenes that are written."""
         for index in sorted(self.done_indices()):
-            with np.load(self.parts / f"{index:08d}.npz") as part:
-                yield json.loads(str(part["note"]))
+            yield json.loads(str(self._read(index)["note"]))
 
     def write(self, record: SceneRecord, note: Mapping[str, Any] | None = None) -> None:
         """Write one scene, and a note beside it; it is there completely or not at all.
@@ -178,7 +198,7 @@ class StoreWriter:
                 np.savez(handle, **arrays)
 
         try:
-            write_atomically(self.parts / f"{record.index:08d}.npz", save)
+            write_atomically(self._part(record.index), save)
         except FileNotFoundError as error:
             raise self._exists_by_now() from error
 
@@ -211,8 +231,7 @@ class StoreWriter:
         with h5py.File(growing, "w") as file:
             assembly = Assembly(file)
             for index in indices:
-                with np.load(self.parts / f"{index:08d}.npz") as part:
-                    assembly.append({name: part[name] for name in part.files})
+                assembly.append(self._read(index))
             assembly.close()
             attributes = {
                 **self.attributes,

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sceneleapultra.simulation.objects.solid import hull_vertices
-from sceneleapultra.utils.core.files import make_folder
+from sceneleapultra.utils.core.files import make_folder, write_atomically
+from sceneleapultra.utils.core.npz import read_npz
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,17 +34,22 @@ def convex_pieces(
     The same surface is decomposed once: the pieces lie in ``cache`` under a hash of surface and settings.
     """
     file = cache / f"{_content_hash(vertices, faces)}.npz"
-    if not file.exists():
-        _LOG.info("Decomposing %s into convex pieces (seconds to a minute, once): %s", name, file)
-        _make(cache)
-        coacd.set_log_level("error")
-        parts = coacd.run_coacd(coacd.Mesh(vertices, faces), **_SETTINGS)
-        # Written beside and renamed, so that another process never reads half a file.
-        partial = file.with_suffix(f".{os.getpid()}.npz")
-        np.savez(partial, *(hull_vertices(np.asarray(points, dtype=np.float64)) for points, _ in parts))
-        partial.replace(file)
-    with np.load(file) as stored:
-        return [stored[key] for key in stored.files]
+    if file.exists():
+        try:
+            return list(read_npz(file).values())
+        except ValueError as error:
+            _LOG.warning("%s It is made again.", error)
+    _LOG.info("Decomposing %s into convex pieces (seconds to a minute, once): %s", name, file)
+    _make(cache)
+    coacd.set_log_level("error")
+    parts = coacd.run_coacd(coacd.Mesh(vertices, faces), **_SETTINGS)
+    pieces = [hull_vertices(np.asarray(points, dtype=np.float64)) for points, _ in parts]
+
+    def write(temporary: Path) -> None:
+        np.savez(temporary, *pieces)
+
+    write_atomically(file, write)
+    return pieces
 
 
 def _make(cache: Path) -> None:

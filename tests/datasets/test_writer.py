@@ -40,6 +40,28 @@ def test_content_hash_does_not_depend_on_order_or_interruption(tmp_path, records
     again.verify()
 
 
+def test_a_part_that_the_disk_damaged_is_made_again(tmp_path, records, store_path, caplog):
+    path = tmp_path / "again.h5"
+    w = writer(path)
+    for record in records:
+        w.write(record)
+    cut, flipped = (w.parts / f"{index:08d}.npz" for index in (3, 7))
+    cut.write_bytes(cut.read_bytes()[:-50])
+    damaged = bytearray(flipped.read_bytes())
+    damaged[len(damaged) // 2] ^= 8
+    flipped.write_bytes(damaged)
+    with pytest.raises(
+        ValueError, match=r"00000003\.npz is a zip archive .* is made again by the same command"
+    ):
+        w.finish()
+    w = writer(path)
+    assert w.done_indices() == set(range(12)) - {3, 7}
+    assert f"{flipped} is a zip archive" in caplog.text and "Bad CRC-32" in caplog.text
+    for index in (3, 7):
+        w.write(records[index])
+    assert GraspStore(w.finish()).content_hash == GraspStore(store_path).content_hash
+
+
 def test_a_killed_writer_leaves_nothing_that_loads(tmp_path, store_path):
     """Kill a real process between scenes: no store exists, and a second run completes it to the same hash."""
     path = tmp_path / "killed.h5"

@@ -1,6 +1,5 @@
 """Files of a camera: depth images (.png, .npy, .npz) and clouds (.ply, .pcd, .npy, .npz); masks beside them."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from sceneleapultra.utils.core.files import describe_file
 from sceneleapultra.utils.core.names import nearest_file
+from sceneleapultra.utils.core.npz import read_npz
 from sceneleapultra.utils.requests.depth import cloud_of_depth
 from sceneleapultra.utils.requests.pcd import read_pcd
 from sceneleapultra.utils.requests.sensor_cloud import SensorCloud, check_colors, check_mask, check_points
@@ -110,13 +110,7 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            found = {name: file[name] for name in file}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise ValueError(
-            f"{path} is {describe_file(path)}; expected a complete .npz file of numbers ({error})."
-        ) from error
+    found: dict[str, Any] = dict(read_npz(path))
     if "depth" not in found and "points" not in found:
         raise ValueError(
             f"{path}: expected the arrays depth and K, or points; and rgb and mask where there are any. Got "

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from sceneleapultra.utils.core import npz
+
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _BUFFER_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
 
@@ -79,12 +81,9 @@ def read_npy(path: Path) -> Any:
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Read all arrays of an .npz file; pickled ones are refused."""
-
-    def load(path: Path) -> dict[str, np.ndarray]:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-
-    return _guarded(path, load)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing. Complete the folder, or name the right one.")
+    return npz.read_npz(path, "Is it truncated? Copy it again.")
 
 
 def read_json(path: Path) -> Any:

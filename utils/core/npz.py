@@ -1,0 +1,63 @@
+"""How .npz files are read: all of their arrays, undamaged, or not at all."""
+
+import os
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from sceneleapultra.utils.core.files import describe_file
+
+_CHUNK = 1 << 24
+_END, _END_BYTES, _COUNT_AT = b"PK\5\6", 22, 10  # of a zip archive without a comment
+
+
+def read_npz(path: Path, remedy: str = "") -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz file, after its checksums; pickled ones are refused.
+
+    Args:
+        path: the file.
+        remedy: what to do when it is damaged.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is damaged or none; says what it is, and the remedy.
+    """
+    with path.open("rb") as stream:  # closed when numpy cannot make sense of it, too
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                _check_count(stream, len(archive.infolist()))
+                for record in archive.infolist():
+                    with archive.open(record) as file:
+                        while file.read(_CHUNK):
+                            pass
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as arrays:
+                return {name: np.asarray(arrays[name]) for name in arrays.files}
+        except (
+            *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
+            *(
+                ValueError,
+                KeyError,
+                TypeError,
+                AttributeError,
+                NotImplementedError,
+                RuntimeError,
+                MemoryError,
+            ),
+        ) as error:
+            reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+            said = f"{path} is {describe_file(path)}; expected a complete .npz file of numbers ({reason})."
+            raise ValueError(f"{said} {remedy}".rstrip()) from error
+
+
+def _check_count(stream: IO[bytes], found: int) -> None:
+    """Refuse an archive in whose list one entry swallows others; zipfile does not count."""
+    stream.seek(-_END_BYTES, os.SEEK_END)
+    end = stream.read()
+    count = int.from_bytes(end[_COUNT_AT : _COUNT_AT + 2], "little")
+    if end.startswith(_END) and count != min(found, 0xFFFF):
+        raise ValueError(f"it lists {count} arrays, {found} are found")
