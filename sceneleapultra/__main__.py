@@ -5,6 +5,7 @@ import sys
 
 from sceneleapultra import __version__
 from sceneleapultra.utils.core.names import unknown_name
+from sceneleapultra.utils.core.typed import start_verb
 
 # {verb: (module, what it does)}; ``--help`` of a verb comes from its module.
 VERBS = {
@@ -49,6 +50,7 @@ def main() -> None:
         raise SystemExit(2)
     else:
         del sys.argv[1]
+        start_verb(verb, {name: module for name, (module, _) in VERBS.items()})
         # As __main__ with a spec: the processes that a program starts find it again by its module's name.
         runpy.run_module(f"sceneleapultra.{VERBS[verb][0]}", run_name="__main__", alter_sys=True)
 

@@ -33,6 +33,7 @@ from sceneleapultra.utils.core.overrides import explain, unknown_flags
 from sceneleapultra.utils.core.parallel import end_children
 from sceneleapultra.utils.core.renamed import renamed_flags
 from sceneleapultra.utils.core.signals import Stopped, ignore_for_good, stop_on_signals
+from sceneleapultra.utils.core.typed import as_typed, help_as_typed, program_name
 
 Command = Callable[..., int | None]
 _TRACES = "HYDRA_FULL_ERROR"
@@ -71,7 +72,7 @@ def hydra_program(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
                 raise SystemExit(1)
             try:
                 # Hydra raises what it would print in words of its own.
-                with say_what_stopped(), _environment(_TRACES, "1"):
+                with say_what_stopped(), _environment(_TRACES, "1"), help_as_typed(words):
                     main()
             except (HydraException, OmegaConfBaseException, ValueError) as error:
                 if traces == "1":
@@ -129,6 +130,10 @@ class Settings:
 class Parser(argparse.ArgumentParser):
     """A parser that answers an unknown flag with the nearest one, in one sentence."""
 
+    def format_help(self) -> str:
+        """Return the help, with commands as they are typed."""
+        return as_typed(super().format_help())
+
     def error(self, message: str) -> NoReturn:
         """Print one sentence and exit with status 2."""
         print_error(f"{message[0].upper()}{message[1:].rstrip('.')} (see {self.prog} --help).")
@@ -158,7 +163,10 @@ def run(
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = Parser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog=program_name(),
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     if hints := renamed_flags(_program(command), argv):
         print_error("\n".join(hints))

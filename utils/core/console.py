@@ -14,6 +14,7 @@ from rich.text import Text
 
 from sceneleapultra.utils.core.mistakes import MENDABLE, answer
 from sceneleapultra.utils.core.signals import check_consequence
+from sceneleapultra.utils.core.typed import as_typed
 
 console = Console(markup=False)  # paths and overrides may hold brackets
 
@@ -79,7 +80,7 @@ class ProgressBars(Progress):
 
 def say(text: str, style: str = "") -> None:
     """Print text whole, whatever the width of the terminal: a path or a command that was folded cannot be copied."""
-    console.print(text, style=style, soft_wrap=True, highlight=False)
+    console.print(as_typed(text), style=style, soft_wrap=True, highlight=False)
 
 
 def card(title: str, rows: Mapping[str, Any], commands: Mapping[str, str] | None = None) -> None:
@@ -96,7 +97,9 @@ def card(title: str, rows: Mapping[str, Any], commands: Mapping[str, str] | None
     width = max(map(len, rows), default=0)
     for key, value in rows.items():
         console.print(
-            Text.assemble((f" {key:<{width}}", "bold"), f"  {value}"), soft_wrap=True, highlight=False
+            Text.assemble((f" {key:<{width}}", "bold"), f"  {as_typed(str(value))}"),
+            soft_wrap=True,
+            highlight=False,
         )
     for purpose, command in (commands or {}).items():
         say(f" {purpose}:", "bold")
@@ -120,7 +123,9 @@ class TerminalHandler(logging.Handler):
         """Print one record."""
         level, style = record.levelname, self._styles.get(record.levelname, "")
         console.print(
-            Text.assemble((f"{level:<8}", style), f" {self.format(record)}"), soft_wrap=True, highlight=False
+            Text.assemble((f"{level:<8}", style), f" {as_typed(self.format(record))}"),
+            soft_wrap=True,
+            highlight=False,
         )
 
 
@@ -144,6 +149,6 @@ def print_error(message: str) -> None:
     A file's name or text in it gives the terminal no commands: what cannot be printed is spelled out.
     """
     shown = "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in message
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in as_typed(message)
     )
     Console(stderr=True, soft_wrap=True).print(shown, style="bold red", markup=False, highlight=False)
