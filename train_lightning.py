@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from sceneleapultra.datasets.store.missing import check_data_there
 from sceneleapultra.utils.core import console
 from sceneleapultra.utils.core.cli import hydra_program
-from sceneleapultra.utils.core.locks import owned_folder, refuse_if_held
 from sceneleapultra.utils.core.parallel import follow_launcher, one_of_several
 from sceneleapultra.utils.core.plugins import use_plugins
 from sceneleapultra.utils.core.signals import says_where
@@ -27,17 +26,15 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
     validate(cfg)
     use_plugins(cfg.plugins)
     OmegaConf.set_readonly(cfg, True)
-    remedy = "Wait until it is done, stop it, or choose another run_dir"
     writes = console.is_first_process() and not cfg.dry_run
     if writes:
-        refuse_if_held(Path(cfg.run_dir), remedy=remedy)
+        run_folder.refuse_if_in_use(Path(cfg.run_dir))
     again = run_folder.continued_by(cfg.run_dir, overrides)
     with says_where(lambda: "before its first step", again), follow_launcher() as launched:
         from sceneleapultra.models.assembly import assemble  # here: it takes seconds that --help should not
 
         parts = assemble(cfg)
-        lock = owned_folder(Path(cfg.run_dir), doing="training", remedy=remedy) if writes else nullcontext()
-        with lock:
+        with run_folder.owned(Path(cfg.run_dir)) if writes else nullcontext():
             return fit(cfg, overrides, launched, *parts)
 
 

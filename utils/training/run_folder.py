@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,12 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 from sceneleapultra import __version__
 from sceneleapultra.utils.core.compare import differences
 from sceneleapultra.utils.core.files import read_json_object, write_json, write_text
+from sceneleapultra.utils.core.locks import owned_folder, refuse_if_held
 from sceneleapultra.utils.core.plain_data import read_yaml
 from sceneleapultra.utils.core.torch_files import damage_of, read_torch
 
 _log = logging.getLogger(__name__)
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 VERSIONED = ("torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "mujoco", "h5py", "trimesh")
+
+_IN_USE = "Wait until it is done, stop it, or choose another run_dir"
 
 # What may differ between the two halves of a resumed run without making it another run.
 RESUMABLE = (
@@ -58,6 +62,24 @@ def run_id(environ: Mapping[str, str], now: datetime) -> str:
             )
         return f"torchrun-{elastic}"
     return now.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def owned(run_dir: Path) -> AbstractContextManager[None]:
+    """Keep other trainings out of a run's folder.
+
+    Raises:
+        ValueError: another one is in it.
+    """
+    return owned_folder(run_dir, doing="training", remedy=_IN_USE)
+
+
+def refuse_if_in_use(run_dir: Path) -> None:
+    """Look whether another training is in a run's folder, before anything is made.
+
+    Raises:
+        ValueError: there is one.
+    """
+    refuse_if_held(run_dir, remedy=_IN_USE)
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
