@@ -2,7 +2,6 @@
 
 import sceneleapultra.utils.core.environment  # noqa: F401
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,13 @@ def train(cfg: DictConfig, overrides: list[str]) -> Any:
     validate(cfg)
     use_plugins(cfg.plugins)
     OmegaConf.set_readonly(cfg, True)
-    writes = console.is_first_process() and not cfg.dry_run
-    if writes:
-        run_folder.refuse_if_in_use(Path(cfg.run_dir))
+    run_folder.refuse_if_in_use(cfg)
     again = run_folder.continued_by(cfg.run_dir, overrides)
     with says_where(lambda: "before its first step", again), follow_launcher() as launched:
         from sceneleapultra.models.assembly import assemble  # here: it takes seconds that --help should not
 
         parts = assemble(cfg)
-        with run_folder.owned(Path(cfg.run_dir)) if writes else nullcontext():
+        with run_folder.owned(cfg):
             return fit(cfg, overrides, launched, *parts)
 
 

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra import __version__
 from sceneleapultra.utils.core.compare import differences
+from sceneleapultra.utils.core.console import is_first_process
 from sceneleapultra.utils.core.files import read_json_object, write_json, write_text
 from sceneleapultra.utils.core.locks import owned_folder, refuse_if_held
 from sceneleapultra.utils.core.plain_data import read_yaml
@@ -64,22 +65,25 @@ def run_id(environ: Mapping[str, str], now: datetime) -> str:
     return now.strftime("%Y-%m-%d_%H-%M-%S")
 
 
-def owned(run_dir: Path) -> AbstractContextManager[None]:
-    """Keep other trainings out of a run's folder.
+def owned(cfg: DictConfig) -> AbstractContextManager[None]:
+    """Keep other trainings out of the folder that this process writes to, if it writes to one.
 
     Raises:
         ValueError: another one is in it.
     """
-    return owned_folder(run_dir, doing="training", remedy=_IN_USE)
+    if cfg.dry_run or not is_first_process():
+        return nullcontext()
+    return owned_folder(Path(cfg.run_dir), doing="training", remedy=_IN_USE)
 
 
-def refuse_if_in_use(run_dir: Path) -> None:
-    """Look whether another training is in a run's folder, before anything is made.
+def refuse_if_in_use(cfg: DictConfig) -> None:
+    """Look whether another training is in the folder that this process writes to, before anything is made.
 
     Raises:
         ValueError: there is one.
     """
-    refuse_if_held(run_dir, remedy=_IN_USE)
+    if is_first_process() and not cfg.dry_run:
+        refuse_if_held(Path(cfg.run_dir), remedy=_IN_USE)
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
