@@ -50,8 +50,8 @@ def read_npz(path: Path, remedy: str = "") -> dict[str, np.ndarray]:
             ),
         ) as error:
             reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-            said = f"{path} is {describe_file(path)}; expected a complete .npz file of numbers ({reason})."
-            raise ValueError(f"{said} {remedy}".rstrip()) from error
+            fault = f"{path} is {describe_file(path)}; expected a complete .npz file of numbers ({reason})."
+            raise ValueError(f"{fault} {remedy}".rstrip()) from error
 
 
 def _check_count(stream: IO[bytes], found: int) -> None:
