@@ -2,7 +2,7 @@
 
 from sceneleapultra.simulation.synthesis.base import Candidates, Proposer, Synthesis, Target, prepare
 from sceneleapultra.simulation.synthesis.closing import ClosingSettings
-from sceneleapultra.simulation.synthesis.fingertips import FingertipGrasps
+from sceneleapultra.simulation.synthesis.fingertips import FingertipGrasps, ReachSettings
 from sceneleapultra.simulation.synthesis.forecast import ForecastSettings
 from sceneleapultra.simulation.synthesis.labeling import GraspLabeler, QualitySettings, RobustnessSettings
 from sceneleapultra.simulation.synthesis.mixture import Mixture
@@ -30,6 +30,7 @@ __all__ = [
     "PreshapeSettings",
     "Proposer",
     "QualitySettings",
+    "ReachSettings",
     "RobustnessSettings",
     "SimClose",
     "Synthesis",

@@ -29,6 +29,18 @@ _UP = torch.tensor([0.0, 0.0, 1.0])
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReachSettings:
+    """How a hand brings its fingertips to a pinch; ``config/synthesis/fingertips.yaml`` says what each number means."""
+
+    pad_rise_deg: tuple[float, float]
+    pad_weight_m: float
+    rest_weight_m: float
+    max_error_m: float
+    max_depth_m: float
+    openings_m: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class FingertipGrasps(Synthesis):
     """Settings of the method; ``config/synthesis/fingertips.yaml`` explains each."""
 
@@ -38,12 +50,7 @@ class FingertipGrasps(Synthesis):
     oversampling: int
     posture_tries: int
     max_tilt_deg: float
-    pad_rise_deg: tuple[float, float]
-    pad_weight_m: float
-    rest_weight_m: float
-    max_error_m: float
-    max_depth_m: float
-    openings_m: tuple[float, ...]
+    reach: ReachSettings
     force_n: tuple[float, float]
     ample_margin: float
 
@@ -90,7 +97,9 @@ class _Pinching(Proposer):
         start, qpos = self._start(pinches, postures, rng)
         goals = TipGoals(pinches.centers, self._pads(pinches, rng), used.expand(len(qpos), -1))
         reached = self._solve(start, qpos, goals, move_base=True)
-        kept = torch.nonzero((reached.error_m < s.max_error_m) & self._is_clear(reached, touching=True))[:, 0]
+        kept = torch.nonzero((reached.error_m < s.reach.max_error_m) & self._is_free(reached, touching=True))[
+            :, 0
+        ]
         reached, pinches = Reached(*(x[kept] for x in reached)), pinches[kept]
         pregrasp, opened = self._open(reached, pinches, used)
         kept = torch.nonzero(opened)[:, 0]
@@ -114,14 +123,14 @@ class _Pinching(Proposer):
         """
         s, b, m = self.settings, len(pinches.axis), self.settings.posture_tries
         fingers = postures.used & (torch.arange(len(postures.used)) != self.thumb)
-        across = pinches.centers[:, fingers].mean(1) - pinches.centers[:, self.thumb]
-        width = across.norm(dim=-1) - self.tips.radii[self.thumb] - self.tips.radii[fingers].mean()
+        from_thumb = pinches.centers[:, fingers].mean(1) - pinches.centers[:, self.thumb]
+        width = from_thumb.norm(dim=-1) - self.tips.radii[self.thumb] - self.tips.radii[fingers].mean()
         drawn = torch.as_tensor(rng.integers(0, len(postures.qpos), size=b * m))
         tilt = torch.as_tensor(
             np.deg2rad(s.max_tilt_deg) * rng.uniform(-1, 1, size=b * m), dtype=torch.float32
         )
         axis = pinches.axis.repeat_interleave(m, 0)
-        middle = (pinches.centers[:, self.thumb] + across / 2).repeat_interleave(m, 0)
+        middle = (pinches.centers[:, self.thumb] + from_thumb / 2).repeat_interleave(m, 0)
         up = tilt.cos()[:, None] * _UP + tilt.sin()[:, None] * torch.linalg.cross(_UP.expand_as(axis), axis)
         R = _frame(axis, up) @ _frame(postures.axis[drawn], postures.up[drawn]).mT
         T = torch.eye(4).repeat(b * m, 1, 1)
@@ -137,14 +146,14 @@ class _Pinching(Proposer):
 
     def _pads(self, pinches: Pinches, rng: np.random.Generator) -> Float[Tensor, "b f 3"]:
         """Draw where the pads look: along the line, upward by one angle, so that fingers come in like a tent."""
-        low, high = np.deg2rad(self.settings.pad_rise_deg)
+        low, high = np.deg2rad(self.settings.reach.pad_rise_deg)
         rise = torch.as_tensor(rng.uniform(low, high, size=(len(pinches.axis), 1, 1)), dtype=torch.float32)
         is_thumb = torch.arange(len(self.tips.radii)) == self.thumb
         towards = torch.where(is_thumb, 1.0, -1.0)[:, None] * pinches.axis[:, None]
         return rise.cos() * towards + rise.sin() * _UP
 
     def _solve(self, T: Tensor, qpos: Tensor, goals: TipGoals, *, move_base: bool) -> Reached:
-        s = self.settings
+        s = self.settings.reach
         return self.tips.solve(
             T,
             qpos,
@@ -155,26 +164,26 @@ class _Pinching(Proposer):
             iterations=_STEPS if move_base else _STEPS // 2,
         )
 
-    def _is_clear(self, reached: Reached, *, touching: bool) -> Bool[Tensor, "b"]:
+    def _is_free(self, reached: Reached, *, touching: bool) -> Bool[Tensor, "b"]:
         """Tell which hands are free of table, neighbors and themselves, and of the object but for a touch."""
-        s, hand = self.settings, self.target.hand
+        s, hand = self.settings.reach, self.target.hand
         pose = GraspPose.from_matrix(reached.T_world_base, reached.qpos)
         centers, radii = hand.spheres(pose)
-        clear = self.target.distance.clearance(self.target.balls.world(pose)) >= 0.0
+        free = self.target.distance.clearance(self.target.balls.world(pose)) >= 0.0
         least = -s.max_depth_m if touching else 0.0
-        clear[clear.clone()] = self.target.distance.target_clearance(Balls(centers[clear], radii)) > least
-        overlap = energies.self_penetration(centers[clear], radii, hand.sphere_pairs)
-        clear[clear.clone()] = overlap < s.max_depth_m
-        return clear
+        free[free.clone()] = self.target.distance.target_clearance(Balls(centers[free], radii)) > least
+        overlap = energies.self_penetration(centers[free], radii, hand.sphere_pairs)
+        free[free.clone()] = overlap < s.max_depth_m
+        return free
 
     def _open(
         self, reached: Reached, pinches: Pinches, used: Bool[Tensor, "f"]
     ) -> tuple[Float[Tensor, "b j"], Bool[Tensor, "b"]]:
-        """Return joints with the tips apart, the first of the openings at which the hand is clear, and where it is."""
+        """Return joints with the tips apart, the first of the openings at which the hand is free, and where it is."""
         pregrasp, opened = reached.qpos.clone(), torch.zeros(len(reached.qpos), dtype=torch.bool)
         outward = pinches.normals * torch.tensor([1.0, 1.0, 0.0])
         outward = outward / outward.norm(dim=-1, keepdim=True).clamp_min(1e-6)
-        for opening in self.settings.openings_m:
+        for opening in self.settings.reach.openings_m:
             left = torch.nonzero(~opened)[:, 0]
             if not len(left):
                 break
@@ -186,8 +195,8 @@ class _Pinching(Proposer):
                 TipGoals(centers, pads, used.expand(len(left), -1)),
                 move_base=False,
             )
-            clear = self._is_clear(found, touching=False)
-            pregrasp[left[clear]], opened[left[clear]] = found.qpos[clear], True
+            free = self._is_free(found, touching=False)
+            pregrasp[left[free]], opened[left[free]] = found.qpos[free], True
         return pregrasp, opened
 
     def _squeeze(self, reached: Reached, pinches: Pinches, used: Bool[Tensor, "f"]) -> Float[Tensor, "b j"]:

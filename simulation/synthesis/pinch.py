@@ -104,17 +104,17 @@ class PinchFinder:
         normals = self._normals(centers)
         slope = (-(normals * towards).sum(-1)).clamp(-1, 1).arccos()
         margin = (1 - slope / float(np.arctan(s.friction)))[:, used].amin(1)
-        across = ((centers[:, self.thumb, None] - centers) * towards).sum(-1).abs()
-        width = (across - self.radii - self.radii[self.thumb])[:, used & (side > 0)].amax(1)
+        apart = ((centers[:, self.thumb, None] - centers) * towards).sum(-1).abs()
+        width = (apart - self.radii - self.radii[self.thumb])[:, used & (side > 0)].amax(1)
         good = touching[:, used].all(1) & (margin > 0) & (width < s.max_width_m)
         return Pinches(axis, centers, normals, margin)[torch.nonzero(good)[:, 0]]
 
     def _lines(self, b: int, rng: np.random.Generator) -> tuple[Float[Tensor, "b 3"], Float[Tensor, "b 3"]]:
         """Draw horizontal lines near the center of mass, on long objects mostly across."""
         s = self.settings
-        across = np.arctan2(self._long[0], -self._long[1])
+        short = np.arctan2(self._long[0], -self._long[1])
         turn = np.where(
-            rng.random(b) < self._elongation, across + 0.35 * rng.normal(size=b), rng.uniform(0, 2 * np.pi, b)
+            rng.random(b) < self._elongation, short + 0.35 * rng.normal(size=b), rng.uniform(0, 2 * np.pi, b)
         )
         turn = turn + np.pi * rng.integers(0, 2, size=b)
         axis = np.stack([np.cos(turn), np.sin(turn), np.zeros(b)], axis=1)
