@@ -16,7 +16,7 @@ from sceneleapultra.datasets.store.object_counts import (
 from sceneleapultra.datasets.store.schema import SPLITS
 from sceneleapultra.datasets.store.store import GraspStore
 from sceneleapultra.hands import Hand
-from sceneleapultra.utils.records import LabeledGrasps, Outcome, SceneRecord
+from sceneleapultra.utils.records import GraspType, LabeledGrasps, Outcome, SceneRecord
 
 _CLEARANCE_TOLERANCE_M = 1e-3
 _REACH_M = 0.3  # a hand base further than this from the surface of its object holds nothing
@@ -45,6 +45,7 @@ class Inspection:
     views: dict[str, int]
     counts: dict[tuple[str, str], Count]  # by split and family
     outcomes: dict[str, int]
+    grasp_types: dict[str, int]  # of the successes
     qpos: Float[np.ndarray, "g j"]  # joints of the successes
     visible: Float[np.ndarray, "v"]  # points of each object in each view
     penetration_mm: Float[np.ndarray, "g"]  # of the successes
@@ -60,6 +61,7 @@ def inspect(store: GraspStore, hand: Hand, progress: Callable[[int], None]) -> I
         views=dict.fromkeys(SPLITS, 0),
         counts={},
         outcomes={o.name.lower(): 0 for o in Outcome},
+        grasp_types={t.name.lower(): 0 for t in GraspType},
         qpos=np.zeros((0, hand.num_joints)),
         visible=np.zeros(0),
         penetration_mm=np.zeros(0),
@@ -155,6 +157,10 @@ def _count(found: Inspection, record: SceneRecord) -> None:
         _add(count, labeled)
         for outcome, number in zip(*np.unique(labeled.outcome, return_counts=True), strict=True):
             found.outcomes[Outcome(int(outcome)).name.lower()] += int(number)
+        for kind, number in zip(
+            *np.unique(labeled.grasp_type[labeled.success], return_counts=True), strict=True
+        ):
+            found.grasp_types[GraspType(int(kind)).name.lower()] += int(number)
 
 
 def _add(count: Count, labeled: LabeledGrasps) -> None:

@@ -50,6 +50,12 @@ def quality_lines(counts: Sequence[ObjectCount]) -> list[str]:
     return lines
 
 
+def type_line(found: Inspection) -> str:
+    """Say how many successes are power, precision and lateral grasps."""
+    kinds = ", ".join(f"{number} {name}" for name, number in found.grasp_types.items() if number)
+    return f"types of the successes: {kinds or 'none'}"
+
+
 _OBJECT_HEADINGS = (
     "object",
     "family",
@@ -118,7 +124,8 @@ def write_dataset_page(store: GraspStore, hand: Hand, found: Inspection, path: P
             body += [f"<h3>{escape(split)}</h3>", table(HEADINGS, family_rows(counts))]
     body += ["<h2>Success by object</h2><details><summary>All objects, the lowest success first</summary>"]
     body += [table(_OBJECT_HEADINGS, _object_rows(list(found.objects.values()))), "</details>"]
-    lines = "".join(f"<li>{escape(line)}</li>" for line in quality_lines(list(found.objects.values())))
+    measured = [*quality_lines(list(found.objects.values())), type_line(found)]
+    lines = "".join(f"<li>{escape(line)}</li>" for line in measured)
     body += [f"<ul>{lines}</ul>"]
     ended = [(name.replace("_", " "), str(n)) for name, n in found.outcomes.items() if n]
     body += ["<h2>How the grasps ended</h2>", table(("outcome", "grasps"), ended)]

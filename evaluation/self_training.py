@@ -14,10 +14,10 @@ import numpy as np
 from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel
 from sceneleapultra.simulation.collision import scene_clearance
-from sceneleapultra.simulation.protocols import Protocol, evaluate_many
+from sceneleapultra.simulation.protocols import GRASP_TYPE, Protocol, evaluate_many
 from sceneleapultra.utils.core.parallel import Executor
 from sceneleapultra.utils.core.seeding import keyed_seed
-from sceneleapultra.utils.records import Grasps, LabeledGrasps, Outcome, SceneRecord
+from sceneleapultra.utils.records import Grasps, GraspType, LabeledGrasps, Outcome, SceneRecord
 from sceneleapultra.utils.requests import GraspRequest
 from sceneleapultra.utils.verdicts import VerdictTable
 
@@ -101,7 +101,9 @@ def add_tested_grasps(
             (group[i].scene, target, grasps)
             for (i, target, _), grasps in zip(requests, proposed, strict=True)
         ]
-        verdicts = evaluate_many(hand, jobs, protocol, executor, progress, stop_at_failure=True)
+        verdicts = evaluate_many(
+            hand, jobs, protocol, executor, progress, metrics=[GRASP_TYPE], stop_at_failure=True
+        )
         for job, (i, target, _), verdict in zip(jobs, requests, verdicts, strict=True):
             clearance = scene_clearance(hand, *job)
             own = label_grasps(job[2], verdict, clearance, covers_scene=protocol.trial.covers_scene)
@@ -116,7 +118,8 @@ def label_grasps(
 ) -> LabeledGrasps:
     """Put a verdict of physics and the distance to the scene together: success is both.
 
-    Where the verdict ``covers_scene``, table and neighbors included, it is all.
+    Where the verdict ``covers_scene``, table and neighbors included, it is all. The type of a grasp is unknown where it
+    was not measured.
     """
     stable, collision_free = table["stable"], covers_scene | (clearance_m >= 0.0)
     outcome = np.where(stable & ~collision_free, Outcome.SCENE_COLLISION, table["outcome"]).astype(np.uint8)
@@ -129,6 +132,7 @@ def label_grasps(
         self_penetration_m=table["self_penetration_m"],
         clearance_m=clearance_m,
         robustness=np.full(len(grasps), np.nan),
+        grasp_type=table.values.get("grasp_type", np.full(len(grasps), GraspType.UNKNOWN, np.uint8)),
     )
 
 

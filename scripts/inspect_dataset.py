@@ -52,7 +52,13 @@ def inspect(store: str, *, html: Path | None = None, hand: str | None = None) ->
 def print_summary(store: GraspStore, found: Inspection) -> None:
     """Print counts and problems."""
     from sceneleapultra.datasets import SPLITS
-    from sceneleapultra.evaluation.dataset_page import HEADINGS, LISTED, family_rows, quality_lines
+    from sceneleapultra.evaluation.dataset_page import (
+        HEADINGS,
+        LISTED,
+        family_rows,
+        quality_lines,
+        type_line,
+    )
 
     for split in SPLITS:
         counts = {family: c for (s, family), c in sorted(found.counts.items()) if s == split}
@@ -65,7 +71,7 @@ def print_summary(store: GraspStore, found: Inspection) -> None:
         for cells in family_rows(counts):
             table.add_row(*cells)
         console.print(table)
-    for line in quality_lines(list(found.objects.values())):
+    for line in (*quality_lines(list(found.objects.values())), type_line(found)):
         say(line)
     say(f"content hash {store.content_hash}")
     for problem in found.problems[:LISTED]:

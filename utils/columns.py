@@ -236,6 +236,13 @@ COLUMNS: dict[str, Column] = {
             reductions=(),
             stored="f4",
         ),
+        Column(
+            "grasp_type",
+            "u1",
+            "What kind of grasp it is, by the links that touch: power, precision or lateral.",
+            reductions=(),
+            stored="u1",
+        ),
     )
 }
 STORED_COLUMNS = tuple(column for column in COLUMNS.values() if column.stored)

@@ -40,6 +40,17 @@ class Outcome(IntEnum):
     NOT_LIFTED = 15  # touched, but left on the table
 
 
+class GraspType(IntEnum):
+    """What kind of grasp it is: the coarse classes of the GRASP taxonomy (Feix et al. 2016)."""
+
+    UNKNOWN = 0  # not looked at, or nothing touches
+    POWER = 1  # the palm or inner links bear
+    PRECISION = 2  # fingertips only
+    LATERAL = (
+        3  # the tip of the thumb against the inner links of one finger (the taxonomy's intermediate class)
+    )
+
+
 @dataclass(frozen=True)
 class ObjectRecord:
     """A rigid object: a watertight surface, its convex pieces (for contact and distance) and its mass.
@@ -166,6 +177,7 @@ class LabeledGrasps(_Columns):
     self_penetration_m: Float[np.ndarray, "g"]
     clearance_m: Float[np.ndarray, "g"]
     robustness: Float[np.ndarray, "g"]
+    grasp_type: UInt8[np.ndarray, "g"]  # see GraspType
 
     @classmethod
     def none(cls, num_joints: int, num_directions: int) -> "LabeledGrasps":

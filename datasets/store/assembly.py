@@ -8,7 +8,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from sceneleapultra.datasets.store.schema import COLUMNS, GRASP_COLUMNS, VERDICT_COLUMNS, VIEW_COLUMNS
+from sceneleapultra.datasets.store.schema import (
+    COLUMNS,
+    DERIVED_COLUMNS,
+    GRASP_COLUMNS,
+    VERDICT_COLUMNS,
+    VIEW_COLUMNS,
+)
 
 _CHUNK_ROWS = 1024
 _PENDING_BYTES = 1 << 22
@@ -48,8 +54,11 @@ class Assembly:
             self._mark("views/point_ptr", "views/points")
         self._mark("scenes/view_ptr", "views/T_world_cam")
         for i in range(len(names)):
+            unknown = np.zeros(len(scene[f"grasps{i}/success"]))
             for name in (*GRASP_COLUMNS, *VERDICT_COLUMNS):
-                self._add(f"grasps/{name}", scene[f"grasps{i}/{name}"])
+                derived = f"grasps/{name}" in DERIVED_COLUMNS
+                rows = scene.get(f"grasps{i}/{name}", unknown) if derived else scene[f"grasps{i}/{name}"]
+                self._add(f"grasps/{name}", rows)
             self._mark("grasps/ptr", "grasps/success")
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ def num_blocks(place: Place) -> int:
 def block_starts(places: Mapping[str, Place]) -> dict[str, int]:
     """Return where the checksums of each column start, and under ``""`` that of the attributes."""
     starts, total = {}, 0
-    for name in COLUMNS:
+    for name in (name for name in COLUMNS if name in places):
         starts[name] = total
         total += num_blocks(places[name])
     return {**starts, "": total}

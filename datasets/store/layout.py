@@ -17,7 +17,7 @@ from sceneleapultra.datasets.store.blocks import (
 )
 from sceneleapultra.datasets.store.hdf5 import find_place, open_hdf5
 from sceneleapultra.datasets.store.opening import read_attributes
-from sceneleapultra.datasets.store.schema import ATTRIBUTES, COLUMNS, SCHEMA_MINOR
+from sceneleapultra.datasets.store.schema import ATTRIBUTES, COLUMNS, DERIVED_COLUMNS, SCHEMA_MINOR
 from sceneleapultra.datasets.store.shard_file import read_texts
 
 _COPIED_ROWS = 1 << 17
@@ -31,6 +31,8 @@ def repack(source: h5py.File, target: Path, attributes: Mapping[str, Any]) -> No
     """Write the columns of an open store into a new file, each in one piece, uncompressed, with checksums."""
     with h5py.File(target, "w", libver=_LIBRARY) as file:
         for path, column in COLUMNS.items():
+            if path in DERIVED_COLUMNS and path not in source:
+                continue
             rows = source[path]
             if column.dtype == "text":
                 file[path] = _fixed(list(rows[...]))

@@ -13,7 +13,13 @@ from sceneleapultra.datasets.store.hdf5 import Place, StoreError, find_place, op
 from sceneleapultra.datasets.store.maps import FileId
 from sceneleapultra.datasets.store.migration import migrate_attributes
 from sceneleapultra.datasets.store.pointers import pointer_problem
-from sceneleapultra.datasets.store.schema import ATTRIBUTES, COLUMNS, CONTENT_ATTRIBUTES, Origin
+from sceneleapultra.datasets.store.schema import (
+    ATTRIBUTES,
+    COLUMNS,
+    CONTENT_ATTRIBUTES,
+    DERIVED_COLUMNS,
+    Origin,
+)
 from sceneleapultra.datasets.store.shard_file import FileLayout, ShardFile, decode_texts, read_texts
 
 _NUMBERS = ("seed", "schema_version", "schema_minor")
@@ -73,7 +79,8 @@ def _find_columns(file: h5py.File, attributes: Mapping[str, Any]) -> tuple[dict[
     places, problems = {}, []
     for name, column in COLUMNS.items():
         if (place := find_place(file, name)) is None:
-            problems.append(f"{name} is missing")
+            if name not in DERIVED_COLUMNS:
+                problems.append(f"{name} is missing")
             continue
         places[name] = place
         row, kind = place.shape[1:], None if column.dtype == "text" else np.dtype(column.dtype)

@@ -20,7 +20,7 @@ from sceneleapultra.utils.records import SPLITS as SPLITS
 from sceneleapultra.utils.records import VERDICT_COLUMNS as VERDICT_COLUMNS
 
 SCHEMA_VERSION = 2
-SCHEMA_MINOR = 1  # what older programs read, too: 1 added checksums
+SCHEMA_MINOR = 2  # 1 added checksums, 2 the type of a grasp; stores without are read
 STORE_FRAME = "world"
 UNITS = "m rad kg"
 VIEW_COLUMNS = ("T_world_cam", "K", "points", "rgb", "instance")
@@ -89,6 +89,9 @@ COLUMNS: Mapping[str, ColumnType] = {
     **{f"grasps/{c.name}": ColumnType(c.stored, c.row) for c in STORED_COLUMNS},
 }
 
+# Columns that a store may lack, read as zeros then: they follow from the others, and are not part of the content.
+DERIVED_COLUMNS = ("grasps/grasp_type",)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
@@ -136,7 +139,7 @@ def content_hash(columns: Any, attributes: Mapping[str, Any]) -> str:
     for name in CONTENT_ATTRIBUTES:
         if name not in ADDED_ATTRIBUTES or version >= ADDED_ATTRIBUTES[name]:
             digest.update(f"{name}={attributes[name]}\n".encode())
-    for path in sorted(COLUMNS):
+    for path in sorted(set(COLUMNS) - set(DERIVED_COLUMNS)):
         data = columns[path]
         digest.update(f"{path} {COLUMNS[path].dtype} {data.shape}\n".encode())
         for block in _blocks(data):

@@ -10,7 +10,7 @@ from typing import Any
 from sceneleapultra.datasets.store.manifest import joined_hash
 from sceneleapultra.datasets.store.missing import missing_store
 from sceneleapultra.datasets.store.opening import open_store
-from sceneleapultra.datasets.store.schema import content_hash
+from sceneleapultra.datasets.store.schema import DERIVED_COLUMNS, content_hash
 from sceneleapultra.hands import Hand
 
 _log = logging.getLogger(__name__)
@@ -69,6 +69,8 @@ class Shard:
             raise ValueError(
                 f"{self.path}: content hash {found[:12]} differs from the {written[:12]} written."
             )
+        for name in DERIVED_COLUMNS:
+            self.columns[name]  # compared with its checksums
 
 
 def merge_attributes(shards: Sequence[Shard]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 from sceneleapultra.datasets.store.blocks import BLOCK_BYTES, BlockChecks, attributes_checksum, text_checksum
 from sceneleapultra.datasets.store.hdf5 import Place, StoreError
 from sceneleapultra.datasets.store.maps import FileId, hdf5_file, map_file
+from sceneleapultra.datasets.store.schema import COLUMNS, DERIVED_COLUMNS
 
 _TEXT_ROWS = 256  # read at once
 
@@ -51,25 +52,27 @@ class ShardFile:
         return self.layout.file.path
 
     def length(self, name: str) -> int:
-        """Return the number of rows of a column."""
-        return self.layout.places[name].shape[0]
+        """Return the number of rows of a column; of one that the file lacks, those of the grasps."""
+        return self.layout.places[name if name in self.layout.places else "grasps/success"].shape[0]
 
     def is_mapped(self, name: str) -> bool:
         """Tell whether a column is read from a memory map."""
-        return self.layout.places[name].offset is not None
+        return name in self.layout.places and self.layout.places[name].offset is not None
 
     def rows(self, name: str, start: int, stop: int) -> Any:
-        """Return some rows of a column, not to be changed.
+        """Return some rows of a column, not to be changed; zeros of a derived one that the file lacks.
 
         Raises:
             StoreError: they are not what was written, or there are no such rows.
         """
-        place = self.layout.places[name]
-        if not 0 <= start <= stop <= place.shape[0]:
+        if not 0 <= start <= stop <= self.length(name):
             raise StoreError(
                 f"data.store: {self.path} is damaged: rows {start} to {stop} of {name} are asked for, it has "
-                f"{place.shape[0]}. Copy it again from where it came."
+                f"{self.length(name)}. Copy it again from where it came."
             )
+        if name in DERIVED_COLUMNS and name not in self.layout.places:
+            return np.zeros(stop - start, dtype=COLUMNS[name].dtype)
+        place = self.layout.places[name]
         if place.dtype is None:
             return self.layout.texts[name][start:stop]
         if start == stop:
@@ -82,7 +85,7 @@ class ShardFile:
 
     def __getitem__(self, name: str) -> Any:
         """Return a column, as ``h5py.File`` does: text as bytes."""
-        if self.layout.places[name].dtype is None:
+        if COLUMNS[name].dtype == "text":
             return np.array([text.encode() for text in self.layout.texts[name]], dtype=object)
         return self.rows(name, 0, self.length(name))
 

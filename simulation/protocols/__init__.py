@@ -2,7 +2,13 @@
 
 from sceneleapultra.simulation.protocols.evaluate import evaluate_grasps, evaluate_many
 from sceneleapultra.simulation.protocols.hand_model import HandModel
-from sceneleapultra.simulation.protocols.metrics import CONTACT_METRICS, ContactSettings, GraspState, Metric
+from sceneleapultra.simulation.protocols.metrics import (
+    CONTACT_METRICS,
+    GRASP_TYPE,
+    ContactSettings,
+    GraspState,
+    Metric,
+)
 from sceneleapultra.simulation.protocols.protocol import Protocol, get_protocol
 from sceneleapultra.simulation.protocols.simulator import GraspSimulator
 from sceneleapultra.simulation.protocols.spec import Attempt, ObjectModel, Physics, Surroundings, WorldSpec
@@ -11,6 +17,7 @@ from sceneleapultra.simulation.protocols.world import World
 
 __all__ = [
     "CONTACT_METRICS",
+    "GRASP_TYPE",
     "Attempt",
     "ContactSettings",
     "GraspSimulator",

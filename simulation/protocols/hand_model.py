@@ -20,6 +20,7 @@ class HandModel:
     finger_bodies: Mapping[str, tuple[str, ...]]
     # Unit vector out of the palm, in the base frame; None where the hand's description does not say.
     palm_direction: tuple[float, float, float] | None = None
+    thumb: str | None = None  # name of the finger that is the thumb; None likewise
 
     @classmethod
     def from_hand(cls, hand: "Hand") -> "HandModel":
@@ -34,4 +35,5 @@ class HandModel:
             contact_bodies=(hand.root_body, *(body for bodies in fingers.values() for body in bodies[1:])),
             finger_bodies=fingers,
             palm_direction=None if palm is None else tuple(palm.tolist()),
+            thumb=hand.semantics.thumb,
         )

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 
 from sceneleapultra.simulation.protocols.world import World
 from sceneleapultra.utils.columns import COLUMNS, Column
+from sceneleapultra.utils.records import GraspType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,33 @@ def contact_consistency_m(state: GraspState) -> float:
     return float(state.finger_distance_m.max() - state.finger_distance_m.min())
 
 
+def grasp_type(state: GraspState) -> GraspType:
+    """Return the coarse class of the grasp, by which links touch the target at the grasp.
+
+    ``PRECISION``: only last links of at least two fingers. ``LATERAL``: of the thumb only the last link, of the rest
+    inner links of one finger, not its last, and no palm. ``POWER``: all else that touches. Source: Feix et al. 2016,
+    "The GRASP Taxonomy of Human Grasp Types": power, precision and intermediate, by what opposes: palm, pads or sides.
+    """
+    bodies, gaps = state.target_contacts
+    near = set(bodies[gaps < state.settings.touch_distance_m].tolist())
+    hand, contacts = state.world.hand, state.world.contacts
+    last, inner = {}, {}
+    for finger, names in hand.finger_bodies.items():
+        *before, end = contacts.hand_bodies(names).tolist()
+        last[finger], inner[finger] = end in near, bool(near & set(before))
+    others = [finger for finger in last if finger != hand.thumb]
+    palm = bool(near - set(contacts.hand_bodies([n for names in hand.finger_bodies.values() for n in names])))
+    if not near:
+        return GraspType.UNKNOWN
+    if not palm and not any(inner.values()) and sum(last.values()) >= 2:
+        return GraspType.PRECISION
+    sides = [finger for finger in others if inner[finger]]
+    thumb = hand.thumb is not None and last[hand.thumb] and not inner[hand.thumb]
+    if not palm and thumb and len(sides) == 1 and not any(last[finger] for finger in others):
+        return GraspType.LATERAL
+    return GraspType.POWER
+
+
 # Source: DexGraspBench: PD, SPD, CLN, contact distance and contact distance consistency.
 CONTACT_METRICS = tuple(
     Metric(COLUMNS[measure.__name__], measure)
@@ -96,3 +124,6 @@ CONTACT_METRICS = tuple(
         contact_consistency_m,
     )
 )
+
+# Not among what every evaluation measures: a label of grasps that are kept.
+GRASP_TYPE = Metric(COLUMNS["grasp_type"], grasp_type)

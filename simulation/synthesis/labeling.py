@@ -7,7 +7,14 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from sceneleapultra.simulation.collision import clearance
-from sceneleapultra.simulation.protocols import CONTACT_METRICS, Attempt, GraspSimulator, Protocol
+from sceneleapultra.simulation.protocols import (
+    CONTACT_METRICS,
+    GRASP_TYPE,
+    Attempt,
+    GraspSimulator,
+    Metric,
+    Protocol,
+)
 from sceneleapultra.simulation.synthesis.base import Candidates, Target
 from sceneleapultra.utils.records import Grasps, LabeledGrasps, Outcome
 
@@ -45,7 +52,7 @@ class GraspLabeler:
     def drop_unfit(self, candidates: Candidates) -> Candidates:
         """Drop what no one should learn from: a hand deep in the object or in itself, or too few fingers on it."""
         q = self.quality
-        depth = self._depths(candidates.grasps)
+        depth = self._measure(candidates.grasps, DEPTHS)
         fit = (depth[:, 0] <= q.max_penetration_m) & (depth[:, 1] <= q.max_self_penetration_m)
         # A grasp that never touched is an honest failure; one finger alone is neither.
         fit &= (candidates.fingers >= q.min_fingers) | (candidates.fingers == 0)
@@ -60,16 +67,17 @@ class GraspLabeler:
         for i in np.flatnonzero(clearance_m >= self.quality.min_clearance_m).tolist():
             verdict = self._simulator.run(Attempt.of(grasps, i, self._poses), stop_at_failure=True)
             outcome[i], directions[i] = verdict.outcome, verdict.direction_success
-        depth = self._depths(grasps)
+        measured = self._measure(grasps, (*DEPTHS, GRASP_TYPE))
         return LabeledGrasps(
             grasps=grasps,
             success=outcome == Outcome.SUCCESS,
             direction_success=directions,
             outcome=outcome,
-            penetration_m=depth[:, 0],
-            self_penetration_m=depth[:, 1],
+            penetration_m=measured[:, 0],
+            self_penetration_m=measured[:, 1],
             clearance_m=clearance_m,
             robustness=np.full(n, np.nan),
+            grasp_type=measured[:, 2].astype(np.uint8),
         )
 
     def with_robustness(
@@ -85,11 +93,11 @@ class GraspLabeler:
         robustness[chosen] = again.success.reshape(-1, settings.trials).mean(axis=1)
         return LabeledGrasps.concatenate([replace(labeled, robustness=robustness), again])
 
-    def _depths(self, grasps: Grasps) -> Float[np.ndarray, "g 2"]:
-        """Return how deep each hand is in the object and in itself, at the grasp."""
+    def _measure(self, grasps: Grasps, metrics: tuple[Metric, ...]) -> Float[np.ndarray, "g m"]:
+        """Return what is measured at each grasp, one column for each metric."""
         attempts = [Attempt.of(grasps, i, self._poses) for i in range(len(grasps))]
-        depths = [list(self._simulator.measure(attempt, DEPTHS).values()) for attempt in attempts]
-        return np.array(depths).reshape(-1, len(DEPTHS))
+        values = [list(self._simulator.measure(attempt, metrics).values()) for attempt in attempts]
+        return np.array(values, dtype=float).reshape(-1, len(metrics))
 
 
 def displace(

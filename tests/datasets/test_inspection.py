@@ -41,6 +41,8 @@ def test_a_sound_store_is_counted(finished_store: Path) -> None:
         *(("test_family", f"unseen-family{i}") for i in range(2)),
     }
     assert found.outcomes["success"] == 12 * 12 and found.outcomes["slipped"] == 12 * 6
+    # Of rows 1, 2, 4, 5, 7 and 8, the successes, types are the row's number modulo 4.
+    assert found.grasp_types == {"unknown": 48, "power": 48, "precision": 24, "lateral": 24}
     assert found.qpos.shape == (144, 16) and found.penetration_mm.shape == (144,)
     assert found.visible.tolist() == [200.0] * 48
     assert found.robustness.shape == (144,)

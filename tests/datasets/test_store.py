@@ -15,10 +15,12 @@ from numpy.testing import assert_array_equal
 from factories.records import CLAIMED, claimed, leap, scene_record, writer
 from factories.stores import edited, without_checksums
 from sceneleapultra.datasets import GraspStore
+from sceneleapultra.datasets.store.layout import repack
 from sceneleapultra.datasets.store.opening import read_attributes
 from sceneleapultra.datasets.store.schema import (
     COLUMNS,
     CONTENT_ATTRIBUTES,
+    DERIVED_COLUMNS,
     GENERATED,
     GRASP_COLUMNS,
     VERDICT_COLUMNS,
@@ -171,12 +173,30 @@ def test_hdf5_file_that_is_no_store(tmp_path):
         GraspStore(tmp_path / "s.h5")
 
 
-@pytest.mark.parametrize("path", list(COLUMNS))
+@pytest.mark.parametrize("path", sorted(set(COLUMNS) - set(DERIVED_COLUMNS)))
 def test_missing_column_is_named(store_path, path):
     with h5py.File(store_path, "r+") as file:
         del file[path]
     with pytest.raises(ValueError, match=f"not a complete store: {path} is missing"):
         GraspStore(store_path)
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_a_store_without_grasp_types_is_read_as_unknown_and_keeps_its_hash(store_path, tmp_path, checksums):
+    """As stores were written before: types are no part of the content."""
+    written = GraspStore(store_path).content_hash
+    with edited(store_path) if checksums else without_checksums(store_path) as file:
+        del file["grasps/grasp_type"]
+        file.attrs["schema_minor"] = 1
+    store = GraspStore(store_path, hand=leap())
+    store.verify()
+    assert store.content_hash == written
+    labeled = store.labeled(0, 1)
+    assert labeled.grasp_type.dtype == np.uint8 and len(labeled.grasp_type) == len(labeled.success) > 0
+    assert not labeled.grasp_type.any()
+    with h5py.File(store_path) as old:
+        repack(old, tmp_path / "again.h5", store.attributes)
+    assert GraspStore(tmp_path / "again.h5").content_hash == written
 
 
 def test_column_of_another_type_is_named(store_path):
@@ -204,7 +224,7 @@ def test_a_store_of_version_1_is_read_and_keeps_its_hash(store_path):
         digest = hashlib.sha256(b"schema 1")
         for name, value in attributes.items():
             digest.update(f"{name}={value}\n".encode())
-        for path in sorted(COLUMNS):
+        for path in sorted(set(COLUMNS) - set(DERIVED_COLUMNS)):
             digest.update(f"{path} {COLUMNS[path].dtype} {file[path].shape}\n".encode())
             rows = file[path][...]
             digest.update(b"".join(x + b"\0" for x in rows) if rows.dtype.kind in "OS" else rows.tobytes())

@@ -73,6 +73,7 @@ def make_record(
         self_penetration_m=np.zeros(grasps),
         clearance_m=np.full(grasps, 0.01),
         robustness=np.full(grasps, np.nan),
+        grasp_type=np.zeros(grasps, np.uint8),
     )
     return SceneRecord(index, split, 0, Scene((box,), T[None], True), (view,), (labeled,))
 

@@ -120,6 +120,7 @@ def _judged(T: np.ndarray, count: int, rng: np.random.Generator) -> LabeledGrasp
         self_penetration_m=np.zeros(count, np.float32),
         clearance_m=np.full(count, 0.01, np.float32),
         robustness=np.where(success, rng.uniform(0, 1, count), np.nan).astype(np.float32),
+        grasp_type=(np.arange(count) % 4).astype(np.uint8),
     )
 
 

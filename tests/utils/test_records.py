@@ -21,6 +21,7 @@ def labeled(rows: list[tuple[bool, tuple[bool, ...], Outcome, float, float]]) ->
         self_penetration_m=np.zeros(n),
         clearance_m=np.array(clearance),
         robustness=np.array(robustness),
+        grasp_type=np.zeros(n, np.uint8),
     )
 
 

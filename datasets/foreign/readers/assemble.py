@@ -12,6 +12,7 @@ from sceneleapultra.hands import Hand
 from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
 from sceneleapultra.utils.records import (
     Grasps,
+    GraspType,
     LabeledGrasps,
     ObjectRecord,
     Outcome,
@@ -180,6 +181,7 @@ class Assembler:
             self_penetration_m=unknown,
             clearance_m=unknown,
             robustness=unknown,
+            grasp_type=np.full(n, GraspType.UNKNOWN, np.uint8),
         )
 
     def _derives(self) -> bool:

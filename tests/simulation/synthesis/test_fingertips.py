@@ -22,7 +22,7 @@ from sceneleapultra.simulation.synthesis import (
 from sceneleapultra.simulation.synthesis.pinch import PinchFinder
 from sceneleapultra.simulation.synthesis.postures import all_postures, finger_sets
 from sceneleapultra.utils.core.config import build, load_group
-from sceneleapultra.utils.records import ObjectRecord, Scene
+from sceneleapultra.utils.records import GraspType, ObjectRecord, Scene
 
 
 def lying(solid: Solid) -> Scene:
@@ -103,6 +103,7 @@ def test_a_coin_of_ten_millimetres_is_lifted_from_above(
     labeler = GraspLabeler(small, get_protocol("scene-lift"), grasp_settings.quality)
     labeled = labeler.label_grasps(labeler.drop_unfit(pinched).grasps)
     assert labeled.success.sum() >= 2
+    assert (labeled.grasp_type == GraspType.PRECISION).all()
     hand = small.hand
     pose = GraspPose.from_hand_pose(
         torch.as_tensor(labeled.grasps.hand_pose[labeled.success], dtype=torch.float32)
