@@ -267,7 +267,7 @@ def test_a_checkpoint_that_lies_in_no_run_folder(checkpoint: Path, tmp_path: Pat
     assert "so its store is unknown. Pass store=<file>." in said
 
 
-def test_a_checkpoint_of_another_frame(checkpoint: Path, tmp_path: Path):
+def test_a_checkpoint_of_another_frame(checkpoint: Path, tiny_store: Path, tmp_path: Path):
     content = torch.load(checkpoint, weights_only=True)
     for key in list(content):
         if key == "state_dict" or key == "current_model_state":
@@ -275,7 +275,7 @@ def test_a_checkpoint_of_another_frame(checkpoint: Path, tmp_path: Path):
                 if isinstance(value, dict) and "frame" in value:
                     content[key][name] = {**value, "frame": "camera"}
     torch.save(content, tmp_path / "camera.ckpt")
-    said = refusal(f"checkpoint={tmp_path / 'camera.ckpt'}", "store=data/any.h5")
+    said = refusal(f"checkpoint={tmp_path / 'camera.ckpt'}", f"store={tiny_store}")
     assert "trained on poses in frame 'camera'" in said
     assert "Use a checkpoint of one of them" in said
 

@@ -53,7 +53,7 @@ def explain(error: Exception, argv: list[str], config_name: str) -> str:
         config_name: root of the configuration.
     """
     if isinstance(error, OverrideParseException):
-        return _unreadable(error.override)
+        return _unreadable(error.override, config_name)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
         if (new := RENAMED_OPTIONS.get(group, {}).get(option)) is not None:
@@ -129,10 +129,11 @@ def _groups_of(config_name: str) -> list[str]:
     return sorted(name for name in names if " " not in name and name != "hydra")
 
 
-def _unreadable(word: str) -> str:
+def _unreadable(word: str, config_name: str) -> str:
     key, equals, value = word.partition("=")
     if not equals:
-        groups = [path.parent.name for path in sorted(CONFIG_DIR.glob(f"*/{word}.yaml"))] if word else []
+        found = [path.parent.name for path in sorted(CONFIG_DIR.glob(f"*/{word}.yaml"))] if word else []
+        groups = [name for name in found if name in _groups_of(config_name)]
         return f"'{word}' is no key=value." + (f" Did you mean {groups[0]}={word}?" if groups else "")
     if "…" in value or "..." in value.split("/"):
         return f"{word}: the dots stand for a name of yours. Write the path as it is on this machine."
