@@ -1,6 +1,6 @@
 """The balls at the ends of the fingers, and which joints bring them where: inverse kinematics of a whole hand at once.
 
-A fingertip is the sphere that reaches furthest from the last joint of its finger, and the direction of its pad. All
+A fingertip is the ball that the end of its finger's pad is part of, and the direction in which the pad looks. All
 fingers, and the base if it may move, are solved for together (damped Gauss-Newton steps, batched).
 Axes: f fingers in ``finger_names`` order, v = 6 + j unknowns: motion of the base, then joints.
 """
@@ -15,8 +15,13 @@ from torch import Tensor
 
 from sceneleapultra.hands.body_points import BodyPoints
 from sceneleapultra.hands.hand import Hand
+from sceneleapultra.hands.sampling import SurfaceSet, contact_set
+from sceneleapultra.hands.semantics import CONTACT_MIN_COS, CONTACT_SEED
 from sceneleapultra.utils.geometry.rotation import skew, so3_exp
 
+_PER_PAD = 64
+_DISTAL = 0.2  # least cosine of a normal with the distal direction, of what counts as the end
+_ROUND_M = 0.002
 _DAMPING = 1e-4
 _MAX_STEP = 0.3  # rad, of a joint or of the base in one step
 
@@ -44,40 +49,41 @@ class Reached(NamedTuple):
     error_m: Float[Tensor, "b"]  # largest distance of a ball that has a goal to it
 
 
+class _End(NamedTuple):
+    """The ball at the end of a finger, in the frame of the body that carries it."""
+
+    body: int
+    center: Float[np.ndarray, "3"]
+    radius: float
+    pad: Float[np.ndarray, "3"]
+
+
 class Fingertips:
     """The fingertips of one hand.
 
     Attributes:
         radii: of the balls.
+
+    Raises:
+        ValueError: a finger whose pad is not known, or whose end is no ball.
     """
 
     def __init__(self, hand: Hand) -> None:
         self.hand = hand
-        spheres, bodies = hand.collision_spheres, hand.description.bodies
-        normals, finger_of = hand.require("contact_normals"), hand.contact_finger
-        tips, chosen, pads = [], [], []
-        for f, name in enumerate(hand.finger_names):
-            owned = [hand.body_names.index(body) for body in hand.finger_bodies[name]]
-            tip = next(i for i in reversed(owned) if (spheres.bodies == i).any())
-            own = torch.nonzero(spheres.bodies == tip)[:, 0]
-            reach = spheres.centers[own].norm(dim=-1) + spheres.radii[own]
-            tips.append(tip)
-            chosen.append(int(own[reach.argmax()]))
-            on_tip = normals.points[(finger_of == f) & (normals.body == normals.body[finger_of == f][-1])]
-            pads.append(on_tip.mean(0).numpy())
-        pad_bodies = [int(normals.body[finger_of == f][-1]) for f in range(len(tips))]
-        self.radii: Float[Tensor, "f"] = spheres.radii[chosen]
-        number = len(hand.body_names)
+        bodies, number = hand.description.bodies, len(hand.body_names)
+        pads = contact_set(hand.description, _PER_PAD, CONTACT_MIN_COS, CONTACT_SEED)
+        ends = [self._end(name, pads) for name in hand.finger_names]
+        tips = np.array([end.body for end in ends])
+        self.radii: Float[Tensor, "f"] = torch.tensor([end.radius for end in ends], dtype=torch.float32)
         self._centers = BodyPoints(
-            spheres.centers[chosen].numpy(),
-            np.array(tips),
+            np.array([end.center for end in ends]),
+            tips,
             num_bodies=number,
             vectors=False,
             dtype=torch.float32,
         )
-        pad = np.array(pads) / np.linalg.norm(pads, axis=1, keepdims=True)
         self._pads = BodyPoints(
-            pad, np.array(pad_bodies), num_bodies=number, vectors=True, dtype=torch.float32
+            np.array([end.pad for end in ends]), tips, num_bodies=number, vectors=True, dtype=torch.float32
         )
         jointed = [i for i, body in enumerate(bodies) if body.joint is not None]
         order = [hand.joint_names.index(bodies[i].joint.name) for i in jointed]  # type: ignore[union-attr]
@@ -89,7 +95,7 @@ class Fingertips:
             [joint.pos for joint in joints if joint is not None], dtype=torch.float32
         )
         self._moves = torch.tensor(
-            [[self._is_above(int(body), tip) for body in self._joint_body] for tip in tips]
+            [[self._is_above(int(body), int(tip)) for body in self._joint_body] for tip in tips]
         )
 
     def place(
@@ -176,6 +182,39 @@ class Fingertips:
         """Return the torques with which the joints press the balls by these forces (N, world frame): J^T f."""
         of_centers, _ = self.jacobian(T_world_base, qpos)
         return torch.einsum("bfkv,bfk->bv", of_centers, forces_n)[:, 6:]
+
+    def _end(self, finger: str, pads: SurfaceSet) -> "_End":
+        """Fit a ball to the surface of a finger's pad that looks away from the hand.
+
+        Raises:
+            ValueError: the hand's card names no pad for the finger, or its end is no ball.
+        """
+        hand = self.hand
+        patches = [
+            p for p in hand.description.semantics.contacts or () if p.body in hand.finger_bodies[finger]
+        ]
+        if not patches:
+            raise ValueError(
+                f"Hand '{hand.name}': finger '{finger}' has no contact patch, so nothing is known of its tip. Add one "
+                "under semantics.contacts, or generate without fingertips: synthesis=sim_close."
+            )
+        patch = patches[-1]
+        body = hand.body_names.index(patch.body)
+        own = pads.body == body
+        points, normals = pads.points[own], pads.normals[own]
+        distal = normals @ np.asarray(patch.distal_direction) > _DISTAL
+        # p = c + r n for all points of the end: linear in center and radius.
+        end, outward = points[distal], normals[distal]
+        A = np.concatenate([np.tile(np.eye(3), (len(end), 1)), outward.reshape(-1, 1)], axis=1)
+        *center, radius = np.linalg.lstsq(A, end.reshape(-1), rcond=None)[0]
+        off = np.abs(np.linalg.norm(end - center, axis=1) - radius).max(initial=0.0)
+        if len(end) < 4 or off > _ROUND_M:
+            raise ValueError(
+                f"Hand '{hand.name}': the end of '{patch.body}' is no ball (off by {1e3 * off:.1f} mm), which "
+                "synthesis=fingertips takes it for. Generate with synthesis=sim_close."
+            )
+        pad = normals.mean(axis=0)
+        return _End(body, np.array(center), float(radius), pad / np.linalg.norm(pad))
 
     def _is_above(self, body: int, tip: int) -> bool:
         """Tell whether a body is the tip or carries it."""

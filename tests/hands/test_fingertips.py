@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
 from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.hands.description import Body
 from sceneleapultra.hands.fingertips import Fingertips, TipGoals
 
 WEIGHTS = {"pad_weight_m": 0.01, "rest_weight_m": 0.0, "iterations": 40}
@@ -31,16 +34,38 @@ def poses(hand: Hand, b: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_balls_are_the_ends_of_the_fingers(hand: Hand, tips: Fingertips) -> None:
-    """On the last link nothing lies further from its joint than the ball reaches, and pads look where contacts do."""
-    spheres = hand.collision_spheres
+    """Those of the description's capsules: their far end points and radius; pads look where contacts do."""
     eye = torch.eye(4).expand(1, len(hand.body_names), 4, 4)  # each body where its own frame is
     normals = hand.require("contact_normals")(eye)[0]
-    for f, name in enumerate(hand.fingertip_bodies):
-        own = spheres.bodies == hand.body_names.index(name)
-        reach = (spheres.centers[own].norm(dim=-1) + spheres.radii[own]).max()
-        ball, pad = tips._centers(eye)[0, f], tips._pads(eye)[0, f]
-        torch.testing.assert_close(ball.norm() + tips.radii[f], reach)
-        assert (normals[hand.contact_finger == f] @ pad).min() > 0
+    ends, fingers = torch.tensor([[-0.0015, -0.0392, 0.0145]]).repeat(3, 1), torch.tensor([0, 1, 2])
+    thumb = hand.finger_names.index(hand.thumb)
+    assert thumb == 3
+    found = tips._centers(eye)[0]
+    torch.testing.assert_close(found[fingers], ends, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found[thumb], torch.tensor([-0.0015, -0.0511, -0.0145]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(tips.radii, torch.full((4,), 0.0119), atol=1e-5, rtol=0)
+    for f in range(len(hand.finger_names)):
+        assert (normals[hand.contact_finger == f] @ tips._pads(eye)[0, f]).min() > 0
+
+
+def square_tips(hand: Hand) -> Hand:
+    """The same hand with boxes for fingertips."""
+
+    def square(body: Body) -> Body:
+        if body.name not in hand.fingertip_bodies:
+            return body
+        *rest, tip = body.primitives
+        return replace(body, primitives=(*rest, replace(tip, shape="box", size=(0.012, 0.008, 0.015))))
+
+    bodies = tuple(square(body) for body in hand.description.bodies)
+    return Hand(replace(hand.description, bodies=bodies))
+
+
+def test_fingers_that_do_not_end_in_a_ball_are_refused(hand: Hand) -> None:
+    with pytest.raises(
+        ValueError, match=r"the end of 'if_ds' is no ball .*Generate with synthesis=sim_close"
+    ):
+        Fingertips(square_tips(hand))
 
 
 def test_jacobian_is_what_small_motions_give(hand: Hand, tips: Fingertips) -> None:

@@ -142,6 +142,26 @@ def test_same_seed_same_grasps(method: FingertipGrasps, small: Target, pinched: 
     assert not np.array_equal(other.grasps.hand_pose, pinched.grasps.hand_pose)
 
 
+def test_fingers_are_those_of_the_hands_card_whatever_their_names_and_order(
+    hand: Hand, method: FingertipGrasps
+) -> None:
+    """The same hand, its thumb listed first and all fingers renamed, pinches just so."""
+    known = hand.description.semantics
+    assert known.fingers is not None
+    names = [hand.thumb, *(name for name in hand.finger_names if name != hand.thumb)]
+    fingers = {f"digit {k}": known.fingers[name] for k, name in enumerate(names)}
+    semantics = replace(known, fingers=fingers, thumb="digit 0")
+    other = Hand(replace(hand.description, semantics=semantics))
+    few = replace(method, postures=replace(method.postures, drawn=1024))
+    made = few.proposer(prepare(other, coin(0.02), 0)).propose(6, np.random.default_rng(0))
+    assert len(made.grasps) == 6
+    pose = GraspPose.from_hand_pose(torch.as_tensor(made.grasps.hand_pose, dtype=torch.float32))
+    tips = Fingertips(other)
+    centers, _ = tips.place(pose.matrix(), pose.qpos)
+    gap = prepare(other, coin(0.02), 0).distance.target_exact(centers) - tips.radii
+    assert (gap[:, 0].abs() < 1.5e-3).all()
+
+
 def test_an_object_out_of_reach_gets_no_grasp(hand: Hand, method: FingertipGrasps) -> None:
     wide = prepare(hand, lying(box(0.3, 0.3, 0.01)), 0)
     assert len(method.proposer(wide).propose(4, np.random.default_rng(0)).grasps) == 0
