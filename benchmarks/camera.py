@@ -78,6 +78,7 @@ class Outcome:
     sentences: tuple[str, ...]
     job: tuple[Scene, int, Grasps] | None = None  # to be tested in the true scene
     expected: float | None = None  # the model's own odds of its best grasp
+    overlap: float | None = None  # of the chosen points with the target's: intersection over union
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,15 @@ def call(view: SimulatedView, make: Call, model: GraspModel, num_grasps: int) ->
         sentences=sentences,
         job=(view.scene, 0, transform_grasps(grasps, view.T_world_cam @ T_cam_cloud)),
         expected=round(float(made.p_success.max()), 3),
+        overlap=_overlap(view, request),
     )
+
+
+def _overlap(view: SimulatedView, request: GraspRequest) -> float | None:
+    true = view.mask[view.depth > 0]
+    if len(true) != len(request.points):
+        return None
+    return round(float((true & request.object_mask).sum() / (true | request.object_mask).sum()), 3)
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -137,21 +146,40 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         **{what: sum(o.what == what for o in outcomes) for what in ("refused", "warned", "silent")},
         "sentences": [sentence for sentence, _ in common],
         "best_expected": [o.expected for o in outcomes if o.expected is not None],
+        "overlap": [o.overlap for o in outcomes if o.overlap is not None],
     }
 
 
-def measure(jobs: list[Any], hand: Any, protocol: str, workers: int) -> dict[str, Any]:
-    """Return how many grasps hold, and hold and touch nothing else, in the true scenes."""
+def measure(jobs_by_scene: list[Any], hand: Any, protocol: str, workers: int) -> dict[str, Any]:
+    """Return how many grasps hold, and hold and touch nothing else, in the true scenes; scenes may have none."""
+    jobs = [job for job in jobs_by_scene if job is not None]
     tables = evaluate_many(hand, jobs, protocol, LocalExecutor(workers=workers))
     stable = np.concatenate([t["stable"] for t in tables])
     free = np.concatenate([scene_clearance(hand, s, k, g) >= 0.0 for s, k, g in jobs])
     both = stable & free
     low, high = wilson_interval(int(both.sum()), len(both))
+    each = np.split(both, np.cumsum([len(t["stable"]) for t in tables])[:-1])
+    rates = iter([round(float(x.mean()), 4) for x in each])
     return {
         "grasps": len(both),
         "stable": round(float(stable.mean()), 4),
         "stable_and_collision_free": round(float(both.mean()), 4),
         "interval": [round(low, 4), round(high, 4)],
+        "by_scene": [None if job is None else next(rates) for job in jobs_by_scene],
+    }
+
+
+def paired_difference(
+    one: Sequence[float | None], other: Sequence[float | None], seed: int
+) -> dict[str, Any]:
+    """Return the mean of the second minus the first over the scenes of both, with its 95 % interval by bootstrap."""
+    difference = np.array([b - a for a, b in zip(one, other, strict=True) if a is not None and b is not None])
+    drawn = np.random.default_rng(seed).integers(0, len(difference), (10_000, len(difference)))
+    low, high = np.percentile(difference[drawn].mean(1), (2.5, 97.5))
+    return {
+        "scenes": len(difference),
+        "difference": round(float(difference.mean()), 4),
+        "interval": [round(float(low), 4), round(float(high), 4)],
     }
 
 
@@ -195,16 +223,19 @@ def main() -> None:
     found: dict[str, Any] = {}
     for name in (*RIGHT, *WRONG):
         found[name] = summary([outcomes[name] for outcomes in scenes])
-        jobs = [outcomes[name].job for outcomes in scenes if outcomes[name].job is not None]
-        if jobs:
+        jobs = [outcomes[name].job for outcomes in scenes]
+        if any(jobs):
             found[name] |= measure(jobs, hand, options.protocol, options.workers)
         print(name, found[name], flush=True)
+    difference = paired_difference(*(found[name]["by_scene"] for name in RIGHT), options.seed)
+    print("pixel minus mask", difference, flush=True)
     document = {
         "command": f"camera --scenes {options.scenes} --grasps {options.grasps} --seed {options.seed}",
         "commit": commit(),
         "scenes": options.scenes,
         "real_targets": len(range(2, options.scenes, 3)) if reals else 0,
         "protocol": options.protocol,
+        "pixel_minus_mask": difference,
         "calls": found,
     }
     write(document, options.json)

@@ -1,16 +1,14 @@
-"""The objects above a table: clusters of points that lie closer to one another than to the next."""
+"""The objects above a table: clusters of points, told apart where they touch."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from sceneleapultra.utils.requests.cells import cells_of
+from sceneleapultra.utils.requests.parts import part_labels
 
-_CELL_M, _LINK_M = 0.003, 0.006
+_CELL_M = 0.003
 _LEAST_POINTS, _LEAST_SIZE_M = 30, 0.01
 MOST_M = 0.6  # what is larger is a wall or a person, no object on a table
 
@@ -46,6 +44,7 @@ def find_clusters(
     points: Float[np.ndarray, "n 3"],
     candidates: Int[np.ndarray, "c"],
     pixels: Int[np.ndarray, "n 2"] | None,
+    viewpoint: Float[np.ndarray, "3"],
 ) -> tuple[Cluster, ...]:
     """Return the clusters of some of the points, the one with most points first.
 
@@ -53,17 +52,13 @@ def find_clusters(
         points: all valid points (m).
         candidates: which of them may belong to an object.
         pixels: column and row of each point, where there is an image.
+        viewpoint: camera center in the frame of the points.
     """
     if len(candidates) == 0:
         return ()
-    chosen = points[candidates].astype(np.float64)
-    chosen -= chosen[0]
-    centers, owner, _ = cells_of(chosen, _CELL_M)
-    tree = cKDTree(centers)
-    spacing = float(np.median(tree.query(centers, k=2)[0][:, 1])) if len(centers) > 1 else 0.0
-    pairs = tree.query_pairs(max(_LINK_M, 2.2 * spacing), output_type="ndarray")
-    graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (len(centers),) * 2)
-    label = connected_components(graph, directed=False)[1][owner]
+    origin = points[candidates[0]].astype(np.float64)
+    cells = cells_of(points[candidates] - origin, _CELL_M)
+    label = part_labels(cells.centers, viewpoint - origin)[cells.owner]
     order = np.argsort(label, kind="stable")
     found = []
     for members in np.split(candidates[order], np.flatnonzero(np.diff(label[order])) + 1):

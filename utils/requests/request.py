@@ -123,7 +123,7 @@ class GraspRequest:
         index, left = valid_points(flat, eye)
         if len(index) == 0:
             raise ValueError(f"{cloud.source}: none of {cloud.size:,} points holds a surface ({left}).")
-        view = View(flat[index], _pixels(cloud, index), cloud.grid, cloud.source)
+        view = View(flat[index], _pixels(cloud, index), cloud.grid, cloud.source, eye)
         _check_metres(view.points, eye, cloud.source)
         notes = [*describe_invalid(left, cloud.size)]
         mask = None

@@ -63,6 +63,7 @@ class View:
     pixels: Int[np.ndarray, "n 2"] | None  # column, row
     grid: tuple[int, int] | None
     source: str
+    viewpoint: Float[np.ndarray, "3"]  # camera center
 
     def place(self, target: Target) -> Float[np.ndarray, "3"] | None:
         """Return about where a target is, before the table is known; None where nothing names a place.
@@ -94,27 +95,27 @@ class View:
 
     def _nearest(self, target: Target) -> int:
         """Return the point that a pixel or a point names."""
-        if target.at is not None:
-            distance = np.linalg.norm(self.points - np.asarray(target.at), axis=1)
-            nearest, reach, unit = int(distance.argmin()), _AT_REACH_M, "m"
-            name = f"--at {_words(target.at)}"
-        else:
-            assert target.pixel is not None and self._pixels("--pixel") is not None
-            u, v = target.pixel
-            height, width = self.grid or (0, 0)
-            name = f"--pixel {u} {v}"
-            if not (0 <= u < width and 0 <= v < height):
-                raise ValueError(
-                    f"{name} lies outside the image of {self.source}: {width} x {height} pixels (column, row)."
-                )
-            distance = np.linalg.norm(self._pixels("--pixel") - np.array([u, v]), axis=1)
-            nearest, reach, unit = int(distance.argmin()), _PIXEL_REACH, "pixels"
+        distance, reach, unit = self._distances(target)
+        nearest = int(distance.argmin())
         if distance[nearest] > reach:
             raise ValueError(
-                f"{name}: the nearest point of {self.source} is {distance[nearest]:.3g} {unit} away, expected at most "
-                f"{reach:g} {unit}. Name a place where the object was measured."
+                f"{_name(target)}: the nearest point of {self.source} is {distance[nearest]:.3g} {unit} away, expected "
+                f"at most {reach:g} {unit}. Name a place where the object was measured."
             )
         return nearest
+
+    def _distances(self, target: Target) -> tuple[Float[np.ndarray, "n"], float, str]:
+        """Return how far each point is from a pixel or a point, how far it may be, and the unit of both."""
+        if target.at is not None:
+            return np.linalg.norm(self.points - np.asarray(target.at), axis=1), _AT_REACH_M, "m"
+        assert target.pixel is not None and self._pixels("--pixel") is not None
+        u, v = target.pixel
+        height, width = self.grid or (0, 0)
+        if not (0 <= u < width and 0 <= v < height):
+            raise ValueError(
+                f"{_name(target)} lies outside the image of {self.source}: {width} x {height} pixels (column, row)."
+            )
+        return np.linalg.norm(self._pixels("--pixel") - np.array([u, v]), axis=1), _PIXEL_REACH, "pixels"
 
     def _pixels(self, what: str) -> Int[np.ndarray, "n 2"]:
         if self.pixels is None:
@@ -138,7 +139,7 @@ class View:
         above = plane.heights(self.points) > above_m
         inside = self.inside(target)
         if inside is not None:
-            found = find_clusters(self.points, np.flatnonzero(above & inside), self.pixels)
+            found = find_clusters(self.points, np.flatnonzero(above & inside), self.pixels, self.viewpoint)
             if not found:
                 raise ValueError(
                     f"--box {_words(target.box or ())}: of its {int(inside.sum()):,} points "
@@ -147,7 +148,7 @@ class View:
             return self._marked(found[0]), "the largest object in the box" if len(
                 found
             ) > 1 else "the object in the box"
-        found = find_clusters(self.points, np.flatnonzero(above), self.pixels)
+        found = find_clusters(self.points, np.flatnonzero(above), self.pixels, self.viewpoint)
         if not found:
             raise ValueError(
                 f"No object stands out of the table in {self.source}: {int(above.sum()):,} of {len(above):,} points "
@@ -171,18 +172,18 @@ class View:
         self, target: Target, found: tuple[Cluster, ...], plane: TablePlane
     ) -> tuple[Bool[np.ndarray, "n"], str]:
         nearest = self._nearest(target)
+        # The inner side of a ring, and what is lost at an edge, belong to no object, but stand beside one.
+        distance, reach, _ = self._distances(target)
+        owner = np.zeros(len(self.points), dtype=int)
         for number, cluster in enumerate(found, 1):
-            if nearest in cluster.index:
-                return self._marked(cluster), f"object {number} of {len(found)}"
-        name = (
-            f"--pixel {_words(target.pixel)}"
-            if target.pixel is not None
-            else f"--at {_words(target.at or ())}"
-        )
+            owner[cluster.index] = number
+        chosen = owner[np.where(owner > 0, distance, np.inf).argmin()]
+        if distance[owner == chosen].min() <= reach:
+            return self._marked(found[chosen - 1]), f"object {chosen} of {len(found)}"
         height = plane.height_of(self.points[nearest].astype(np.float64))
         where = "shows the table" if abs(height) <= _least_height(plane) else "belongs to none of the objects"
         raise ValueError(
-            f"{name} {where} ({1e3 * height:.0f} mm above its plane). The objects are:\n{_listed(found)}"
+            f"{_name(target)} {where} ({1e3 * height:.0f} mm above its plane). The objects are:\n{_listed(found)}"
         )
 
     def _marked(self, cluster: Cluster) -> Bool[np.ndarray, "n"]:
@@ -194,6 +195,12 @@ class View:
 def _least_height(plane: TablePlane) -> float:
     """Return how far above the table a point is no part of it, by the noise that the table itself shows (m)."""
     return float(np.clip(_NOISE * plane.spread_m, *_ABOVE_M))
+
+
+def _name(target: Target) -> str:
+    if target.at is not None:
+        return f"--at {_words(target.at)}"
+    return f"--pixel {_words(target.pixel or ())}"
 
 
 def _words(values: tuple[float, ...]) -> str:
