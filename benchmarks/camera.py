@@ -227,7 +227,8 @@ def main() -> None:
         if any(jobs):
             found[name] |= measure(jobs, hand, options.protocol, options.workers)
         print(name, found[name], flush=True)
-    difference = paired_difference(*(found[name]["by_scene"] for name in RIGHT), options.seed)
+    mask, pixel = (found[name]["by_scene"] for name in RIGHT)
+    difference = paired_difference(mask, pixel, options.seed)
     print("pixel minus mask", difference, flush=True)
     document = {
         "command": f"camera --scenes {options.scenes} --grasps {options.grasps} --seed {options.seed}",

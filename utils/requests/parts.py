@@ -86,21 +86,21 @@ def _grown(label: Int[np.ndarray, "n"], links: Pairs) -> Int[np.ndarray, "n"]:
             break
         label = label.copy()
         label[reached[:, 0]] = label[reached[:, 1]]
-    alone = connected_components(_graph(links, len(label)), directed=False)[1]
-    return np.unique(np.where(label < 0, len(label) + alone, label), return_inverse=True)[1].ravel()
+    apart = connected_components(_graph(links, len(label)), directed=False)[1]
+    return np.unique(np.where(label < 0, len(label) + apart, label), return_inverse=True)[1].ravel()
 
 
 def _join_wide(label: Int[np.ndarray, "n"], links: Pairs) -> Int[np.ndarray, "n"]:
     """Join parts that share a wide border, the widest first, until all borders are narrow."""
     while True:
         ends = np.sort(label[links], axis=1)
-        across = ends[:, 0] < ends[:, 1]
-        if not across.any():
+        crossing = ends[:, 0] < ends[:, 1]
+        if not crossing.any():
             return label
         sizes = np.bincount(label)
-        border = ends[across, 0] * len(sizes) + ends[across, 1]
+        border = ends[crossing, 0] * len(sizes) + ends[crossing, 1]
         # Each cell counts once in a border.
-        cells = np.unique(border[:, None] * len(label) + links[across])
+        cells = np.unique(border[:, None] * len(label) + links[crossing])
         borders, count = np.unique(cells // len(label), return_counts=True)
         one, other = np.divmod(borders, len(sizes))
         width = 0.5 * count / np.sqrt(np.minimum(sizes[one], sizes[other]))
