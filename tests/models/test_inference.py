@@ -87,6 +87,14 @@ def test_grasps_are_ranked_by_what_is_asked_for(model):
         sample(model, *cloud(), sampling={"rank": "log_probb"})
 
 
+@pytest.mark.untyped
+@pytest.mark.parametrize("number", [4.0, True, 0, -3])
+def test_a_number_of_grasps_that_is_none_gets_a_sentence(model, number):
+    points, mask = cloud()
+    with pytest.raises(ValueError, match=f"num_grasps: expected a whole number of at least 1, got {number}"):
+        model.sample(points, number, object_mask=mask, viewpoint=(0.5, 0.0, 0.5), up=(0.0, 0.0, 1.0))
+
+
 def test_trajectory_ends_at_the_grasps(model):
     made = sample(model, *cloud(), sampling={"solver": "heun", "steps": 3}, trajectory=True)
     assert made.nfe == 5 and made.trajectory.shape == (4, 9, 23)
@@ -109,6 +117,7 @@ def test_unknown_solver_names_the_nearest(model):
         (lambda p, m: (np.full_like(p, np.nan), m), "none of 300 points holds a surface"),
         (lambda p, m: (np.full_like(p, 0.5), m), "all 300 points are one and the same"),
         (lambda p, m: (p, np.where(m, 3.0, -4.0)), "expected booleans, or 0 and 1"),
+        (lambda p, m: (p, np.arange(len(p)) % 4), "expected booleans, or 0 and 1"),
         (
             lambda p, m: (p, np.arange(len(p)) < 5),
             "needs at least 8 points on the object, object_mask marks 5",

@@ -230,6 +230,17 @@ def test_training_reads_them_and_refuses_those_of_other_data(words: list[str], t
         train(compose_training([*words, *few, *third]), [])
 
 
+def test_where_they_cannot_be_kept_the_way_out_is_named(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "share").write_text(
+        "a file where a folder should be, which no user may write to, root included"
+    )
+    cfg = compose_training([*words, f"statistics={tmp_path / 'share' / 'mine.json'}"])
+    with pytest.raises(
+        ValueError, match=r"Pose statistics cannot be kept in .*share \(.*\)\. Pass statistics=<a file"
+    ):
+        find_statistics(cfg)
+
+
 def test_a_pretrainer_needs_none(words: list[str]) -> None:
     rest = [w for w in words if not w.startswith("model.")]
     cfg = compose_training([*rest, "model=pretrain"])
