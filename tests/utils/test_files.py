@@ -5,10 +5,18 @@ import random
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from sceneleapultra.utils.core.files import describe_file, read_json_object, write_atomically, write_json
+from factories.disks import files_of_at_most
+from sceneleapultra.utils.core.files import (
+    describe_file,
+    read_json_object,
+    write_atomically,
+    write_json,
+    write_text,
+)
 from sceneleapultra.utils.core.torch_files import read_torch, write_torch
 from sceneleapultra.utils.training.checkpoints import CheckpointFiles
 from sceneleapultra.utils.training.run_folder import last_checkpoint, resumed_step
@@ -167,3 +175,27 @@ def test_a_resume_reads_the_sums_once_and_notices_what_changes_after(
     os.utime(path, (1, 1))  # of the same size and date
     with pytest.raises(ValueError, match=r"last\.ckpt cannot be read: it is damaged"):
         resume()
+
+
+WRITERS = {
+    "checkpoint": lambda path, size: write_torch(path, {"state_dict": {"a": torch.arange(size)}}),
+    "results": lambda path, size: write_json(path, list(range(size))),
+    "page": lambda path, size: write_text(path, "x" * 8 * size),
+    "grasps": lambda path, size: write_atomically(path, lambda part: np.savez(part, a=np.arange(size))),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_what_the_kernel_refuses_leaves_the_file_before(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / ("x.npz" if kind == "grasps" else "x.ckpt")
+    WRITERS[kind](path, 10)
+    before = path.read_bytes()
+    with (
+        files_of_at_most(100_000),
+        pytest.raises(OSError, match=f"{path} could not be written .*as it was. Make room"),
+    ):
+        WRITERS[kind](path, 100_000)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    WRITERS[kind](path, 100_000)
+    assert path.stat().st_size > 100_000

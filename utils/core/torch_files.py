@@ -28,9 +28,15 @@ def write_torch(path: Path, content: Any, *, keep: Path | None = None) -> None:
     import torch  # here and below: programs that only name files do not wait for it
 
     def save(temporary: Path) -> None:
-        # Into an open file: PyTorch's own writer says "file write failed" of a full disk, Python why.
+        # Into an open file: PyTorch's own writer says "file write failed" of a full disk, Python why; PyTorch then
+        # raises a complaint of its own on top.
         with temporary.open("wb") as file:
-            torch.save(content, file)
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, save, keep=keep)
