@@ -20,9 +20,9 @@ ROOT = CONFIG_DIR.parent
     ],
 )
 def test_command_line_answers_without_a_stack_trace(
-    arguments: list[str], sentence: str, tmp_path: Path
+    arguments: list[str], sentence: str, tiny_store: Path
 ) -> None:
-    command = [sys.executable, "train_lightning.py", *arguments]
+    command = [sys.executable, "train_lightning.py", f"data.store={tiny_store}", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert sentence in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

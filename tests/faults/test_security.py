@@ -171,7 +171,7 @@ def test_a_plugin_that_is_named_is_no_way_to_what_it_imports(
     assert f"is built from evil_plugin.{target}" in said and not Path(f"{canary}-too").exists()
 
 
-def read_by(way: str, path: Path) -> object:
+def read_by(way: str, path: Path, store: Path) -> object:
     """Let a part of the project read a checkpoint."""
     if way == "init_from":
         from factories.models import small_generator
@@ -181,7 +181,10 @@ def read_by(way: str, path: Path) -> object:
         return build_student(teacher=str(path), hand="leap_right")
     root, words = {
         "test": ("test", [f"checkpoint={path}"]),
-        "self-training": ("self_training", [f"checkpoint={path}", "store=x.h5", "output=y.h5"]),
+        "self-training": (
+            "self_training",
+            [f"checkpoint={path}", f"store={store}", f"output={path.with_name('y.h5')}"],
+        ),
     }[way]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = hydra.compose(root, overrides=words)
@@ -194,10 +197,11 @@ def read_by(way: str, path: Path) -> object:
 
 @pytest.mark.parametrize("way", ["init_from", "teacher", "test", "self-training"])
 def test_whoever_reads_a_checkpoint_runs_nothing(
-    way: str, attack: Callable[[str], Path], canary: Path
+    way: str, attack: Callable[[str], Path], canary: Path, tiny_store: Path
 ) -> None:
     path = attack("a shell of torch")
-    assert "is built from torch.utils.collect_env.run" in refused(canary, lambda: read_by(way, path))
+    said = refused(canary, lambda: read_by(way, path, tiny_store))
+    assert "is built from torch.utils.collect_env.run" in said
 
 
 def write_cloud(path: Path) -> Path:
