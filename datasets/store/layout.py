@@ -19,6 +19,7 @@ from sceneleapultra.datasets.store.hdf5 import find_place, open_hdf5
 from sceneleapultra.datasets.store.opening import read_attributes
 from sceneleapultra.datasets.store.schema import ATTRIBUTES, COLUMNS, DERIVED_COLUMNS, SCHEMA_MINOR
 from sceneleapultra.datasets.store.shard_file import read_texts
+from sceneleapultra.datasets.store.written_file import written_hdf5
 
 _COPIED_ROWS = 1 << 17
 _SOURCE = "source"  # of a conversion; no column, and not part of the content
@@ -29,7 +30,7 @@ _LIBRARY = "v110"
 
 def repack(source: h5py.File, target: Path, attributes: Mapping[str, Any]) -> None:
     """Write the columns of an open store into a new file, each in one piece, uncompressed, with checksums."""
-    with h5py.File(target, "w", libver=_LIBRARY) as file:
+    with written_hdf5(target, libver=_LIBRARY) as file:
         for path, column in COLUMNS.items():
             if path in DERIVED_COLUMNS and path not in source:
                 continue
@@ -72,7 +73,7 @@ def write_checksums(path: Path) -> None:
                     block = raw.read(min(BLOCK_BYTES, place.num_bytes - begin))
                     sums[starts[name] + k] = zlib.crc32(block)
     sums[starts[""]] = attributes_checksum(attributes)
-    with h5py.File(path, "r+", libver=_LIBRARY) as file:
+    with written_hdf5(path, "r+", libver=_LIBRARY) as file:
         if CHECKSUMS in file:
             del file[CHECKSUMS]
         file[CHECKSUMS] = sums

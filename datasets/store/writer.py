@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from sceneleapultra.datasets.store.assembly import Assembly
@@ -28,6 +27,7 @@ from sceneleapultra.datasets.store.schema import (
     parts_folder,
 )
 from sceneleapultra.datasets.store.shard import Shard
+from sceneleapultra.datasets.store.written_file import written_hdf5
 from sceneleapultra.hands import Hand
 from sceneleapultra.utils.core.compare import differences
 from sceneleapultra.utils.core.files import flush, read_json_object, write_atomically
@@ -228,7 +228,7 @@ class StoreWriter:
             raise ValueError(f"{self.parts} holds no scene; nothing to finish.")
         # Assembled among the parts: what a kill leaves behind is removed with them.
         growing, temporary = self.parts / "growing.h5.tmp", self.parts / "store.h5.tmp"
-        with h5py.File(growing, "w") as file:
+        with written_hdf5(growing) as file:
             assembly = Assembly(file)
             for index in indices:
                 assembly.append(self._read(index))

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from factories.disks import files_of_at_most
 from factories.records import SPLITS, scene_record, writer
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.store.schema import COLUMNS
@@ -311,3 +312,19 @@ def test_a_scene_without_grasps_or_views_is_stored(tmp_path, records, emptied):
     store = GraspStore(w.finish(), None)
     assert store.num_success(0, 0) == (0 if emptied == "grasps" else 6)
     assert len(store.record(0).views) == len(record.views)
+
+
+def test_what_the_kernel_refuses_leaves_what_was_written(tmp_path, records, store_path):
+    w = writer(tmp_path / "full.h5")
+    for record in records:
+        w.write(record)
+    with (
+        files_of_at_most(20_000),
+        pytest.raises(OSError, match=r"could not be written \(File too large\)\. Make room"),
+    ):
+        w.finish()
+    assert not (tmp_path / "full.h5").exists()
+    assert sorted(w.done_indices()) == [record.index for record in records]
+    assert (
+        GraspStore(writer(tmp_path / "full.h5").finish()).content_hash == GraspStore(store_path).content_hash
+    )
