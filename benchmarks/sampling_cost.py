@@ -27,6 +27,7 @@ from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.models.process import Diffusion
+from sceneleapultra.models.ranking import Unranked
 from sceneleapultra.models.sampling import SampleRandom, choose_anchors
 from sceneleapultra.utils.batch import GraspBatch
 
@@ -63,7 +64,7 @@ def reference(generator: GraspGenerator, batch: GraspBatch, k: int) -> None:
         noise = rng(torch.empty(1, k, generator.dim_input))
         samples = generator.process.solve(config.solver, denoise, noise, rng, trajectory=False)
         anchored = generator.anchor(generator.encode(cloud), index, torch.zeros_like(index))
-        config.rank.score(generator, anchored, generator.decode(samples.x0, anchored), rng, None)
+        config.rank.score(Unranked(generator, anchored, generator.decode(samples.x0, anchored), rng, None))
 
 
 def main() -> None:

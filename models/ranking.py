@@ -21,6 +21,25 @@ Scores = Float[Tensor, "b k"]  # one per grasp; higher is better
 LogOdds = Float[Tensor, "b k 2"]  # of being stable, and of being collision-free
 
 
+@dataclass(frozen=True)
+class Unranked:
+    """Grasps, and what they can be ranked by.
+
+    Attributes:
+        generator: that made the grasps.
+        anchored: the scene they stand in.
+        grasps: what is ranked.
+        rng: of a rank that draws.
+        log_odds: what the generator's score head says of them; None where it was not asked.
+    """
+
+    generator: "GraspGenerator"
+    anchored: AnchoredScene
+    grasps: DecodedGrasps
+    rng: NoiseSource
+    log_odds: LogOdds | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rank(ABC):
     """What grasps are scored by, as ``config/sampling/rank`` names it.
@@ -32,22 +51,11 @@ class Rank(ABC):
     sort: bool
 
     @abstractmethod
-    def score(
-        self,
-        generator: "GraspGenerator",
-        anchored: AnchoredScene,
-        grasps: DecodedGrasps,
-        rng: NoiseSource,
-        log_odds: LogOdds | None,
-    ) -> Scores:
+    def score(self, made: Unranked) -> Scores:
         """Return one number per grasp; higher is better.
 
         Args:
-            generator: that made the grasps.
-            anchored: the scene they stand in.
-            grasps: what is ranked.
-            rng: of a rank that draws.
-            log_odds: what the generator's score head says of them; None where it has none.
+            made: the grasps.
 
         Raises:
             ValueError: a generator that cannot be ranked so.
@@ -60,16 +68,11 @@ class LearnedRank(Rank):
 
     by: Literal["success", "stable"]
 
-    def score(
-        self,
-        generator: "GraspGenerator",
-        anchored: AnchoredScene,
-        grasps: DecodedGrasps,
-        rng: NoiseSource,
-        log_odds: LogOdds | None,
-    ) -> Scores:
+    def score(self, made: Unranked) -> Scores:
         """Return log-odds."""
-        logits = generator.score_head(grasps, anchored.scene) if log_odds is None else log_odds
+        logits = made.log_odds
+        if logits is None:
+            logits = made.generator.score_head(made.grasps, made.anchored.scene)
         return logits[..., 0] if self.by == "stable" else success_log_odds(logits)
 
 
@@ -79,18 +82,11 @@ class LikelihoodRank(Rank):
 
     flow: FlowRank
 
-    def score(
-        self,
-        generator: "GraspGenerator",
-        anchored: AnchoredScene,
-        grasps: DecodedGrasps,
-        rng: NoiseSource,
-        log_odds: LogOdds | None,
-    ) -> Scores:
+    def score(self, made: Unranked) -> Scores:
         """Return log-densities, each grasp taken as a set of its own so that its likelihood is that of one grasp."""
-        index = anchored.index
+        generator, index = made.generator, made.anchored.index
         independent = torch.arange(index.shape[1], device=index.device).expand_as(index)
-        single = generator.anchor(anchored.scene, index, independent)
+        single = generator.anchor(made.anchored.scene, index, independent)
         return generator.process.flow_score(
-            lambda x, t: generator.predict_x0(x, t, single), grasps.states, self.flow, rng
+            lambda x, t: generator.predict_x0(x, t, single), made.grasps.states, self.flow, made.rng
         )

@@ -13,6 +13,7 @@ from sceneleapultra.models.guidance.guide import Guidance, Guide, build_guide, c
 from sceneleapultra.models.guidance.learned import BoundScore
 from sceneleapultra.models.network.context import GeneratedGrasps, SceneContext
 from sceneleapultra.models.network.tokens import Cloud
+from sceneleapultra.models.ranking import Unranked
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.keyed_random import KeyedRandom
@@ -147,7 +148,7 @@ class SamplingRun:
             pred_pose=pose.pack(),
             pregrasp_qpos=(pose.qpos - self.opening.to(pose.qpos)).clamp(low, high),
             squeeze_qpos=(pose.qpos + config.squeeze_gain * (squeeze - pose.qpos)).clamp(low, high),
-            score=config.rank.score(generator, anchored, grasps, self._rng, log_odds),
+            score=config.rank.score(Unranked(generator, anchored, grasps, self._rng, log_odds)),
             log_odds=log_odds,
             nfe=self._anchor_nfe + guide.nfe,
             trajectory=visited,

@@ -12,20 +12,14 @@ VERBS = {
     "train": ("train_lightning", "train a model, or continue a run"),
     "test": ("test_lightning", "evaluate a checkpoint and the baselines in simulation"),
     "predict": ("scripts.predict", "generate grasps for your own cloud or mesh"),
-    "generate": (
-        "scripts.generate_dataset",
-        "make a data set: objects, scenes, views, grasps tested in simulation",
-    ),
+    "generate": ("scripts.generate_dataset", "make a data set: scenes, views, grasps tested in simulation"),
     "convert": ("scripts.convert_dataset", "turn a foreign data set into a store"),
     "inspect": ("scripts.inspect_dataset", "check a store and look at it"),
     "store": ("scripts.store", "verify stores, list them, migrate and copy them"),
     "export": ("scripts.export_dataset", "write a store in a foreign format"),
     "statistics": ("scripts.compute_statistics", "measure the pose statistics that training normalizes by"),
     "self-train": ("scripts.self_train", "run a round of self-training: scenes, grasps, training, test"),
-    "self-train-data": (
-        "scripts.self_train_data",
-        "make training data of a model's grasps, tested in simulation",
-    ),
+    "self-train-data": ("scripts.self_train_data", "test a model's grasps in simulation, to train on them"),
 }
 
 

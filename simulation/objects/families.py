@@ -147,7 +147,7 @@ def _hammer(rng: np.random.Generator) -> Solid:
         head = box(head_length, head_width, head_width)
     else:
         head = frusta([(head_width / 2, -head_length / 2), (head_width / 2, head_length / 2)], sides=_ROUND)
-        head = head.transform(_turn("y", np.pi / 2))
+        head = head.lying()
     return join([handle, head.shift(x=head_length * rng.uniform(-0.15, 0.15), z=length)])
 
 
@@ -193,12 +193,6 @@ def _union(rng: np.random.Generator) -> Solid:
             part = part.shift(*(0.9 * weights @ earlier + 0.1 * earlier.mean(axis=0)))
         parts.append(part)
     return join(parts)
-
-
-def _turn(axis: str, angle: float) -> np.ndarray:
-    T = np.eye(4)
-    T[:3, :3] = Rotation.from_euler(axis, angle).as_matrix()
-    return T
 
 
 BUILDERS: Mapping[str, Callable[[np.random.Generator], Solid]] = MappingProxyType(

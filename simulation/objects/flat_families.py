@@ -8,18 +8,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from sceneleapultra.simulation.objects.solid import (
-    Solid,
-    box,
-    circle,
-    convex,
-    frusta,
-    join,
-    superellipsoid,
-    torus,
-)
+from sceneleapultra.simulation.objects import solid as shapes
+from sceneleapultra.simulation.objects.solid import Solid, box, circle, convex, frusta, join
 
 _ROUND = 24
 
@@ -54,7 +45,7 @@ def _rod(rng: np.random.Generator) -> Solid:
     sides = int(rng.choice([6, 8, _ROUND]))
     grip = length * rng.uniform(0.3, 0.7)
     profile = [(radius, 0.0), (radius, grip), (radius * tip, grip + 0.1 * length), (radius * tip, length)]
-    return frusta(profile, sides).transform(_turn("y", np.pi / 2))
+    return frusta(profile, sides).lying()
 
 
 def _disc(rng: np.random.Generator) -> Solid:
@@ -76,7 +67,7 @@ def _pebble(rng: np.random.Generator) -> Solid:
     half = rng.uniform([0.010, 0.012, 0.006], [0.022, 0.028, 0.016])
     if rng.random() < 0.5:
         exponents = rng.uniform(0.6, 1.3, size=2)
-        return superellipsoid(half, (exponents[0], exponents[1]), rings=11, sides=18)
+        return shapes.superellipsoid(half, (exponents[0], exponents[1]), rings=11, sides=18)
     directions = rng.normal(size=(int(rng.integers(16, 40)), 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     return convex(directions * half * rng.uniform(0.8, 1.0, size=(len(directions), 1)))
@@ -124,29 +115,12 @@ def _washer(rng: np.random.Generator) -> Solid:
     else:
         oval = circle(1.0, 0.0, 8, turn=np.pi / 8)[:, :2]
         section = oval * [(outer - inner) / 2, height / 2] + [(outer + inner) / 2, 0.0]
-    return torus(section, segments=20)
+    return shapes.torus(section, segments=20)
 
 
-def _turn(axis: str, angle: float) -> np.ndarray:
-    T = np.eye(4)
-    T[:3, :3] = Rotation.from_euler(axis, angle).as_matrix()
-    return T
-
-
+_ALL = (_tile, _plate, _bar, _rod, _disc, _block, _pebble, _bracket, _tool, _wedge, _washer)
 FLAT_BUILDERS: Mapping[str, Callable[[np.random.Generator], Solid]] = MappingProxyType(
-    {
-        "tile": _tile,
-        "plate": _plate,
-        "bar": _bar,
-        "rod": _rod,
-        "disc": _disc,
-        "block": _block,
-        "pebble": _pebble,
-        "bracket": _bracket,
-        "tool": _tool,
-        "wedge": _wedge,
-        "washer": _washer,
-    }
+    {build.__name__[1:]: build for build in _ALL}
 )
 
 # From light wood to stone and aluminium, with plastics in between; logarithmically uniform.

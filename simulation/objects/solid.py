@@ -12,6 +12,7 @@ import manifold3d
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import ConvexHull
+from scipy.spatial.transform import Rotation
 
 # Cubic metres: a tenth of a cubic millimetre.
 _NO_VOLUME = 1e-10
@@ -34,6 +35,12 @@ class Solid:
         """Move the solid rigidly."""
         pieces = tuple(piece @ T[:3, :3].T + T[:3, 3] for piece in self.pieces)
         return Solid(self.surface.transform(T[:3]), pieces)
+
+    def lying(self) -> "Solid":
+        """Return the solid turned about y by a right angle: what stood along z lies along x."""
+        T = np.eye(4)
+        T[:3, :3] = Rotation.from_euler("y", np.pi / 2).as_matrix()
+        return self.transform(T)
 
     def shift(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> "Solid":
         """Move the solid along the axes."""
