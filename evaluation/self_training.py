@@ -133,6 +133,7 @@ def label_grasps(
         clearance_m=clearance_m,
         robustness=np.full(len(grasps), np.nan),
         grasp_type=table.values.get("grasp_type", np.full(len(grasps), GraspType.UNKNOWN, np.uint8)),
+        disturbance=table.values.get("disturbance", np.full(len(grasps), np.nan)),
     )
 
 

@@ -243,6 +243,13 @@ COLUMNS: dict[str, Column] = {
             reductions=(),
             stored="u1",
         ),
+        Column(
+            "disturbance",
+            "f8",
+            "Largest share of what a clean pick may do to table and neighbors that was used up; above 1: not clean.",
+            reductions=("median",),
+            stored="f4",
+        ),
     )
 }
 STORED_COLUMNS = tuple(column for column in COLUMNS.values() if column.stored)

@@ -40,6 +40,9 @@ class Outcome(IntEnum):
     NOT_LIFTED = 15  # touched, but left on the table
 
 
+_UNTRIED = (Outcome.SCENE_COLLISION, Outcome.NOT_RUN, Outcome.START_BLOCKED)
+
+
 class GraspType(IntEnum):
     """What kind of grasp it is: the coarse classes of the GRASP taxonomy (Feix et al. 2016)."""
 
@@ -178,6 +181,7 @@ class LabeledGrasps(_Columns):
     clearance_m: Float[np.ndarray, "g"]
     robustness: Float[np.ndarray, "g"]
     grasp_type: UInt8[np.ndarray, "g"]  # see GraspType
+    disturbance: Float[np.ndarray, "g"]  # NaN where no trial saw table and neighbors
 
     @classmethod
     def none(cls, num_joints: int, num_directions: int) -> "LabeledGrasps":
@@ -193,21 +197,34 @@ class LabeledGrasps(_Columns):
         """1 where the grasp is stable (or is claimed to be), 0 where it is not, NaN where it was not tried.
 
         A grasp in collision with the scene is usually not tried; where it was, its directions or its outcome say so.
+        Of a lift it is whether the object came up, cleanly or not.
         """
         stable = self.success | self.direction_success.all(-1)
-        never = (self.outcome == Outcome.SCENE_COLLISION) | (self.outcome == Outcome.NOT_RUN)
-        untried = ~stable & never
+        untried = ~stable & np.isin(self.outcome, _UNTRIED)
         return np.where(untried, np.nan, stable.astype(float))
 
     @property
+    def lifted(self) -> Bool[np.ndarray, "g"]:
+        """Which grasps were tried in the whole scene, so that the trial says what table and neighbors suffered."""
+        return np.isfinite(self.disturbance) | (self.outcome == Outcome.START_BLOCKED)
+
+    @property
     def collision_free(self) -> Float[np.ndarray, "g"]:
-        """1 where the hand touches neither table nor neighbors, 0 where it does, NaN where that was not measured."""
-        return np.where(np.isnan(self.clearance_m), np.nan, (self.clearance_m >= 0.0).astype(float))
+        """1 where table and neighbors were spared, 0 where not, NaN where that is not known.
+
+        Where the trial saw them, a light touch is none: what counts is its ``disturbance``. Else any touch counts.
+        """
+        spared, free = self.disturbance <= 1.0, self.clearance_m >= 0.0
+        unknown = ~self.lifted & np.isnan(self.clearance_m)
+        return np.where(unknown, np.nan, np.where(self.lifted, spared, free).astype(float))
 
     def worth_learning(self, min_robustness: float, min_clearance_m: float) -> Bool[np.ndarray, "g"]:
-        """Return which grasps are stable, robustly and far enough from table and neighbors where that was measured."""
+        """Return which grasps are stable, robustly and far enough from table and neighbors where that was measured.
+
+        Where a trial saw table and neighbors, its success says that they were far enough.
+        """
         fragile, close = self.robustness < min_robustness, self.clearance_m < min_clearance_m
-        return (self.stable == 1.0) & ~fragile & ~close
+        return np.where(self.lifted, self.success, (self.stable == 1.0) & ~close) & ~fragile
 
 
 def _joined(columns: list[Any]) -> Any:

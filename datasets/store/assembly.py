@@ -54,11 +54,12 @@ class Assembly:
             self._mark("views/point_ptr", "views/points")
         self._mark("scenes/view_ptr", "views/T_world_cam")
         for i in range(len(names)):
-            unknown = np.zeros(len(scene[f"grasps{i}/success"]))
+            count = len(scene[f"grasps{i}/success"])
             for name in (*GRASP_COLUMNS, *VERDICT_COLUMNS):
-                derived = f"grasps/{name}" in DERIVED_COLUMNS
-                rows = scene.get(f"grasps{i}/{name}", unknown) if derived else scene[f"grasps{i}/{name}"]
-                self._add(f"grasps/{name}", rows)
+                if (key := f"grasps{i}/{name}") not in scene and f"grasps/{name}" in DERIVED_COLUMNS:
+                    self._add(f"grasps/{name}", np.full(count, DERIVED_COLUMNS[f"grasps/{name}"]))
+                else:
+                    self._add(f"grasps/{name}", scene[key])
             self._mark("grasps/ptr", "grasps/success")
 
     def close(self) -> None:

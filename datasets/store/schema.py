@@ -20,7 +20,7 @@ from sceneleapultra.utils.records import SPLITS as SPLITS
 from sceneleapultra.utils.records import VERDICT_COLUMNS as VERDICT_COLUMNS
 
 SCHEMA_VERSION = 2
-SCHEMA_MINOR = 2  # 1 added checksums, 2 the type of a grasp; stores without are read
+SCHEMA_MINOR = 3  # 1 added checksums, 2 the type of a grasp, 3 its disturbance; stores without are read
 STORE_FRAME = "world"
 UNITS = "m rad kg"
 VIEW_COLUMNS = ("T_world_cam", "K", "points", "rgb", "instance")
@@ -89,8 +89,8 @@ COLUMNS: Mapping[str, ColumnType] = {
     **{f"grasps/{c.name}": ColumnType(c.stored, c.row) for c in STORED_COLUMNS},
 }
 
-# Columns that a store may lack, read as zeros then: they follow from the others, and are not part of the content.
-DERIVED_COLUMNS = ("grasps/grasp_type",)
+# Columns that a store may lack, with what is read then: they follow from the others, and are not part of the content.
+DERIVED_COLUMNS = {"grasps/grasp_type": 0, "grasps/disturbance": float("nan")}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ class ShardFile:
         return name in self.layout.places and self.layout.places[name].offset is not None
 
     def rows(self, name: str, start: int, stop: int) -> Any:
-        """Return some rows of a column, not to be changed; zeros of a derived one that the file lacks.
+        """Return some rows of a column, not to be changed; what stands for a derived one that the file lacks.
 
         Raises:
             StoreError: they are not what was written, or there are no such rows.
@@ -71,7 +71,7 @@ class ShardFile:
                 f"{self.length(name)}. Copy it again from where it came."
             )
         if name in DERIVED_COLUMNS and name not in self.layout.places:
-            return np.zeros(stop - start, dtype=COLUMNS[name].dtype)
+            return np.full(stop - start, DERIVED_COLUMNS[name], dtype=COLUMNS[name].dtype)
         place = self.layout.places[name]
         if place.dtype is None:
             return self.layout.texts[name][start:stop]

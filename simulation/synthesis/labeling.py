@@ -64,9 +64,11 @@ class GraspLabeler:
         clearance_m = clearance(self.target.balls, self.target.distance, grasps)
         outcome = np.full(n, Outcome.SCENE_COLLISION, dtype=np.uint8)
         directions = np.zeros((n, self._simulator.protocol.trial.num_directions), dtype=bool)
+        disturbance = np.full(n, np.nan)
         for i in np.flatnonzero(clearance_m >= self.quality.min_clearance_m).tolist():
             verdict = self._simulator.run(Attempt.of(grasps, i, self._poses), stop_at_failure=True)
             outcome[i], directions[i] = verdict.outcome, verdict.direction_success
+            disturbance[i] = verdict.details.get("disturbance", np.nan)
         measured = self._measure(grasps, (*DEPTHS, GRASP_TYPE))
         return LabeledGrasps(
             grasps=grasps,
@@ -78,6 +80,7 @@ class GraspLabeler:
             clearance_m=clearance_m,
             robustness=np.full(n, np.nan),
             grasp_type=measured[:, 2].astype(np.uint8),
+            disturbance=disturbance,
         )
 
     def with_robustness(

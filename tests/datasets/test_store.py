@@ -182,11 +182,13 @@ def test_missing_column_is_named(store_path, path):
 
 
 @pytest.mark.parametrize("checksums", [True, False])
-def test_a_store_without_grasp_types_is_read_as_unknown_and_keeps_its_hash(store_path, tmp_path, checksums):
-    """As stores were written before: types are no part of the content."""
+def test_a_store_without_what_can_be_derived_is_read_as_unknown_and_keeps_its_hash(
+    store_path, tmp_path, checksums
+):
+    """As stores were written before: types and disturbances are no part of the content."""
     written = GraspStore(store_path).content_hash
     with edited(store_path) if checksums else without_checksums(store_path) as file:
-        del file["grasps/grasp_type"]
+        del file["grasps/grasp_type"], file["grasps/disturbance"]
         file.attrs["schema_minor"] = 1
     store = GraspStore(store_path, hand=leap())
     store.verify()
@@ -194,6 +196,7 @@ def test_a_store_without_grasp_types_is_read_as_unknown_and_keeps_its_hash(store
     labeled = store.labeled(0, 1)
     assert labeled.grasp_type.dtype == np.uint8 and len(labeled.grasp_type) == len(labeled.success) > 0
     assert not labeled.grasp_type.any()
+    assert np.isnan(labeled.disturbance).all() and len(labeled.disturbance) == len(labeled.success)
     with h5py.File(store_path) as old:
         repack(old, tmp_path / "again.h5", store.attributes)
     assert GraspStore(tmp_path / "again.h5").content_hash == written

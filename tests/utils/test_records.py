@@ -1,5 +1,7 @@
 """What a verdict says of holding, of clearance, and of being worth learning, where parts of it are unknown."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ def labeled(rows: list[tuple[bool, tuple[bool, ...], Outcome, float, float]]) ->
         clearance_m=np.array(clearance),
         robustness=np.array(robustness),
         grasp_type=np.zeros(n, np.uint8),
+        disturbance=np.full(n, np.nan),
     )
 
 
@@ -58,6 +61,32 @@ def test_clear_is_unknown_where_it_was_not_measured() -> None:
 )
 def test_what_is_worth_learning(robustness: float, clearance: float, expected: list[int]) -> None:
     assert np.flatnonzero(CASES.worth_learning(robustness, clearance)).tolist() == expected
+
+
+UP, LOST = (True,), (False,)
+LIFTED = replace(
+    labeled(
+        [
+            (True, UP, Outcome.SUCCESS, -0.004, NAN),  # picked cleanly, nails on the table
+            (False, UP, Outcome.NEIGHBOR_SHOVED, 0.01, NAN),  # picked, not cleanly
+            (False, LOST, Outcome.TABLE_FORCE, -0.02, NAN),  # neither
+            (False, LOST, Outcome.SLIPPED, -0.004, NAN),  # cleanly lost
+            (False, LOST, Outcome.START_BLOCKED, -0.03, NAN),  # no free start, not simulated
+            (False, LOST, Outcome.SCENE_COLLISION, -0.02, NAN),  # in the table, never tried
+        ]
+    ),
+    disturbance=np.array([0.4, 1.5, 2.0, 0.0, NAN, NAN]),
+)
+
+
+def test_a_lift_says_itself_what_it_spared_and_whether_the_object_came_up() -> None:
+    np.testing.assert_array_equal(LIFTED.collision_free, [1, 0, 0, 1, 0, 0])
+    np.testing.assert_array_equal(LIFTED.stable, [1, 1, 0, 0, NAN, NAN])
+
+
+@pytest.mark.parametrize("clearance", [-1.0, 0.0, 0.05])
+def test_clean_picks_are_learned_however_near_the_table(clearance: float) -> None:
+    assert np.flatnonzero(LIFTED.worth_learning(0.0, clearance)).tolist() == [0]
 
 
 def test_concatenation_and_nothing() -> None:

@@ -182,6 +182,7 @@ class Assembler:
             clearance_m=unknown,
             robustness=unknown,
             grasp_type=np.full(n, GraspType.UNKNOWN, np.uint8),
+            disturbance=unknown,
         )
 
     def _derives(self) -> bool:

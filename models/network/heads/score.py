@@ -1,7 +1,8 @@
 """How likely grasps are to succeed, learned from verdicts of the simulator.
 
 Success has two parts that fail for different reasons and are learned apart: the grasp is *stable* (it holds the object
-in the protocol), and the hand is *collision-free* (it touches neither table nor neighbors).
+in the protocol, or lifts it), and the hand is *collision-free* (it touches neither table nor neighbors; of a lift: it
+presses none hard and shoves none).
 """
 
 from abc import ABC

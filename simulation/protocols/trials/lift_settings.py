@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from sceneleapultra.simulation.protocols.spec import ObjectModel
+from sceneleapultra.simulation.protocols.trials.lift_watch import LiftWatch
 from sceneleapultra.simulation.scene import solid_volume
 from sceneleapultra.utils.records import ObjectRecord
 
@@ -82,3 +85,9 @@ class CleanRule:
     max_target_shift_m: float
     max_target_turn_deg: float
     max_closing_force_n: float
+
+    def disturbance(self, watch: LiftWatch) -> float:
+        """Return the largest share of a limit that was used up, above 1 beyond it; NaN where the hand did not come."""
+        forces = np.array([watch.table_force_n, watch.neighbor_force_n]) / (self.max_force_n or np.inf)
+        shift = watch.neighbor_shift_m / (self.max_neighbor_shift_m or np.inf)
+        return float(np.fmax.reduce([*forces, shift]))

@@ -42,7 +42,7 @@ class SceneLift(Trial):
     clean: CleanRule
     frozen_until_lift: bool
 
-    columns = tuple(COLUMNS[name] for name in ("picked_cleanly", "picked", *LiftWatch.columns))
+    columns = tuple(COLUMNS[name] for name in ("picked_cleanly", "picked", "disturbance", *LiftWatch.columns))
     covers_scene = True
 
     @property
@@ -195,11 +195,12 @@ class SceneLift(Trial):
         details = {
             "picked": ran and self._picked(watch),
             "picked_cleanly": success,
+            "disturbance": self.clean.disturbance(watch) if ran else np.nan,
             **{name: getattr(watch, name) for name in LiftWatch.columns},
         }
         return Verdict(
             outcome,
-            np.array([success]),
+            np.array([details["picked"]]),
             np.array([watch.missed_m]),
             np.array([watch.turn_in_hand_deg]),
             watch.target_pose[None],

@@ -39,6 +39,7 @@ def test_lone_object_is_picked_cleanly(hand_model) -> None:
     assert verdict.details["picked"] and verdict.details["picked_cleanly"]
     assert verdict.details["rise_m"] == pytest.approx(0.2, abs=0.01)
     assert verdict.details["table_force_n"] == 0
+    assert verdict.details["disturbance"] == 0
     assert np.isnan(verdict.details["neighbor_shift_m"])
     assert verdict.details["turn_in_hand_deg"] < 5
     np.testing.assert_allclose(np.linalg.norm(verdict.details["approach_m"]), 0.12)
@@ -63,6 +64,7 @@ def test_hand_through_the_table_presses_it(hand_model) -> None:
     verdict = lift(hand_model, standing(), low)
     assert verdict.outcome == Outcome.TABLE_FORCE
     assert verdict.details["table_force_n"] > 20
+    assert verdict.details["disturbance"] == pytest.approx(verdict.details["table_force_n"] / 20)
     assert not verdict.details["picked_cleanly"]
 
 
@@ -70,6 +72,7 @@ def test_start_inside_the_table_is_not_simulated(hand_model) -> None:
     verdict = lift(hand_model, standing(), firm(approach=(0, 0, -0.12)))
     assert verdict.outcome == Outcome.START_BLOCKED
     assert np.isnan(verdict.details["table_force_n"])
+    assert np.isnan(verdict.details["disturbance"])
 
 
 def test_neighbor_under_the_hand_is_pressed(hand_model) -> None:
@@ -88,7 +91,9 @@ def test_neighbor_on_the_path_is_shoved(hand_model) -> None:
     verdict = lift(hand_model, scene, grasp)
     assert verdict.outcome == Outcome.NEIGHBOR_SHOVED
     assert verdict.details["picked"] and not verdict.details["picked_cleanly"]
+    assert verdict.direction_success.all()
     assert verdict.details["neighbor_shift_m"] > 0.02
+    assert verdict.details["disturbance"] == pytest.approx(verdict.details["neighbor_shift_m"] / 0.02)
 
 
 def test_neighbor_out_of_reach_sleeps_and_changes_nothing(hand_model) -> None:
