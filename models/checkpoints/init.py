@@ -49,8 +49,7 @@ def start_from(generator: GraspGenerator, path: str | Path, *, frame: str) -> No
 
     Raises:
         FileNotFoundError: no such checkpoint.
-        ValueError: it is of another architecture (the first difference is named), of another reference point or of
-            another frame.
+        ValueError: it is of another architecture (the first difference is named) or of another frame.
     """
     trained, _ = load_generator(path)
     fresh = [
@@ -72,10 +71,10 @@ def start_from(generator: GraspGenerator, path: str | Path, *, frame: str) -> No
             )
     here, there = generator.codec.reference_depth, trained.codec.reference_depth
     if here != there:
-        raise ValueError(
+        _log.warning(
             f"init_from: {path} speaks of a point {there:g} m in front of the palm, the model to be trained of one at "
-            f"{here:g} m: its translations would mean something else. Pass "
-            f"model.generator.representation.reference_depth={there:g}."
+            f"{here:g} m: what it knows of translations is learned anew. Pass "
+            f"model.generator.representation.reference_depth={there:g} to keep it."
         )
     before = trained.normalizer.frame
     if before != frame:

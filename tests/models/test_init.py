@@ -78,14 +78,14 @@ def test_head_that_is_not_wanted_is_left_behind() -> None:
     assert torch.equal(generator.decoder.out.weight, trained.decoder.out.weight)
 
 
-def test_another_reference_point_is_refused() -> None:
+def test_another_reference_point_is_learned_anew_and_said(caplog: pytest.LogCaptureFixture) -> None:
     generator = shipped()
     generator.codec.reference_depth = 0.07
-    with pytest.raises(
-        ValueError,
-        match=r"0\.02 m in front of the palm.*Pass model\.generator\.representation\.reference_depth=0\.02",
-    ):
-        start_from(generator, SHIPPED, frame="tabletop")
+    start_from(generator, SHIPPED, frame="tabletop")
+    assert "0.02 m in front of the palm, the model to be trained of one at 0.07 m" in caplog.text
+    assert "Pass model.generator.representation.reference_depth=0.02 to keep it" in caplog.text
+    assert generator.codec.reference_depth == 0.07
+    assert torch.equal(generator.decoder.out.weight, shipped().decoder.out.weight)
 
 
 def test_another_frame_is_refused() -> None:
