@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sceneleapultra.models.checkpoints.migrate import migrate
 from sceneleapultra.models.checkpoints.sizes import no_larger_than
+from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.process import ConsistencyDiffusion
 from sceneleapultra.utils.core.config import build
@@ -35,15 +36,13 @@ def build_generator(config: DictConfig | Mapping[str, Any]) -> Any:
 
 
 def read_checkpoint(path: str | Path, device: str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint of this project in today's layout.
+    """Read a checkpoint of this project in today's layout: a file, or a shipped model by its name.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: damaged, not a checkpoint of this project, or a newer version of the project wrote it.
+        ValueError: no shipped model of that name, damaged, not a checkpoint of this project, or a newer version of the project wrote it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No checkpoint at {path}. Train one with: python train_lightning.py")
+    path = find_checkpoint(path)
     checkpoint = read_torch(path, device)
     _check_content(checkpoint, path)
     check_plain(checkpoint["model_config"], path, "model_config")

@@ -88,6 +88,13 @@ def test_another_reference_point_is_learned_anew_and_said(caplog: pytest.LogCapt
     assert torch.equal(generator.decoder.out.weight, shipped().decoder.out.weight)
 
 
+def test_shipped_model_is_known_by_its_name() -> None:
+    generator = shipped()
+    torch.nn.init.zeros_(generator.decoder.out.weight)
+    start_from(generator, SHIPPED.parent.name, frame="tabletop")
+    assert torch.equal(generator.decoder.out.weight, shipped().decoder.out.weight)
+
+
 def test_another_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="was trained in frame 'tabletop', the data are in 'camera_centric'"):
         start_from(shipped(), SHIPPED, frame="camera_centric")

@@ -1,0 +1,220 @@
+"""How often models pick their objects out of scenes, by set of objects, by height and width; and whether they know it.
+
+    python -m benchmarks.picking_table --models leap_table --sets "unseen objects=data/test.h5:test"
+        "unseen families=data/test.h5:test_family" "YCB=data/ycb.h5:test" --output benchmarks/results/picking_table.json
+
+Each item is one object of a scene under one view. A model draws --samples grasps by its own sampling; the best by its
+score, the best --kept, and as many drawn at random ("all") are tried. Calibration
+compares the probability that a score stands for with what became of the grasps drawn at random.
+"""
+
+import sceneleapultra.utils.core.environment  # noqa: F401
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.common import command_line, commit, machine, table, write
+from benchmarks.picking import rate
+from sceneleapultra.datasets import GraspStore
+from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.methods.model import ModelMethod
+from sceneleapultra.evaluation.provenance import file_hash
+from sceneleapultra.evaluation.stored import chosen_items
+from sceneleapultra.hands import Hand
+from sceneleapultra.models import GraspModel, load_grasp_model
+from sceneleapultra.models.checkpoints.zoo import find_checkpoint
+from sceneleapultra.models.metrics import BinaryPart
+from sceneleapultra.simulation.protocols import HandModel, Protocol, evaluate_many
+from sceneleapultra.utils.core.config import build, load_group
+from sceneleapultra.utils.core.parallel import LocalExecutor
+from sceneleapultra.utils.records import Grasps, Outcome
+from sceneleapultra.utils.verdicts import VerdictTable
+
+HEIGHTS_MM = (15, 25, 35, 60)
+WIDTHS_MM = (15, 30, 60, 90)
+ROLES = ("best", "kept", "all")
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Grasps of one item that are tried for one reason."""
+
+    model: str
+    set_name: str
+    role: str
+    number: int  # of the item in its set
+    item: Item
+    grasps: Grasps
+    score: np.ndarray
+
+
+def size_mm(item: Item) -> tuple[float, float]:
+    """Return how high the object of an item lies, and how wide it is across its narrowest horizontal direction."""
+    T = item.T_world_object
+    points = item.object.vertices @ T[:3, :3].T + T[:3, 3]
+    angles = np.linspace(0.0, np.pi, 36, endpoint=False)
+    along = points[:, :2] @ np.stack([np.cos(angles), np.sin(angles)])
+    return 1e3 * float(points[:, 2].max()), 1e3 * float(np.ptp(along, axis=0).min())
+
+
+def fits_hand(item: Item) -> bool:
+    """Say whether the object has a smallest extent of 15 mm or more, a middle one to 110 mm, a largest to 220 mm."""
+    low, middle, high = sorted(1e3 * np.ptp(item.object.vertices, axis=0))
+    return low >= 15 and middle <= 110 and high <= 220
+
+
+def propose(
+    model: GraspModel, name: str, changes: dict[str, Any], items: dict[str, list[Item]], options: Any
+) -> Iterator[Tried]:
+    """Yield the grasps of a model that are tried."""
+    method = ModelMethod(model=model, sampling=model.generator.sampling.changed(**changes), seed=0)
+    for set_name, chosen in items.items():
+        for number, item in enumerate(chosen):
+            (proposal,) = method.sample_items([item], options.samples)
+            order = np.argsort(-proposal.score, kind="stable")
+            drawn = np.random.default_rng([0, item.index]).choice(len(order), options.kept, replace=False)
+            for role, rows in zip(ROLES, (order[:1], order[: options.kept], drawn), strict=True):
+                if role != "kept" or options.any_of_kept:
+                    yield Tried(
+                        name, set_name, role, number, item, proposal.grasps[rows], proposal.score[rows]
+                    )
+        print(f"{name}: sampled {set_name}", file=sys.stderr, flush=True)
+
+
+def binned(
+    values: np.ndarray, edges: Sequence[int], success: np.ndarray, names: np.ndarray
+) -> dict[str, Any]:
+    """Return rates by size."""
+    place, bounds = np.digitize(values, edges), [0, *edges, None]
+    found = {}
+    for i in np.unique(place):
+        low, high = bounds[i], bounds[i + 1]
+        found[f"{low}-{high} mm" if high else f"> {low} mm"] = rate(success[place == i], names[place == i])
+    return found
+
+
+def knowledge(score: np.ndarray, success: np.ndarray, item: np.ndarray) -> dict[str, Any]:
+    """Return calibration error and AUROC over all grasps, and the share of ordered pairs within an item."""
+    logit, true = (torch.from_numpy(np.asarray(x, np.float32)) for x in (score, success))
+    found: dict[str, Any] = dict(BinaryPart(logit, true, 1.0 - true).figures())
+    right = pairs = 0.0
+    for number in np.unique(item):
+        won, lost = (score[(item == number) & (success == s)] for s in (True, False))
+        difference = won[:, None] - lost[None]
+        right += float((difference > 0).sum() + 0.5 * (difference == 0).sum())
+        pairs += difference.size
+    return {k: round(v, 3) for k, v in found.items()} | {
+        "auroc_within_item": round(right / pairs, 3) if pairs else None,
+        "pairs": int(pairs),
+    }
+
+
+def summary(groups: list[Tried], verdicts: list[VerdictTable]) -> dict[str, Any]:
+    """Return all that is said of one model and set."""
+    found: dict[str, Any] = {}
+    for role in ROLES:
+        chosen = [(g, v) for g, v in zip(groups, verdicts, strict=True) if g.role == role]
+        if not chosen:
+            continue
+        joined = VerdictTable.concatenate([v for _, v in chosen])
+        repeats = [len(v) for _, v in chosen]
+        sizes = np.repeat([size_mm(g.item) for g, _ in chosen], repeats, axis=0)
+        number = np.repeat([g.number for g, _ in chosen], repeats)
+        names, clean = joined["object_name"], joined["picked_cleanly"]
+        if role == "kept":
+            some = {k: np.array([v[k].any() for _, v in chosen]) for k in ("picked_cleanly", "picked")}
+            objects = np.array([g.item.object.name for g, _ in chosen])
+            found["any of the kept"] = {k: rate(s, objects) for k, s in some.items()}
+            continue
+        outcomes = {o.name.lower(): int((joined["outcome"] == o).sum()) for o in Outcome}
+        found[role] = {
+            **{k: rate(joined[k], names) for k in ("picked_cleanly", "picked")},
+            "outcomes": {name: count for name, count in outcomes.items() if count},
+            "by_height": binned(sizes[:, 0], HEIGHTS_MM, clean, names),
+            "by_width": binned(sizes[:, 1], WIDTHS_MM, clean, names),
+        }
+        fits = np.repeat([fits_hand(g.item) for g, _ in chosen], repeats)
+        found[role]["fits_the_hand"] = rate(clean[fits], names[fits])
+        if role == "all":
+            score = np.concatenate([g.score for g, _ in chosen])
+            found["knowledge"] = knowledge(score, clean, number)
+    return found
+
+
+def read_sets(options: Any, hand: Hand) -> dict[str, list[Item]]:
+    """Return the items of each set, chosen as a test chooses them."""
+    items = {}
+    for text in options.sets:
+        name, _, where = text.partition("=")
+        path, _, split = where.rpartition(":")
+        store = GraspStore(Path(path), hand)
+        items[name] = chosen_items(
+            store, split, max_items=options.items, per_object=options.per_object, min_points=100, seed=0
+        )
+    return items
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = command_line(__doc__)
+    parser.add_argument(
+        "--models", nargs="+", default=["leap_table"], help="checkpoints, or names of shipped models"
+    )
+    parser.add_argument("--sampling", nargs="*", default=[], help="changes of their own sampling, name=value")
+    parser.add_argument("--sets", nargs="+", required=True, help="name=store:split")
+    parser.add_argument("--items", type=int, default=120, help="of each set")
+    parser.add_argument("--per-object", type=int, default=4, help="items of one object at most")
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--kept", type=int, default=8)
+    parser.add_argument("--any-of-kept", action="store_true", help="try the best --kept, too")
+    parser.add_argument("--protocol", default="scene-lift")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+
+    paths = {name: find_checkpoint(name) for name in options.models}
+    description = load_grasp_model(next(iter(paths.values()))).hand.description
+    items = read_sets(options, Hand(description))
+    hand, protocol = HandModel.from_hand(Hand(description)), build(load_group("protocol", options.protocol))
+    assert isinstance(protocol, Protocol)
+    changes = dict(text.split("=", 1) for text in options.sampling)
+    document: dict[str, Any] = {
+        "commit": commit(),
+        "machine": machine("cpu"),
+        "protocol": f"{protocol.name} ({protocol.hash})",
+        "sampling": changes,
+        "items": {name: len(chosen) for name, chosen in items.items()},
+        "sets": list(options.sets),
+        "models": {},
+    }
+    rows = []
+    for name, path in paths.items():
+        typed: dict[str, Any] = {
+            k: float(v) if v.replace(".", "").isdigit() else v for k, v in changes.items()
+        }
+        groups = list(propose(load_grasp_model(path), name, typed, items, options))
+        jobs = [(g.item.scene, g.item.target, g.grasps) for g in groups]
+        verdicts = evaluate_many(hand, jobs, protocol, LocalExecutor(workers=options.workers))
+        found = {}
+        for set_name in items:
+            chosen = [(g, v) for g, v in zip(groups, verdicts, strict=True) if g.set_name == set_name]
+            found[set_name] = summary([g for g, _ in chosen], [v for _, v in chosen])
+            for role in ("best", "all"):
+                cells = (
+                    f"{s['percent']} {s['wilson95']}"
+                    for s in (found[set_name][role][k] for k in ("picked_cleanly", "picked"))
+                )
+                rows.append([name, set_name, role, *cells])
+        document["models"][name] = {"file": file_hash(path), "sets": found}
+        write(document, options.output)
+    print(table(["model", "set", "samples", "picked cleanly, %", "picked, %"], rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()
