@@ -198,6 +198,42 @@ class GraspModel:
             trajectory=None if visited is None else prepared.restore(visited),
         )
 
+    def sample_any(
+        self, request: GraspRequest, num_grasps: int, **settings: Any
+    ) -> tuple[GraspRequest, SampledGrasps]:
+        """Generate grasps for every object above the table; return the object that is the likeliest to be picked.
+
+        Args:
+            request: a cloud; which of its objects is marked does not matter.
+            num_grasps: how many for each object.
+            settings: see :meth:`sample_request`.
+
+        Returns:
+            A request for the chosen object, and its grasps.
+
+        Raises:
+            ValueError: there is no object, or none that can be grasped (each with why), or what
+                :meth:`sample_request` raises; or a model without a score head.
+        """
+        if not self.generator.has_score_head:
+            raise ValueError("Choosing an object needs a score head, this model has none. Name the object.")
+        found: list[tuple[float, GraspRequest, SampledGrasps]] = []
+        refused: list[str] = []
+        for one in request.objects():
+            try:
+                odd = self.check(one)
+                made = self.sample_request(one, num_grasps, **settings)
+            except ValueError as error:
+                refused.append(str(error))
+                continue
+            assert made.p_success is not None
+            found.append((float(made.p_success.max()), one, made.with_warnings(odd)))
+        if not found:
+            reasons = "\n".join(refused) or "None stands out of the table."
+            raise ValueError(f"No object of this cloud can be grasped:\n{reasons}")
+        _, chosen, made = max(found, key=lambda one: one[0])
+        return chosen, made
+
     def processor(self, viewpoint: Float[np.ndarray, "3"], *, has_object_pose: bool) -> CloudProcessor:
         """Return what prepares a cloud as the training data were prepared, in the frame the model learned in.
 

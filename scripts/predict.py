@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sceneleapultra.utils.core.environment  # noqa: F401
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +48,7 @@ def predict(
     pixel: tuple[int, int] | None = None,
     at: tuple[float, float, float] | None = None,
     object: int | None = None,
+    any_object: bool = False,
     repair: bool = False,
     viewpoint: tuple[float, float, float] = (0.0, 0.0, 0.0),
     up: tuple[float, float, float] | None = None,
@@ -73,6 +75,7 @@ def predict(
         pixel: column and row of a pixel that shows the object
         at: a point on the object (m)
         object: its number in the list that is printed where several stand there
+        any_object: the model chooses: the object that it is the likeliest to pick
         repair: mend a mesh that is not closed; what moved is printed
         viewpoint: camera center in the frame of the cloud
         up: direction against gravity in the frame of the cloud; measured from the table if it is not given
@@ -106,8 +109,13 @@ def predict(
             raise FileNotFoundError(f"There is no mesh at {input}.")
     else:
         target = Target(box=None if box is None else tuple(box), pixel=pixel, at=at, number=object)
+        if any_object and (target.named or mask is not None):
+            raise ValueError(
+                f"--any-object and {' '.join(target.named) or '--mask'} both name the object. Pass one of them."
+            )
+        target = replace(target, number=1) if any_object else target
         request = _read(input, mask, target, intrinsics, depth_scale, viewpoint, up)
-        _say(request.notes)
+        _say(request.notes[:-1] if any_object else request.notes)  # the last tells of the first object
 
     from sceneleapultra.evaluation.folders import home_of
     from sceneleapultra.evaluation.prediction_page import write_prediction_page
@@ -128,17 +136,22 @@ def predict(
         raise ValueError(f"{checkpoint} was trained with colors, {input} has none. Pass a view with colors.")
     if request.rgb is not None and not model.uses_color:
         request = request.without_colors()
-    odd = model.check(request) if item is None else ()
-    _say(odd, "warning: ")
-    console.print(f"sampling {num_grasps} grasps for {int(request.object_mask.sum()):,} points of the object")
-    made = model.sample_request(
-        request,
-        num_grasps,
-        prompt=prompt,
-        negative_prompts=negative_prompts or [],
-        seed=seed,
-        sampling=sampling,
-    )
+    settings: dict[str, Any] = {"prompt": prompt, "negative_prompts": negative_prompts or [], "seed": seed}
+    settings["sampling"] = sampling
+    if any_object and item is None:
+        console.print(f"sampling {num_grasps} grasps for each object above the table")
+        request, made = model.sample_any(request, num_grasps, **settings)
+        odd = made.warnings
+        center = ", ".join(f"{x:.3f}" for x in request.target_points.mean(0))
+        console.print(f"chosen: the object at ({center}), {int(request.object_mask.sum()):,} points")
+        _say(odd, "warning: ")
+    else:
+        odd = model.check(request) if item is None else ()
+        _say(odd, "warning: ")
+        console.print(
+            f"sampling {num_grasps} grasps for {int(request.object_mask.sum()):,} points of the object"
+        )
+        made = model.sample_request(request, num_grasps, **settings)
     _say([made.expectation] if made.expectation else [], "warning: ")
     made = made.with_warnings((*odd, *([made.expectation] if made.expectation else [])))
     hand = Hand(model.hand.description)  # on the processor, for the simulation
@@ -173,8 +186,6 @@ def _read(
     up: tuple[float, float, float] | None,
 ) -> GraspRequest:
     """Read what a camera saw, and mark the object in it."""
-    from dataclasses import replace
-
     import numpy as np
 
     from sceneleapultra.utils.requests import GraspRequest

@@ -40,7 +40,8 @@ def read_checkpoint(path: str | Path, device: str = "cpu") -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no shipped model of that name, damaged, not a checkpoint of this project, or a newer version of the project wrote it.
+        ValueError: no shipped model of that name, damaged, not a checkpoint of this project, or a newer version of
+            the project wrote it.
     """
     path = find_checkpoint(path)
     checkpoint = read_torch(path, device)

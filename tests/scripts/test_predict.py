@@ -63,6 +63,7 @@ def folder(tmp_path: Path) -> Path:
         (("mm.npy", "--intrinsics", "150", "150", "79.5", "59.5"), "of which unit? Pass --depth-scale 0.001"),
         (("two.npz",), "2 objects stand on the table. Name one: --object N"),
         (("two.npz", "--object", "3"), "--object 3: expected 1 to 2."),
+        (("two.npz", "--object", "1", "--any-object"), "--any-object and --object both name the object."),
         (("two.npz", "--pixel", "3", "100"), "--pixel 3 100 shows the table"),
         (("two.npz", "--mask", "above-table"), "--mask: there is no file above-table."),
         (("two.npz", "--mask", "mask7.npy"), "expected booleans, one per point, shape (120, 160)"),

@@ -169,6 +169,12 @@ class GraspRequest:
         """The object's visible points."""
         return self.points[self.object_mask]
 
+    def objects(self) -> tuple["GraspRequest", ...]:
+        """Return a request for each object above the table, the one with most points first."""
+        view = View(self.points, None, None, self.frame, self.viewpoint)
+        masks = view.objects(level_plane(self))
+        return tuple(replace(self, object_mask=mask, notes=()) for mask in masks)
+
     def without_colors(self) -> "GraspRequest":
         """Return the same without its colors."""
         return replace(self, rgb=None)

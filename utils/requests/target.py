@@ -168,6 +168,12 @@ class View:
             )
         return self._marked(found[0]), "the only object above the table"
 
+    def objects(self, plane: TablePlane) -> list[Bool[np.ndarray, "n"]]:
+        """Return the points of each object above the table, the one with most points first."""
+        above = plane.heights(self.points) > _least_height(plane)
+        found = find_clusters(self.points, np.flatnonzero(above), self.pixels, self.viewpoint)
+        return [self._marked(cluster) for cluster in found]
+
     def _named(
         self, target: Target, found: tuple[Cluster, ...], plane: TablePlane
     ) -> tuple[Bool[np.ndarray, "n"], str]:
