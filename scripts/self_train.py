@@ -68,7 +68,7 @@ class Round:
 def self_train(cfg: DictConfig) -> Round:
     """Run, or continue, the round that ``cfg`` describes."""
     this, before = Round(Path(cfg.folder)), None if cfg.after is None else Round(Path(cfg.after))
-    stores = [*(before.stores() if before else []), str(this.grasps)]
+    stores = list(dict.fromkeys([*(before.stores() if before else []), *cfg.also, str(this.grasps)]))
     checkpoint = find_checkpoint(before.checkpoint if before else cfg.checkpoint)
     commands = dict(stage_words(cfg, this, str(checkpoint), stores))
     if cfg.dry_run:

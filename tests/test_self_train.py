@@ -66,11 +66,11 @@ def test_the_first_round_starts_from_a_shipped_model(
 
 def test_the_next_round_learns_from_all_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = finished(tmp_path / "two", "first.h5")
-    words = words_of(capsys, f"folder={tmp_path / 'three'}", f"after={before}")
+    words = words_of(capsys, f"folder={tmp_path / 'three'}", f"after={before}", "also=[more.h5,first.h5]")
     for stage in ("propose", "train"):
         assert f"{before}/run/checkpoints/last.ckpt" in words[stage]
-    stores = [words["train"].index(name) for name in ("first.h5", "two/own.h5", "three/own.h5")]
-    assert stores == sorted(stores)
+    stores = [words["train"].index(name) for name in ("first.h5", "two/own.h5", "more.h5", "three/own.h5")]
+    assert stores == sorted(stores) and words["train"].count("first.h5") == 1
 
 
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
