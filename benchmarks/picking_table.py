@@ -4,7 +4,7 @@
         "unseen families=data/test.h5:test_family" "YCB=data/ycb.h5:test" --output benchmarks/results/picking_table.json
 
 Each item is one object of a scene under one view. A model draws --samples grasps by its own sampling; the best by its
-score, the best --kept, and as many drawn at random ("all") are tried. Calibration
+score, the best --kept that differ (`SampledGrasps.best`), and as many drawn at random ("all") are tried. Calibration
 compares the probability that a score stands for with what became of the grasps drawn at random.
 """
 
@@ -28,6 +28,7 @@ from sceneleapultra.evaluation.provenance import file_hash
 from sceneleapultra.evaluation.stored import chosen_items
 from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel, load_grasp_model
+from sceneleapultra.models.apart import best_and_apart
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.metrics import BinaryPart
 from sceneleapultra.simulation.protocols import HandModel, Protocol, evaluate_many
@@ -38,6 +39,7 @@ from sceneleapultra.utils.verdicts import VerdictTable
 
 HEIGHTS_MM = (15, 25, 35, 60)
 WIDTHS_MM = (15, 30, 60, 90)
+APART = {"apart_m": 0.03, "apart_rad": 0.5}
 ROLES = ("best", "kept", "all")
 
 
@@ -79,7 +81,14 @@ def propose(
             (proposal,) = method.sample_items([item], options.samples)
             order = np.argsort(-proposal.score, kind="stable")
             drawn = np.random.default_rng([0, item.index]).choice(len(order), options.kept, replace=False)
-            for role, rows in zip(ROLES, (order[:1], order[: options.kept], drawn), strict=True):
+            different = best_and_apart(
+                proposal.score,
+                proposal.grasps.hand_pose[:, :3],
+                proposal.grasps.hand_pose[:, -4:],
+                options.kept,
+                **APART,
+            )
+            for role, rows in zip(ROLES, (order[:1], different, drawn), strict=True):
                 if role != "kept" or options.any_of_kept:
                     yield Tried(
                         name, set_name, role, number, item, proposal.grasps[rows], proposal.score[rows]

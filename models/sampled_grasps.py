@@ -8,6 +8,17 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from sceneleapultra.models.apart import best_and_apart
+
+_COLUMNS = (
+    "hand_pose",
+    "pregrasp_qpos",
+    "squeeze_qpos",
+    "score",
+    "p_stable",
+    "p_collision_free",
+    "clearance_m",
+)
 EVEN = 0.5  # the model expects a grasp below these odds to fail
 
 
@@ -75,6 +86,22 @@ class SampledGrasps:
             f"the model expects none of these {len(self)} grasps to hold without touching table or neighbors: best "
             f"{100 * best:.0f} %. Check object, up and viewpoint, or sample more, with sampling.guidance=score."
         )
+
+    def best(self, number: int, *, apart_m: float = 0.03, apart_rad: float = 0.5) -> "SampledGrasps":
+        """Return the best grasp and the best of those that differ from it and from one another, best first.
+
+        What counts as different: :func:`~sceneleapultra.models.apart.best_and_apart`.
+
+        Raises:
+            ValueError: fewer grasps than asked for.
+        """
+        rows = best_and_apart(
+            self.score, self.position, self.quat_wxyz, number, apart_m=apart_m, apart_rad=apart_rad
+        )
+        values = {name: getattr(self, name) for name in _COLUMNS}
+        some = {name: None if column is None else column[rows] for name, column in values.items()}
+        trajectory = None if self.trajectory is None else self.trajectory[:, rows]
+        return replace(self, **some, trajectory=trajectory)
 
     def with_warnings(self, warnings: tuple[str, ...]) -> "SampledGrasps":
         """Return the same with what was odd about the request."""

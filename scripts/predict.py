@@ -41,6 +41,7 @@ def predict(
     *,
     checkpoint: str = "leap_table",
     num_grasps: int = 32,
+    best: int | None = None,
     intrinsics: list[str] | None = None,
     depth_scale: float | None = None,
     mask: str | None = None,
@@ -68,6 +69,7 @@ def predict(
         input: depth image (.png, .npy, .npz), cloud (.ply, .pcd, .npy, .npz) or mesh (.obj, .stl, .ply, folder)
         checkpoint: a file, or the name of a shipped model
         num_grasps: how many
+        best: how many of them are kept: the best, and the best of those that differ from it and from one another
         intrinsics: of a depth image: FX FY CX CY (pixels), the nine numbers of K, or a JSON file of them
         depth_scale: metres per unit of a depth image of whole numbers: 0.001 for millimetres
         mask: the object: an .npy or .png file that marks it, or `all` where the whole cloud is the object
@@ -100,6 +102,8 @@ def predict(
     # What can be wrong without a model is looked at before torch is imported.
     if num_grasps < 1:
         raise ValueError(f"--num-grasps: expected at least 1, got {num_grasps}.")
+    if best is not None and not 1 <= best <= num_grasps:
+        raise ValueError(f"--best: expected 1 to {num_grasps}, the number of grasps, got {best}.")
     path = find_checkpoint(checkpoint)
     _check_settings(sampling, protocol)
     make_folder(output)
@@ -153,6 +157,7 @@ def predict(
         )
         made = model.sample_request(request, num_grasps, **settings)
     _say([made.expectation] if made.expectation else [], "warning: ")
+    made = made if best is None else made.best(best)
     made = made.with_warnings((*odd, *([made.expectation] if made.expectation else [])))
     hand = Hand(model.hand.description)  # on the processor, for the simulation
     tested = None if item is None else (item, evaluate(item, made, hand, protocol, workers))
@@ -160,9 +165,9 @@ def predict(
     title = f"Grasps for {input.name}"
     page = write_prediction_page(request, made, tested, hand=hand, path=output / "grasps.html", title=title)
     if made.p_success is not None:
-        best = made.p_success.argmax()
+        first = made.p_success.argmax()
         console.print(
-            f"best: expected to succeed in {100 * made.p_success[best]:.0f} %, {1e3 * made.clearance_m[best]:.0f} mm "
+            f"best: expected to succeed in {100 * made.p_success[first]:.0f} %, {1e3 * made.clearance_m[first]:.0f} mm "
             "from what was seen beside the object"
         )
     console.print(f"grasps   {output / 'grasps.npz'}, .json\nview     {page}", soft_wrap=True)

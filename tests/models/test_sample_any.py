@@ -44,6 +44,19 @@ def test_the_object_of_the_best_grasp_is_chosen(model: GraspModel, request_of_tw
     np.testing.assert_array_equal(made.hand_pose, alone[best].hand_pose)
 
 
+def test_the_best_that_differ_keep_all_that_is_known_of_them(
+    model: GraspModel, request_of_two: GraspRequest
+) -> None:
+    made = model.sample_request(request_of_two, 6, trajectory=True, **FEW)
+    best = made.best(3)
+    rows = [int(np.flatnonzero((made.hand_pose == pose).all(1))[0]) for pose in best.hand_pose]
+    assert rows[0] == made.score.argmax() and len(best) == 3
+    for name in ("squeeze_qpos", "score", "p_stable", "p_collision_free", "clearance_m"):
+        np.testing.assert_array_equal(getattr(best, name), getattr(made, name)[rows])
+    assert best.trajectory is not None and made.trajectory is not None
+    np.testing.assert_array_equal(best.trajectory, made.trajectory[:, rows])
+
+
 def test_nothing_to_grasp_is_said(model: GraspModel) -> None:
     view = camera_view()
     seen = GraspRequest.from_depth(view.depth, view.K)

@@ -55,6 +55,10 @@ def folder(tmp_path: Path) -> Path:
         (("one.npz", "--sampling.steps", "0"), "steps must be at least 1, got 0"),
         (("one.npz", "--sampling.guidance", "scor"), "Did you mean 'score'?"),
         (("one.npz", "--num-grasps", "-3"), "--num-grasps: expected at least 1, got -3."),
+        (
+            ("one.npz", "--num-grasps", "4", "--best", "5"),
+            "--best: expected 1 to 4, the number of grasps, got 5.",
+        ),
         (("one.npz", "--checkpoint", "leap_tabel"), "Unknown model 'leap_tabel'. Did you mean 'leap_table'?"),
         (("one.npz", "--checkpoint", "none.ckpt"), "No checkpoint at none.ckpt."),
         (("nothere.ply",), "There is no depth image, cloud or mesh at nothere.ply."),
