@@ -18,13 +18,12 @@ import numpy as np
 import torch
 
 from benchmarks.common import command_line, machine, write
-from sceneleapultra.utils.geometry.grid_sampling import (
+from sceneleapultra.utils.geometry.grid_numpy import (
     cell_shares,
-    cells,
     cells_numpy,
     grid_subsample_numpy,
-    kept,
 )
+from sceneleapultra.utils.geometry.grid_sampling import cells, kept
 
 CELL_M = 0.005
 RATIO = (0.3, 0.7)

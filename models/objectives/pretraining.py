@@ -21,8 +21,9 @@ from sceneleapultra.models.objectives.context import StepInputs
 from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.objectives.sparse import SparsifyNoise, reordered, stratified
 from sceneleapultra.models.objectives.term import LossTerm
-from sceneleapultra.utils.core.seeding import keyed_generator
-from sceneleapultra.utils.geometry.grid_sampling import cell_shares, cells, kept
+from sceneleapultra.utils.core.keyed_random import keyed_generator
+from sceneleapultra.utils.geometry.grid_numpy import cell_shares
+from sceneleapultra.utils.geometry.grid_sampling import cells, kept
 from sceneleapultra.utils.geometry.points import gather
 
 _STREAM = 2  # tells these draws from those of other objectives

@@ -18,8 +18,9 @@ from sceneleapultra.models.losses import masked_mean
 from sceneleapultra.models.network.context import AnchoredScene, SceneContext
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
 from sceneleapultra.models.objectives.term import GraspTerm, LossTerm, Weight
-from sceneleapultra.utils.core.seeding import keyed_generator
-from sceneleapultra.utils.geometry.grid_sampling import cell_shares, cells, kept
+from sceneleapultra.utils.core.keyed_random import keyed_generator
+from sceneleapultra.utils.geometry.grid_numpy import cell_shares
+from sceneleapultra.utils.geometry.grid_sampling import cells, kept
 from sceneleapultra.utils.geometry.points import farthest_point_order, gather
 
 if TYPE_CHECKING:

@@ -7,15 +7,14 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from sceneleapultra.utils.geometry.grid_sampling import (
+from sceneleapultra.utils.geometry.grid_numpy import (
     cell_shares,
-    cells,
     cells_numpy,
     grid_subsample_numpy,
-    kept,
     kept_numpy,
     places_numpy,
 )
+from sceneleapultra.utils.geometry.grid_sampling import cells, kept
 
 CELL = 0.01
 RATIO = (0.3, 0.7)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sceneleapultra.utils.core.seeding import KeyedNumpy, keyed_generator, keyed_seed
+from sceneleapultra.utils.core.keyed_random import keyed_generator
+from sceneleapultra.utils.core.seeding import KeyedNumpy, keyed_seed
 
 
 def test_same_keys_same_stream_and_order_matters() -> None:

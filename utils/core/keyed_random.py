@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sceneleapultra.utils.core.seeding import keyed_seed
+
 GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed number; products wrap around
 _MIX1, _MIX2 = -4658895280553007687, -7723592293110705685  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _BITS = 24  # of a float32 below 1
@@ -71,3 +73,10 @@ def mix_bits(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
         if factor is not None:
             x *= factor
     return x
+
+
+def keyed_generator(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator on ``device`` for exactly these keys, for example (seed, step)."""
+    generator = torch.Generator(device=device)
+    generator.manual_seed(keyed_seed(*keys))
+    return generator

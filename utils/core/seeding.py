@@ -6,7 +6,6 @@ A stream that depends only on (seed, step) needs no saved state: a resumed run d
 from typing import Literal
 
 import numpy as np
-import torch
 
 
 def keyed_seed(*keys: int, bits: Literal[32, 63] = 63) -> int:
@@ -21,13 +20,6 @@ def keyed_seed(*keys: int, bits: Literal[32, 63] = 63) -> int:
     if bits == 32:
         return int(sequence.generate_state(1)[0])
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def keyed_generator(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator on ``device`` for exactly these keys, for example (seed, step)."""
-    generator = torch.Generator(device=device)
-    generator.manual_seed(keyed_seed(*keys))
-    return generator
 
 
 class KeyedNumpy:

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sceneleapultra.utils.core.names import unknown_name
-from sceneleapultra.utils.geometry.grid_sampling import cells_numpy, places_numpy
-from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
+from sceneleapultra.utils.geometry.grid_numpy import cells_numpy, places_numpy
+from sceneleapultra.utils.geometry.point_order import farthest_point_order_numpy
 
 PointSampler = Literal["farthest", "voxel", "hybrid"]
 

@@ -1,18 +1,18 @@
-"""In which order points cover a cloud best: farthest-point order, in torch and in numpy.
+"""In which order points cover a cloud best: farthest-point order; in numpy, see :mod:`..point_order`.
 
 Farthest-point order: each point is the one farthest from all points before it (Eldar et al. 1997). Its
 prefixes are farthest-point samples: the order of a prefix, started at the same point, is the prefix itself.
 """
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sceneleapultra.utils.geometry.point_order import CHOSEN, check_order
 from sceneleapultra.utils.geometry.points.backends import Backend, require_backend
 
-# Squared distances of points not to be chosen: masked ones come after all others, chosen ones never again.
-_MASKED, _CHOSEN = -1.0, -2.0
+# Squared distance of points that come after all others.
+_MASKED = -1.0
 
 
 @torch.no_grad()
@@ -34,7 +34,7 @@ def farthest_point_order(
         ImportError: the backend cannot run here.
     """
     b, n, _ = points.shape
-    _check_order(n, k, start)
+    check_order(n, k, start)
     points = points.float()
     nearest = torch.full((b, n), torch.inf, device=points.device)
     current = torch.full((b, 1), start, dtype=torch.long, device=points.device)
@@ -63,41 +63,6 @@ def farthest_point_order(
             term.mul_(term)
             squared.add_(term)
         torch.minimum(nearest, squared, out=nearest)
-        nearest.scatter_(1, current, _CHOSEN)
+        nearest.scatter_(1, current, CHOSEN)
         current = nearest.argmax(1, keepdim=True)
     return order
-
-
-def farthest_point_order_numpy(
-    points: Float[np.ndarray, "n 3"], k: int, start: int = 0
-) -> Int[np.ndarray, "k"]:
-    """Return the same indices as ``farthest_point_order`` for one cloud; fast below about 10000.
-
-    Raises:
-        ValueError: ``k`` or ``start`` does not fit the number of points.
-    """
-    _check_order(len(points), k, start)
-    axes = np.ascontiguousarray(points.T, dtype=np.float32)
-    nearest = np.full(len(points), np.inf, dtype=np.float32)
-    order = np.empty(k, dtype=np.int64)
-    delta = np.empty_like(axes)
-    x, y, z = delta
-    columns = axes[:, :, None]
-    current = start
-    for i in range(k):
-        order[i] = current
-        np.subtract(axes, columns[:, current], out=delta)
-        np.multiply(delta, delta, out=delta)
-        np.add(x, y, out=x)
-        np.add(x, z, out=x)
-        np.minimum(nearest, x, out=nearest)
-        nearest[current] = _CHOSEN
-        current = int(nearest.argmax())
-    return order
-
-
-def _check_order(n: int, k: int, start: int) -> None:
-    if not 1 <= k <= n:
-        raise ValueError(f"Expected to order 1 to {n} points (the size of the cloud), got k={k}. Lower k.")
-    if not 0 <= start < n:
-        raise ValueError(f"Expected a start index from 0 to {n - 1}, got start={start}.")
