@@ -60,6 +60,11 @@ def load_generator(path: str | Path, device: str = "cpu") -> tuple[GraspGenerato
             project wrote it.
     """
     checkpoint = read_checkpoint(path, device)
+    return generator_of(checkpoint, path).to(device), checkpoint["model_config"]
+
+
+def generator_of(checkpoint: Mapping[str, Any], path: str | Path) -> GraspGenerator:
+    """Build the generator of what was read of a file, in evaluation mode; see :func:`load_generator`."""
     config = checkpoint["model_config"]
     check_targets(config["generator"], path, generator_targets())
     weights = generator_weights(checkpoint)
@@ -80,7 +85,7 @@ def load_generator(path: str | Path, device: str = "cpu") -> tuple[GraspGenerato
     check_finite({key: value for key, value in weights.items() if isinstance(value, Tensor)}, path)
     generator.load_state_dict(weights)
     generator.normalizer.check(f"{path}: ")
-    return generator.to(device).eval(), config
+    return generator.eval()
 
 
 def _check_content(checkpoint: Any, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sceneleapultra.models.bundle.manifest import is_bundle
 from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.core.names import unknown_name
 
@@ -18,14 +19,14 @@ def find_checkpoint(source: str | Path) -> Path:
     """Return the file of a checkpoint.
 
     Args:
-        source: path of a checkpoint, or the name of a shipped model, such as ``leap_table``.
+        source: path of a checkpoint or of a bundle's folder, or the name of a shipped model, such as ``leap_table``.
 
     Raises:
         FileNotFoundError: it is written like a path, and there is no such file.
         ValueError: it is written like a name, and no model is shipped under it.
     """
     path = Path(source)
-    if path.is_file():
+    if path.is_file() or is_bundle(path):
         return path
     name = FORMER_NAMES.get(str(source), str(source))
     if name in shipped_models():

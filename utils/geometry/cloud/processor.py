@@ -81,7 +81,8 @@ class CloudProcessor:
     @classmethod
     def from_settings(cls, settings: dict[str, Any], frame: str) -> "CloudProcessor":
         """Return the processor that a checkpoint describes; see :attr:`settings`."""
-        return cls(**{**settings, "points": PointChoice(**settings["points"])}, frame=frame)
+        points = {**settings["points"], "shares": tuple(settings["points"]["shares"])}  # JSON has lists only
+        return cls(**{**settings, "points": PointChoice(**points)}, frame=frame)
 
     @property
     def settings(self) -> dict[str, Any]:

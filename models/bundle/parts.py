@@ -1,0 +1,6 @@
+"""Names of the files of a bundle; nothing here needs torch."""
+
+WEIGHTS = "weights.safetensors"
+CONFIG = "config.json"
+NORMALIZER = "normalizer.json"
+HAND = "hand.json"

@@ -1,0 +1,79 @@
+"""How a checkpoint becomes a bundle."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save
+from torch import Tensor
+
+from sceneleapultra.models.bundle.card import hand_card
+from sceneleapultra.models.bundle.manifest import new_bundle
+from sceneleapultra.models.bundle.parts import CONFIG, HAND, NORMALIZER, WEIGHTS
+from sceneleapultra.models.bundle.probe import PROBE, make_probe
+from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION
+from sceneleapultra.models.inference import GraspModel
+from sceneleapultra.utils.core.files import write_json
+from sceneleapultra.utils.requests import GraspRequest
+
+_PROBE_STEPS = 2
+
+
+def write_bundle(model: GraspModel, request: GraspRequest, folder: Path) -> None:
+    """Write a model as a bundle.
+
+    Args:
+        model: with its averaged weights, on the processor.
+        request: the probe: what it should be asked at every loading.
+        folder: to make.
+
+    Raises:
+        FileExistsError: something is there.
+        OSError: it cannot be written; nothing is left.
+    """
+    generator = model.generator
+    about = {
+        "checkpoint_version": CHECKPOINT_VERSION,
+        "hand": {"name": model.hand.name, "description_hash": model.hand.table_hash},
+        "frame": model.frame,
+        "data_hash": model.data_hash,
+    }
+    state = generator.state_dict()
+    own = {key: value for key, value in state.items() if not key.startswith("normalizer.")}
+    with new_bundle(folder, about) as temporary:
+        (temporary / WEIGHTS).write_bytes(save({key: value.contiguous() for key, value in own.items()}))
+        write_json(
+            temporary / CONFIG, {"generator": generator.config, "cloud": model.cloud_settings}, indent=1
+        )
+        write_json(temporary / NORMALIZER, _normalizer(model, state), indent=1)
+        write_json(temporary / HAND, hand_card(model.hand), indent=1)
+        np.savez_compressed(temporary / PROBE, **make_probe(model, request, _probe_settings(model)))
+
+
+def _normalizer(model: GraspModel, state: dict[str, Any]) -> dict[str, Any]:
+    """Return the statistics of states in plain containers; floats survive JSON bit for bit."""
+    normalizer = model.generator.normalizer
+    return {
+        "names": model.generator.codec.layout.names(model.hand.joint_names),
+        **{name: _plain(state[f"normalizer.{name}"]) for name in ("mean", "std", "fitted")},
+        **normalizer.get_extra_state(),
+    }
+
+
+def _plain(values: Tensor) -> Any:
+    return values.cpu().tolist()
+
+
+def _probe_settings(model: GraspModel) -> dict[str, Any]:
+    """Return how the probe is sampled: as cheaply as says something of all weights."""
+    generator = model.generator
+    sampling: dict[str, Any] = {"guidance": "none"}
+    if generator.has_score_head:
+        sampling["rank"] = "none"
+    if generator.sampling.solver.kind != "latent":
+        sampling["steps"] = _PROBE_STEPS
+    settings: dict[str, Any] = {"sampling": sampling}
+    conditions = generator.conditioning.conditions.values()
+    if any(condition.drop_prob == 0.0 for condition in conditions):
+        settings["prompt"] = "mug"
+    return settings

@@ -1,0 +1,59 @@
+"""Write a trained model as a bundle: a folder that needs no training code, checked by digests and by a probe.
+
+python scripts/export_model.py leap_table bundles/leap_table
+"""
+
+import sceneleapultra.utils.core.environment  # noqa: F401
+
+from pathlib import Path
+
+from sceneleapultra.utils.core import cli
+from sceneleapultra.utils.core.config import CONFIG_DIR
+from sceneleapultra.utils.core.console import say
+
+EXAMPLE = CONFIG_DIR.parent / "model_zoo" / "example_view.npz"
+
+
+def export(checkpoint: str, folder: Path, *, plugins: list[str] | None = None) -> None:
+    """Export a model.
+
+    Args:
+        checkpoint: a file, or the name of a shipped model
+        folder: to make
+        plugins: packages outside the project that the model is built from
+
+    Raises:
+        FileNotFoundError: no such checkpoint.
+        FileExistsError: something is in the folder.
+        ValueError: not a checkpoint of this project.
+    """
+    from sceneleapultra.models.bundle.manifest import check_free
+    from sceneleapultra.models.checkpoints.zoo import find_checkpoint
+
+    if Path(checkpoint).suffix == ".h5":
+        raise ValueError(
+            f"{checkpoint} is a data set, and this exports models. Data sets: python scripts/export_dataset.py"
+        )
+    path = find_checkpoint(checkpoint)
+    check_free(folder)
+
+    from sceneleapultra.models.bundle.probe import probe_request
+    from sceneleapultra.models.bundle.write import write_bundle
+    from sceneleapultra.models.inference import load_grasp_model
+    from sceneleapultra.utils.requests import GraspRequest
+    from sceneleapultra.utils.requests.files import read_sensor
+
+    model = load_grasp_model(path, plugins=plugins or [])
+    write_bundle(model, probe_request(GraspRequest.of(read_sensor(EXAMPLE, None, None))), folder)
+    load_grasp_model(folder, plugins=plugins or [])
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    say(f"bundle   {folder} ({size / 1e6:.1f} MB), read back and its probe sampled")
+
+
+def main() -> None:
+    """Export what the command line names."""
+    cli.run(export, __doc__)
+
+
+if __name__ == "__main__":
+    main()
