@@ -1,7 +1,7 @@
 """What thin clouds cost a model that goes on learning with the density consistency term, and one that does without.
 
     python -m benchmarks.density_robustness --store data/quick.h5 --runs runs/density \
-        --checkpoint model_zoo/leap_table_cpu/model.ckpt --output benchmarks/results/density_robustness.json
+        --checkpoint model_zoo/leap_table/model.ckpt --output benchmarks/results/density_robustness.json
 
 Both go on from the same trained model, over the same items with the same noise, for the same steps. Success at shares
 of the points of the test views (`points_share` of test_lightning.py); and, less noisy, the denoising loss on validation

@@ -83,7 +83,7 @@ def share(values: np.ndarray) -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     parser = command_line(__doc__)
-    parser.add_argument("--checkpoint", type=Path, default=Path("model_zoo/leap_table_cpu/model.ckpt"))
+    parser.add_argument("--checkpoint", type=Path, default=Path("model_zoo/leap_table/model.ckpt"))
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--split", default="test")
     parser.add_argument("--items", type=int, default=40)

@@ -44,7 +44,7 @@ ROLES = ("best", "kept", "all")
 
 
 @dataclass(frozen=True)
-class Tried:
+class Attempted:
     """Grasps of one item that are tried for one reason."""
 
     model: str
@@ -73,7 +73,7 @@ def fits_hand(item: Item) -> bool:
 
 def propose(
     model: GraspModel, name: str, changes: dict[str, Any], items: dict[str, list[Item]], options: Any
-) -> Iterator[Tried]:
+) -> Iterator[Attempted]:
     """Yield the grasps of a model that are tried."""
     method = ModelMethod(model=model, sampling=model.generator.sampling.changed(**changes), seed=0)
     for set_name, chosen in items.items():
@@ -90,7 +90,7 @@ def propose(
             )
             for role, rows in zip(ROLES, (order[:1], different, drawn), strict=True):
                 if role != "kept" or options.any_of_kept:
-                    yield Tried(
+                    yield Attempted(
                         name, set_name, role, number, item, proposal.grasps[rows], proposal.score[rows]
                     )
         print(f"{name}: sampled {set_name}", file=sys.stderr, flush=True)
@@ -124,7 +124,7 @@ def knowledge(score: np.ndarray, success: np.ndarray, item: np.ndarray) -> dict[
     }
 
 
-def summary(groups: list[Tried], verdicts: list[VerdictTable]) -> dict[str, Any]:
+def summary(groups: list[Attempted], verdicts: list[VerdictTable]) -> dict[str, Any]:
     """Return all that is said of one model and set."""
     found: dict[str, Any] = {}
     for role in ROLES:

@@ -1,6 +1,6 @@
 """Judge one trained model at growing numbers of evaluations by each sampler, and by each way of ranking its grasps.
 
-    python -m benchmarks.samplers_and_ranks model_zoo/leap_table_cpu/model.ckpt data/quick.h5
+    python -m benchmarks.samplers_and_ranks model_zoo/leap_table/model.ckpt data/quick.h5
 
 All samplers answer the same views with the same noise. Writes what is done so far to
 benchmarks/results/samplers_and_ranks.json after every row.

@@ -113,7 +113,7 @@ def test_a_misspelt_verb_is_answered_with_the_nearest() -> None:
 
 
 def test_shipped_models_are_found_by_name() -> None:
-    assert shipped_models() == ["leap_table", "leap_table_cpu"]
+    assert shipped_models() == ["leap_table"]
     assert find_checkpoint("leap_table") == ZOO / "leap_table" / "model.ckpt"
     assert {find_checkpoint(old) for old in FORMER_NAMES} == {ZOO / "leap_table" / "model.ckpt"}
     for name in shipped_models():
@@ -209,7 +209,7 @@ except ValueError as error:
 @pytest.mark.slow
 def test_a_shipped_model_is_sampled_from_another_folder(installed: Path, tmp_path: Path) -> None:
     answer = run(installed / "python", "-c", FROM_ANYWHERE, cwd=tmp_path).stdout
-    assert "Available: leap_table, leap_table_cpu." in answer
+    assert "Available: leap_table." in answer
     assert not list(tmp_path.iterdir())
 
 

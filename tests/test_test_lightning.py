@@ -17,6 +17,7 @@ import trimesh
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from factories.shipped import LEAP_TABLE_CPU
 from sceneleapultra import test_lightning, train_lightning
 from sceneleapultra.evaluation import suite
 from sceneleapultra.evaluation.callback import SimulatedSuccess
@@ -214,7 +215,7 @@ def test_a_trial_and_a_metric_from_outside_reach_results_and_report(
 def test_a_shipped_model_by_name_lifts_out_of_scenes(tiny_store: Path, tmp_path: Path):
     others = [entry for entry in FAST if not entry.startswith("protocol=")]
     few = ["splits=[test]", "top=null", "baselines=null", "pictures=1", "sampling.temperature=0.3"]
-    where = ["checkpoint=leap_table_cpu", f"store={tiny_store}", f"output={tmp_path}"]
+    where = [f"checkpoint={LEAP_TABLE_CPU}", f"store={tiny_store}", f"output={tmp_path}"]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("test", overrides=[*others, *few, *where, "protocol=scene-lift"])
     (entry,) = test_lightning.test(cfg)["methods"]

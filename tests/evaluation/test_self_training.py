@@ -6,16 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from factories.shipped import LEAP_TABLE_CPU
 from sceneleapultra.evaluation.self_training import SelfTrainingSettings, _views, add_tested_grasps
 from sceneleapultra.hands import load_hand
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.simulation.protocols import evaluate_grasps, get_protocol
-from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.records import LabeledGrasps, Outcome, SceneRecord
 
-SHIPPED = CONFIG_DIR.parent / "model_zoo" / "leap_table_cpu" / "model.ckpt"
+SHIPPED = LEAP_TABLE_CPU
 SETTINGS = SelfTrainingSettings(
     per_object=3,
     candidates=3,

@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from factories.shipped import LEAP_TABLE_CPU
 from sceneleapultra.models.checkpoints.load import read_checkpoint
 from sceneleapultra.models.checkpoints.weights import load_encoder
-from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.utils.core.torch_files import read_torch, write_torch
 from sceneleapultra.utils.training.run_folder import last_checkpoint, previous, step_of
 
 pytestmark = pytest.mark.faults
 
-SHIPPED = find_checkpoint("leap_table_cpu")  # written before anything looked at the sums in it
+SHIPPED = LEAP_TABLE_CPU  # written before anything looked at the sums in it
 READERS = {
     "model": read_checkpoint,
     "encoder": lambda path: load_encoder(torch.nn.Linear(1, 1), path),

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from factories.programs import Program, Server, Starter
+from factories.shipped import LEAP_TABLE_CPU
 from factories.training import TINY, assert_same, state
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(not os.path.exists("/proc"), reason="counts in /proc")]
@@ -327,7 +328,7 @@ def test_a_generation(start: Starter, generated: Path) -> None:
 
 
 def test_self_training_data(shared: Starter, start: Starter, tiny_store: Path) -> None:
-    words = ["checkpoint=leap_table_cpu", f"store={tiny_store}", "per_object=1", "sampling.steps=1"]
+    words = [f"checkpoint={LEAP_TABLE_CPU}", f"store={tiny_store}", "per_object=1", "sampling.steps=1"]
     words += ["min_points=20", "output=own.h5", "scenes=6"]
     shared("scripts/self_train_data", *words).finish()
     for number, signum in enumerate([KILL, TERM]):

@@ -153,7 +153,7 @@ def test_a_defect_of_the_program_keeps_its_trace(
 PLACES = [
     ("generate_dataset", ["scenes=2", "path={place}/a.h5"]),
     ("convert_dataset", ["source={store}", "dest={place}/a.h5"]),
-    ("self_train_data", ["checkpoint=leap_table_cpu", "store={store}", "output={place}/a.h5"]),
+    ("self_train_data", ["checkpoint=leap_table", "store={store}", "output={place}/a.h5"]),
     ("export_dataset", ["{store}", "{place}/out", "--format", "sceneleapplus"]),
     ("inspect_dataset", ["{store}", "--html", "{place}/a.html"]),
 ]

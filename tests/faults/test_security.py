@@ -21,6 +21,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from factories.pages import HOSTILE, require_inert
+from factories.shipped import LEAP_TABLE_CPU
 from sceneleapultra import test_lightning
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.foreign.readers.files import read_npy, read_npz
@@ -30,7 +31,6 @@ from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.checkpoints.init import init_weights
 from sceneleapultra.models.checkpoints.load import read_checkpoint
 from sceneleapultra.models.checkpoints.weights import load_encoder
-from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.objectives.distillation import build_student
 from sceneleapultra.utils.core import plugins
 from sceneleapultra.utils.core.config import CONFIG_DIR
@@ -70,7 +70,7 @@ def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture(scope="session")
 def honest() -> dict[str, Any]:
     """A checkpoint of the project, in today's layout, without its weights: they are never reached."""
-    checkpoint = read_checkpoint(find_checkpoint("leap_table_cpu"))
+    checkpoint = read_checkpoint(LEAP_TABLE_CPU)
     return {**checkpoint, "state_dict": {}}
 
 
@@ -263,7 +263,7 @@ def test_a_pickle_as_array_is_not_executed(tmp_path: Path, canary: Path, run_pro
     assert "holds a pickle of more than arrays" in refused(canary, lambda: read_npy(array))
     assert "x.npz" in refused(canary, lambda: read_npz(arrays))
     for path in (array, arrays):
-        assert run_program("predict", path, "--checkpoint", "leap_table_cpu") == 1
+        assert run_program("predict", path, "--checkpoint", LEAP_TABLE_CPU) == 1
         assert "Traceback" not in capsys.readouterr().err and not canary.exists()
 
 
@@ -377,7 +377,7 @@ def test_a_store_shows_no_other_file(how: str, tiny_store: Path, tmp_path: Path,
 
 def test_the_name_of_a_cloud_becomes_no_markup(tmp_path: Path, run_program) -> None:
     path = write_cloud(tmp_path / f"{HOSTILE}.npz")
-    words = ("--checkpoint", "leap_table_cpu", "--num-grasps", 2, "--sampling.steps", 2, "--output", tmp_path)
+    words = ("--checkpoint", LEAP_TABLE_CPU, "--num-grasps", 2, "--sampling.steps", 2, "--output", tmp_path)
     assert run_program("predict", path, *words) == 0
     require_inert((tmp_path / "grasps.html").read_text())
 

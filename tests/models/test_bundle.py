@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 
 from factories.models import small_cvae, small_encoder, small_generator
+from factories.shipped import LEAP_TABLE_CPU
 from factories.views import CLOUD, cloud, sample
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.bundle.manifest import new_bundle, read_manifest
@@ -16,7 +17,7 @@ from sceneleapultra.models.bundle.probe import check_probe, probe_request
 from sceneleapultra.models.bundle.write import write_bundle
 from sceneleapultra.utils.requests import GraspRequest, Target
 
-SHIPPED = "leap_table_cpu"
+SHIPPED = str(LEAP_TABLE_CPU)
 
 
 def request() -> GraspRequest:

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from factories.mixture import MIXTURE, PATHS
 from factories.models import STATE_TERMS, awake, losses_of, scene_batch, small_generator, small_module
+from factories.shipped import LEAP_TABLE_CPU
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.checkpoints.load import build_generator
 from sceneleapultra.models.checkpoints.migrate import migrate
@@ -21,9 +22,8 @@ from sceneleapultra.models.objectives.context import AnchorAssignment
 from sceneleapultra.models.objectives.distillation import Distillation, build_student, neighbors
 from sceneleapultra.models.objectives.states import StateError
 from sceneleapultra.models.process import ConsistencyDiffusion, with_boundary
-from sceneleapultra.utils.core.config import CONFIG_DIR
 
-SHIPPED = CONFIG_DIR.parent / "model_zoo" / "leap_table_cpu" / "model.ckpt"
+SHIPPED = LEAP_TABLE_CPU
 CONTINUOUS = [name for name, process in PATHS.items() if process.continuous]
 SEEDS = [0, 1, 2]
 TRAINED = ("decoder.", "geometry.", "hand_geometry.", "contacts.")  # what denoises

@@ -11,6 +11,7 @@ from hydra import initialize_config_dir
 from numpy.testing import assert_allclose
 
 from factories.models import small_encoder, small_generator
+from factories.shipped import LEAP_TABLE_CPU
 from factories.views import CLOUD, cloud, sample, small_model
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.checkpoints.migrate import migrate
@@ -18,7 +19,7 @@ from sceneleapultra.models.module import build_module
 from sceneleapultra.models.representation import PoseRepresentation
 from sceneleapultra.utils.core.config import CONFIG_DIR
 
-SHIPPED = CONFIG_DIR.parent / "model_zoo" / "leap_table_cpu" / "model.ckpt"
+SHIPPED = LEAP_TABLE_CPU
 
 
 @pytest.fixture
@@ -210,7 +211,7 @@ import numpy as np
 from sceneleapultra import load_grasp_model
 rng = np.random.default_rng(0)
 points = np.concatenate([rng.uniform(-0.03, 0.03, (200, 3)), rng.uniform(-0.3, 0.3, (200, 3)) * (1, 1, 0)])
-model = load_grasp_model("leap_table_cpu")
+model = load_grasp_model("leap_table")
 made = model.sample(
     points, 2, object_mask=np.arange(400) < 200, viewpoint=(0.5, 0, 0.5), up=(0, 0, 1), sampling={"steps": 1}
 )
@@ -331,7 +332,7 @@ def test_a_device_that_is_not_there_is_named(device, sentence):
 @pytest.mark.gpu
 @pytest.mark.parametrize("guidance", ["none", "stable", "score", "physics", "physics_collision_free"])
 def test_a_gpu_samples_for_the_same_call(guidance):
-    model = load_grasp_model(SHIPPED.parents[1] / "leap_table" / "model.ckpt", device="cuda")
+    model = load_grasp_model("leap_table", device="cuda")
     points, mask = cloud(900)
     made = sample(model, points, mask, sampling={"guidance": guidance, "temperature": 0.2})
     assert_allclose(np.linalg.norm(made.hand_pose[:, -4:], axis=-1), 1.0, atol=1e-5)

@@ -8,6 +8,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from factories.models import small_decoder
+from factories.shipped import LEAP_TABLE_CPU
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION, migrate
 from sceneleapultra.models.diffusion.ancestral import DDPM
@@ -17,10 +18,10 @@ from sceneleapultra.models.network.decoder.dit import DiTConfig
 from sceneleapultra.models.network.decoder.unet import UNetConfig
 from sceneleapultra.models.network.heads.tokens import TokenScoreConfig
 from sceneleapultra.models.representation import PoseRepresentation
-from sceneleapultra.utils.core.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.geometry.point_choice import PointChoice
 
-SHIPPED = CONFIG_DIR.parent / "model_zoo" / "leap_table_cpu" / "model.ckpt"
+SHIPPED = LEAP_TABLE_CPU
 SHIPPED_POSITIONS = [
     [-0.030665, -0.067805, 0.044567],
     [0.010941, -0.076701, 0.046621],

@@ -1,4 +1,4 @@
-"""Given clouds, anchors and noise of 0.1, do the shipped checkpoints give the grasps and scores that 0.1 gave?"""
+"""Given clouds, anchors and noise of 0.1, do the checkpoints it shipped give the grasps and scores that 0.1 gave?"""
 
 from pathlib import Path
 
@@ -7,12 +7,14 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from factories.shipped import LEAP_TABLE, LEAP_TABLE_CPU
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.sampling import SampleRandom, SamplingRun, StartPoint
 from sceneleapultra.utils.batch import GraspBatch
 
 REFERENCE = np.load(Path(__file__).with_name("reference_0_1.npz"))  # written by 0.1 (4e3797e), one thread
 CLOUD = ("scene_pc", "point_valid", "object_mask", "viewpoint", "up", "T_world_frame")
+PATHS = {"leap_table_cpu": LEAP_TABLE_CPU, "leap_table_own": LEAP_TABLE}  # as 0.1 called them
 NAMES = {"none": "none", "physics": "physics", "hold": "stable"}  # of guidance, in 0.1 and today
 
 
@@ -22,9 +24,9 @@ def batch() -> GraspBatch:
 
 
 @pytest.mark.parametrize("guidance", NAMES)
-@pytest.mark.parametrize("name", ["leap_table_cpu", "leap_table_own"])
+@pytest.mark.parametrize("name", PATHS)
 def test_grasps_and_scores_are_those_of_0_1(name: str, guidance: str, batch: GraspBatch) -> None:
-    model = load_grasp_model(name).generator
+    model = load_grasp_model(PATHS[name]).generator
     sampling = model.sampling.changed(
         steps=8,
         temperature=0.5,

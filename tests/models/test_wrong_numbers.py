@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import torch
 
+from factories.shipped import LEAP_TABLE_CPU
 from sceneleapultra.models.checkpoints.load import load_generator, read_checkpoint
 from sceneleapultra.models.checkpoints.weights import load_encoder
-from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 
 STD, MEAN = "generator.normalizer.std", "generator.normalizer.mean"
 
 
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, Any]:
-    return read_checkpoint(find_checkpoint("leap_table_cpu"))
+    return read_checkpoint(LEAP_TABLE_CPU)
 
 
 @pytest.fixture
