@@ -99,7 +99,9 @@ class SampledGrasps:
             self.score, self.position, self.quat_wxyz, number, apart_m=apart_m, apart_rad=apart_rad
         )
         values = {name: getattr(self, name) for name in _COLUMNS}
-        some = {name: None if column is None else column[rows] for name, column in values.items()}
+        some: dict[str, Any] = {
+            name: None if column is None else column[rows] for name, column in values.items()
+        }
         trajectory = None if self.trajectory is None else self.trajectory[:, rows]
         return replace(self, **some, trajectory=trajectory)
 

@@ -66,8 +66,8 @@ def check_probe(model: GraspSampler, folder: Path) -> None:
         ValueError: with how far apart they are.
     """
     probe = read_npz(folder / PROBE)
-    request: dict[str, Any] = {name: probe[name] for name in _REQUEST if name in probe}
-    request = GraspRequest(**request)
+    inputs: dict[str, Any] = {name: probe[name] for name in _REQUEST if name in probe}
+    request = GraspRequest(**inputs)
     settings = json.loads(str(probe["settings"]))
     made = model.sample_request(request, len(probe["hand_pose"]), **settings)
     # Each expected grasp to the nearest that was made, in whatever order; without the quaternion, whose sign is free.
