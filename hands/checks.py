@@ -1,4 +1,4 @@
-"""Whether the numbers of a description can be those of a hand: radians and metres, joints that turn."""
+"""Whether the numbers of a description can be those of a hand: radians and metres, joints that move."""
 
 from pathlib import Path
 
@@ -18,7 +18,15 @@ def check_plausible(description: HandDescription, source: Path) -> None:
     Raises:
         ValueError: a joint's limits look like degrees or leave it no room, or a shape looks like millimetres.
     """
-    wide = [j for j in description.joints if max(abs(j.lower), abs(j.upper)) > _TURN]
+    slides = [j for j in description.joints if j.slide]
+    far = [j for j in slides if max(abs(j.lower), abs(j.upper)) > MAX_LINK_M]
+    if far:
+        first = far[0]
+        raise ValueError(
+            f"{source}: slide '{first.name}' may move from {first.lower:g} to {first.upper:g} m: "
+            f"{guess_units(first.upper - first.lower, 0.005, 0.3)}. Write its limits in metres."
+        )
+    wide = [j for j in description.joints if not j.slide and max(abs(j.lower), abs(j.upper)) > _TURN]
     if wide:
         first = wide[0]
         raise ValueError(
@@ -28,7 +36,7 @@ def check_plausible(description: HandDescription, source: Path) -> None:
     for joint in description.joints:
         if not joint.lower < joint.upper:
             raise ValueError(
-                f"{source}: joint '{joint.name}' may turn from {joint.lower:g} to {joint.upper:g} rad, so not at all. "
+                f"{source}: joint '{joint.name}' may move from {joint.lower:g} to {joint.upper:g}, so not at all. "
                 "Give it a range, or make it fixed."
             )
     for body in description.bodies:

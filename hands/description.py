@@ -1,4 +1,4 @@
-"""What a hand is made of: bodies in a tree, one hinge each at most, primitive geometry, and the meaning of its parts.
+"""What a hand is made of: bodies in a tree, one joint each at most, primitive geometry, and the meaning of its parts.
 
 Every source (our YAML, a URDF, an MJCF) becomes one ``HandDescription``; kinematics, distances, energies and the
 simulated model all read it, so they cannot disagree.
@@ -19,6 +19,9 @@ Vector = tuple[float, ...]
 Shape = Literal["box", "capsule", "cylinder", "sphere", "convex"]
 SHAPES: tuple[Shape, ...] = ("box", "capsule", "cylinder", "sphere", "convex")
 IDENTITY_QUAT: Vector = (1.0, 0.0, 0.0, 0.0)
+SLIDE_M_PER_RAD = (
+    0.05  # how far a slide moves where a hinge would turn by one radian: the arm of a short finger
+)
 
 
 def tuples(raw: Mapping[Any, Any]) -> dict[str, Any]:
@@ -49,8 +52,25 @@ class Primitive:
 
 
 @dataclass(frozen=True)
+class Coupling:
+    """How a joint follows another one: by a piecewise polynomial of the other's position.
+
+    From each knot on (the first also below it), ``q = sum_i coefficients[knot][i] * (q_leader - knot)^i``. Without a
+    leader, ``q`` is the one constant.
+    """
+
+    leader: str | None
+    knots: Vector
+    coefficients: tuple[Vector, ...]
+
+
+@dataclass(frozen=True)
 class Joint:
-    """A hinge: ``axis`` through ``pos`` in the child body's frame, zero angle at ``ref``."""
+    """A hinge or a slide: ``axis`` through ``pos`` in the child body's frame, where it was placed at ``ref``.
+
+    Positions and limits are in radians, those of a slide in metres. A joint with a coupling is no number of a pose: it
+    follows.
+    """
 
     name: str
     axis: Vector
@@ -58,6 +78,8 @@ class Joint:
     upper: float
     pos: Vector = (0.0, 0.0, 0.0)
     ref: float = 0.0
+    slide: bool = False
+    coupling: Coupling | None = None
 
 
 @dataclass(frozen=True)
@@ -158,8 +180,14 @@ class HandDescription:
             known.add(body.name)
         if not self.joints:
             raise ValueError(
-                f"Hand '{self.name}' has no hinge joint. Expected at least one `joint` in `bodies`."
+                f"Hand '{self.name}' has no joint that moves by itself. Expected at least one `joint` in `bodies`."
             )
+        for follower, coupling in self.couplings.items():
+            if (leader := coupling.leader) not in (None, *self.joint_names):
+                raise ValueError(
+                    f"Hand '{self.name}': joint '{follower}' follows '{leader}', which is no joint that moves by "
+                    f"itself. Those are: {', '.join(self.joint_names)}."
+                )
         for pair in self.excludes:
             self._known_bodies("excluded body", pair)
         semantics = self.semantics
@@ -187,7 +215,21 @@ class HandDescription:
 
     @property
     def joints(self) -> tuple[Joint, ...]:
-        """Joints in the order of their bodies."""
+        """Joints that move by themselves, in the order of their bodies: the numbers of a pose."""
+        return tuple(joint for joint in self._every_joint if joint.coupling is None)
+
+    @property
+    def followers(self) -> tuple[Joint, ...]:
+        """Joints that follow others, in the order of their bodies."""
+        return tuple(joint for joint in self._every_joint if joint.coupling is not None)
+
+    @property
+    def couplings(self) -> dict[str, Coupling]:
+        """What each follower does, in the order of ``followers``."""
+        return {joint.name: joint.coupling for joint in self.followers if joint.coupling is not None}
+
+    @property
+    def _every_joint(self) -> tuple[Joint, ...]:
         return tuple(body.joint for body in self.bodies if body.joint is not None)
 
     @property
@@ -199,6 +241,14 @@ class HandDescription:
     def body_names(self) -> tuple[str, ...]:
         """Bodies, the root first."""
         return tuple(body.name for body in self.bodies)
+
+    def palm_bodies(self) -> tuple[str, ...]:
+        """Return the root and the bodies that are joined to it without a joint."""
+        palm: list[str] = []
+        for body in self.bodies:
+            if body.parent is None or (body.joint is None and body.parent in palm):
+                palm.append(body.name)
+        return tuple(palm)
 
     def non_colliding(self) -> list[tuple[str, str]]:
         """Pairs of bodies whose overlap is no collision, in body order: the excluded ones, and neighbors in the tree.
@@ -225,6 +275,12 @@ class HandDescription:
         table: list[Any] = [asdict(body) for body in self.bodies]
         for body in table:
             body["inertial"] = None
+            for key in (
+                "slide",
+                "coupling",
+            ):  # not in the table where a joint is a hinge that moves by itself
+                if body["joint"] is not None and not body["joint"][key]:
+                    del body["joint"][key]
         text = json.dumps(table, sort_keys=True, default=float)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -23,7 +23,7 @@ _PER_PAD = 64
 _DISTAL = 0.2  # least cosine of a normal with the distal direction, of what counts as the end
 _ROUND_M = 0.002
 _DAMPING = 1e-4
-_MAX_STEP = 0.3  # rad, of a joint or of the base in one step
+_MAX_STEP = 0.3  # rad, of a joint or of the base in one step (m for its shift and for slides)
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,14 @@ class Fingertips:
         self._pads = BodyPoints(
             np.array([end.pad for end in ends]), tips, num_bodies=number, vectors=True, dtype=torch.float32
         )
-        jointed = [i for i, body in enumerate(bodies) if body.joint is not None]
-        order = [hand.joint_names.index(bodies[i].joint.name) for i in jointed]  # type: ignore[union-attr]
-        self._joint_body = torch.tensor([jointed[k] for k in np.argsort(order)])
-        joints = [bodies[int(i)].joint for i in self._joint_body]
-        axes = torch.tensor([joint.axis for joint in joints if joint is not None], dtype=torch.float32)
+        body_of = {body.joint.name: i for i, body in enumerate(bodies) if body.joint is not None}
+        self._joint_body = torch.tensor([body_of[name] for name in hand.all_joint_names])
+        every = {body.joint.name: body.joint for body in bodies if body.joint is not None}
+        joints = [every[name] for name in hand.all_joint_names]
+        axes = torch.tensor([joint.axis for joint in joints], dtype=torch.float32)
         self._axes = axes / axes.norm(dim=-1, keepdim=True)
-        self._origins = torch.tensor(
-            [joint.pos for joint in joints if joint is not None], dtype=torch.float32
-        )
+        self._origins = torch.tensor([joint.pos for joint in joints], dtype=torch.float32)
+        self._slides = torch.tensor([joint.slide for joint in joints])[:, None]
         self._moves = torch.tensor(
             [[self._is_above(int(body), int(tip)) for body in self._joint_body] for tip in tips]
         )
@@ -109,7 +108,8 @@ class Fingertips:
         self, T_world_base: Float[Tensor, "b 4 4"], qpos: Float[Tensor, "b j"]
     ) -> tuple[Float[Tensor, "b f 3 v"], Float[Tensor, "b f 3 v"]]:
         """Return how balls and pads move: with the base (shifted, turned about its origin; world axes), with joints."""
-        T = T_world_base[:, None] @ self.hand.forward_kinematics(qpos)
+        hand = self.hand
+        T = T_world_base[:, None] @ hand.forward_kinematics(qpos)
         centers, pads = self._centers(T), self._pads(T)
         own = T[:, self._joint_body]
         axes = (own[..., :3, :3] @ self._axes[:, :, None]).squeeze(-1)
@@ -117,8 +117,15 @@ class Fingertips:
         arms = centers[:, :, None] - origins[:, None]  # (b f j 3)
         moves = self._moves[None, :, :, None]
         axes = axes[:, None].expand_as(arms)
-        of_joints = torch.linalg.cross(axes, arms) * moves
-        pads_of_joints = torch.linalg.cross(axes, pads[:, :, None].expand_as(arms)) * moves
+        of_joints = torch.where(self._slides, axes, torch.linalg.cross(axes, arms)) * moves
+        pads_of_joints = torch.linalg.cross(axes, pads[:, :, None].expand_as(arms)) * (moves & ~self._slides)
+        if len(hand.all_joint_names) > hand.num_joints:
+            couplings = hand.kinematics.couplings
+            slopes = couplings.slopes(qpos)[:, None, :, None]
+            own = of_joints.new_zeros(*of_joints.shape[:2], hand.num_joints, 3)
+            of_joints, pads_of_joints = (
+                own.index_add(2, couplings.source, slopes * column) for column in (of_joints, pads_of_joints)
+            )
         eye = torch.eye(3).expand(*centers.shape[:2], 3, 3)
         turned = skew(centers - T_world_base[:, None, :3, 3]).mT  # w x arm
         base = torch.cat((eye, turned), dim=-1)

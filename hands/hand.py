@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sceneleapultra.hands.body_points import BodyPoints
-from sceneleapultra.hands.description import HandDescription
+from sceneleapultra.hands.description import SLIDE_M_PER_RAD, HandDescription
 from sceneleapultra.hands.geometry import PrimitiveSet
 from sceneleapultra.hands.kinematics import KinematicTree
 from sceneleapultra.hands.mjcf import to_mjcf
@@ -62,6 +62,7 @@ class Hand(nn.Module):
 
     name: str
     joint_limits: Float[Tensor, "j 2"]
+    joint_scale: Float[Tensor, "j"]  # what counts as one radian: 1 for a hinge, metres for a slide
     sphere_radii: Float[Tensor, "s"]
     sphere_pairs: Int[Tensor, "2 m"]  # spheres of bodies that must not overlap
     # Known by our own descriptions, and by foreign hands as far as their config/hand file says it:
@@ -92,6 +93,7 @@ class Hand(nn.Module):
         self.body_names = description.body_names
         self.root_body = self.body_names[0]
         self.num_joints = len(self.joint_names)
+        self.all_joint_names = (*self.joint_names, *description.couplings)
         self.table_hash = description.table_hash()
         self.mesh_assets = dict(description.mesh_assets)
         self._dtype = dtype
@@ -100,6 +102,7 @@ class Hand(nn.Module):
         owned = [(i, p) for i, b in enumerate(description.bodies) for p in b.primitives]
         self.geometry = PrimitiveSet(owned, dtype)
         self._constant("joint_limits", [[j.lower, j.upper] for j in description.joints])
+        self._constant("joint_scale", [SLIDE_M_PER_RAD if j.slide else 1.0 for j in description.joints])
         surface = surface_set(description, SURFACE_POINTS, SURFACE_SEED)
         self._surface = self._fixed(surface.points, surface.body)
         self._surface_normals = self._fixed(surface.normals, surface.body, vectors=True)
@@ -109,7 +112,21 @@ class Hand(nn.Module):
         self._constant("sphere_pairs", self._colliding_pairs(spheres.body), torch.int64)
         self.semantics = HandSemantics(description, self._fixed, self._colliding_pairs, dtype)
 
+    @property
+    def closing(self) -> Float[Tensor, "j"]:
+        """How the joints move when the hand closes by one radian; a slide moves by ``joint_scale``."""
+        return self.flexion_sign * self.joint_scale
+
+    def beyond_base(self, finger: str) -> tuple[str, ...]:
+        """Return the bodies of a finger that touch on purpose: without its first one, unless there is no other."""
+        bodies = self.finger_bodies[finger]
+        return bodies[1:] or bodies
+
     # Kinematics.
+
+    def all_joints(self, qpos: Float[Tensor, "*b j"]) -> Float[Tensor, "*b q"]:
+        """Return the positions of all joints, those that follow last: ``all_joint_names``."""
+        return self.kinematics.couplings(qpos)
 
     def forward_kinematics(self, qpos: Float[Tensor, "*b j"]) -> Float[Tensor, "*b bodies 4 4"]:
         """Return ``T_base_body`` of every body, in ``body_names`` order; differentiable."""

@@ -1,7 +1,8 @@
-"""Where the bodies are: batched differentiable forward kinematics of a tree of hinges, one step per tree level.
+"""Where the bodies are: batched differentiable forward kinematics of a tree of joints, one step per tree level.
 
-The local transform of a body is affine in (sin a, 1 - cos a) of its joint's angle a = q - ref (Rodrigues):
-``L(q) = C0 + sin(a) C1 + (1 - cos(a)) C2``, with constant 4x4 matrices, C1 = C2 = 0 for fixed bodies.
+The local transform of a body is affine in (sin a, 1 - cos a) of its hinge's angle a = q - ref (Rodrigues):
+``L(q) = C0 + sin(a) C1 + (1 - cos(a)) C2``, with constant 4x4 matrices, C1 = C2 = 0 for fixed bodies. That of a slide
+is ``C0 + a C1``.
 """
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sceneleapultra.hands.couplings import Couplings
 from sceneleapultra.hands.description import Body, HandDescription, Vector
 
 
@@ -20,6 +22,7 @@ class KinematicTree(nn.Module):
     C2: Tensor
     ref: Tensor
     joint_of_body: Tensor
+    slides: Tensor
     from_levels: Tensor
 
     def __init__(self, description: HandDescription, dtype: torch.dtype) -> None:
@@ -31,17 +34,21 @@ class KinematicTree(nn.Module):
             depth.append(0 if parent < 0 else depth[parent] + 1)
         levels = [[i for i, d in enumerate(depth) if d == level] for level in range(max(depth) + 1)]
         order = [i for level in levels for i in level]
-        joint_names = description.joint_names
+        self.couplings = Couplings(description.joint_names, description.couplings, dtype)
+        ref = {joint.name: joint.ref for joint in (*description.joints, *description.followers)}
         joint_of_body = [
-            0 if (joint := description.bodies[i].joint) is None else joint_names.index(joint.name)
+            0 if (joint := description.bodies[i].joint) is None else self.couplings.names.index(joint.name)
             for i in order
         ]
+        slides = [(joint := description.bodies[i].joint) is not None and joint.slide for i in order]
         constants = np.stack([_local_constants(description.bodies[i]) for i in order])
         for k in range(3):
             self.register_buffer(f"C{k}", torch.tensor(constants[:, k], dtype=dtype), persistent=False)
         self.register_buffer(
-            "ref", torch.tensor([j.ref for j in description.joints], dtype=dtype), persistent=False
+            "ref", torch.tensor([ref[name] for name in self.couplings.names], dtype=dtype), persistent=False
         )
+        self.register_buffer("slides", torch.tensor(slides), persistent=False)
+        self._any_slides = any(slides)
         self.register_buffer("joint_of_body", torch.tensor(joint_of_body), persistent=False)
         self.register_buffer("from_levels", torch.tensor(np.argsort(order)), persistent=False)
         self._sizes = [len(level) for level in levels]
@@ -52,8 +59,11 @@ class KinematicTree(nn.Module):
 
     def forward(self, qpos: Float[Tensor, "*b j"]) -> Float[Tensor, "*b bodies 4 4"]:
         """Return ``T_base_body`` for joint angles in the hand's joint order."""
-        angle = (qpos - self.ref).index_select(-1, self.joint_of_body)
-        sin, versine = angle.sin()[..., None, None], (1 - angle.cos())[..., None, None]
+        motion = (self.couplings(qpos) - self.ref).index_select(-1, self.joint_of_body)
+        sin, versine = motion.sin(), 1 - motion.cos()
+        if self._any_slides:
+            sin = torch.where(self.slides, motion, sin)
+        sin, versine = sin[..., None, None], versine[..., None, None]
         local = self.C0 + sin * self.C1 + versine * self.C2
         levels = list(local.split(self._sizes, dim=-3))
         for number in range(1, len(levels)):
@@ -82,7 +92,10 @@ def _local_constants(body: Body) -> Float[np.ndarray, "3 4 4"]:
     T = np.eye(4) if body.parent is None else homogeneous(body.pos, body.quat_wxyz)
     constants = np.zeros((3, 4, 4))
     constants[0] = T
-    if body.joint is not None:
+    if body.joint is not None and body.joint.slide:
+        axis = np.asarray(body.joint.axis, dtype=np.float64) / np.linalg.norm(body.joint.axis)
+        constants[1, :3, 3] = T[:3, :3] @ axis
+    elif body.joint is not None:
         K = _skew(np.asarray(body.joint.axis, dtype=np.float64) / np.linalg.norm(body.joint.axis))
         for k, part in ((1, K), (2, K @ K)):
             constants[k, :3, :3] = T[:3, :3] @ part

@@ -1,7 +1,7 @@
 """How a hand is loaded: by the name of a file in ``config/hand``, or by the path of a description, URDF or MJCF."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
@@ -17,6 +17,7 @@ from sceneleapultra.hands.description import (
     Actuation,
     Body,
     ContactPatch,
+    Coupling,
     HandDescription,
     Inertial,
     Joint,
@@ -34,7 +35,7 @@ from sceneleapultra.utils.core.plain_data import read_yaml
 
 _T = TypeVar("_T")
 PROJECT_DIR = CONFIG_DIR.parent
-MODEL_SUFFIXES = (".yaml", ".urdf", ".xml")
+MODEL_SUFFIXES = (".yaml", ".urdf", ".xml", ".mjcf")
 
 
 def load_hand(
@@ -88,30 +89,28 @@ def _config(name: str) -> dict[str, Any]:
 
 
 def _describe(path: Path, config: dict[str, Any] | None) -> HandDescription:
-    readers: dict[str, Callable[[Path], HandDescription]] = {
-        ".yaml": read_description,
-        ".urdf": describe_urdf,
-        ".xml": describe_mjcf,
-    }
-    if path.suffix not in readers:
-        raise ValueError(f"A hand's description ends in .yaml, .urdf or .xml; got {path}.")
-    description = readers[path.suffix](path)
+    actuation = None
+    if config is not None and "actuation" in config:
+        actuation = _record(Actuation, config["actuation"], f"{config['name']}: actuation")
+    if path.suffix not in MODEL_SUFFIXES:
+        raise ValueError(f"A hand's description ends in {', '.join(MODEL_SUFFIXES)}; got {path}.")
+    if path.suffix == ".yaml":
+        description = read_description(path)
+    elif path.suffix == ".urdf":
+        description = describe_urdf(path)
+    else:
+        description = describe_mjcf(path, actuation)
     check_plausible(description, path)
     if config is None:
         return description
     changes: dict[str, Any] = {"name": config["name"]}
+    if actuation is not None:
+        changes["actuation"] = actuation
     if "semantics" in config:
         added = parse_semantics(config["semantics"], str(path))
         changes["semantics"] = replace(
             description.semantics, **{key: getattr(added, key) for key in config["semantics"]}
         )
-    if "actuation" in config:
-        if description.source_mjcf is not None:
-            raise ValueError(
-                f"config/hand/{config['name']}.yaml gives an `actuation`, but {path} has its own servos and contact "
-                "parameters. Remove `actuation`, and change them in that file."
-            )
-        changes["actuation"] = _record(Actuation, config["actuation"], f"{config['name']}: actuation")
     return replace(description, **changes)
 
 
@@ -165,9 +164,16 @@ def _body(raw: Mapping[str, Any], where: str) -> Body:
 
 
 def _joint(raw: Mapping[str, Any], where: str) -> Joint:
-    _keys(raw, {"name", "axis", "range"}, f"{where}: joint {raw.get('name')}")
+    where = f"{where}: joint {raw.get('name')}"
+    _keys(raw, {"name", "axis", "range", "slide", "follows"}, where)
     lower, upper = _vector(raw["range"])
-    return Joint(raw["name"], _vector(raw["axis"]), lower, upper)
+    coupling = None
+    if "follows" in raw:
+        _keys(raw["follows"], {"joint", "multiplier", "offset"}, f"{where}: follows")
+        line = (float(raw["follows"]["offset"]), float(raw["follows"]["multiplier"]))
+        coupling = Coupling(str(raw["follows"]["joint"]), (0.0,), (line,))
+    slide = bool(raw.get("slide", False))
+    return Joint(raw["name"], _vector(raw["axis"]), lower, upper, slide=slide, coupling=coupling)
 
 
 def _primitive(raw: Mapping[str, Any], where: str) -> Primitive:

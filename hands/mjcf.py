@@ -3,15 +3,25 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
-from sceneleapultra.hands.description import Actuation, Body, HandDescription, Primitive
+import numpy as np
+
+from sceneleapultra.hands.description import (
+    SLIDE_M_PER_RAD,
+    Actuation,
+    Body,
+    HandDescription,
+    Joint,
+    Primitive,
+)
 
 ARENA_MEMORY_MB = 64  # the default 15 MB overflows with a few hundred contacts
 
 
 def to_mjcf(description: HandDescription) -> str:
-    """Write a standalone model: the root body fixed at the world's origin, one position servo per joint.
+    """Write a standalone model: the root body fixed at the world's origin, one position servo per joint of a pose.
 
-    Geoms are named ``<body>_collision_<i>``, servos as their joints. A hand that came as MJCF is returned as it came.
+    Geoms are named ``<body>_collision_<i>``, servos as their joints. Followers are tied to their leaders. A slide gets
+    the gains that a hinge with an arm of ``SLIDE_M_PER_RAD`` would have. A hand that came as MJCF has its own text.
     """
     if description.source_mjcf is not None:
         return description.source_mjcf
@@ -23,22 +33,29 @@ def to_mjcf(description: HandDescription) -> str:
     asset = ET.Element("asset")
     elements: dict[str | None, ET.Element] = {None: ET.Element("worldbody")}
     for body in description.bodies:
-        elements[body.name] = _body(elements[body.parent], body, asset)
+        elements[body.name] = _body(elements[body.parent], body, asset, description.actuation)
     if len(asset):
         root.append(asset)
     root.append(elements[None])
     contact = ET.SubElement(root, "contact")
     for first, second in description.non_colliding():
         ET.SubElement(contact, "exclude", body1=first, body2=second)
+    if description.followers:
+        equality = ET.SubElement(root, "equality")
+        for joint in description.followers:
+            _equality(equality, joint, description)
     actuator = ET.SubElement(root, "actuator")
     for joint in description.joints:
-        ET.SubElement(
+        servo = ET.SubElement(
             actuator,
             "position",
             name=joint.name,
             joint=joint.name,
             ctrlrange=_text((joint.lower, joint.upper)),
         )
+        if joint.slide:
+            servo.set("kp", _text([description.actuation.kp / SLIDE_M_PER_RAD**2]))
+            servo.set("kv", _text([description.actuation.kv / SLIDE_M_PER_RAD**2]))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode")
 
@@ -63,7 +80,24 @@ def _defaults(root: ET.Element, actuation: Actuation) -> None:
     ET.SubElement(default, "position", kp=_text([actuation.kp]), kv=_text([actuation.kv]))
 
 
-def _body(parent: ET.Element, body: Body, asset: ET.Element) -> ET.Element:
+def _equality(parent: ET.Element, joint: Joint, description: HandDescription) -> None:
+    """Tie a follower: MuJoCo's polynomial is of how far the leader is from its reference."""
+    coupling = joint.coupling
+    assert coupling is not None and len(coupling.knots) == 1
+    element = ET.SubElement(parent, "joint", joint1=joint.name, solref="0.005 1", solimp="0.99 0.999 0.001")
+    polynomial = np.polynomial.Polynomial(coupling.coefficients[0])
+    if coupling.leader is not None:
+        element.set("joint2", coupling.leader)
+        ref = next(each.ref for each in description.joints if each.name == coupling.leader)
+        if ref != coupling.knots[0]:
+            polynomial = polynomial(np.polynomial.Polynomial([ref - coupling.knots[0], 1.0]))
+    coefficients = np.zeros(5)
+    coefficients[: len(polynomial.coef)] = polynomial.coef
+    coefficients[0] -= joint.ref
+    element.set("polycoef", _text(coefficients.tolist()))
+
+
+def _body(parent: ET.Element, body: Body, asset: ET.Element, actuation: Actuation) -> ET.Element:
     element = ET.SubElement(parent, "body", name=body.name, pos=_text(body.pos), quat=_text(body.quat_wxyz))
     if body.inertial is not None:
         ET.SubElement(
@@ -75,16 +109,23 @@ def _body(parent: ET.Element, body: Body, asset: ET.Element) -> ET.Element:
             diaginertia=_text(body.inertial.moments),
         )
     if body.joint is not None:
-        ET.SubElement(
+        joint = ET.SubElement(
             element,
             "joint",
             name=body.joint.name,
-            type="hinge",
+            type="slide" if body.joint.slide else "hinge",
             pos=_text(body.joint.pos),
             axis=_text(body.joint.axis),
             range=_text((body.joint.lower, body.joint.upper)),
             ref=_text([body.joint.ref]),
         )
+        if body.joint.slide:
+            arm = SLIDE_M_PER_RAD
+            joint.set("damping", _text([actuation.damping / arm**2]))
+            joint.set("frictionloss", _text([actuation.frictionloss / arm]))
+            joint.set("armature", _text([actuation.armature / arm**2]))
+        if body.joint.coupling is not None:
+            joint.set("limited", "false")  # its leader's limits are its own
     for number, primitive in enumerate(body.primitives):
         _geom(element, f"{body.name}_collision_{number}", primitive, asset)
     return element

@@ -113,7 +113,7 @@ class SamplingRun:
     ) -> None:
         self.generator, self.config, self._rng = generator, config, rng
         cloud = Cloud.of(batch)
-        self.opening = config.pregrasp_opening * generator.hand.flexion_sign
+        self.opening = config.pregrasp_opening * generator.hand.closing
         self._guide: Callable[..., Guide] = partial(
             build_guide,
             generator,

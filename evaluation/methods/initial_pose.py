@@ -35,7 +35,7 @@ class InitialPalmPose:
         self.hand, self.seed = hand, seed
         self.qpos, self.pregrasp = (q.astype(np.float64) for q in pool.mean_qpos())
         low, high = hand.joint_limits.numpy().T
-        self.squeezed = np.clip(self.qpos + squeeze * hand.flexion_sign.numpy(), low, high)
+        self.squeezed = np.clip(self.qpos + squeeze * hand.closing.numpy(), low, high)
         self.settings = build(load_group("synthesis", "sim_close")).placement
 
     def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:

@@ -1,20 +1,23 @@
-"""What a description takes from a compiled MuJoCo model: bodies, hinges, colliding geoms, fingers.
+"""What a description takes from a compiled MuJoCo model: bodies, joints, colliding geoms, fingers.
 
-Both URDF and MJCF give one hinge per body at most.
+Both URDF and MJCF come here with one hinge or slide per body at most.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import mujoco
 import numpy as np
+import torch
 from omegaconf import OmegaConf
 
+from sceneleapultra.hands.couplings import Couplings
 from sceneleapultra.hands.description import (
     IDENTITY_QUAT,
     Actuation,
     Body,
+    Coupling,
     HandDescription,
     Inertial,
     Joint,
@@ -39,7 +42,10 @@ _NUM_SIZES: dict[Shape, int] = {"box": 3, "capsule": 2, "cylinder": 2, "sphere":
 
 
 def read_bodies(
-    model: Any, path: Path, primitives_of: Callable[[int], tuple[Primitive, ...]]
+    model: Any,
+    path: Path,
+    primitives_of: Callable[[int], tuple[Primitive, ...]],
+    couplings: Mapping[str, Coupling],
 ) -> tuple[Body, ...]:
     """Return the bodies below the world, in MuJoCo's order.
 
@@ -47,9 +53,10 @@ def read_bodies(
         model: compiled.
         path: its file, for messages.
         primitives_of: gives the colliding shapes of a body by its number.
+        couplings: of the joints that follow others, by their names.
 
     Raises:
-        ValueError: a body has another joint than one hinge.
+        ValueError: a body has another joint than one hinge or slide.
     """
     names = [model.body(i).name or f"body{i}" for i in range(model.nbody)]
     bodies = []
@@ -62,7 +69,7 @@ def read_bodies(
                 parent=names[parent] if parent else None,
                 pos=_tuple(model.body_pos[i]) if parent else (0.0, 0.0, 0.0),
                 quat_wxyz=_tuple(model.body_quat[i]) if parent else IDENTITY_QUAT,
-                joint=_read_joint(model, i, path),
+                joint=_read_joint(model, i, path, couplings),
                 inertial=inertial if inertial.mass > 0 else None,
                 primitives=primitives_of(i),
             )
@@ -78,17 +85,21 @@ def _inertia(model: Any, i: int) -> dict[str, Vector]:
     }
 
 
-def _read_joint(model: Any, i: int, path: Path) -> Joint | None:
+def _read_joint(model: Any, i: int, path: Path, couplings: Mapping[str, Coupling]) -> Joint | None:
     count, k = int(model.body_jntnum[i]), int(model.body_jntadr[i])
     if count == 0:
         return None
     name = model.joint(k).name or f"joint{k}"
-    if count > 1 or model.jnt_type[k] != mujoco.mjtJoint.mjJNT_HINGE:
+    slide = model.jnt_type[k] == mujoco.mjtJoint.mjJNT_SLIDE
+    if count > 1 or not (slide or model.jnt_type[k] == mujoco.mjtJoint.mjJNT_HINGE):
         kind = mujoco.mjtJoint(int(model.jnt_type[k])).name.removeprefix("mjJNT_").lower()
         raise ValueError(
             f"{path}: body '{model.body(i).name}' has {count} joint(s), the first '{name}' of type {kind}. "
-            "Expected one hinge per body at most: a hand's own base stays fixed, and other joints are not supported."
+            "Expected one hinge or slide per body at most: a hand's own base stays fixed, and other joints are not "
+            "supported."
         )
+    if slide and not model.jnt_limited[k] and name not in couplings:
+        raise ValueError(f"{path}: slide '{name}' has no limits. Give it a range, in metres.")
     lower, upper = model.jnt_range[k] if model.jnt_limited[k] else (-np.pi, np.pi)
     return Joint(
         name=name,
@@ -97,6 +108,8 @@ def _read_joint(model: Any, i: int, path: Path) -> Joint | None:
         upper=float(upper),
         pos=_tuple(model.jnt_pos[k]),
         ref=float(model.qpos0[model.jnt_qposadr[k]]),
+        slide=slide,
+        coupling=couplings.get(name),
     )
 
 
@@ -143,7 +156,10 @@ def neutral_overlaps(description: HandDescription) -> tuple[tuple[str, str], ...
     """Return the pairs of bodies that overlap at the neutral pose: all joints at zero or at the nearest limit."""
     model = mujoco.MjSpec.from_string(to_mjcf(description)).compile()
     data = mujoco.MjData(model)
-    data.qpos[:] = np.clip(0.0, *np.array([[j.lower, j.upper] for j in description.joints]).T)
+    neutral = np.clip(0.0, *np.array([[j.lower, j.upper] for j in description.joints]).T)
+    couplings = Couplings(description.joint_names, description.couplings, torch.float64)
+    for name, position in zip(couplings.names, couplings(torch.as_tensor(neutral)).tolist(), strict=True):
+        data.joint(name).qpos[0] = position
     mujoco.mj_forward(model, data)
     pairs = set()
     for contact in data.contact:
@@ -154,7 +170,7 @@ def neutral_overlaps(description: HandDescription) -> tuple[tuple[str, str], ...
 
 
 def derived_semantics(bodies: tuple[Body, ...]) -> Semantics:
-    """Fingers, where the tree alone tells them: each unbranched chain that leaves the root's link by a hinge.
+    """Fingers, where the tree alone tells them: each unbranched chain that leaves the root's link by a joint.
 
     A finger is named by its first body; frames without geometry at its end do not belong to it.
     """

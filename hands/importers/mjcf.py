@@ -4,44 +4,64 @@ Includes are put in place and every file that the model names is read, so that t
 same model anywhere, by every function of MuJoCo, alone or attached to another model.
 """
 
+import logging
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mujoco
 
-from sceneleapultra.hands.description import HandDescription
+from sceneleapultra.hands.description import Actuation, Body, HandDescription
 from sceneleapultra.hands.importers.compiled import (
     default_actuation,
     derived_semantics,
     read_bodies,
     read_geoms,
 )
+from sceneleapultra.hands.importers.mjcf_couplings import narrowed, read_couplings
+from sceneleapultra.hands.importers.mjcf_joints import name_all, one_joint_per_body
+from sceneleapultra.hands.importers.mjcf_servos import add_servos, write_actuation, write_servos
 from sceneleapultra.hands.importers.references import find_file, parse_xml
 from sceneleapultra.hands.kinematics import homogeneous
 
+_LOG = logging.getLogger(__name__)
 # Elements that name files, and the compiler's setting for where these lie.
 _FOLDER_OF = {"mesh": "meshdir", "skin": "meshdir", "hfield": "meshdir", "texture": "texturedir"}
 
 
-def describe_mjcf(path: Path) -> HandDescription:
+def describe_mjcf(path: Path, actuation: Actuation | None = None) -> HandDescription:
     """Describe the hand in a MuJoCo model; the simulated model is the file's own.
 
+    Args:
+        path: the file.
+        actuation: gains, damping and contact parameters to take instead of the file's.
+
     Raises:
-        ValueError: MuJoCo cannot parse it, or it is not one tree of hinges below the world.
+        ValueError: MuJoCo cannot parse it, or it is not one tree of bodies below the world.
         FileNotFoundError: a file that it names is missing.
     """
     root = parse_xml(path, "mujoco", "a hand's MJCF")
     _expand(root, path, path, {path.resolve()})
     assets = _gather(root, path)
-    text = ET.tostring(root, encoding="unicode")
-    try:
-        model = mujoco.MjSpec.from_string(text, assets=assets).compile()
-    except ValueError as error:
-        raise ValueError(f"{path}: MuJoCo cannot read this as a hand's MJCF: {error}") from error
+    name_all(root)
+    model = _compile(root, assets, path)
     _check_world(model, path)
-    bodies = read_bodies(model, path, lambda i: read_geoms(model, i, path))
+    if one_joint_per_body(root, model, path):
+        model = _compile(root, assets, path)
+    couplings = read_couplings(model, path)
+    write_servos(root, model, actuation or default_actuation(), replace=actuation is not None, path=path)
+    if actuation is not None:
+        write_actuation(root, model, actuation)
+    bodies = read_bodies(model, path, lambda i: read_geoms(model, i, path), couplings)
+    bodies = _narrow(bodies, narrowed(model, couplings, path))
+    if not model.nu:
+        joints = [body.joint for body in bodies if body.joint is not None and body.joint.coupling is None]
+        _LOG.warning("%s has no actuators: a position servo was added to each joint", path)
+        add_servos(root, joints, actuation or default_actuation())
+    text = ET.tostring(root, encoding="unicode")
+    _compile(root, assets, path)
     names = [body.name for body in bodies]
     excludes = tuple(
         (names[(s >> 16) - 1], names[(s & 0xFFFF) - 1]) for s in model.exclude_signature.tolist()
@@ -50,13 +70,30 @@ def describe_mjcf(path: Path) -> HandDescription:
     return HandDescription(
         name=path.stem,
         bodies=bodies,
-        actuation=default_actuation(),  # not written anywhere: the source's text has its own
+        actuation=actuation or default_actuation(),
         semantics=derived_semantics(bodies),
         excludes=excludes,
         source_mjcf=text,
         mesh_assets=assets,
         T_world_root=tuple(tuple(row) for row in T_world_root.tolist()),
     )
+
+
+def _compile(root: ET.Element, assets: dict[str, bytes], path: Path) -> Any:
+    try:
+        return mujoco.MjSpec.from_string(ET.tostring(root, encoding="unicode"), assets=assets).compile()
+    except ValueError as error:
+        raise ValueError(f"{path}: MuJoCo cannot read this as a hand's MJCF: {error}") from error
+
+
+def _narrow(bodies: tuple[Body, ...], limits: Mapping[str, tuple[float, float]]) -> tuple[Body, ...]:
+    def narrow(body: Body) -> Body:
+        if body.joint is None or body.joint.name not in limits:
+            return body
+        lower, upper = limits[body.joint.name]
+        return replace(body, joint=replace(body.joint, lower=lower, upper=upper))
+
+    return tuple(narrow(body) for body in bodies)
 
 
 def _check_world(model: Any, path: Path) -> None:

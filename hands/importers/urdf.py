@@ -22,6 +22,8 @@ from sceneleapultra.hands.importers.compiled import (
 )
 from sceneleapultra.hands.importers.pieces import mesh_pieces
 from sceneleapultra.hands.importers.references import find_file, parse_xml
+from sceneleapultra.hands.importers.urdf_joints import read_joints
+from sceneleapultra.hands.importers.xml_values import attribute, listed, numbers
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,13 +32,13 @@ def describe_urdf(path: Path) -> HandDescription:
     """Describe the hand in a URDF; servo gains come from ``config/hand/import/urdf.yaml``.
 
     Raises:
-        ValueError: not a URDF, or with joints other than fixed and hinge, with mimic joints, or without limits.
+        ValueError: not a URDF, or with joints that cannot be simulated or have no limits.
         FileNotFoundError: a collision mesh is missing.
     """
     robot = parse_xml(path, "robot", "a URDF")
-    _check_joints(robot, path)
+    couplings = read_joints(robot, path)
     collisions = {
-        _attribute(link, "name", path): tuple(
+        attribute(link, "name", path): tuple(
             p for collision in link.findall("collision") for p in _read_collision(collision, link, path)
         )
         for link in robot.findall("link")
@@ -54,43 +56,15 @@ def describe_urdf(path: Path) -> HandDescription:
         model = mujoco.MjSpec.from_string(ET.tostring(robot, encoding="unicode")).compile()
     except ValueError as error:
         raise ValueError(f"{path}: MuJoCo cannot read this as a URDF: {error}") from error
-    bodies = read_bodies(model, path, lambda i: collisions[model.body(i).name])
+    bodies = read_bodies(model, path, lambda i: collisions[model.body(i).name], couplings)
     bodies = tuple(replace(body, inertial=None) if body.name in weightless else body for body in bodies)
     description = HandDescription(
-        name=_attribute(robot, "name", path),
+        name=attribute(robot, "name", path),
         bodies=bodies,
         actuation=default_actuation(),
         semantics=derived_semantics(bodies),
     )
     return replace(description, excludes=neutral_overlaps(description))
-
-
-def _check_joints(robot: ET.Element, path: Path) -> None:
-    """Refuse joints that would be read as something else than was meant; write the limits that URDF implies."""
-    joints = {_attribute(joint, "name", path): joint for joint in robot.findall("joint")}
-    if mimics := [name for name, joint in joints.items() if joint.find("mimic") is not None]:
-        raise ValueError(
-            f"{path}: {_listed(mimics)} {'mimics' if len(mimics) == 1 else 'mimic'} another. Coupled joints "
-            "are not supported: remove <mimic> to drive a joint freely, or make it fixed."
-        )
-    still = []
-    for name, joint in joints.items():
-        if joint.get("type") != "revolute":
-            continue
-        limit = joint.find("limit")
-        lower, upper = (
-            0.0 if limit is None or key not in limit.attrib else _numbers(limit, key, 1, path)[0]
-            for key in ("lower", "upper")
-        )
-        if limit is None or not lower < upper:
-            still.append(name)
-        else:
-            limit.attrib.update(lower=repr(lower), upper=repr(upper))
-    if still:
-        raise ValueError(
-            f"{path}: {_listed(still)} cannot turn: a revolute joint without <limit lower=… upper=…> has the limits "
-            "0 and 0 in a URDF. Write its limits in radians, or make it continuous or fixed."
-        )
 
 
 def _weightless(
@@ -100,11 +74,11 @@ def _weightless(
     found = []
     for link in robot.findall("link"):
         mass = link.find("inertial/mass")
-        value = 0.0 if mass is None else _numbers(mass, "value", 1, path)[0]
+        value = 0.0 if mass is None else numbers(mass, "value", 1, path)[0]
         if value <= 0 and collisions[link.attrib["name"]]:
             found.append(link.attrib["name"])
     if found:
-        _LOG.warning("%s: %s: no mass given, taken from the collision shapes", path, _listed(found, "link"))
+        _LOG.warning("%s: %s: no mass given, taken from the collision shapes", path, listed(found, "link"))
     return frozenset(found)
 
 
@@ -114,22 +88,22 @@ def _read_collision(collision: ET.Element, link: ET.Element, path: Path) -> tupl
     pos: Vector = (0.0, 0.0, 0.0)
     quat = IDENTITY_QUAT
     if origin is not None:
-        pos = _numbers(origin, "xyz", 3, path) if "xyz" in origin.attrib else pos
-        quat = _quat_from_rpy(_numbers(origin, "rpy", 3, path)) if "rpy" in origin.attrib else quat
+        pos = numbers(origin, "xyz", 3, path) if "xyz" in origin.attrib else pos
+        quat = _quat_from_rpy(numbers(origin, "rpy", 3, path)) if "rpy" in origin.attrib else quat
     if geometry is None or len(geometry) != 1:
         raise ValueError(f"{where}: a <collision> needs one shape inside <geometry>.")
     shape = geometry[0]
     match shape.tag:
         case "box":
-            return (Primitive("box", tuple(x / 2 for x in _numbers(shape, "size", 3, path)), pos, quat),)
+            return (Primitive("box", tuple(x / 2 for x in numbers(shape, "size", 3, path)), pos, quat),)
         case "sphere":
-            return (Primitive("sphere", _numbers(shape, "radius", 1, path), pos, quat),)
+            return (Primitive("sphere", numbers(shape, "radius", 1, path), pos, quat),)
         case "cylinder" | "capsule":
-            size = (*_numbers(shape, "radius", 1, path), _numbers(shape, "length", 1, path)[0] / 2)
+            size = (*numbers(shape, "radius", 1, path), numbers(shape, "length", 1, path)[0] / 2)
             return (Primitive("cylinder" if shape.tag == "cylinder" else "capsule", size, pos, quat),)
         case "mesh":
-            scale = _numbers(shape, "scale", 3, path) if "scale" in shape.attrib else (1.0, 1.0, 1.0)
-            file = find_file(path, _attribute(shape, "filename", path), "collision mesh")
+            scale = numbers(shape, "scale", 3, path) if "scale" in shape.attrib else (1.0, 1.0, 1.0)
+            file = find_file(path, attribute(shape, "filename", path), "collision mesh")
             return tuple(
                 Primitive("convex", (), pos, quat, vertices=hull) for hull in mesh_pieces(file, scale, where)
             )
@@ -144,26 +118,3 @@ def _quat_from_rpy(rpy: Vector) -> Vector:
     quat = np.zeros(4)
     mujoco.mju_euler2Quat(quat, np.asarray(rpy), "XYZ")
     return tuple(float(x) for x in quat)
-
-
-def _attribute(element: ET.Element, key: str, path: Path) -> str:
-    if key not in element.attrib:
-        raise ValueError(f'{path}: <{element.tag}> has no {key}="…". Add it.')
-    return element.attrib[key]
-
-
-def _numbers(element: ET.Element, key: str, count: int, path: Path) -> Vector:
-    text = _attribute(element, key, path)
-    try:
-        values = tuple(float(x) for x in text.split())
-    except ValueError:
-        values = ()
-    if len(values) != count or not np.isfinite(values).all():
-        raise ValueError(
-            f'{path}: expected {count} number(s) in <{element.tag} {key}="{text}">, separated by spaces.'
-        )
-    return values
-
-
-def _listed(names: list[str], kind: str = "joint") -> str:
-    return f"{kind}{'s' if len(names) > 1 else ''} {', '.join(repr(name) for name in names)}"

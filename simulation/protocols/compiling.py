@@ -4,13 +4,13 @@ import itertools
 
 import mujoco
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from sceneleapultra.simulation.protocols.hand_model import HandModel
+from sceneleapultra.simulation.protocols.servos import HAND_PREFIX
 from sceneleapultra.simulation.protocols.sleep import allow_sleep
 from sceneleapultra.simulation.protocols.spec import ObjectModel, Physics, Surroundings, WorldSpec
 
-HAND_PREFIX = "hand/"
 TARGET_BODY = "hand_target"
 _INTEGRATORS = {
     "Euler": mujoco.mjtIntegrator.mjINT_EULER,
@@ -125,34 +125,3 @@ def base_offset(model: mujoco.MjModel, hand: HandModel) -> Float[np.ndarray, "7"
         )
     body = roots[hand.base_body]
     return np.concatenate([model.body_pos[body], model.body_quat[body]])
-
-
-def joint_ids(model: mujoco.MjModel, hand: HandModel) -> Int[np.ndarray, "j"]:
-    """Return the joint of each name of the hand, in its order.
-
-    Raises:
-        ValueError: the MJCF has other joints than the hand names.
-    """
-    free = model.jnt_type == mujoco.mjtJoint.mjJNT_FREE
-    found = [model.joint(i).name.removeprefix(HAND_PREFIX) for i in np.flatnonzero(~free)]
-    balls = model.jnt_type == mujoco.mjtJoint.mjJNT_BALL
-    if sorted(found) != sorted(hand.joint_names) or balls.any():
-        raise ValueError(
-            f"Hand: joint_names must name the hinges of its MJCF, {', '.join(found)}; "
-            f"got {', '.join(hand.joint_names)}."
-        )
-    return np.array([model.joint(HAND_PREFIX + name).id for name in hand.joint_names], dtype=int)
-
-
-def actuator_map(model: mujoco.MjModel, dof: Int[np.ndarray, "j"]) -> Float[np.ndarray, "u j"]:
-    """Return the matrix from joint positions, of these degrees of freedom, to actuator targets, at the default pose.
-
-    It is the identity for one position actuator per joint and sums joints where a tendon couples them.
-    """
-    data = mujoco.MjData(model)
-    mujoco.mj_forward(model, data)
-    moment = np.zeros((model.nu, model.nv))
-    mujoco.mju_sparse2dense(
-        moment, data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind
-    )
-    return moment[:, dof]

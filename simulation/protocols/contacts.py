@@ -8,7 +8,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sceneleapultra.simulation.protocols.compiling import HAND_PREFIX, object_body
+from sceneleapultra.simulation.protocols.compiling import object_body
+from sceneleapultra.simulation.protocols.servos import HAND_PREFIX
 
 Group = Literal["target", "hand", "scene", "table", "neighbors"]  # scene: table and neighbors
 _WORLD = 0  # MuJoCo's body that does not move: here the table

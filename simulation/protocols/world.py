@@ -13,15 +13,14 @@ import numpy as np
 from jaxtyping import Float
 
 from sceneleapultra.simulation.protocols.compiling import (
-    actuator_map,
     base_offset,
     compile_world,
-    joint_ids,
     object_body,
 )
 from sceneleapultra.simulation.protocols.contacts import Contacts, Group
 from sceneleapultra.simulation.protocols.hand_model import HandModel
 from sceneleapultra.simulation.protocols.motion import interpolate_stage, relocate, unit_pose
+from sceneleapultra.simulation.protocols.servos import Servos
 from sceneleapultra.simulation.protocols.sleep import Sleep
 from sceneleapultra.simulation.protocols.spec import Attempt, Physics, WorldSpec
 
@@ -52,10 +51,8 @@ class World:
         self.contacts = Contacts(self.model)
         bodies = [self.model.body(object_body(i)).id for i in range(len(spec.objects))]
         self.sleep = Sleep(self.model, self.data, np.array(bodies))
-        joints = joint_ids(self.model, hand)
         self._base_offset = base_offset(self.model, hand)
-        self._joint_adr = self.model.jnt_qposadr[joints]
-        self._ctrl_from_qpos = actuator_map(self.model, self.model.jnt_dofadr[joints])
+        self._servos = Servos(self.model, hand)
         adr = [self.model.joint(f"{object_body(i)}_freejoint").qposadr[0] for i in range(len(spec.objects))]
         self._object_adr = np.array(adr)[:, None] + np.arange(7)
         dofs = [self.model.joint(f"{object_body(i)}_freejoint").dofadr[0] for i in range(len(spec.objects))]
@@ -91,7 +88,7 @@ class World:
         """Place hand and objects, at rest, without forces."""
         mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[:7], self.data.qpos[self._object_adr] = stage[:7], object_poses
-        self.data.qpos[self._joint_adr] = stage[7:]
+        self.data.qpos[self._servos.qpos_adr] = self._servos.positions(stage[7:])
         self.aim(stage)
 
     def settle(self, object_poses: Float[np.ndarray, "k 7"], steps: int) -> Float[np.ndarray, "k 7"] | None:
@@ -121,7 +118,7 @@ class World:
     def place(self, stage: Float[np.ndarray, "h"], object_poses: Float[np.ndarray, "k 7"]) -> None:
         """Place hand and objects to look at their contacts, not at forces."""
         self.data.qpos[:7], self.data.qpos[self._object_adr] = stage[:7], object_poses
-        self.data.qpos[self._joint_adr] = stage[7:]
+        self.data.qpos[self._servos.qpos_adr] = self._servos.positions(stage[7:])
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_collision(self.model, self.data)
@@ -129,13 +126,13 @@ class World:
     def lead(self, stage: Float[np.ndarray, "h"], steps: int) -> None:
         """Set the targets of base and actuators, and let time pass."""
         self.data.mocap_pos[0], self.data.mocap_quat[0] = stage[:3], stage[3:7]
-        self.data.ctrl[:] = self._ctrl_from_qpos @ stage[7:]
+        self.data.ctrl[:] = self._servos.targets(stage[7:])
         self.step(steps)
 
     def aim(self, stage: Float[np.ndarray, "h"]) -> None:
         """Set the targets of base and actuators."""
         self.data.mocap_pos[0], self.data.mocap_quat[0] = stage[:3], stage[3:7]
-        self.data.ctrl[:] = self._ctrl_from_qpos @ stage[7:]
+        self.data.ctrl[:] = self._servos.targets(stage[7:])
         mujoco.mj_forward(self.model, self.data)
 
     def move(

@@ -6,12 +6,12 @@ from typing import Any
 import mujoco
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sceneleapultra.hands.description import Actuation
 from sceneleapultra.hands.mjcf import ARENA_MEMORY_MB
-from sceneleapultra.simulation.protocols.compiling import HAND_PREFIX
+from sceneleapultra.simulation.protocols.servos import HAND_PREFIX, Servos
 from sceneleapultra.simulation.synthesis.base import Target
 
 _TARGET = "closing_target"
@@ -52,14 +52,13 @@ class Closer:
         self._base = self.model.body(HAND_PREFIX + model.base_body).id
         self._target = self.model.body(_TARGET).id
         self._T_target = target.scene.T_world_object[target.index]
-        names = tuple(HAND_PREFIX + name for name in model.joint_names)
-        joints = [self.model.joint(name) for name in names]
-        self._qpos_adr = np.array([joint.qposadr[0] for joint in joints])
-        self._dof_adr = np.array([joint.dofadr[0] for joint in joints])
+        self._servos = Servos(self.model, model)
+        j = len(model.joint_names)
+        self._qpos_adr, self._dof_adr = self._servos.qpos_adr[:j], self._servos.dof_adr[:j]
+        self._scale = hand.joint_scale.numpy().astype(float)
         self._target_adr = int(self.model.joint(_TARGET).qposadr[0])
-        self._actuator = actuator_of_joint(self.model, names)
         self._limits = hand.joint_limits.numpy().astype(float)
-        self._lead = settings.torque_nm / self.model.actuator_gainprm[self._actuator, 0]
+        self._lead = settings.torque_nm / self._scale / self._servos.stiffness()
         self._finger_of_body = np.full(self.model.nbody, -1)
         for f, name in enumerate(hand.finger_names):
             for body in hand.finger_bodies[name]:
@@ -82,9 +81,9 @@ class Closer:
             now = data.qpos[self._qpos_adr]
             ctrl = np.clip(wanted, now - self._lead, now + self._lead)
             ctrl = np.clip(ctrl, self._limits[:, 0], self._limits[:, 1])
-            data.ctrl[self._actuator] = ctrl
+            data.ctrl[:] = self._servos.targets(ctrl)
             mujoco.mj_step(model, data, step)
-            if done > s.steps // 3 and np.abs(data.qvel[self._dof_adr]).max() < 0.05:
+            if done > s.steps // 3 and np.abs(data.qvel[self._dof_adr] / self._scale).max() < 0.05:
                 break
         T_moved = np.eye(4)
         T_moved[:3, 3] = data.qpos[self._target_adr : self._target_adr + 3]
@@ -102,7 +101,7 @@ class Closer:
         quat = np.empty(4)
         mujoco.mju_mat2Quat(quat, np.ascontiguousarray(T_world_base[:3, :3]).ravel())
         self.model.body_quat[self._base] = quat
-        self.data.qpos[self._qpos_adr] = qpos
+        self.data.qpos[self._servos.qpos_adr] = self._servos.positions(qpos)
 
     def _touching(self) -> Bool[np.ndarray, "f"]:
         bodies = self.model.geom_bodyid[self.data.contact.geom]
@@ -111,33 +110,13 @@ class Closer:
         return np.isin(np.arange(self.num_fingers), fingers)
 
 
-def actuator_of_joint(model: mujoco.MjModel, names: tuple[str, ...]) -> Int[np.ndarray, "j"]:
-    """Return the position actuator of each joint.
-
-    Raises:
-        ValueError: a joint has none of its own.
-    """
-    driven = [int(joint) for joint in model.actuator_trnid[:, 0]]
-    direct = bool((model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT).all())
-    joints = [model.joint(name).id for name in names]
-    missing = [
-        name.removeprefix(HAND_PREFIX)
-        for name, joint in zip(names, joints, strict=True)
-        if joint not in driven
-    ]
-    if missing or not direct:
-        raise ValueError(
-            "Grasp synthesis needs a position actuator for each joint; the hand has none for "
-            f"{', '.join(missing) or 'joints that share a tendon'}. Add them to its description."
-        )
-    return np.array([driven.index(joint) for joint in joints])
-
-
 def servo_stiffness(target: Target) -> Float[Tensor, "j"]:
-    """Return how stiff the servo of each joint is (N m / rad)."""
-    model = mujoco.MjModel.from_xml_string(target.model.mjcf, dict(target.model.assets))
-    stiffness = model.actuator_gainprm[actuator_of_joint(model, target.model.joint_names), 0]
-    return torch.as_tensor(stiffness, dtype=torch.float32)
+    """Return how stiff the servos hold each joint (N m / rad; N / m of a slide)."""
+    spec = mujoco.MjSpec()
+    hand = mujoco.MjSpec.from_string(target.model.mjcf, assets=dict(target.model.assets))
+    spec.assets = hand.assets
+    spec.worldbody.add_frame().attach_body(hand.worldbody, HAND_PREFIX, "")
+    return torch.as_tensor(Servos(spec.compile(), target.model).stiffness(), dtype=torch.float32)
 
 
 def _compile(target: Target, settings: ClosingSettings) -> mujoco.MjModel:

@@ -41,7 +41,7 @@ class Forecast:
         self._thumb = hand.finger_names.index(hand.thumb)
         finger_of_body = np.full(len(hand.body_names), -1)
         for f, name in enumerate(hand.finger_names):
-            for body in hand.finger_bodies[name][1:]:
+            for body in hand.beyond_base(name):
                 finger_of_body[hand.body_names.index(body)] = f
         finger = finger_of_body[spheres.bodies.numpy()]
         # Sorted by finger, so that each finger's spheres are a slice.

@@ -72,11 +72,12 @@ def draw_postures(
     """Draw postures in which the pads of thumb and fingers look at each other, and the palm is well behind them."""
     s, hand = settings, tips.hand
     limits, rest = hand.joint_limits.numpy(), hand.rest_qpos.numpy()
-    low, high = np.maximum(limits[:, 0], rest - s.range_rad), np.minimum(limits[:, 1], rest + s.range_rad)
+    span = s.range_rad * hand.joint_scale.numpy()
+    low, high = np.maximum(limits[:, 0], rest - span), np.minimum(limits[:, 1], rest + span)
     qpos = rng.uniform(low, high, size=(s.drawn, len(rest)))
     # Fingers that take no part are stretched out of the way, or curled, all of a hand alike.
     idle = np.asarray(s.idle_rad)[rng.integers(0, 2, size=(s.drawn, 1))]
-    put_away = (rest + idle * hand.flexion_sign.numpy()).clip(limits[:, 0], limits[:, 1])
+    put_away = (rest + idle * hand.closing.numpy()).clip(limits[:, 0], limits[:, 1])
     qpos = np.where(_moves(hand, used), qpos, put_away)
     q = torch.as_tensor(qpos, dtype=torch.float32)
     centers, pads = tips.place(torch.eye(4).expand(len(q), 4, 4), q)

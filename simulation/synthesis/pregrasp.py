@@ -21,14 +21,14 @@ def open_hand(
     Clear: nowhere nearer than ``clearance_m`` to the object, the table and the neighbors.
     """
     hand = target.hand
-    limits, sign = hand.joint_limits.numpy(), hand.flexion_sign.numpy()
+    limits, closing = hand.joint_limits.numpy(), hand.closing.numpy()
     pose = torch.as_tensor(T_world_base, dtype=torch.float32)
     chosen, open_yet = np.array(qpos, dtype=float), np.zeros(len(qpos), dtype=bool)
     for opening in openings_rad:
         left = np.flatnonzero(~open_yet)
         if not len(left):
             break
-        candidate = np.clip(qpos[left] - opening * sign, limits[:, 0], limits[:, 1])
+        candidate = np.clip(qpos[left] - opening * closing, limits[:, 0], limits[:, 1])
         joints = torch.as_tensor(candidate, dtype=torch.float32)
         balls = target.balls.world(GraspPose.from_matrix(pose[left], joints))
         gap = (target.distance.target(balls.centers) - balls.radii).amin(-1)

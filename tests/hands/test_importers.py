@@ -191,9 +191,9 @@ def test_a_link_without_inertia_weighs_what_its_shapes_weigh(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("limit", "message"),
     [
-        ('<limit effort="1" velocity="1"/>', r"joints 'j0', 'j1' cannot turn.*0 and 0.*in radians"),
-        ("", "joints 'j0', 'j1' cannot turn"),
-        ('<limit lower="1" upper="1" effort="1" velocity="1"/>', "cannot turn"),
+        ('<limit effort="1" velocity="1"/>', r"joints 'j0', 'j1' cannot move.*0 and 0.*in radians"),
+        ("", "joints 'j0', 'j1' cannot move"),
+        ('<limit lower="1" upper="1" effort="1" velocity="1"/>', "cannot move"),
         (
             '<limit lower="0" upper="90" effort="1" velocity="1"/>',
             "0 to 90 rad: looks like degrees, 2 joints",
@@ -214,8 +214,8 @@ def test_a_limit_with_one_end_has_zero_for_the_other(tmp_path):
     assert hand.joint_limits.tolist() == [[0.0, pytest.approx(1.2)]] * 2
 
 
-def test_all_coupled_joints_are_named(tmp_path):
-    with pytest.raises(ValueError, match="joints 'j0', 'j1' mimic another"):
+def test_all_joints_that_cannot_follow_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"joints 'j0', 'j1' cannot follow: .* or follows it"):
         load_hand(write_hand(tmp_path / "h.urdf", extra='<mimic joint="j0"/>'))
 
 
@@ -329,10 +329,18 @@ def config_of_mjcf(tmp_path, monkeypatch):
     return write
 
 
-def test_an_actuation_for_an_mjcf_is_refused(tmp_path, config_of_mjcf):
-    config_of_mjcf("{name: mine, actuation: {kp: 5.0}}")
-    with pytest.raises(ValueError, match=r"config/hand/mine.yaml gives an `actuation`.*has its own servos"):
-        load_hand(write_mjcf(tmp_path / "hand"), semantics="mine")
+def test_an_actuation_takes_the_place_of_an_mjcfs_own(tmp_path, config_of_mjcf):
+    config_of_mjcf(
+        "{name: mine, actuation: {kp: 5.0, kv: 0.1, damping: 0.2, frictionloss: 0.01, armature: 0.001, "
+        "friction: [0.7], solref: [0.005, 1], solimp: [0.5, 0.99, 0.0001]}}"
+    )
+    hand = load_hand(write_mjcf(tmp_path / "hand"), semantics="mine")
+    model = mujoco.MjModel.from_xml_string(hand.to_mjcf(), dict(hand.mesh_assets))
+    assert (model.actuator_gainprm[0, 0], *model.actuator_biasprm[0, :3]) == (5.0, 0.0, -5.0, -0.1)
+    assert (model.dof_damping[0], model.dof_frictionloss[0], model.dof_armature[0]) == (0.2, 0.01, 0.001)
+    np.testing.assert_array_equal(model.geom_solref, [[0.005, 1]] * 2)
+    np.testing.assert_array_equal(model.geom_friction[:, 0], [0.7] * 2)
+    assert hand.description.actuation.kp == 5.0
 
 
 def test_what_the_tree_tells_stays_known_beside_semantics(tmp_path, config_of_mjcf):

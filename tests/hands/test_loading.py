@@ -133,9 +133,11 @@ def test_what_a_file_cannot_say_is_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "extra", "message"),
     [
-        ("prismatic", "", r"joint\(s\), the first 'hinge' of type slide.*Expected one hinge"),
-        ("revolute", '<mimic joint="hinge"/>', "'hinge' mimics another"),
-        ("fixed", "", "has no hinge joint"),
+        ("planar", "", r"'hinge': expected joints of type revolute.*got planar"),
+        ("revolute", '<mimic joint="hinge"/>', "'hinge' cannot follow"),
+        ("revolute", '<mimic joint="nowhere"/>', "'hinge' cannot follow"),
+        ("revolute", '<mimic joint="hinge" multiplier="x"/>', r"expected 1 number.*multiplier=\"x\""),
+        ("fixed", "", "has no joint that moves by itself"),
     ],
 )
 def test_unsupported_urdfs_are_sentences(tmp_path, kind, extra, message):

@@ -149,7 +149,7 @@ class Assembler:
         T = T_world_object @ claims.T_object_base
         quat = Rotation.from_matrix(T[:, :3, :3]).as_quat(scalar_first=True) if len(T) else np.zeros((0, 4))
         low, high = self.hand.joint_limits.double().numpy().T
-        closing = self.hand.flexion_sign.double().numpy() if self._derives() else np.zeros(len(low))
+        closing = self.hand.closing.double().numpy() if self._derives() else np.zeros(len(low))
 
         def moved(name: str, rad: float | None, sign: float) -> np.ndarray:
             if name in self.columns:
