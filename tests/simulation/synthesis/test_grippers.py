@@ -1,0 +1,47 @@
+"""Two fingers that slide, one of which follows the other: made, closed and judged like any hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sceneleapultra.hands import Hand, load_hand
+from sceneleapultra.hands.loading import parse_semantics
+from sceneleapultra.simulation.protocols import evaluate_grasps
+from sceneleapultra.simulation.synthesis import GraspSettings, SimClose, synthesize
+from sceneleapultra.utils.records import Scene
+from tests.factories.hands import GRIPPERS, write
+
+
+def gripper(folder: Path, name: str) -> Hand:
+    description = load_hand(write(folder, name)).description
+    said = parse_semantics(GRIPPERS[name], name)
+    known = {key: getattr(said, key) for key in GRIPPERS[name]}
+    return Hand(replace(description, semantics=replace(description.semantics, **known)))
+
+
+@pytest.mark.parametrize("name", GRIPPERS)
+def test_grippers_close_and_hold(
+    tmp_path: Path, scene: Scene, sim_close: SimClose, grasp_settings: GraspSettings, name: str
+) -> None:
+    hand = gripper(tmp_path, name)
+    made = synthesize(hand, scene, 1, sim_close, grasp_settings, np.random.default_rng(0))
+    good = made.labeled.grasps[made.labeled.success]
+    assert len(good) >= 3
+    # One number: how far the jaws are open, less when squeezing, never more than they open.
+    assert good.hand_pose.shape[1] == 3 + 1 + 4
+    assert (good.squeeze_qpos < good.hand_pose[:, 3:4]).all() and (good.pregrasp_qpos <= 0.04 + 1e-9).all()
+    again = evaluate_grasps(hand, scene, good, "dgb-fc-quick", workers=1, target=1)
+    assert again["stable"].all()
+
+
+@pytest.mark.parametrize("name", GRIPPERS)
+def test_the_jaws_are_as_far_apart_as_they_say(tmp_path: Path, name: str) -> None:
+    hand = gripper(tmp_path, name)
+    opened = torch.tensor([[0.0], [0.013], [0.04]])
+    T = hand.forward_kinematics(opened)[..., :3, 3]
+    left, right = (T[:, hand.body_names.index(jaw)] for jaw in ("left", "right"))
+    torch.testing.assert_close((left - right).norm(dim=-1), 0.01 + 2 * opened[:, 0])
+    torch.testing.assert_close(hand.closing, torch.tensor([-0.05]))  # five centimetres for a radian
