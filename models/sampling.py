@@ -12,6 +12,7 @@ from torch import Tensor
 from sceneleapultra.models.guidance.guide import Guidance, Guide, build_guide, check_negatives
 from sceneleapultra.models.guidance.learned import BoundScore
 from sceneleapultra.models.network.context import GeneratedGrasps, SceneContext
+from sceneleapultra.models.network.heads.graspness import weigh_anchors
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.models.ranking import Unranked
 from sceneleapultra.models.sampling_config import SamplingConfig
@@ -122,7 +123,11 @@ class SamplingRun:
             negatives=batch.negative_prompts,
             opening=self.opening,
         )
-        self.scene, self._anchor_nfe = generator.encode(cloud), 0
+        scene = generator.encode(cloud)
+        self.scene, self._anchor_nfe = (
+            replace(scene, outputs=weigh_anchors(scene.outputs, config.graspness)),
+            0,
+        )
         guidance = config.guidance
         if guidance.scorer is not None and guidance.scorer.anchors > 0.0:
             self._reweight_anchors(guidance)

@@ -9,7 +9,7 @@ from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.core.renamed import RENAMED_OPTIONS
 
 GROUPS = ("solver", "guidance", "rank")
-NUMBERS = ("temperature", "cfg_scale", "anchor_temperature", "pregrasp_opening", "squeeze_gain")
+NUMBERS = ("temperature", "cfg_scale", "anchor_temperature", "graspness", "pregrasp_opening", "squeeze_gain")
 
 
 def check_sampling_changes(changes: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ class SamplingConfig:
         guidance: what steers it.
         rank: what the grasps are ordered by.
         anchor_temperature: flattens (> 1) or sharpens (< 1) the choice of anchors.
+        graspness: power of the predicted chance of success at a point in the choice of anchors; 0 without that head.
         pregrasp_opening: how far the flexion joints open from grasp to pre-grasp (rad); the pre-grasp is this rule.
         squeeze_gain: factor on the predicted squeeze.
     """
@@ -28,6 +29,7 @@ class SamplingConfig:
     guidance: Guidance
     rank: Rank
     anchor_temperature: float
+    graspness: float
     pregrasp_opening: float
     squeeze_gain: float
 
@@ -37,6 +39,8 @@ class SamplingConfig:
             raise ValueError(
                 f"sampling.anchor_temperature: expected more than 0, got {self.anchor_temperature}."
             )
+        if not self.graspness >= 0.0:
+            raise ValueError(f"sampling.graspness must not be negative, got {self.graspness}.")
 
     def changed(self, **changes: Any) -> "SamplingConfig":
         """Return a copy with settings changed by name; None leaves one as it is.

@@ -47,6 +47,7 @@ NEEDS = {
     "simulation": ["callbacks=default"],
     "contact": ["+model/generator/heads/contact=tokens"],
     "segmentation": ["+model/generator/heads/segmentation=tokens"],
+    "graspness": ["+model/generator/heads/graspness=tokens"],
 }
 TEACHER = ["model.generator.teacher=teacher.ckpt"]
 

@@ -151,6 +151,13 @@ def _generator_apart(checkpoint: Checkpoint) -> None:
     }
 
 
+def _anchors_may_be_weighed(checkpoint: Checkpoint) -> None:
+    """11: a head may say where grasps succeed."""
+    generator = checkpoint["model_config"]["generator"]
+    if "sampling" in generator:
+        generator["sampling"]["graspness"] = 0.0
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
@@ -168,5 +175,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _scorer_is_a_group,
     _colors_may_be_dropped,
     _generator_apart,
+    _anchors_may_be_weighed,
 )
 CHECKPOINT_VERSION = len(STEPS)

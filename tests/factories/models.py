@@ -126,6 +126,7 @@ def small_sampling(**changes) -> SamplingConfig:
         "guidance": build(load_group("sampling/guidance", "none")),
         "rank": LearnedRank(by="success", sort=True),
         "anchor_temperature": 1.0,
+        "graspness": 0.0,
         "pregrasp_opening": 0.15,
         "squeeze_gain": 1.0,
     }

@@ -110,8 +110,8 @@ def test_settings_of_the_oldest_become_groups():
     process = build(generator["process"])
     assert isinstance(process.noise, CosineProcess) and process.prediction == "v"
     assert build(generator["representation"]) == PoseRepresentation(anchored=False, reference_depth=0.02)
-    sampling = {name: generator["sampling"][name] for name in ("anchor_temperature", "squeeze_gain")}
-    assert sampling == {"anchor_temperature": 0.7, "squeeze_gain": 2.0}
+    expected = {"anchor_temperature": 0.7, "squeeze_gain": 2.0, "graspness": 0.0}
+    assert {name: generator["sampling"][name] for name in expected} == expected
 
 
 def test_encoder_of_the_oldest_has_two_levels_with_its_weights():

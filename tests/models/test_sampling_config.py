@@ -53,6 +53,7 @@ def test_guidance_and_rank_are_named_or_given() -> None:
         ({"steps": 0}, r"solver\.steps must be at least 1, got 0"),
         ({"temperature": -1.0}, r"solver\.temperature must not be negative, got -1"),
         ({"cfg_scale": -1.0}, r"guidance\.classifier_free\.scale must not be negative, got -1"),
+        ({"graspness": -1.0}, r"sampling\.graspness must not be negative, got -1"),
         ({"anchor_temperature": 0.0}, r"sampling\.anchor_temperature: expected more than 0, got 0"),
     ],
 )
