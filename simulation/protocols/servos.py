@@ -58,14 +58,20 @@ class Servos:
 
         Infinite for a joint that no servo moves, whose aim is thus never ahead.
         """
+        stiffness = self._per_joint(self._model.actuator_gainprm[:, 0])
+        return np.where(stiffness > 0, stiffness, np.inf)
+
+    def lag_s(self) -> Float[np.ndarray, "j"]:
+        """Return how far behind its aim each joint is when it moves steadily, over its speed: damping by stiffness."""
+        return self._per_joint(-self._model.actuator_biasprm[:, 2]) / self.stiffness()
+
+    def _per_joint(self, gain: Float[np.ndarray, "m"]) -> Float[np.ndarray, "j"]:
         middle = torch.zeros(self._num_joints, dtype=torch.float64)
         slopes, source = self._couplings.slopes(middle).numpy(), self._couplings.source.numpy()
         arms = np.zeros((self._model.nu, self._num_joints))
         np.add.at(arms.T, source, (self._moment * slopes).T)
         arms = np.abs(arms)
-        kp = self._model.actuator_gainprm[:, 0]
-        stiffness = arms.T @ (kp * arms.sum(1))
-        return np.where(stiffness > 0, stiffness, np.inf)
+        return np.asarray(arms.T @ (gain * arms.sum(1)))
 
     def _moments(self) -> Float[np.ndarray, "m q"]:
         """Return the matrix from joint positions to servo targets, at the default pose.

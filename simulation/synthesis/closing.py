@@ -59,6 +59,9 @@ class Closer:
         self._target_adr = int(self.model.joint(_TARGET).qposadr[0])
         self._limits = hand.joint_limits.numpy().astype(float)
         self._lead = settings.torque_nm / self._scale / self._servos.stiffness()
+        # A servo that brakes by more than this torque at full speed is led by what it lags, so that its joint moves.
+        lag_s = self._servos.lag_s()
+        self._lag_s = np.where(lag_s * settings.rate_rad_s * self._scale > self._lead, lag_s, 0.0)
         self._finger_of_body = np.full(self.model.nbody, -1)
         for f, name in enumerate(hand.finger_names):
             for body in hand.finger_bodies[name]:
@@ -79,7 +82,8 @@ class Closer:
         for done in range(0, s.steps, step):
             wanted = wanted + rates * (s.rate_rad_s * s.timestep_s * step)
             now = data.qpos[self._qpos_adr]
-            ctrl = np.clip(wanted, now - self._lead, now + self._lead)
+            aim = now + self._lag_s * data.qvel[self._dof_adr]
+            ctrl = np.clip(wanted, aim - self._lead, aim + self._lead)
             ctrl = np.clip(ctrl, self._limits[:, 0], self._limits[:, 1])
             data.ctrl[:] = self._servos.targets(ctrl)
             mujoco.mj_step(model, data, step)

@@ -53,14 +53,15 @@ class Preshape:
 
 
 def leading_joints(hand: Hand) -> Bool[np.ndarray, "j"]:
-    """Return which joints are the first of their finger that close it."""
+    """Return which joints are the first of their finger that close it; and those of no finger, as a gripper's."""
     sign = dict(zip(hand.joint_names, hand.flexion_sign.tolist(), strict=True))
     joint_of = {
         b.name: b.joint.name
         for b in hand.description.bodies
         if b.joint is not None and b.joint.coupling is None
     }
-    leads: list[str] = []
+    claimed = {body for bodies in hand.finger_bodies.values() for body in bodies}
+    leads = [name for body, name in joint_of.items() if body not in claimed and sign[name] != 0]
     for bodies in hand.finger_bodies.values():
         closing = [joint_of[body] for body in bodies if body in joint_of and sign[joint_of[body]] != 0]
         leads += closing[:1]
