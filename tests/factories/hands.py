@@ -65,16 +65,28 @@ _SLIDES = (
         "right", "palm", "g", kind="prismatic", limits="0 0.04", axis="0 -1 0", extra='<mimic joint="left"/>'
     ),
 )
-_LINKAGE = """<body name="driver" pos="0 0.03 0.05"><joint name="driver" axis="1 0 0" range="0 0.8"/>
+# A parallelogram: the pad stays upright. The coupler leaves its stop only when the pad is pushed.
+_LINKAGE = """<body name="{0}driver" pos="0 {1}0.03 0.05" quat="{2}">
+    <joint name="{0}driver" axis="1 0 0" range="0 0.8" armature="0.005" damping="0.1"/>
     <geom type="box" size="0.004 0.015 0.004" pos="0 0.015 0"/>
-    <body name="coupler" pos="0 0.0315 -0.0041"><joint name="coupler" axis="1 0 0" range="-1.57 0"/>
-      <geom type="box" size="0.004 0.004 0.01" pos="0 0.01 0.02"/></body></body>
-  <body name="spring" pos="0 0.0132 0.0609">
-    <joint name="spring" axis="1 0 0" range="-0.2967 0.8" stiffness="0.05" springref="2.62"/>
+    <body name="{0}coupler" pos="0 0.03 0">
+      <joint name="{0}coupler" axis="1 0 0" range="-1.5 0" solreflimit="0.005 1"/>
+      <geom type="box" size="0.004 0.004 0.01" pos="0 0.004 0.02"/></body></body>
+  <body name="{0}spring" pos="0 {1}0.012 0.06" quat="{2}">
+    <joint name="{0}spring" axis="1 0 0" range="-0.3 1" stiffness="0.04" springref="2.5" damping="0.002"/>
     <geom type="box" size="0.004 0.01 0.01" pos="0 0.02 0.02"/>
-    <body name="pad" pos="0 0.055 0.0375">
-      <joint name="pad" axis="1 0 0" pos="0 -0.018 0.0065" range="-0.87 0.87"/>
-      <geom type="box" size="0.01 0.003 0.015" pos="0 -0.02 0.03"/></body></body>"""
+    <body name="{0}pad" pos="0 0.056 0.036">
+      <joint name="{0}pad" axis="1 0 0" pos="0 -0.018 0.01" range="-0.9 0.9" damping="0.002"/>
+      <geom type="box" size="0.011 0.004 0.02" pos="0 -0.02 0.04"/></body></body>"""
+_APART = "".join(
+    f'<exclude body1="{first}" body2="{{0}}{second}"/>'
+    for first, second in (
+        *(("palm", each) for each in ("driver", "spring", "coupler", "pad")),
+        *(("{0}driver", each) for each in ("spring", "pad")),
+        *(("{0}coupler", each) for each in ("spring", "pad")),
+    )
+)
+_CLOSED = '<connect anchor="0 0 0" body1="{0}pad" body2="{0}coupler" solref="0.005 1"/>'
 _PULLEYS = (
     '<site name="s0" pos="0 -0.008 0.005"/>'
     + _ONE.format("a")
@@ -146,10 +158,8 @@ HANDS: dict[str, str] = {
     "no_servos.xml": mjcf(_TWO.replace(' name="a"', "").replace(' name="g"', "")),
     "idle.xml": mjcf(_TWO.replace('name="b"', 'name="b" stiffness="1" springref="0.4"'), tail=_SERVO_A),
     "linkage.xml": mjcf(
-        _LINKAGE,
-        tail='<equality><connect anchor="0 0 0" body1="pad" body2="coupler" solref="0.005 1"/></equality>'
-        '<contact><exclude body1="palm" body2="driver"/><exclude body1="palm" body2="spring"/>'
-        '<exclude body1="coupler" body2="pad"/><exclude body1="driver" body2="spring"/></contact>'
+        _LINKAGE.format("", "", "1 0 0 0"),
+        tail=f"<equality>{_CLOSED.format('')}</equality><contact>{_APART.format('')}</contact>"
         '<actuator><position joint="driver" kp="5" kv="0.5"/></actuator>',
     ),
 }
@@ -163,14 +173,13 @@ _JAW = (
 )
 _MJCF_JAW = """<body name="{0}" pos="0 {1} 0.06"><joint name="{0}" type="slide" axis="0 {2} 0" range="0 0.04"
   armature="0.1" damping="10"/><geom type="box" size="0.01 0.005 0.04"/></body>"""
-_PALM_OF_GRIPPER = {"center": [0, 0, 0.02], "direction": [0, 0, 1], "finger_direction": [1, 0, 0]}
 
 
-def _semantics(**closing: int) -> dict[str, Any]:
+def _semantics(fingers: tuple[str, str], reach_m: float, **closing: int) -> dict[str, Any]:
     return {
-        "palm": _PALM_OF_GRIPPER,
-        "fingers": {"left": ["left"], "right": ["right"]},
-        "thumb": "right",
+        "palm": {"center": [0, 0, reach_m], "direction": [0, 0, 1], "finger_direction": [1, 0, 0]},
+        "fingers": {finger: [finger] for finger in fingers},
+        "thumb": fingers[1],
         "flexion_sign": closing,
         "rest_qpos": dict.fromkeys(closing, 0.02),
     }
@@ -178,8 +187,9 @@ def _semantics(**closing: int) -> dict[str, Any]:
 
 # Grippers that grasp, and what their files cannot say.
 GRIPPERS: dict[str, dict[str, Any]] = {
-    "jaws.urdf": _semantics(open_left=-1),
-    "jaws.xml": _semantics(left=-1),
+    "jaws.urdf": _semantics(("left", "right"), 0.02, open_left=-1),
+    "jaws.xml": _semantics(("left", "right"), 0.02, left=-1),
+    "linkages.xml": _semantics(("l_pad", "r_pad"), 0.09, l_driver=1),
 }
 HANDS["jaws.urdf"] = urdf(
     _PALM,
@@ -195,6 +205,16 @@ HANDS["jaws.xml"] = mjcf(
       <equality><joint joint1="right" joint2="left" solref="0.005 1" solimp="0.95 0.99 0.001"/></equality>
       <actuator><general name="s" tendon="t" ctrlrange="0 255" forcerange="-20 20" gainprm="0.156862745"
       biastype="affine" biasprm="0 -1000 -30"/></actuator>""",
+)
+# As Robotiq's grippers are built and driven: one servo on a tendon, its control 0 to 255, and two closed loops.
+HANDS["linkages.xml"] = mjcf(
+    _LINKAGE.format("l_", "", "1 0 0 0") + _LINKAGE.format("r_", "-", "0 0 0 1"),
+    pos="0 0 0",
+    tail=f"""<tendon><fixed name="t"><joint joint="l_driver" coef="0.5"/><joint joint="r_driver" coef="0.5"/></fixed>
+      </tendon><equality>{_CLOSED.format("l_")}{_CLOSED.format("r_")}<joint joint1="r_driver" joint2="l_driver"
+      solref="0.005 1"/></equality><contact>{_APART.format("l_")}{_APART.format("r_")}</contact><actuator>
+      <general name="s" tendon="t" ctrlrange="0 255" forcerange="-5 5" gainprm="0.3137255" biastype="affine"
+      biasprm="0 -100 -10"/></actuator>""",
 )
 
 
