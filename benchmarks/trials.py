@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.common import ROOT
 
 # One view each of this many unseen objects; no baselines, no pictures, the same temperature for all.
-TEST = ("splits=[test]", "baselines=null", "top=null", "pictures=0", "workers=1", "sampler.temperature=0.3")
+TEST = ("splits=[test]", "baselines=null", "top=null", "pictures=0", "workers=1", "sampling.temperature=0.3")
 
 
 RECIPE = ("experiment=quickstart", "logger=csv", "scheduler.warmup_steps=50", "data.loading.workers=0")
