@@ -5,13 +5,15 @@ sign and whose depth next to a face are exact, and which is a lower bound outsid
 The hand is the union (minimum): exact outside; inside, a bound where primitives overlap.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.spatial import ConvexHull
 from torch import Tensor, nn
 
-from sceneleapultra.hands.description import SHAPES, Primitive, Shape
+from sceneleapultra.hands.description import SHAPES, Primitive, Shape, Vector
 from sceneleapultra.hands.kinematics import homogeneous
 
 
@@ -106,8 +108,14 @@ def _from_excess(*excess: Tensor) -> Tensor:
 
 def hull_planes(primitive: Primitive) -> Float[np.ndarray, "f 4"]:
     """Unit outward normals and offsets of a convex piece: inside where ``n x + d <= 0`` for all."""
-    equations = ConvexHull(np.asarray(primitive.vertices)).equations
-    return np.unique(equations.round(9), axis=0)
+    return _hull_planes(primitive.vertices)
+
+
+@lru_cache(maxsize=4096)  # each piece of a body is asked about by every other one when a hand is loaded
+def _hull_planes(vertices: tuple[Vector, ...]) -> Float[np.ndarray, "f 4"]:
+    planes = np.unique(ConvexHull(np.asarray(vertices)).equations.round(9), axis=0)
+    planes.setflags(write=False)
+    return planes
 
 
 def stack_planes(pieces: list[Float[np.ndarray, "_ 4"]]) -> Float[np.ndarray, "k f 4"]:
