@@ -142,7 +142,7 @@ def encoder(
                 "run_dir=unused",
             ],
         )
-    made = build(cfg.model.encoder).to(arguments.device)
+    made = build(cfg.model.generator.encoder).to(arguments.device)
     return made, lambda: made(cloud).features, made.num_tokens
 
 

@@ -1,5 +1,5 @@
 """How a convolution runs on occupied voxels only (Graham et al. 2018, submanifold): neighbors by sorted keys, then one
-matrix product per tap of the kernel over the pairs of neighbors it joins.
+grouped matrix product: each tap of the kernel has its own matrix for the pairs of neighbors that it joins.
 
     out[p] = bias + sum over taps t of W[:, t] @ in[p + t - k // 2]
 
@@ -12,20 +12,23 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from sceneleapultra.models.network.encoder.ptv3.row_gather import sum_bags
+
+_ALIGNED = 8  # grouped products want rows of a multiple of 16 bytes, which are eight numbers in half precision
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
     """Neighbors under a cubic kernel: pair i adds what ``source[i]`` holds to ``target[i]``.
 
-    Pairs are sorted by tap; ``splits`` counts them per tap, ``(x * k + y) * k + z`` in flat order.
+    Pairs are sorted by tap, ``(x * k + y) * k + z`` in flat order; those of tap t end before ``ends[t]``.
     """
 
     source: Int[Tensor, "p"]
     target: Int[Tensor, "p"]
-    splits: tuple[int, ...]
+    ends: Int[Tensor, "_t"]
     by_target: Int[Tensor, "p"]  # pairs sorted by their target
     starts: Int[Tensor, "n"]  # where each target's pairs begin in it
 
@@ -35,28 +38,13 @@ class Pairs:
 
     def convolve(self, x: Float[Tensor, "n c"], weight: Float[Tensor, "t c d"]) -> Float[Tensor, "n d"]:
         """Return the convolution without bias; not differentiable, see :func:`convolve`."""
-        gathered = torch.nn.functional.embedding(self.source, x)
-        products = x.new_empty(len(gathered), weight.shape[2])
-        begin = 0
-        for tap, count in enumerate(self.splits):
-            if count:
-                rows = slice(begin, begin + count)
-                torch.mm(gathered[rows], weight[tap], out=products[rows])
-                begin += count
-        return self.sum(products)
+        gathered = functional.embedding(self.source, x)
+        return self.sum(functional.grouped_mm(gathered, weight, offs=self.ends))
 
     def correlate(self, x: Float[Tensor, "n c"], y: Float[Tensor, "n d"]) -> Float[Tensor, "t c d"]:
         """Return, for each tap, the sum over its pairs of the outer product of ``x[source]`` and ``y[target]``."""
-        left = torch.nn.functional.embedding(self.source, x)
-        right = torch.nn.functional.embedding(self.target, y)
-        out = x.new_zeros(len(self.splits), x.shape[1], y.shape[1])
-        begin = 0
-        for tap, count in enumerate(self.splits):
-            if count:
-                rows = slice(begin, begin + count)
-                torch.mm(left[rows].T, right[rows], out=out[tap])
-                begin += count
-        return out
+        left, right = functional.embedding(self.source, x), functional.embedding(self.target, y)
+        return functional.grouped_mm(left.T, right, offs=self.ends)
 
 
 @torch.no_grad()
@@ -75,29 +63,27 @@ def find_pairs(grid: Int[Tensor, "n 3"], batch: Int[Tensor, "n"], kernel: int) -
     shifts = torch.tensor([(dx * side + dy) * side - r for dx, dy in columns], device=device)
     lowest = keys + shifts[:, None]
     first = torch.searchsorted(keys, lowest)
-    padded = torch.nn.functional.pad(keys, (0, kernel), value=torch.iinfo(torch.long).max)
-    found = []
-    for step in range(kernel):
-        dz = padded[first + step] - lowest
-        hit = dz < kernel
-        hit[0] &= dz[0] > r  # of the column through the center, what lies above it
-        column, place = hit.nonzero(as_tuple=True)
-        tap = (column * kernel + dz[column, place] - r - 1).to(torch.int16)
-        found.append((tap, place, first[column, place] + step))
-    tap, place, neighbor = (torch.cat(parts) for parts in zip(*found, strict=True))
-    tap, by_tap = tap.sort(stable=True)
-    target, source = points[place[by_tap]], points[neighbor[by_tap]]
-    after = torch.bincount(tap, minlength=kernel**3 // 2).tolist()  # pairs of each tap after the center
+    padded = functional.pad(keys, (0, kernel), value=torch.iinfo(torch.long).max)
+    candidates = first + torch.arange(kernel, device=device)[:, None, None]
+    dz = padded[candidates] - lowest
+    hit = dz < kernel
+    hit[:, 0] &= dz[:, 0] > r  # of the column through the center, what lies above it
+    step, column, place = hit.nonzero(as_tuple=True)
+    tap, by_tap = (column * kernel + dz[step, column, place] - r - 1).to(torch.int16).sort(stable=True)
+    place = place[by_tap]
+    target, source = points[place], points[first[column[by_tap], place] + step[by_tap]]
+    after = torch.bincount(tap, minlength=kernel**3 // 2)  # pairs of each tap after the center
     everyone = torch.arange(n, dtype=torch.int32, device=device)
     # The taps before the center are those after it, seen from the other end.
     source, target = (
         torch.cat([there.flip(0), everyone, here]) for there, here in ((target, source), (source, target))
     )
     counts = torch.bincount(target, minlength=n)
+    splits = torch.cat([after.flip(0), after.new_tensor([n]), after])
     return Pairs(
         source=source,
         target=target,
-        splits=(*reversed(after), n, *after),
+        ends=splits.cumsum(0, dtype=torch.int32),
         by_target=target.argsort(stable=True).to(torch.int32),
         starts=(counts.cumsum(0) - counts).to(torch.int32),
     )
@@ -131,4 +117,9 @@ def convolve(
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(dtype), weight.to(dtype)
-    return _Convolve.apply(x.contiguous(), weight.flatten(1, 3).permute(1, 2, 0), pairs)
+    outputs, inputs = len(weight), x.shape[1]
+    if inputs % _ALIGNED or outputs % _ALIGNED:
+        x = functional.pad(x, (0, -inputs % _ALIGNED))
+        weight = functional.pad(weight, (0, -inputs % _ALIGNED, *(0,) * 6, 0, -outputs % _ALIGNED))
+    convolved: Tensor = _Convolve.apply(x.contiguous(), weight.flatten(1, 3).permute(1, 2, 0), pairs)
+    return convolved[:, :outputs]

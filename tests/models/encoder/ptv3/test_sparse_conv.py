@@ -34,7 +34,7 @@ def test_pairs_are_all_neighbors_and_no_others(kernel):
     target, source = near.nonzero(as_tuple=True)
     tap = ((offset[target, source] + r) * torch.tensor([kernel**2, kernel, 1])).sum(-1)
     expected = sorted(zip(tap.tolist(), target.tolist(), source.tolist(), strict=True))
-    taps = torch.arange(kernel**3).repeat_interleave(torch.tensor(pairs.splits))
+    taps = torch.arange(kernel**3).repeat_interleave(pairs.ends.diff(prepend=pairs.ends.new_zeros(1)))
     found = sorted(zip(taps.tolist(), pairs.target.tolist(), pairs.source.tolist(), strict=True))
     assert found == expected
     assert (taps.diff() >= 0).all()
@@ -47,12 +47,20 @@ def test_neighbors_at_the_border_do_not_wrap_into_the_next_line_or_cloud():
     assert pairs.source.tolist() == pairs.target.tolist() == [0, 1, 2, 3]
 
 
-def test_gradients():
+@pytest.mark.parametrize(("dim_in", "dim_out"), [(3, 2), (8, 16)])
+def test_gradients_are_those_of_the_dense_convolution(dim_in, dim_out):
     grid, batch = clouds(20, 9, side=6)
-    pairs = find_pairs(grid, batch, 3)
-    x = torch.randn(len(grid), 3, dtype=torch.double, requires_grad=True)
-    weight = torch.randn(2, 3, 3, 3, 3, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, w: convolve(x, w, pairs), (x, weight))
+    x = torch.randn(len(grid), dim_in, requires_grad=True)
+    weight = torch.randn(dim_out, 3, 3, 3, dim_in, requires_grad=True)
+    upstream = torch.randn(len(grid), dim_out)
+    found = torch.autograd.grad(convolve(x, weight, find_pairs(grid, batch, 3)), (x, weight), upstream)
+    volume = torch.zeros(2, dim_in, *(grid.amax(0) + 1), dtype=torch.double)
+    filled = volume.index_put((batch[:, None], torch.arange(dim_in), *grid.T[..., None]), x.double())
+    dense = torch.nn.functional.conv3d(filled, weight.double().permute(0, 4, 1, 2, 3), padding=1)
+    at_voxels = dense[batch, :, *grid.T]
+    expected = torch.autograd.grad(at_voxels, (x, weight), upstream.double())
+    for mine, true in zip(found, expected, strict=True):
+        assert_close(mine, true, atol=1e-5, rtol=1e-5)
 
 
 def test_gradients_of_gathering_and_of_the_largest():
