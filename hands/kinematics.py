@@ -43,15 +43,18 @@ class KinematicTree(nn.Module):
         slides = [(joint := description.bodies[i].joint) is not None and joint.slide for i in order]
         constants = np.stack([_local_constants(description.bodies[i]) for i in order])
         for k in range(3):
-            self.register_buffer(f"C{k}", torch.tensor(constants[:, k], dtype=dtype), persistent=False)
+            flat = torch.tensor(constants[:, k].reshape(len(order), 1, 16), dtype=dtype)
+            self.register_buffer(f"C{k}", flat, persistent=False)
         self.register_buffer(
             "ref", torch.tensor([ref[name] for name in self.couplings.names], dtype=dtype), persistent=False
         )
-        self.register_buffer("slides", torch.tensor(slides), persistent=False)
+        self.register_buffer("slides", torch.tensor(slides)[:, None, None], persistent=False)
         self._any_slides = any(slides)
         self.register_buffer("joint_of_body", torch.tensor(joint_of_body), persistent=False)
         self.register_buffer("from_levels", torch.tensor(np.argsort(order)), persistent=False)
         self._sizes = [len(level) for level in levels]
+        # A root without a joint is the base frame itself: what it carries is where its own transform puts it.
+        self._first = 1 if any(description.bodies[i].joint is not None for i in levels[0]) else 2
         for number, level in enumerate(levels[1:], start=1):
             above = {body: k for k, body in enumerate(levels[number - 1])}
             index = torch.tensor([above[parents[i]] for i in level])
@@ -59,17 +62,20 @@ class KinematicTree(nn.Module):
 
     def forward(self, qpos: Float[Tensor, "*b j"]) -> Float[Tensor, "*b bodies 4 4"]:
         """Return ``T_base_body`` for joint angles in the hand's joint order."""
-        motion = (self.couplings(qpos) - self.ref).index_select(-1, self.joint_of_body)
-        sin, versine = motion.sin(), 1 - motion.cos()
+        # Bodies first, so that those of a level are contiguous, and their products one batch.
+        motion = (self.couplings(qpos) - self.ref).reshape(-1, len(self.ref)).T
+        motion = motion.index_select(0, self.joint_of_body)[..., None]
+        sin = motion.sin()
         if self._any_slides:
             sin = torch.where(self.slides, motion, sin)
-        sin, versine = sin[..., None, None], versine[..., None, None]
-        local = self.C0 + sin * self.C1 + versine * self.C2
-        levels = list(local.split(self._sizes, dim=-3))
-        for number in range(1, len(levels)):
-            parent = levels[number - 1].index_select(-3, getattr(self, f"_parent_{number}"))
-            levels[number] = parent @ levels[number]
-        return torch.cat(levels, dim=-3).index_select(-3, self.from_levels)
+        local = torch.addcmul(self.C0, sin, self.C1).addcmul(1 - motion.cos(), self.C2)
+        levels = list(local.split(self._sizes))
+        for number in range(self._first, len(levels)):
+            parent = levels[number - 1].index_select(0, getattr(self, f"_parent_{number}"))
+            product = torch.bmm(parent.view(-1, 4, 4), levels[number].reshape(-1, 4, 4))
+            levels[number] = product.view_as(parent)
+        T_base_body = torch.cat(levels).index_select(0, self.from_levels).transpose(0, 1)
+        return T_base_body.reshape(*qpos.shape[:-1], -1, 4, 4)
 
 
 def rotation_matrix(quat_wxyz: Vector) -> Float[np.ndarray, "3 3"]:

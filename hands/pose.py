@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from sceneleapultra.utils.geometry.rotation import (
     matrix_from_quat_wxyz,
@@ -55,9 +56,9 @@ class GraspPose:
 
     def matrix(self) -> Float[Tensor, "*b 4 4"]:
         """Return the base pose as homogeneous matrices."""
-        top = torch.cat((self.rotation, self.translation[..., None]), dim=-1)
-        zeros, one = torch.zeros_like(top[..., :1, :3]), torch.ones_like(top[..., :1, 3:])
-        return torch.cat((top, torch.cat((zeros, one), dim=-1)), dim=-2)
+        rotation, column = functional.pad(self.rotation, (0, 0, 0, 1)), self.translation.new_ones(())
+        column = torch.cat((self.translation, column.expand_as(self.translation[..., :1])), dim=-1)
+        return torch.cat((rotation, column[..., None]), dim=-1)
 
     def transform(self, T: Float[Tensor, "*b 4 4"]) -> "GraspPose":
         """Return the same grasps in frame a, given ``T = T_a_b`` and poses in b; batch axes broadcast."""
