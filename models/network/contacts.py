@@ -25,6 +25,7 @@ class LinkContacts(nn.Module):
 
     Attributes:
         dim: how many numbers that are.
+        num_keypoints: how many of the points come first and are the hand's key points.
     """
 
     _stacked: Tensor
@@ -37,22 +38,21 @@ class LinkContacts(nn.Module):
         # Key points of all links, and the middle of each finger's pad: both are linear in the bodies' transforms.
         stacked = torch.cat([keypoints, contacts @ (finger / finger.sum(0))], dim=1)
         self.register_buffer("_stacked", stacked, persistent=False)
-        self.dim = _PER_POINT * stacked.shape[1]
+        self.num_keypoints, self.dim = keypoints.shape[1], _PER_POINT * stacked.shape[1]
 
     def forward(
-        self, pose: GraspPose, surface: Surface, T_base_body: Float[Tensor, "b g bodies 4 4"] | None = None
+        self, pose: GraspPose, surface: Surface, points: Float[Tensor, "b g k 3"] | None = None
     ) -> Float[Tensor, "b g c"]:
         """Return the numbers of each grasp, in units of ``scale``; the pose is in the frame of the cloud.
 
         Args:
             pose: of the grasps.
             surface: that they may touch.
-            T_base_body: the kinematics of the pose, where they are known.
+            points: of the hand, see ``points``, where they are known.
         """
         with torch.autocast(pose.translation.device.type, enabled=False):  # kinematics and millimetres
-            if T_base_body is None:
-                T_base_body = self.hand.forward_kinematics(pose.qpos)
-            points = self.points(pose, T_base_body)
+            if points is None:
+                points = self.points(pose, self.hand.forward_kinematics(pose.qpos))
             found = gather(surface.table, surface.nearest(points))
             normal, offset = found[..., 3:6], points - found[..., :3]
             along, distance = (offset * normal).sum(-1, keepdim=True), offset.norm(dim=-1, keepdim=True)
