@@ -38,11 +38,11 @@ def main() -> None:
     sides = {"before": Side(arguments.against.resolve()), "after": Side(HERE)}
     rows: dict[str, dict[str, Any]] = {}
     for name in arguments.only:
-        counts = {side: asked.ask("count", name) for side, asked in sides.items()}
+        counts = {side: process.ask("count", name) for side, process in sides.items()}
         spent: dict[str, list[float]] = {side: [] for side in sides}
         for _ in range(arguments.rounds):
-            for side, asked in sides.items():
-                spent[side].append(asked.ask("time", name))
+            for side, process in sides.items():
+                spent[side].append(process.ask("time", name))
         ratios = sorted(a / b for b, a in zip(spent["before"], spent["after"], strict=True))
         rows[name] = {
             **{side: {**counts[side], "ms": round(_median(spent[side]), 2)} for side in sides},

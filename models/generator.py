@@ -226,9 +226,9 @@ class GraspGenerator(nn.Module):
             point, tokens = self.codec.reference_point(pose), anchored.scene.tokens
             dropped = self.conditioning.null_scene is not None
             share = (alpha_t * anchored.scene.scene_kept if dropped else alpha_t)[:, None, None]
-            seen = self.hand_geometry(point, pose.rotation, tokens)
+            hand_view = self.hand_geometry(point, pose.rotation, tokens)
             view = StepView(
-                geometry=torch.addcmul(view.geometry, share[..., None], seen),
+                geometry=torch.addcmul(view.geometry, share[..., None], hand_view),
                 grasp_features=share * self.contacts(pose, anchored.scene.surface),
             )
         return self.decoder(x_t, t, view, anchored.context)

@@ -31,9 +31,7 @@ def ddim_step(
 ) -> States:
     """Step from ``t`` to ``s`` < t (Song et al. 2021, eq. 12); ``eta`` = 1 is a sample of the posterior."""
     times = torch.stack((t, s))
-    return remix(
-        x, x0, process.alpha(times).unbind(), process.sigma(times).unbind(), eta=eta, rng=rng
-    )
+    return remix(x, x0, process.alpha(times).unbind(), process.sigma(times).unbind(), eta=eta, rng=rng)
 
 
 def remix(

@@ -14,8 +14,8 @@ from sceneleapultra.models.network.decoder.attention import (
     GeometricCrossAttention,
     PromptAttention,
     SetAttention,
-    with_sets_in_channels,
     hidden_tokens,
+    with_sets_in_channels,
 )
 from sceneleapultra.models.network.decoder.dit import DiTConfig
 from sceneleapultra.models.network.decoder.unet import UNetConfig

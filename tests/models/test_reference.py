@@ -36,22 +36,16 @@ def test_grasps_and_scores_are_those_of_0_1(name: str, guidance: str, batch: Gra
     expected = {
         key.rsplit("/", 1)[1]: REFERENCE[key] for key in REFERENCE if key.startswith(f"{name}/{guidance}/")
     }
-    anchors, noise = torch.from_numpy(expected["anchors"]), torch.from_numpy(expected["noise"])
-
-    def solve(noise: torch.Tensor) -> dict[str, np.ndarray]:
-        with torch.no_grad():
-            run = SamplingRun(model, batch, sampling, SampleRandom([0, 0, 0], torch.device("cpu")))
-            made = run.solve(StartPoint(anchors, noise), trajectory=False)
-        assert made.nfe == int(expected["nfe"])
-        found = {key: getattr(made, key).numpy() for key in ("hand_pose", "pregrasp_qpos", "squeeze_qpos")}
-        return found | {"score": made.score.numpy(), "anchor_logits": run.scene.outputs["anchors"].numpy()}
-
-    made, moved = solve(noise), solve(noise * (1.0 + 2.0**-20))
-    for key, values in made.items():
-        # Log-odds, and what guidance pushes along their gradient, answer to the last bits of their input.
-        finite = np.isfinite(values)
-        answer = np.abs(moved[key] - values)[finite].max()
-        assert answer < 1e-3
-        rounded = 1e-5 if key == "anchor_logits" else 1e-6
-        atol = rounded if guidance == "none" and key != "score" else rounded + 4.0 * answer
-        assert_allclose(values, expected[key], rtol=0, atol=atol, err_msg=key)
+    with torch.no_grad():
+        run = SamplingRun(model, batch, sampling, SampleRandom([0, 0, 0], torch.device("cpu")))
+        start = StartPoint(torch.from_numpy(expected["anchors"]), torch.from_numpy(expected["noise"]))
+        made = run.solve(start, trajectory=False)
+    # The same arithmetic in another order: poses agree to a micrometre. Log-odds magnify that, and so does guidance,
+    # which pushes grasps along the gradient of an energy; with guidance by success, anchors are weighted by log-odds.
+    poses, log_odds = (1e-6 if guidance == "none" else 5e-5), 5e-4
+    anchors = 2e-3 if guidance == "hold" else 1e-5
+    assert_allclose(run.scene.outputs["anchors"], expected["anchor_logits"], rtol=0, atol=anchors)
+    for key in ("hand_pose", "pregrasp_qpos", "squeeze_qpos"):
+        assert_allclose(getattr(made, key), expected[key], rtol=0, atol=poses, err_msg=key)
+    assert_allclose(made.score, expected["score"], rtol=0, atol=log_odds)
+    assert made.nfe == int(expected["nfe"])

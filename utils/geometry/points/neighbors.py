@@ -116,9 +116,7 @@ def _nearest_keys(
     index = torch.arange(axes[0].shape[-1], device=points.device)
     size = max(1, (_PAIRS_CPU if points.device.type == "cpu" else _PAIRS_GPU) // (b * n))
     distances = (_squared(part, axes) for part in query[..., None].split(size, dim=1))
-    parts = [
-        _least_of_blocks(each, index, k) if blocked else _keys(each, index, k) for each in distances
-    ]
+    parts = [_least_of_blocks(each, index, k) if blocked else _keys(each, index, k) for each in distances]
     return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 

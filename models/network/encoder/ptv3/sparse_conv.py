@@ -16,7 +16,9 @@ from torch.nn import functional
 
 from sceneleapultra.models.network.encoder.ptv3.row_gather import sum_bags
 
-_ALIGNED = 8  # grouped products want rows of a multiple of 16 bytes, which are eight numbers in half precision
+_ALIGNED = (
+    8  # grouped products want rows of a multiple of 16 bytes, which are eight numbers in half precision
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,7 @@ class Pairs:
 
     source: Int[Tensor, "p"]
     target: Int[Tensor, "p"]
-    ends: Int[Tensor, "_t"]
+    ends: Int[Tensor, "k"]
     by_target: Int[Tensor, "p"]  # pairs sorted by their target
     starts: Int[Tensor, "n"]  # where each target's pairs begin in it
 
