@@ -60,13 +60,13 @@ def measure(name: str, seed: int, options: Any) -> dict[str, Any]:
     cost = train(folder, words)
     output = folder / "test"
     if not (output / "results.json").is_file():
-        judged = [
+        arguments = [
             f"checkpoint={folder / 'checkpoints' / 'last.ckpt'}",
             f"store={options.store}",
             f"output={output}",
         ]
-        judged += [*TEST, f"max_items={options.items}", f"sampling.temperature={options.temperature}"]
-        run("test_lightning.py", judged, folder / "test.log")
+        arguments += [*TEST, f"max_items={options.items}", f"sampling.temperature={options.temperature}"]
+        run("test_lightning.py", arguments, folder / "test.log")
     methods = json.loads((output / "results.json").read_text())["methods"]
     rows = [method["rows"] for method in methods if method["method"] == "model"]
     return {
