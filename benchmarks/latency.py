@@ -5,8 +5,7 @@
 
 Each checkout has one process on one thread; the two are asked for one call after the other, in turn, so that whatever
 else the machine does falls on both. Time is the process's own. An operation is whatever reaches torch's dispatcher; a
-launch is one that computes something: no view, no empty memory. They are counted for what they mean to a GPU, so with
-work cut into as few pieces as there, not into those that fit a CPU's cache. Writes benchmarks/results/latency.json.
+launch is one that computes something: no view, no empty memory. Writes benchmarks/results/latency.json.
 """
 
 import argparse
@@ -38,11 +37,11 @@ def main() -> None:
     sides = {"before": Side(arguments.against.resolve()), "after": Side(HERE)}
     rows: dict[str, dict[str, Any]] = {}
     for name in arguments.only:
-        counts = {side: process.ask("count", name) for side, process in sides.items()}
+        counts = {side: asked.ask("count", name) for side, asked in sides.items()}
         spent: dict[str, list[float]] = {side: [] for side in sides}
         for _ in range(arguments.rounds):
-            for side, process in sides.items():
-                spent[side].append(process.ask("time", name))
+            for side, asked in sides.items():
+                spent[side].append(asked.ask("time", name))
         ratios = sorted(a / b for b, a in zip(spent["before"], spent["after"], strict=True))
         rows[name] = {
             **{side: {**counts[side], "ms": round(_median(spent[side]), 2)} for side in sides},
@@ -122,24 +121,9 @@ def count(run: Callable[[], object]) -> dict[str, int]:
             self.launches += not (func.is_view or func.overloadpacket.__name__ in FREE)
             return func(*args, **(kwargs or {}))
 
-    kept = {(module, name): getattr(module, name) for module, name in _pieces()}
-    for module, name in kept:
-        setattr(module, name, 1 << 28)
     with Count() as counted:
         run()
-    for (module, name), size in kept.items():
-        setattr(module, name, size)
     return {"operations": counted.operations, "launches": counted.launches}
-
-
-def _pieces() -> list[tuple[Any, str]]:
-    """Return where it stands how much of a batch a CPU computes together."""
-    from sceneleapultra.models.network import surface
-    from sceneleapultra.models.network.encoder import grouped
-    from sceneleapultra.utils.geometry.points import neighbors
-
-    names = [(neighbors, "_PAIRS_CPU"), (grouped, "_NUMBERS_CPU"), (surface, "_PAIRS"), (surface, "_ROWS")]
-    return [(module, name) for module, name in names if hasattr(module, name)]
 
 
 def _encode(name: str, points: int) -> Callable[[], object]:

@@ -1,7 +1,6 @@
 """What a cloud says of the surfaces in it: points with outward normals, whatever the encoder makes of the cloud."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,8 +10,7 @@ from sceneleapultra.models.network.frames import local_frames
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.utils.geometry.points import gather, knn
 
-# Pairs of points looked at together on a CPU: their distances stay in its cache.
-_PAIRS = 1 << 19
+_ROWS = 64  # points of each cloud looked at together: their distances stay in a CPU's cache
 
 
 @dataclass(frozen=True)
@@ -23,11 +21,6 @@ class Surface:
     normal: Float[Tensor, "b s 3"]  # unit, towards the camera
     target: Bool[Tensor, "b s"]
     valid: Bool[Tensor, "b s"]
-
-    @cached_property
-    def table(self) -> Float[Tensor, "b s 7"]:
-        """Position, normal and whether it is the target's of every point, for one gather of all three."""
-        return torch.cat([self.xyz, self.normal, self.target[..., None].to(self.xyz.dtype)], dim=-1)
 
     @torch.no_grad()
     def nearest(self, points: Float[Tensor, "b g k 3"]) -> Int[Tensor, "b g k"]:
@@ -41,19 +34,13 @@ class Surface:
             distance = torch.cdist(flat, self.xyz, compute_mode="donot_use_mm_for_euclid_dist")
             found = distance.masked_fill(~self.valid[:, None], float("inf")).argmin(-1)
         else:
-            first, coordinates, half = self._products
-            rows = (flat - first).split(max(1, _PAIRS // half.numel()), dim=1)
-            parts = [torch.baddbmm(half, row, coordinates, alpha=-1).argmin(-1) for row in rows]
-            found = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+            first = self.xyz[:, :1]
+            xyz, rows = self.xyz - first, (flat - first).split(_ROWS, dim=1)
+            half = xyz.square().sum(-1).div(2).masked_fill(~self.valid, float("inf"))[:, None]
+            found = torch.cat(
+                [torch.baddbmm(half, row, xyz.transpose(1, 2), alpha=-1).argmin(-1) for row in rows], dim=1
+            )
         return found.unflatten(1, points.shape[1:3])
-
-    @cached_property
-    def _products(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The first point, all coordinates from there, and half their squared distances."""
-        first = self.xyz[:, :1]
-        xyz = self.xyz - first
-        half = xyz.square().sum(-1).div(2).masked_fill(~self.valid, float("inf"))[:, None]
-        return first, xyz.transpose(1, 2), half
 
 
 def observed_surface(cloud: Cloud, num_points: int, *, neighbors: int, radius: float) -> Surface:
