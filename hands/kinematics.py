@@ -75,7 +75,7 @@ class KinematicTree(nn.Module):
             product = torch.bmm(parent.view(-1, 4, 4), levels[number].reshape(-1, 4, 4))
             levels[number] = product.view_as(parent)
         T_base_body = torch.cat(levels).index_select(0, self.from_levels).transpose(0, 1)
-        return T_base_body.reshape(*qpos.shape[:-1], -1, 4, 4)
+        return T_base_body.reshape(*qpos.shape[:-1], len(self.from_levels), 4, 4)
 
 
 def rotation_matrix(quat_wxyz: Vector) -> Float[np.ndarray, "3 3"]:

@@ -78,6 +78,10 @@ def test_wrong_number_of_joints_is_a_sentence(leap):
         leap.forward_kinematics(torch.zeros(2, 15))
 
 
+def test_no_poses_have_no_bodies(leap):
+    assert leap.forward_kinematics(torch.zeros(0, 16)).shape == (0, len(leap.body_names), 4, 4)
+
+
 def test_body_poses_follow_the_base(leap64, draw):
     T = torch.eye(4, dtype=torch.float64)
     T[:3, :3] = roma.random_rotmat(1, dtype=torch.float64)[0]

@@ -57,7 +57,7 @@ def test_a_python_without_the_packages_is_answered_by_a_sentence(words: list[str
     done = subprocess.run([sys.executable, "-S", *words, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith(
-        "torch, pytorch-lightning, hydra-core and 16 more are not installed for this Python ("
+        "torch, pytorch-lightning, hydra-core and 17 more are not installed for this Python ("
     )
     assert len(done.stderr.splitlines()) == 1 and "Run: " in done.stderr
 

@@ -27,6 +27,7 @@ MODULES = {
     "pillow": "PIL",
     "manifold3d": "manifold3d",
     "coacd": "coacd",
+    "safetensors": "safetensors",
     "rtree": "rtree",
     "rich": "rich",
     "jaxtyping": "jaxtyping",

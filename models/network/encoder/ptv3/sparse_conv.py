@@ -30,7 +30,7 @@ class Pairs:
 
     source: Int[Tensor, "p"]
     target: Int[Tensor, "p"]
-    ends: Int[Tensor, "_t"]
+    ends: Int[Tensor, "_"]
     by_target: Int[Tensor, "p"]  # pairs sorted by their target
     starts: Int[Tensor, "n"]  # where each target's pairs begin in it
 
