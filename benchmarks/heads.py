@@ -30,13 +30,8 @@ VARIANTS = {
 }
 ALL = "+ all three"
 LOSSES = ("translation", "rotation", "joints", "squeeze", "anchors")
-FIGURES = (
-    "stable_auroc",
-    "collision_free_auroc",
-    "contact_auroc",
-    "segmentation_table_iou",
-    "segmentation_other_iou",
-)
+BINARY = tuple(f"{name}_auroc" for name in ("stable", "collision_free", "contact"))
+FIGURES = (*BINARY, "segmentation_table_iou", "segmentation_other_iou")
 
 
 def overrides(variant: str, seed: int, arguments: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -105,16 +105,7 @@ class GraspSampler(ABC):
 
     @abstractmethod
     def sample_request(
-        self,
-        request: GraspRequest,
-        num_grasps: int,
-        *,
-        T_cloud_object: Float[np.ndarray, "4 4"] | None = None,
-        prompt: str | None = None,
-        negative_prompts: Sequence[str] = (),
-        seed: int = 0,
-        sampling: Mapping[str, Any] | Any = None,
-        trajectory: bool = False,
+        self, request: GraspRequest, num_grasps: int, *args: Any, **settings: Any
     ) -> SampledGrasps:
         """Generate grasps for a request, which is not compared with what was learned: see :meth:`check`."""
 

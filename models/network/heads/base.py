@@ -106,3 +106,19 @@ def success_log_odds(logits: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:
     """Return the log-odds that a grasp is stable and collision-free, the two taken as independent."""
     log_p = nn.functional.logsigmoid(logits).sum(-1).clamp(max=-1e-6)
     return log_p - torch.log(-torch.expm1(log_p))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenHeadConfig(HeadConfig):
+    """Settings of a head with one hidden layer.
+
+    Args:
+        dim: width of the hidden layer.
+    """
+
+    head: ClassVar[str]  # as config/model/generator/heads names it
+    dim: int
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no head can have."""
+        require_at_least_one(f"model.generator.heads.{self.head}", self, ("dim",))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sceneleapultra.models.losses import masked_mean
 from sceneleapultra.models.metrics import BinaryPart, MetricPart
-from sceneleapultra.models.network.heads.base import HeadConfig, HeadInputs, SceneHead, require_at_least_one
+from sceneleapultra.models.network.heads.base import HeadInputs, HiddenHeadConfig, SceneHead
 from sceneleapultra.models.network.tokens import SceneTokens
 
 if TYPE_CHECKING:
@@ -78,18 +78,10 @@ def weigh_anchors(outputs: dict[str, Tensor], power: float) -> dict[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraspnessHeadConfig(HeadConfig):
-    """Settings of a :class:`GraspnessHead`.
+class GraspnessHeadConfig(HiddenHeadConfig):
+    """Settings of a :class:`GraspnessHead`."""
 
-    Args:
-        dim: width of its hidden layer.
-    """
-
-    dim: int
-
-    def __post_init__(self) -> None:
-        """Refuse sizes that no head can have."""
-        require_at_least_one("model.generator.heads.graspness", self, ("dim",))
+    head = "graspness"
 
     def build(self, inputs: HeadInputs) -> GraspnessHead:
         """Make the head."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sceneleapultra.models.losses import masked_mean
 from sceneleapultra.models.metrics import ClassPart, MetricPart
-from sceneleapultra.models.network.heads.base import HeadConfig, HeadInputs, SceneHead, require_at_least_one
+from sceneleapultra.models.network.heads.base import HeadInputs, HiddenHeadConfig, SceneHead
 from sceneleapultra.models.network.tokens import SceneTokens
 from sceneleapultra.utils.batch import OTHER_CLASS, TABLE_CLASS, TARGET_CLASS, UNKNOWN_CLASS, GraspBatch
 from sceneleapultra.utils.geometry.points import knn
@@ -66,18 +66,10 @@ def token_class(tokens: SceneTokens, batch: GraspBatch) -> Int[Tensor, "b s"]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationHeadConfig(HeadConfig):
-    """Settings of a :class:`SegmentationHead`.
+class SegmentationHeadConfig(HiddenHeadConfig):
+    """Settings of a :class:`SegmentationHead`."""
 
-    Args:
-        dim: width of its hidden layer.
-    """
-
-    dim: int
-
-    def __post_init__(self) -> None:
-        """Refuse sizes that no head can have."""
-        require_at_least_one("model.generator.heads.segmentation", self, ("dim",))
+    head = "segmentation"
 
     def build(self, inputs: HeadInputs) -> SegmentationHead:
         """Make the head."""
