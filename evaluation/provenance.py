@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sceneleapultra.models.bundle.manifest import MANIFEST, digest, is_bundle
 from sceneleapultra.simulation.protocols import Protocol
 from sceneleapultra.utils.training.run_folder import git_state, versions
 
@@ -36,6 +37,5 @@ def provenance(
 
 
 def file_hash(path: Path) -> str:
-    """Return the first 16 digits of a file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    """Return the first 16 digits of a file's SHA-256; of a bundle, those of its manifest, which lists all digests."""
+    return digest(path / MANIFEST if is_bundle(path) else path)[:16]

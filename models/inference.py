@@ -12,7 +12,6 @@ from jaxtyping import Float
 from sceneleapultra.hands import Hand
 from sceneleapultra.models.bundle.manifest import is_bundle
 from sceneleapultra.models.bundle.probe import check_probe
-from sceneleapultra.models.bundle.read import read_bundle
 from sceneleapultra.models.checkpoints.load import load_generator
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.clearance import hand_span, observed_clearance
@@ -181,12 +180,14 @@ def load_grasp_model(path: str | Path, device: str = "cpu", *, plugins: Sequence
     """
     _require_device(device)
     use_plugins(plugins)
-    if is_bundle(Path(path)):
-        generator, config = read_bundle(Path(path))
-        check_probe(GraspModel(generator=generator, cloud_settings=config["cloud"]), Path(path))
-        return GraspModel(generator=generator.to(device), cloud_settings=config["cloud"])
-    generator, config = load_generator(find_checkpoint(path), device)
-    return GraspModel(generator=generator, cloud_settings=config["cloud"])
+    path = find_checkpoint(path)
+    bundle = is_bundle(path)
+    generator, config = load_generator(path, "cpu" if bundle else device)
+    model = GraspModel(generator=generator, cloud_settings=config["cloud"])
+    if bundle:
+        check_probe(model, path)
+        generator.to(device)
+    return model
 
 
 def _require_device(name: str) -> None:

@@ -133,10 +133,10 @@ class GraspSampler(ABC):
         for one in request.objects():
             try:
                 odd = self.check(one)
-                made = self.sample_request(one, num_grasps, **settings)
             except ValueError as error:
                 refused.append(str(error))
                 continue
+            made = self.sample_request(one, num_grasps, **settings)
             assert made.p_success is not None
             found.append((float(made.p_success.max()), one, made.with_warnings(odd)))
         if not found:

@@ -17,7 +17,6 @@ from sceneleapultra.utils.core.files import flush, read_json_object, write_json
 MANIFEST = "manifest.json"
 FORMAT, VERSION = "sceneleapultra bundle", 1
 _AGAIN = "Copy the bundle again, or export it anew."
-_CHUNK = 1 << 20
 
 
 def is_bundle(path: Path) -> bool:
@@ -96,11 +95,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file."""
-    found = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check(folder: Path, name: str, expected: Any) -> None:

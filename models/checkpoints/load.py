@@ -7,6 +7,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from sceneleapultra.models.bundle.manifest import is_bundle
+from sceneleapultra.models.bundle.read import bundle_checkpoint
 from sceneleapultra.models.checkpoints.migrate import migrate
 from sceneleapultra.models.checkpoints.sizes import no_larger_than
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
@@ -36,7 +38,7 @@ def build_generator(config: DictConfig | Mapping[str, Any]) -> Any:
 
 
 def read_checkpoint(path: str | Path, device: str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint of this project in today's layout: a file, or a shipped model by its name.
+    """Read a checkpoint of this project in today's layout: a file, a bundle, or a shipped model by its name.
 
     Raises:
         FileNotFoundError: no such file.
@@ -44,6 +46,8 @@ def read_checkpoint(path: str | Path, device: str = "cpu") -> dict[str, Any]:
             the project wrote it.
     """
     path = find_checkpoint(path)
+    if is_bundle(path):
+        return migrate(bundle_checkpoint(path))
     checkpoint = read_torch(path, device)
     _check_content(checkpoint, path)
     check_plain(checkpoint["model_config"], path, "model_config")
@@ -60,11 +64,6 @@ def load_generator(path: str | Path, device: str = "cpu") -> tuple[GraspGenerato
             project wrote it.
     """
     checkpoint = read_checkpoint(path, device)
-    return generator_of(checkpoint, path).to(device), checkpoint["model_config"]
-
-
-def generator_of(checkpoint: Mapping[str, Any], path: str | Path) -> GraspGenerator:
-    """Build the generator of what was read of a file, in evaluation mode; see :func:`load_generator`."""
     config = checkpoint["model_config"]
     check_targets(config["generator"], path, generator_targets())
     weights = generator_weights(checkpoint)
@@ -85,7 +84,7 @@ def generator_of(checkpoint: Mapping[str, Any], path: str | Path) -> GraspGenera
     check_finite({key: value for key, value in weights.items() if isinstance(value, Tensor)}, path)
     generator.load_state_dict(weights)
     generator.normalizer.check(f"{path}: ")
-    return generator.eval()
+    return generator.to(device).eval(), config
 
 
 def _check_content(checkpoint: Any, path: Path) -> None:

@@ -7,14 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 
 from factories.models import small_cvae, small_encoder, small_generator
 from factories.shipped import LEAP_TABLE_CPU
 from factories.views import CLOUD, cloud, sample
+from sceneleapultra.evaluation.provenance import file_hash
 from sceneleapultra.models import GraspModel, load_grasp_model
-from sceneleapultra.models.bundle.manifest import new_bundle, read_manifest
+from sceneleapultra.models.bundle.manifest import MANIFEST, new_bundle, read_manifest
+from sceneleapultra.models.bundle.parts import WEIGHTS
 from sceneleapultra.models.bundle.probe import check_probe, probe_request
 from sceneleapultra.models.bundle.write import write_bundle
+from sceneleapultra.models.checkpoints.init import start_from
+from sceneleapultra.models.checkpoints.load import load_generator
 from sceneleapultra.utils.requests import GraspRequest, Target
 
 SHIPPED = str(LEAP_TABLE_CPU)
@@ -62,6 +67,19 @@ def test_it_makes_the_same_grasps_bit_for_bit(bundle: Path) -> None:
     for name in ("hand_pose", "pregrasp_qpos", "squeeze_qpos", "score", "clearance_m"):
         assert np.array_equal(getattr(one, name), getattr(two, name)), name
     assert one.warnings == two.warnings
+
+
+def test_a_bundle_is_taken_wherever_a_checkpoint_is(bundle: Path) -> None:
+    """Training starts from it, and results name it by a hash of all that is in it."""
+    generator = load_generator(SHIPPED)[0]
+    torch.nn.init.zeros_(generator.decoder.out.weight)
+    start_from(generator, bundle, frame="tabletop")
+    assert torch.equal(generator.decoder.out.weight, load_generator(SHIPPED)[0].decoder.out.weight)
+    before = file_hash(bundle)
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest["files"][WEIGHTS]["sha256"] = "0" * 64
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    assert file_hash(bundle) != before
 
 
 def test_the_normalizer_and_the_views_survive_bit_for_bit(bundle: Path) -> None:

@@ -73,3 +73,10 @@ def test_a_model_that_knows_no_odds_cannot_choose(request_of_two: GraspRequest) 
     model = GraspModel(generator=small_generator(heads=heads), cloud_settings=CLOUD)
     with pytest.raises(ValueError, match="Choosing an object needs a score head"):
         model.sample_any(request_of_two, 2)
+
+
+def test_a_setting_that_the_model_cannot_have_is_said_once(
+    model: GraspModel, request_of_two: GraspRequest
+) -> None:
+    with pytest.raises(ValueError, match=r"^sampling\.graspness=2 needs a model with the head graspness"):
+        model.sample_any(request_of_two, 2, sampling={"graspness": 2.0})
