@@ -12,6 +12,7 @@ VERBS = {
     "train": ("train_lightning", "train a model, or continue a run"),
     "test": ("test_lightning", "evaluate a checkpoint and the baselines in simulation"),
     "predict": ("scripts.predict", "generate grasps for your own cloud or mesh"),
+    "hand": ("scripts.hand", "lead a real hand to a grasp: plan, play, release"),
     "generate": ("scripts.generate_dataset", "make a data set: scenes, views, grasps tested in simulation"),
     "convert": ("scripts.convert_dataset", "turn a foreign data set into a store"),
     "inspect": ("scripts.inspect_dataset", "check a store and look at it"),
