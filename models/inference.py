@@ -16,6 +16,7 @@ from sceneleapultra.models.checkpoints.load import load_generator
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.clearance import hand_span, observed_clearance
 from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.network.context import GeneratedGrasps
 from sceneleapultra.models.sampled_grasps import SampledGrasps
 from sceneleapultra.models.sampler import GraspSampler, require_finite
 from sceneleapultra.models.sampling_config import SamplingConfig
@@ -114,24 +115,85 @@ class GraspModel(GraspSampler):
                 that the model was not trained for; or what comes out is not finite.
         """
         prepared = self.prepare(request, num_grasps, seed=seed, T_cloud_object=T_cloud_object)
-        config = self.generator.sampling.changed(**sampling) if isinstance(sampling, Mapping) else sampling
-        config = config or self.generator.sampling
-        batch = as_batch(prepared, prompt, negative_prompts).to(self.generator.device)
-        made = self.generator.sample(batch, num_grasps, seeds=[seed], sampling=config, trajectory=trajectory)
-        order = torch.arange(num_grasps, device=made.score.device)
-        if config.rank.sort:
-            order = made.score[0].argsort(descending=True)
+        batch = as_batch(prepared, prompt, negative_prompts)
+        config = self._chosen(sampling)
+        made = self.generator.sample(
+            batch.to(self.generator.device),
+            num_grasps,
+            seeds=[seed],
+            sampling=config,
+            trajectory=trajectory,
+        )
+        return self._result(request, prepared, made, 0, config)
 
+    def sample_batch(
+        self,
+        requests: Sequence[GraspRequest],
+        num_grasps: int,
+        *,
+        seeds: Sequence[int],
+        prompts: Sequence[str | None],
+        negative_prompts: Sequence[Sequence[str]],
+        sampling: SamplingConfig | Mapping[str, Any] | None = None,
+    ) -> list[SampledGrasps]:
+        """Generate grasps for several requests in one call; see :meth:`sample_request`.
+
+        On a CPU every request gets, bit for bit, the grasps that it gets by itself.
+
+        Args:
+            requests: clouds with their objects.
+            num_grasps: how many for each.
+            seeds: one per request.
+            prompts: one per request, or None for each.
+            negative_prompts: of each request; as many for each.
+            sampling: how, one for all.
+
+        Raises:
+            ValueError: see :meth:`sample_request`.
+        """
+        prepared = [
+            self.prepare(request, num_grasps, seed=seed, T_cloud_object=None)
+            for request, seed in zip(requests, seeds, strict=True)
+        ]
+        batch = GraspBatch.join(
+            [as_batch(*one) for one in zip(prepared, prompts, negative_prompts, strict=True)]
+        )
+        config = self._chosen(sampling)
+        made = self.generator.sample(
+            batch.to(self.generator.device), num_grasps, seeds=seeds, sampling=config, trajectory=False
+        )
+        return [
+            self._result(request, one, made, i, config)
+            for i, (request, one) in enumerate(zip(requests, prepared, strict=True))
+        ]
+
+    def _chosen(self, sampling: SamplingConfig | Mapping[str, Any] | None) -> SamplingConfig:
+        if isinstance(sampling, SamplingConfig):
+            return sampling
+        return self.generator.sampling.changed(**(sampling or {}))
+
+    def _result(
+        self,
+        request: GraspRequest,
+        prepared: PreparedCloud,
+        made: GeneratedGrasps,
+        i: int,
+        config: SamplingConfig,
+    ) -> SampledGrasps:
+        """Return the grasps of the i-th scene, in the frame of its request."""
+        order = torch.arange(made.score.shape[1], device=made.score.device)
+        if config.rank.sort:
+            order = made.score[i].argsort(descending=True)
         solver = config.solver
-        columns = [x.cpu().numpy() for x in (made.hand_pose, made.squeeze_qpos, made.score)]
+        columns = [x[i].cpu().numpy() for x in (made.hand_pose, made.squeeze_qpos, made.score)]
         require_finite(columns, solver.name, solver.steps, solver.temperature)
 
         def of_best(values: torch.Tensor) -> np.ndarray:
-            return values[0, order].cpu().numpy()
+            return values[i, order].cpu().numpy()
 
         hand_pose = prepared.restore(of_best(made.hand_pose))
         odds = None if made.log_odds is None else of_best(made.log_odds.sigmoid()).astype(np.float64)
-        visited = None if made.trajectory is None else made.trajectory[:, 0, order].cpu().numpy()
+        visited = None if made.trajectory is None else made.trajectory[:, i, order].cpu().numpy()
         return SampledGrasps(
             hand_pose=hand_pose,
             pregrasp_qpos=of_best(made.pregrasp_qpos),

@@ -87,6 +87,15 @@ class SampledGrasps:
             f"{100 * best:.0f} %. Check object, up and viewpoint, or sample more, with sampling.guidance=score."
         )
 
+    def describe(self, i: int) -> str:
+        """Say what is expected of a grasp."""
+        believed = (
+            f"score {self.score[i]:.2f}"
+            if self.p_success is None
+            else f"{100 * self.p_success[i]:.0f} % expected to succeed"
+        )
+        return f"{believed}, {1e3 * self.clearance_m[i]:.0f} mm from what was seen beside the object"
+
     def best(self, number: int, *, apart_m: float = 0.03, apart_rad: float = 0.5) -> "SampledGrasps":
         """Return the best grasp and the best of those that differ from it and from one another, best first.
 

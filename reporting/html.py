@@ -29,7 +29,15 @@ LAYERS = """
 
 
 def write_page(title: str, body: Sequence[str], drawings: Sequence[Drawing], path: str | Path) -> Path:
-    """Write a self-contained page whose ``canvas.view`` elements show the drawings they number.
+    """Write a self-contained page, see :func:`render_page`, to an HTML file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, render_page(title, body, drawings))
+    return path
+
+
+def render_page(title: str, body: Sequence[str], drawings: Sequence[Drawing]) -> str:
+    """Return a self-contained page whose ``canvas.view`` elements show the drawings they number.
 
     Its policy lets a browser run the viewer alone and load nothing: markup that a section forgot to escape stays dead.
 
@@ -37,7 +45,6 @@ def write_page(title: str, body: Sequence[str], drawings: Sequence[Drawing], pat
         title: of the page, its first heading; a text.
         body: what follows, as HTML; texts in it are escaped by who made it.
         drawings: what the views show.
-        path: the HTML file.
     """
     viewer = (_HERE / "viewer.js").read_text()
     # A text in the drawings must not close the element that holds them.
@@ -47,16 +54,12 @@ def write_page(title: str, body: Sequence[str], drawings: Sequence[Drawing], pat
     script = f'<script type="application/json" id="drawings">{payload}</script><script>{viewer}</script>'
     allowed = f"'sha256-{base64.b64encode(hashlib.sha256(viewer.encode()).digest()).decode()}'"
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {allowed}; base-uri 'none'; form-action 'none'"
-    page = (
+    return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{escape(title)}</title>'
         f"<style>{(_HERE / 'report.css').read_text()}</style></head><body><h1>{escape(title)}</h1>{''.join(body)}"
         f"{script if drawings else ''}</body></html>"
     )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, page)
-    return path
 
 
 def cards(drawings: Sequence[Drawing], first: int = 0) -> str:

@@ -31,6 +31,7 @@ CODE = (
     "models",
     "reporting",
     "evaluation",
+    "serving",
     "scripts",
     "benchmarks",
 )

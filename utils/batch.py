@@ -4,6 +4,7 @@ Axes: b batch, g grasps, n points, j hand joints, p = 3 + j + 4 the data-set pos
 ``T_world_frame``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -48,6 +49,18 @@ class GraspBatch:
         """Return the i-th scene as a batch of one."""
         columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: v[i : i + 1] for k, v in columns.items() if v is not None})
+
+    @classmethod
+    def join(cls, batches: Sequence["GraspBatch"]) -> "GraspBatch":
+        """Return the scenes of batches that hold the same columns in the same sizes as one batch."""
+        columns: dict[str, Any] = {}
+        for name in (f.name for f in fields(cls)):
+            values = [getattr(batch, name) for batch in batches]
+            if isinstance(values[0], Tensor):
+                columns[name] = torch.cat(values)
+            elif values[0] is not None:
+                columns[name] = sum(values, ())
+        return cls(**columns)
 
     @property
     def size(self) -> int:

@@ -1,11 +1,11 @@
 """How .npz files are read: all of their arrays, undamaged, or not at all."""
 
+import io
 import os
 import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -13,6 +13,13 @@ from sceneleapultra.utils.core.files import describe_file
 
 _CHUNK = 1 << 24
 _END, _END_BYTES, _COUNT_AT = b"PK\5\6", 22, 10  # of a zip archive without a comment
+
+
+# What zipfile and numpy raise for files that are none, cut off or made up.
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, KeyError, TypeError),
+    *(AttributeError, NotImplementedError, RuntimeError, MemoryError),
+)
 
 
 def read_npz(path: Path, remedy: str = "") -> dict[str, np.ndarray]:
@@ -28,33 +35,52 @@ def read_npz(path: Path, remedy: str = "") -> dict[str, np.ndarray]:
     """
     with path.open("rb") as stream:  # closed when numpy cannot make sense of it, too
         try:
-            with zipfile.ZipFile(stream) as archive:
-                _check_count(stream, len(archive.infolist()))
-                for record in archive.infolist():
-                    with archive.open(record) as file:
-                        while file.read(_CHUNK):
-                            pass
-            stream.seek(0)
-            with np.load(stream, allow_pickle=False) as arrays:
-                return {name: np.asarray(arrays[name]) for name in arrays.files}
-        except (
-            *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
-            *(
-                ValueError,
-                KeyError,
-                TypeError,
-                AttributeError,
-                NotImplementedError,
-                RuntimeError,
-                MemoryError,
-            ),
-        ) as error:
-            reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-            fault = f"{path} is {describe_file(path)}; expected a complete .npz file of numbers ({reason})."
+            return _read(stream, None)
+        except _UNREADABLE as error:
+            fault = f"{path} is {describe_file(path)}; expected a complete .npz file of numbers ({_reason(error)})."
             raise ValueError(f"{fault} {remedy}".rstrip()) from error
 
 
-def _check_count(stream: IO[bytes], found: int) -> None:
+def read_npz_bytes(content: bytes, source: str, max_bytes: int) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz file that somebody sent, after its checksums; pickled ones are refused.
+
+    Args:
+        content: the file.
+        source: what it is called in messages.
+        max_bytes: of all arrays together; more is refused before it is unpacked.
+
+    Raises:
+        ValueError: it is damaged, none, or too large.
+    """
+    try:
+        return _read(io.BytesIO(content), max_bytes)
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"{source}: expected a complete .npz file of numbers and texts, as numpy.savez writes it "
+            f"({_reason(error)})."
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+
+
+def _read(stream: io.BufferedIOBase, max_bytes: int | None) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(stream) as archive:
+        _check_count(stream, len(archive.infolist()))
+        unpacked = sum(record.file_size for record in archive.infolist())
+        if max_bytes is not None and unpacked > max_bytes:
+            raise ValueError(f"its arrays take {unpacked:,} bytes, {max_bytes:,} are allowed")
+        for record in archive.infolist():
+            with archive.open(record) as file:
+                while file.read(_CHUNK):
+                    pass
+    stream.seek(0)
+    with np.load(stream, allow_pickle=False) as arrays:
+        return {name: np.asarray(arrays[name]) for name in arrays.files}
+
+
+def _check_count(stream: io.BufferedIOBase, found: int) -> None:
     """Refuse an archive in whose list one entry swallows others; zipfile does not count."""
     stream.seek(-_END_BYTES, os.SEEK_END)
     end = stream.read()

@@ -1,0 +1,1 @@
+"""How a model is asked for grasps where it is used."""
