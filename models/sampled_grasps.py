@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from sceneleapultra.models.apart import best_and_apart
 
-_COLUMNS = (
+COLUMNS = (
     "hand_pose",
     "pregrasp_qpos",
     "squeeze_qpos",
@@ -107,7 +107,7 @@ class SampledGrasps:
         rows = best_and_apart(
             self.score, self.position, self.quat_wxyz, number, apart_m=apart_m, apart_rad=apart_rad
         )
-        values = {name: getattr(self, name) for name in _COLUMNS}
+        values = {name: getattr(self, name) for name in COLUMNS}
         some: dict[str, Any] = {
             name: None if column is None else column[rows] for name, column in values.items()
         }

@@ -19,6 +19,7 @@ VERBS = {
     "store": ("scripts.store", "verify stores, list them, migrate and copy them"),
     "export": ("scripts.export_model", "write a model as a bundle that stands by itself"),
     "serve": ("scripts.serve", "answer requests for grasps over HTTP"),
+    "serve-tool": ("scripts.serve_tool", "offer a service's grasps to a language model (MCP)"),
     "export-data": ("scripts.export_dataset", "write a store in a foreign format"),
     "statistics": ("scripts.compute_statistics", "measure the pose statistics that training normalizes by"),
     "self-train": ("scripts.self_train", "run a round of self-training: scenes, grasps, training, test"),

@@ -7,20 +7,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sceneleapultra.models.sampled_grasps import SampledGrasps
+from sceneleapultra.models.sampled_grasps import COLUMNS, SampledGrasps
 from sceneleapultra.serving.arrays import pack
 from sceneleapultra.serving.schema import VERSION
 
 _TEXT = "answer"
-_COLUMNS = (
-    "hand_pose",
-    "pregrasp_qpos",
-    "squeeze_qpos",
-    "score",
-    "p_stable",
-    "p_collision_free",
-    "clearance_m",
-)
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,7 @@ class ServedGrasps:
 
     def to_npz(self) -> bytes:
         """Return the binary form: a column for each number of the grasps, and a text ``answer`` with all else."""
-        columns = {name: getattr(self.grasps, name) for name in _COLUMNS}
+        columns = {name: getattr(self.grasps, name) for name in COLUMNS}
         arrays = {name: column for name, column in columns.items() if column is not None}
         head = {**self._head(), "warnings": list(self.grasps.warnings)}
         arrays |= {"waypoints": self.waypoints, "free": self.free, _TEXT: np.array(json.dumps(head))}
@@ -69,7 +60,7 @@ class ServedGrasps:
         """Return what the binary form says."""
         head = json.loads(str(arrays[_TEXT]))
         grasps = SampledGrasps(
-            **{name: arrays.get(name) for name in _COLUMNS},  # type: ignore[arg-type]
+            **{name: arrays.get(name) for name in COLUMNS},  # type: ignore[arg-type]
             joint_names=tuple(head["joint_names"]),
             hand=head["hand"],
             frame=head["frame"],

@@ -76,7 +76,6 @@ class Bodies:
             413,
             f"The body may have {self._work.body_bytes:,} bytes, it has {found}. Send the points around the object "
             "only, or the binary form (Content-Type: application/x-npz).",
-            Connection="close",
         )
 
 

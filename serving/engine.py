@@ -70,7 +70,7 @@ class Engine:
         """Sample requests of one key; each gets the grasps that it gets by itself, or why it gets none."""
         try:
             one_by_one = self.batch == 1
-            made = [self._sample(work) for work in works] if one_by_one else self._sample_together(works)
+            made = [self._sample(work) for work in works] if one_by_one else self._sample_batch(works)
             return [self._served(work, one) for work, one in zip(works, made, strict=True)]
         except (ValueError, MemoryError, torch.OutOfMemoryError) as error:
             if len(works) > 1:  # whose fault it is shows one by one
@@ -89,7 +89,7 @@ class Engine:
             negative_prompts=settings.negative_prompts,
         )
 
-    def _sample_together(self, works: Sequence[Work]) -> list[SampledGrasps]:
+    def _sample_batch(self, works: Sequence[Work]) -> list[SampledGrasps]:
         """Sample in one call, whose width is always the same: products of another height are rounded otherwise."""
         filled = [*works, *[works[0]] * (self.batch - len(works))]
         made = self.model.sample_batch(
@@ -130,12 +130,12 @@ class Engine:
         if batch == 1:
             self._sample(works[0])
             return 1
-        together = self._sample_together(works)
-        turned = self._sample_together(works[::-1])[::-1]
-        (lone,) = self._sample_together(works[:1])
+        batched = self._sample_batch(works)
+        turned = self._sample_batch(works[::-1])[::-1]
+        (lone,) = self._sample_batch(works[:1])
         same = all(
             np.array_equal(getattr(a, name), getattr(b, name))
-            for a, b in zip([*together, lone], [*turned, together[0]], strict=True)
+            for a, b in zip([*batched, lone], [*turned, batched[0]], strict=True)
             for name in ("hand_pose", "pregrasp_qpos", "squeeze_qpos", "score", "clearance_m")
         )
         if same:

@@ -1,12 +1,15 @@
 """Who may ask, and what is written down of each request: around every route."""
 
+import asyncio
 import base64
 import binascii
+import contextlib
 import hmac
 import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +21,7 @@ from sceneleapultra.serving.problems import Refusal, as_response
 
 _OPEN = ("/livez", "/readyz")  # for those who look whether the service is there
 _NAME = re.compile(r"[\w.-]{1,64}")
+_DISCARD_S, _DISCARD_BYTES = 5.0, 2**26
 _LOGIN = 'Basic realm="sceneleap"'
 
 
@@ -54,16 +58,19 @@ class Guard:
         request_id = sent if _NAME.fullmatch(sent) else uuid.uuid4().hex[:16]
         scope["request_id"] = request_id
         status, begin = 499, time.monotonic()  # nobody got an answer
+        body = _Unread(receive)
 
         async def counted(message: MutableMapping[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status >= HTTPStatus.BAD_REQUEST:
+                    await body.discard()
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
-            await self._checked(request, receive, counted)
+            await self._checked(request, body.receive, counted)
         finally:
             path = request.url.path if request.url.path in self._paths else "other"
             self._metrics.requests.labels(path, str(status)).inc()
@@ -102,6 +109,27 @@ class Guard:
             raise Refusal(
                 401, "Send the service's token: Authorization: Bearer <token>.", WWW_Authenticate=_LOGIN
             )
+
+
+class _Unread:
+    """Reads what is left of the body of a request that is refused: a client that still sends would see no answer."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self._left = receive, True
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """Return the next message of the client."""
+        message = await self._receive()
+        self._left = message["type"] == "http.request" and message.get("more_body", False)
+        return message
+
+    async def discard(self) -> None:
+        """Read the rest, as far as it is small and comes soon."""
+        size = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_S):
+                while self._left and size < _DISCARD_BYTES:
+                    size += len((await self.receive()).get("body", b""))
 
 
 def _password(value: str) -> str:

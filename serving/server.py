@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -29,7 +30,8 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        named = isinstance(error, socket.gaierror) or error.errno is None
+        reason = (str(error.strerror) if named else os.strerror(error.errno or 0)).lower()
         raise ValueError(
             f"--host {host} --port {port}: {reason}. Pass another, or --port 0 for a free one."
         ) from error
