@@ -47,7 +47,7 @@ def build_tool(client: GraspClient) -> MCPServer:
             best: how many of them are returned, the best that differ
             seed: of the noise
         """
-        with _said():
+        with _sentences_reach_the_model():
             cloud = read_sensor(Path(file), None, None)
             named: dict[str, Any] = {"pixel": pixel, "at": at, "object": object}
             named = {name: value for name, value in named.items() if value is not None}
@@ -61,14 +61,14 @@ def build_tool(client: GraspClient) -> MCPServer:
     @server.tool()
     def describe_hand() -> dict[str, Any]:
         """Say which model and hand answer: its joints in order with their limits (rad)."""
-        with _said():
+        with _sentences_reach_the_model():
             return client.model()
 
     return server
 
 
 @contextmanager
-def _said() -> Iterator[None]:
+def _sentences_reach_the_model() -> Iterator[None]:
     """Let the language model read the sentence of what went wrong."""
     try:
         yield
