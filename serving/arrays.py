@@ -56,6 +56,8 @@ def unpack(content: bytes, max_bytes: int) -> tuple[str, dict[str, np.ndarray]]:
     for name in found:
         if name not in (*ARRAYS, *_AS_SETTINGS, SETTINGS):
             raise unknown_name("array", name[:80], (*ARRAYS, *_AS_SETTINGS, SETTINGS))
+        if name != SETTINGS and found[name].dtype.kind not in "fiub":
+            raise ValueError(f"{name}: expected numbers or booleans, got an array of {found[name].dtype}.")
     text = found.get(SETTINGS, np.array("{}"))
     if text.dtype.kind != "U" or text.ndim:
         raise ValueError(f"{SETTINGS}: expected one text, JSON, got {text.dtype} of shape {text.shape}.")

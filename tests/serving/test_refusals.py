@@ -99,6 +99,10 @@ def test_a_request_that_cannot_be_answered_is_a_sentence(
         (as_npz(points=np.array([{}], dtype=object)), "allow_pickle=False"),
         (as_npz(points=np.zeros((200_000, 3))), "its arrays take"),
         (as_npz(pointz=np.zeros((4, 3))), "Unknown array 'pointz'. Did you mean 'points'?"),
+        (
+            as_npz(points=np.zeros((9, 3)), K=np.eye(3) + 1j),
+            "K: expected numbers or booleans, got an array of complex",
+        ),
         (as_npz(settings=np.zeros(3)), "settings: expected one text, JSON, got float64 of shape (3,)."),
         (as_npz(settings=np.array("{")), "settings: expected JSON"),
         (as_npz(settings=np.array("[1]")), "settings: expected a JSON object, got a list."),
