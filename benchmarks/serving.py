@@ -65,7 +65,7 @@ class Load:
 
     def drop(self, _: int) -> None:
         """Leave in the middle of a request."""
-        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        host, port = self.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as link:
             link.sendall(b"POST /v1/grasps HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
             link.sendall(b"Content-Length: 100000\r\n\r\n" + b" " * 50_000)
@@ -137,7 +137,12 @@ def main() -> None:
         try:
             url = json.loads(next(line for line in service.stderr if b'"ready"' in line))["url"]
             threading.Thread(target=service.stderr.read, daemon=True).start()
-            document = {"machine": machine(args.device), "commit": commit(), "loads": [], "soak": None}
+            document: dict[str, Any] = {
+                "machine": machine(args.device),
+                "commit": commit(),
+                "loads": [],
+                "soak": None,
+            }
             if args.soak_minutes:
                 document["soak"] = soak(url, request, args.soak_minutes, args.soak_rate)
                 print(json.dumps(document["soak"]))
