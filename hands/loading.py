@@ -1,4 +1,8 @@
-"""How a hand is loaded: by the name of a file in ``config/hand``, or by the path of a description, URDF or MJCF."""
+"""How a hand is loaded: by the name of a file in ``config/hand``, or by the path of a card, description, URDF or MJCF.
+
+A card says what a hand's own file cannot: its name, where that file is, servos, and what its parts mean. Those in
+``config/hand`` name it relative to the project, others relative to themselves.
+"""
 
 import json
 from collections.abc import Mapping
@@ -35,6 +39,7 @@ from sceneleapultra.utils.core.plain_data import read_yaml
 
 _T = TypeVar("_T")
 PROJECT_DIR = CONFIG_DIR.parent
+CARD = "hand.yaml"  # in a folder that stands for a hand
 MODEL_SUFFIXES = (".yaml", ".urdf", ".xml", ".mjcf")
 
 
@@ -44,7 +49,8 @@ def load_hand(
     """Load a hand.
 
     Args:
-        source: name of ``config/hand/<name>.yaml``; or path of a ``.yaml`` description, ``.urdf`` or MuJoCo ``.xml``.
+        source: name of ``config/hand/<name>.yaml``; or path of a card (its folder will do), of a ``.yaml`` description,
+            of a ``.urdf`` or a MuJoCo ``.xml``.
         semantics: for a path, the name of a ``config/hand`` file whose `semantics` and `actuation` it takes.
         dtype: of all buffers; with ``torch.float64`` the description's numbers keep their full precision.
 
@@ -53,19 +59,31 @@ def load_hand(
         FileNotFoundError: the path, or the description that the config names, does not exist.
     """
     path = Path(source)
-    if path.suffix in MODEL_SUFFIXES:
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"No hand model at {path}. Give the path of a .yaml description, a .urdf or a MuJoCo .xml file."
-            )
-        config = None if semantics is None else _config(semantics)
-        return _hand(path, config, dtype)
-    config = _config(str(source))
-    path = PROJECT_DIR / str(config["description"])
+    if (path / CARD).is_file():
+        path = path / CARD
+    if path.suffix not in MODEL_SUFFIXES:
+        config = _config(str(source))
+        return _named(config, PROJECT_DIR, f"config/hand/{source}.yaml", dtype)
     if not path.is_file():
         raise FileNotFoundError(
-            f"config/hand/{source}.yaml names the description {config['description']}, but there is no such file "
-            f"under {PROJECT_DIR}. Put it there, or point `description` to where it is."
+            f"No hand model at {path}. Give the path of a .yaml description or card, a .urdf or a MuJoCo .xml file."
+        )
+    if path.suffix == ".yaml" and "description" in (card := read_yaml(path)):
+        _keys(card, {"name", "description", "actuation", "semantics", "mirror"}, path.name)
+        return _named(card, path.parent, str(path), dtype)
+    return _hand(path, None if semantics is None else _config(semantics), dtype)
+
+
+def _named(config: dict[str, Any], folder: Path, where: str, dtype: torch.dtype) -> Hand:
+    """Load the hand that a card describes; its file is named relative to a folder."""
+    for key in ("name", "description"):
+        if not isinstance(config.get(key), str):
+            raise ValueError(f"{where}: expected the keys name and description, both texts. Add `{key}`.")
+    path = folder / config["description"]
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{where} names the description {config['description']}, but there is no such file "
+            f"under {folder}. Put it there, or point `description` to where it is."
         )
     return _hand(path, config, dtype)
 

@@ -25,12 +25,13 @@ _SHOWN_RADIUS = 0.25  # of the points that are not the target's (m)
 
 @dataclass(frozen=True)
 class ColoredMesh:
-    """A triangle mesh of one color; ``role`` is object, neighbor, hand or table."""
+    """A triangle mesh of one color; ``role`` is object, neighbor, hand, table or mark; ``frames`` is how it moves."""
 
     vertices: Float[np.ndarray, "v 3"]
     faces: Int[np.ndarray, "f 3"]
     rgb: Rgb
     role: str
+    frames: tuple[Float[np.ndarray, "v 3"], ...] = ()
 
 
 @dataclass(frozen=True)

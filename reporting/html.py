@@ -56,6 +56,7 @@ def render_page(title: str, body: Sequence[str], drawings: Sequence[Drawing]) ->
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {allowed}; base-uri 'none'; form-action 'none'"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{escape(title)}</title>'
         f"<style>{(_HERE / 'report.css').read_text()}</style></head><body><h1>{escape(title)}</h1>{''.join(body)}"
         f"{script if drawings else ''}</body></html>"
@@ -105,12 +106,13 @@ def _payload(drawings: Sequence[Drawing]) -> dict[str, Any]:
         return keep("points", np.clip(np.round(values * 1e4), -32767, 32767).astype("<i2"))
 
     def pack(mesh: ColoredMesh) -> dict[str, Any]:
-        return {
+        packed = {
             "vertices": points(mesh.vertices),
             "faces": keep("faces", mesh.faces.astype("<u2")),
             "rgb": mesh.rgb,
             "role": mesh.role,
         }
+        return {**packed, "frames": [points(frame) for frame in mesh.frames]} if mesh.frames else packed
 
     packed = [
         {

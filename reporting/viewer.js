@@ -61,6 +61,12 @@
   gl.enable(gl.DEPTH_TEST);
 
   const hidden = new Set();
+  let tick = 0; // of drawings that move: there and back
+  const shown = (surface) => {
+    if (!surface.frames) return surface.vertices;
+    const last = surface.frames.length - 1, at = tick % (2 * last);
+    return surface.frames[at <= last ? at : 2 * last - at];
+  };
   const eyes = canvases.map((canvas) => {
     const drawing = data.drawings[canvas.dataset.drawing];
     return { azimuth: drawing.azimuth, elevation: 25, width: drawing.width };
@@ -92,7 +98,7 @@
     gl.uniform3fv(where.center, drawing.center);
     gl.uniform1f(where.width, eye.width);
     const mesh = (surface, mode, rgb, shadow) => {
-      const points = buffer(surface.vertices), faces = buffer(surface.faces);
+      const points = buffer(shown(surface)), faces = buffer(surface.faces);
       gl.bindBuffer(gl.ARRAY_BUFFER, points.handle);
       gl.vertexAttribPointer(attribute, 3, gl.SHORT, false, 0, 0);
       gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, faces.handle);
@@ -151,6 +157,10 @@
       if (box.checked) hidden.delete(box.dataset.layer); else hidden.add(box.dataset.layer);
       for (const index of inView) draw(index);
     });
+  }
+  const moving = canvases.map((canvas) => data.drawings[canvas.dataset.drawing].meshes.some((mesh) => mesh.frames));
+  if (moving.includes(true) && !window.matchMedia("(prefers-reduced-motion: reduce)").matches) {
+    setInterval(() => { tick += 1; for (const index of inView) if (moving[index]) draw(index); }, 120);
   }
   window.addEventListener("resize", () => inView.forEach(draw));
 })();

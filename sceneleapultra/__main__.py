@@ -14,6 +14,7 @@ VERBS = {
     "predict": ("scripts.predict", "generate grasps for your own cloud or mesh"),
     "hand": ("scripts.hand", "lead a real hand to a grasp: plan, play, release"),
     "generate": ("scripts.generate_dataset", "make a data set: scenes, views, grasps tested in simulation"),
+    "doctor": ("scripts.doctor", "look at a hand's file, propose what its parts mean, write its card"),
     "convert": ("scripts.convert_dataset", "turn a foreign data set into a store"),
     "inspect": ("scripts.inspect_dataset", "check a store and look at it"),
     "store": ("scripts.store", "verify stores, list them, migrate and copy them"),

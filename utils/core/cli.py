@@ -29,6 +29,7 @@ from yaml import YAMLError
 from sceneleapultra.utils.core.additions import clashes
 from sceneleapultra.utils.core.config import CONFIG_DIR, require_values
 from sceneleapultra.utils.core.console import exit_on_user_error, is_first_process, print_error
+from sceneleapultra.utils.core.hand_files import name_hand_files
 from sceneleapultra.utils.core.overrides import explain, unknown_flags
 from sceneleapultra.utils.core.parallel import end_children
 from sceneleapultra.utils.core.renamed import renamed_flags
@@ -63,6 +64,11 @@ def hydra_program(config_name: str) -> Callable[[Callable[[DictConfig], None]], 
         def program() -> None:
             # Hydra's parser takes overrides from one place only; the flag may stand behind them.
             sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in _MULTIRUN)
+            try:
+                sys.argv[1:] = name_hand_files(sys.argv[1:], config_name)
+            except FileNotFoundError as error:
+                print_error(str(error))
+                raise SystemExit(1) from error
             words = sys.argv[1:]
             if hints := renamed_flags(config_name, words) or unknown_flags(words):
                 print_error("\n".join(hints))

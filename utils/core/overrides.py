@@ -61,9 +61,8 @@ def explain(error: Exception, argv: list[str], config_name: str) -> str:
         if error.missing_cfg_file.startswith("hand/") and option.endswith((".urdf", ".xml")):
             path = error.missing_cfg_file.removeprefix("hand/")
             return (
-                f"hand={path} is a hand's own file, which does not say how the hand grasps. Write "
-                f"config/hand/<name>.yaml with `description: {path}` and `semantics`, as docs/hands.md says, and pass "
-                "hand=<name>."
+                f"hand={path} is a hand's own file, which does not say how the hand grasps. Let "
+                f"`sceneleap doctor {path} --output <folder>` propose it, look at what it writes, and pass hand=<folder>."
             )
         return str(unknown_name(group, option, error.options))
     if str(error).startswith(("Ambiguous value", "Sweep parameters")):

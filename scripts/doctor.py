@@ -1,0 +1,154 @@
+"""Look at a hand's file: check it, propose what its parts mean, try it, and write all of it down.
+
+python scripts/doctor.py my_hand.urdf --output hands/my_hand
+python scripts/generate_dataset.py hand=hands/my_hand scenes=100 path=data/my_hand.h5
+
+Writes hand.yaml, which hand=<folder> takes, and hand.html, which shows it in 3D and says what a person should look at.
+"""
+
+from __future__ import annotations
+
+import sceneleapultra.utils.core.environment  # noqa: F401
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from sceneleapultra.utils.core import cli
+from sceneleapultra.utils.core.console import ProgressBars, console, say, setup_logging
+from sceneleapultra.utils.core.files import make_folder
+from sceneleapultra.utils.core.overrides import written
+
+if TYPE_CHECKING:
+    from sceneleapultra.hands import Hand
+    from sceneleapultra.hands.doctor import Proposal
+    from sceneleapultra.hands.doctor.findings import Finding
+    from sceneleapultra.reporting.drawing import Drawing
+    from sceneleapultra.simulation.hand_trial import HandTrial
+
+_SHOWN = 3  # grasps of each object on the page
+
+
+def doctor(model: Path, *, output: Path, name: str | None = None, attempts: int = 48, seed: int = 0) -> int:
+    """Examine a hand and write its card and page; return the exit status: 1 if no closing held.
+
+    Args:
+        model: the hand's file: a URDF (.urdf) or an MJCF (.xml)
+        output: folder for hand.yaml and hand.html
+        name: of the hand; by default the file's, without its ending
+        attempts: closings tried in simulation for each reading of the hand; 0 for none
+        seed: of these closings
+
+    Raises:
+        ValueError: the file is no URDF or MJCF, or no hand.
+    """
+    from dataclasses import replace
+
+    from sceneleapultra.hands import Hand, load_hand
+    from sceneleapultra.hands.doctor import propose
+    from sceneleapultra.hands.doctor.card import write_card
+    from sceneleapultra.hands.doctor.findings import examine
+    from sceneleapultra.reporting.hand_page import HandFacts, write_hand_page
+
+    if model.suffix not in (".urdf", ".xml", ".mjcf"):
+        raise ValueError(f"{model}: expected a hand's URDF (.urdf) or MJCF (.xml).")
+    setup_logging()
+    loaded = load_hand(model)
+    hand = Hand(replace(loaded.description, name=name or model.stem))
+    findings = examine(hand)
+    _print_findings(hand, findings)
+    proposal, trials = _best(propose(hand), attempts, seed)
+    make_folder(output)
+    write_card(output / "hand.yaml", hand.name, model, proposal.hand.description.semantics)
+    chosen, store = written("hand", output), f"data/{hand.name}.h5"
+    commands = [
+        f"python scripts/generate_dataset.py {chosen} scenes=100 {written('path', store)}",
+        f"python train_lightning.py {chosen} {written('data.store', store)}",
+    ]
+    facts = HandFacts(
+        findings=[(f.topic, f.level, f.text) for f in findings],
+        remarks=proposal.remarks,
+        trials=[_line(trial) for trial in trials] or ["none: attempts is 0"],
+        drawings=[drawing for trial in trials for drawing in _drawings(proposal.hand, trial)],
+        commands=commands,
+    )
+    page = write_hand_page(proposal.hand, facts, output / "hand.html")
+    for remark in proposal.remarks:
+        say(f"look: {remark}", "yellow")
+    for line in facts.trials:
+        say(line)
+    say(f"card  {output / 'hand.yaml'}\npage  {page}\nnext  {commands[0]}")
+    if trials and not any(trial.held for trial in trials):
+        say(
+            f"No closing held: something in the card is wrong. Look at {page}, correct {output / 'hand.yaml'}.",
+            "bold red",
+        )
+        return 1
+    return 0
+
+
+def _best(proposals: list[Proposal], attempts: int, seed: int) -> tuple[Proposal, list[HandTrial]]:
+    """Try each reading of the hand; return the one under which most closings hold, and what came of them."""
+    if attempts <= 0:
+        return proposals[0], []
+    from sceneleapultra.simulation.hand_trial import try_hand
+    from sceneleapultra.utils.core.config import build, load_group
+
+    method = build(load_group("synthesis", "sim_close"))
+    tried = []
+    with ProgressBars(transient=True) as bars:
+        advance = bars.start_bar("closings", len(proposals))
+        for number, proposal in enumerate(proposals):
+            tried.append(try_hand(proposal.hand, method, attempts, seed))
+            advance(completed=number + 1)
+    held = [sum(trial.held for trial in trials) for trials in tried]
+    best = max(range(len(held)), key=lambda k: (held[k], -k))
+    return proposals[best], tried[best]
+
+
+def _print_findings(hand: Hand, findings: list[Finding]) -> None:
+    table = Table(title=f"hand {hand.name}", title_justify="left", box=None)
+    for heading in ("looked at", "", "found"):
+        table.add_column(heading)
+    style = {"fine": "green", "look": "yellow", "wrong": "bold red"}
+    for finding in findings:
+        table.add_row(finding.topic, f"[{style[finding.level]}]{finding.level}[/]", finding.text)
+    console.print(table)
+
+
+def _line(trial: HandTrial) -> str:
+    return f"{trial.scene.objects[0].family}: {trial.held} of {trial.attempts} closings held"
+
+
+def _drawings(hand: Hand, trial: HandTrial) -> list[Drawing]:
+    """Draw some grasps that held, or some that did not where none did."""
+    import numpy as np
+
+    from sceneleapultra.reporting.drawing import FAILURE, SUCCESS, ColoredHands, draw_scene
+    from sceneleapultra.utils.records import View
+
+    unseen = View(np.eye(4), np.eye(3), np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.uint8))
+    success = trial.labeled.success
+    chosen = np.flatnonzero(success if success.any() else ~success)[:_SHOWN]
+    poses = trial.labeled.grasps.hand_pose
+    return [
+        draw_scene(
+            trial.scene,
+            unseen,
+            0,
+            ColoredHands(hand, poses[i : i + 1], [SUCCESS if success[i] else FAILURE]),
+            caption=trial.scene.objects[0].family,
+            detail="held" if success[i] else "not held",
+        )
+        for i in chosen
+    ]
+
+
+def main() -> None:
+    """Examine what the command line names."""
+    cli.run(doctor, __doc__)
+
+
+if __name__ == "__main__":
+    main()

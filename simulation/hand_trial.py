@@ -1,0 +1,67 @@
+"""A first try of a hand: closings on a few objects, tested in physics, so that a wrong reading of it shows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sceneleapultra.hands import Hand
+from sceneleapultra.simulation.objects import make_object
+from sceneleapultra.simulation.synthesis import (
+    GraspSettings,
+    QualitySettings,
+    RobustnessSettings,
+    Synthesis,
+    synthesize,
+)
+from sceneleapultra.utils.records import LabeledGrasps, Scene
+
+_OBJECTS = (("box", 4), ("cylinder", 3))
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class HandTrial:
+    """What came of the closings on one object.
+
+    Attributes:
+        scene: the object, afloat alone.
+        labeled: grasps that were fit to be tested, and their verdicts.
+        attempts: closings, those included that were not fit.
+    """
+
+    scene: Scene
+    labeled: LabeledGrasps
+    attempts: int
+
+    @property
+    def held(self) -> int:
+        """How many closings held the object."""
+        return int(self.labeled.success.sum())
+
+
+def try_hand(hand: Hand, method: Synthesis, attempts: int, seed: int) -> list[HandTrial]:
+    """Close a hand on a few objects, as often as asked for in all.
+
+    Args:
+        hand: with semantics.
+        method: that places and closes hands.
+        attempts: closings.
+        seed: of all random choices.
+    """
+    settings = GraspSettings(
+        successes=attempts,
+        max_attempts=max(_BATCH, attempts // len(_OBJECTS)),
+        batch=_BATCH,
+        protocol="dgb-fc-quick",
+        max_failures_per_success=None,
+        quality=QualitySettings(
+            max_penetration_m=0.005, max_self_penetration_m=0.003, min_fingers=2, min_clearance_m=-1.0
+        ),
+        robustness=RobustnessSettings(trials=0, sigma_translation_m=0.0, sigma_rotation_rad=0.0),
+    )
+    trials = []
+    for number, (family, object_seed) in enumerate(_OBJECTS):
+        scene = Scene((make_object(family, object_seed),), np.eye(4)[None], table=False)
+        made = synthesize(hand, scene, 0, method, settings, np.random.default_rng([seed, number]))
+        trials.append(HandTrial(scene, made.labeled, made.attempts))
+    return trials
