@@ -33,6 +33,7 @@ from sceneleapultra.hands.description import (
 )
 from sceneleapultra.hands.hand import Hand
 from sceneleapultra.hands.importers import describe_mjcf, describe_urdf
+from sceneleapultra.hands.mirror import mirrored
 from sceneleapultra.utils.core.config import CONFIG_DIR, load_group
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.core.plain_data import read_yaml
@@ -121,6 +122,8 @@ def _describe(path: Path, config: dict[str, Any] | None) -> HandDescription:
     check_plausible(description, path)
     if config is None:
         return description
+    if config.get("mirror", False):
+        description = mirrored(description, config["name"])
     changes: dict[str, Any] = {"name": config["name"]}
     if actuation is not None:
         changes["actuation"] = actuation

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 from sceneleapultra.utils.core import cli
 from sceneleapultra.utils.core.console import ProgressBars, console, say, setup_logging
@@ -113,7 +114,7 @@ def _print_findings(hand: Hand, findings: list[Finding]) -> None:
         table.add_column(heading)
     style = {"fine": "green", "look": "yellow", "wrong": "bold red"}
     for finding in findings:
-        table.add_row(finding.topic, f"[{style[finding.level]}]{finding.level}[/]", finding.text)
+        table.add_row(finding.topic, Text(finding.level, style[finding.level]), finding.text)
     console.print(table)
 
 

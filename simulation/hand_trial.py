@@ -15,7 +15,7 @@ from sceneleapultra.simulation.synthesis import (
 )
 from sceneleapultra.utils.records import LabeledGrasps, Scene
 
-_OBJECTS = (("box", 4), ("cylinder", 3))
+_OBJECTS = (("box", 5), ("cylinder", 2))  # 42 x 59 x 54 mm; 47 mm across, 92 mm tall
 _BATCH = 8
 
 

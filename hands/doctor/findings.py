@@ -139,7 +139,7 @@ def _servos(hand: Hand) -> Finding:
     return Finding(
         "servos",
         "look",
-        f"a URDF has none: position servos of {kp:g} N m/rad were added. `actuation` in its card changes them",
+        f"a URDF has none: position servos of {kp:g} N m/rad are added; `actuation` in the card changes them",
     )
 
 

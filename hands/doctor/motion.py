@@ -12,7 +12,7 @@ from sceneleapultra.hands.hand import Hand
 from sceneleapultra.hands.sampling import primitive_mesh
 
 _STEP = 1e-5
-_TIP_SHARE = 0.1  # of the last group's points, those farthest from its joint: the tip
+_TIP_M = 0.003  # the points of the last group that are farthest from its joint, by so much: the tip
 _ONE_PLANE_M = 0.008  # linkages of one finger lie side by side
 _STILL_M = 1e-4  # per radian: what moves less is not moved
 
@@ -71,9 +71,10 @@ class Motion:
         return np.einsum("...fik,fk->...fi", T[..., :3, :3], np.array(self._tips)) + T[..., :3, 3]
 
     def bases(self, qpos: Float[np.ndarray, "*b j"]) -> Float[np.ndarray, "*b f 3"]:
-        """Return where the fingers begin: the origins of their first bodies."""
-        first = [self._index[chain.moved[0]] for chain in self.fingers]
-        return self.bodies(qpos)[..., first, :3, 3]
+        """Return where the fingers begin: the origins of their first bodies, for those that slide that of the palm."""
+        first = [chain.moved[0] for chain in self.fingers]
+        start = [self._index[self.palm[0] if self._slides(body) else body] for body in first]
+        return self.bodies(qpos)[..., start, :3, 3]
 
     def placed_origin(self, body: str) -> Float[np.ndarray, "3"]:
         """Return where the joint of a body is at the neutral pose; its origin, if it has none."""
@@ -128,7 +129,9 @@ class Motion:
 
         def helps(f: int, g: int) -> bool:
             in_one_plane = abs((base[f] - base[g]) @ axes[g]) < _ONE_PLANE_M
-            return own[f] == own[g] and velocity[f] @ velocity[g] > 0 and in_one_plane and reach[f] < reach[g]
+            return bool(
+                own[f] == own[g] and velocity[f] @ velocity[g] > 0 and in_one_plane and reach[f] < reach[g]
+            )
 
         numbers = range(len(own))
         return [f for f in numbers if not any(helps(f, g) for g in numbers if g != f)]
@@ -142,11 +145,17 @@ class Motion:
         )
         return (np.abs(change) > _STILL_M).any(axis=(1, 2, 3))
 
+    def _slides(self, body: str) -> bool:
+        joint = self.hand.description.bodies[self._index[body]].joint
+        return joint is not None and joint.slide
+
     def _tip(self, chain: Chain, T: Float[np.ndarray, "bodies 4 4"]) -> Float[np.ndarray, "3"]:
         """Return the tip of a finger in the frame of the body at its end."""
         group = chain.groups[-1]
-        origin = T[self._index[chain.moved[-1]], :3, 3]
+        last = chain.moved[-1]
+        origin = T[self._index[self.palm[0] if self._slides(last) else last], :3, 3]
         points = self.placed(group, self.neutral)
-        far = np.argsort(-np.linalg.norm(points - origin, axis=1))[: max(1, int(_TIP_SHARE * len(points)))]
+        away = np.linalg.norm(points - origin, axis=1)
+        far = away > away.max() - _TIP_M
         end = T[self._index[group[-1]]]
         return (points[far].mean(0) - end[:3, 3]) @ end[:3, :3]

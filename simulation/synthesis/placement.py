@@ -17,6 +17,7 @@ from sceneleapultra.simulation.collision import Balls
 from sceneleapultra.simulation.synthesis.base import Target, prepare
 from sceneleapultra.simulation.synthesis.forecast import Forecast, ForecastSettings
 from sceneleapultra.simulation.synthesis.grid import DistanceGrid
+from sceneleapultra.simulation.synthesis.jaws import Jaws
 from sceneleapultra.simulation.synthesis.preshape import Preshape, PreshapeSettings
 from sceneleapultra.utils.geometry.sdf import sample_surface
 from sceneleapultra.utils.records import Scene
@@ -84,6 +85,7 @@ class Placer:
         self.near = DistanceGrid(self.distance.target, low, high)
         self._preshape = Preshape(target.hand, settings.preshape)
         self._forecast = Forecast(target, self.near, settings.forecast)
+        self._jaws = Jaws(target.hand) if Jaws.of_one_joint(target.hand) else None
 
     @torch.no_grad()
     def draw(self, n: int, rng: np.random.Generator) -> Placements:
@@ -96,6 +98,8 @@ class Placer:
         T, moved = self._above_table(T, base, back)
         kept = moved <= s.max_standoff_m
         T, qpos, rates, base, back, moved = (x[kept] for x in (T, qpos, rates, base, back, moved))
+        if self._jaws is not None:
+            T = self._jaws(T, base, self.near)
         T, moved = self._off_target(T, base, back, moved)
         kept = moved <= s.max_standoff_m
         T, qpos, rates, base = (x[kept] for x in (T, qpos, rates, base))

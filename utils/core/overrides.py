@@ -62,7 +62,7 @@ def explain(error: Exception, argv: list[str], config_name: str) -> str:
             path = error.missing_cfg_file.removeprefix("hand/")
             return (
                 f"hand={path} is a hand's own file, which does not say how the hand grasps. Let "
-                f"`sceneleap doctor {path} --output <folder>` propose it, look at what it writes, and pass hand=<folder>."
+                f"`sceneleap doctor {path} --output <folder>` propose it, look at its page, and pass hand=<folder>."
             )
         return str(unknown_name(group, option, error.options))
     if str(error).startswith(("Ambiguous value", "Sweep parameters")):

@@ -1,0 +1,127 @@
+"""A right hand's model that serves the left hand: the cloud is mirrored, and so is the answer.
+
+With the mirror ``S`` of the cloud's frame, a grasp ``(t, R, q)`` of the right hand in the mirrored cloud is the grasp
+``(S t, S R S, q)`` of its mirror image in the cloud itself: every body is where the right hand's is, mirrored.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from sceneleapultra.hands import Hand
+from sceneleapultra.hands.mirror import MIRROR, mirrored
+from sceneleapultra.models.inference import GraspModel
+from sceneleapultra.models.sampled_grasps import SampledGrasps
+from sceneleapultra.models.sampler import GraspSampler
+from sceneleapultra.utils.geometry.cloud import PreparedCloud
+from sceneleapultra.utils.requests import GraspRequest, LearnedViews
+
+_OF_QUAT = np.array([1.0, -1.0, 1.0, -1.0])  # S R S, as a quaternion wxyz
+
+
+@dataclass(frozen=True)
+class MirroredModel(GraspSampler):
+    """A model that generates grasps of its hand's mirror image.
+
+    Example:
+        >>> model = MirroredModel.of(load_grasp_model("leap_table"), load_hand("leap_left"))
+        >>> grasps = model.sample(points, 64, object_mask=mask, up=up)
+    """
+
+    model: GraspModel
+    hand: Hand
+
+    @classmethod
+    def of(cls, model: GraspModel, hand: Hand) -> "MirroredModel":
+        """Let a model serve a hand.
+
+        Raises:
+            ValueError: the hand is not the mirror image of the model's.
+        """
+        image = mirrored(model.hand.description, hand.name)
+        if image.table_hash() != hand.table_hash or image.joint_names != hand.joint_names:
+            raise ValueError(
+                f"Hand '{hand.name}' is not the mirror image of '{model.hand.name}', whose grasps this model generates. "
+                f"Give its card the description of '{model.hand.name}' and `mirror: true`, or train a model of it."
+            )
+        return cls(model, hand)
+
+    @property
+    def cloud_settings(self) -> dict[str, Any]:  # type: ignore[override]
+        """Those of the model."""
+        return self.model.cloud_settings
+
+    @property
+    def frame(self) -> str:
+        """The model's."""
+        return self.model.frame
+
+    @property
+    def anchored(self) -> bool:
+        """As the model."""
+        return self.model.anchored
+
+    @property
+    def min_points(self) -> int:
+        """As the model."""
+        return self.model.min_points
+
+    @property
+    def uses_color(self) -> bool:
+        """As the model."""
+        return self.model.uses_color
+
+    @property
+    def views(self) -> LearnedViews:
+        """As the model's: a mirrored view is a view."""
+        return self.model.views
+
+    @property
+    def has_score_head(self) -> bool:
+        """As the model."""
+        return self.model.has_score_head
+
+    @property
+    def hand_span_m(self) -> float:
+        """As the model's hand."""
+        return self.model.hand_span_m
+
+    def sample_request(
+        self,
+        request: GraspRequest,
+        num_grasps: int,
+        *,
+        T_cloud_object: Float[np.ndarray, "4 4"] | None = None,
+        **settings: Any,
+    ) -> SampledGrasps:
+        """Generate grasps of the mirror image; see :meth:`GraspModel.sample_request`."""
+        S = np.diag([*np.diag(MIRROR), 1.0])
+        T = None if T_cloud_object is None else S @ T_cloud_object @ S
+        made = self.model.sample_request(mirror_request(request), num_grasps, T_cloud_object=T, **settings)
+        return replace(
+            made,
+            hand_pose=mirror_poses(made.hand_pose),
+            hand=self.hand.name,
+            trajectory=None if made.trajectory is None else mirror_poses(made.trajectory),
+        )
+
+    def prepare(self, request: GraspRequest, *args: Any, **settings: Any) -> PreparedCloud:
+        """Return what the network sees: the mirrored cloud."""
+        return self.model.prepare(mirror_request(request), *args, **settings)
+
+
+def mirror_request(request: GraspRequest) -> GraspRequest:
+    """Mirror a cloud, with all that is known of it, in the plane y = 0 of its frame."""
+    s = np.diag(MIRROR)
+    table = None if request.table is None else replace(request.table, up=request.table.up * s)
+    return replace(
+        request, points=request.points * s, viewpoint=request.viewpoint * s, up=request.up * s, table=table
+    )
+
+
+def mirror_poses(hand_pose: Float[np.ndarray, "*b p"]) -> Float[np.ndarray, "*b p"]:
+    """Mirror hand poses ``[translation, joints, quaternion wxyz]``."""
+    joints = hand_pose.shape[-1] - 7
+    return hand_pose * np.concatenate([np.diag(MIRROR), np.ones(joints), _OF_QUAT]).astype(hand_pose.dtype)
