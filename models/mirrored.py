@@ -43,8 +43,8 @@ class MirroredModel(GraspSampler):
         image = mirrored(model.hand.description, hand.name)
         if image.table_hash() != hand.table_hash or image.joint_names != hand.joint_names:
             raise ValueError(
-                f"Hand '{hand.name}' is not the mirror image of '{model.hand.name}', whose grasps this model generates. "
-                f"Give its card the description of '{model.hand.name}' and `mirror: true`, or train a model of it."
+                f"Hand '{hand.name}' is not the mirror image of '{model.hand.name}', which this model moves. Give its "
+                f"card the description of '{model.hand.name}' and `mirror: true`, or train a model of it."
             )
         return cls(model, hand)
 

@@ -153,7 +153,7 @@ def _axes() -> list[ColoredMesh]:
     found = []
     for k, rgb in enumerate(AXES):
         end = np.zeros(3)
-        end[k] = 0.03
+        end[k] = 0.07
         part = trimesh.creation.cylinder(radius=0.001, segment=[np.zeros(3), end], sections=8)
         found.append(ColoredMesh(np.asarray(part.vertices), np.asarray(part.faces), rgb, "mark"))
     return found

@@ -78,7 +78,7 @@ def generate(cfg: DictConfig) -> Path:
             writer.write(record)
             advance(note=f"{sum(sum(r.successes) for r in reports)} good grasps")
     path = writer.finish()
-    summary(path, reports, time.monotonic() - start)
+    summary(path, reports, time.monotonic() - start, cfg.hand.name)
     return path
 
 
@@ -94,8 +94,8 @@ def stage_bars(bars: ProgressBars) -> Callable[[str, int, int], None]:
     return progress
 
 
-def summary(path: Path, reports: list[SceneReport], wall_s: float) -> None:
-    """Print what this run made, by family, and what it cost."""
+def summary(path: Path, reports: list[SceneReport], wall_s: float, hand: str) -> None:
+    """Print what this run made of a hand, by family, and what it cost."""
     attempts, successes, objects = Counter[str](), Counter[str](), Counter[str]()
     solved = Counter[str]()
     for report in reports:
@@ -126,8 +126,10 @@ def summary(path: Path, reports: list[SceneReport], wall_s: float) -> None:
             "store": path,
         },
         {
-            "look at it": f"python scripts/inspect_dataset.py {shlex.quote(str(path))} --html data.html",
-            "train on it": f"python train_lightning.py experiment=quickstart {written('data.store', path)}",
+            "look at it": f"python scripts/inspect_dataset.py {shlex.quote(str(path))} --html data.html"
+            + (f" --hand {shlex.quote(hand)}" if Path(hand).suffix else ""),
+            "train on it": f"python train_lightning.py experiment=quickstart {written('data.store', path)}"
+            + ("" if hand == "leap_right" else f" {written('hand', hand)}"),
         },
     )
 

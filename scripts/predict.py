@@ -40,6 +40,7 @@ def predict(
     input: Path = EXAMPLE,
     *,
     checkpoint: str = "leap_table",
+    hand: str | None = None,
     num_grasps: int = 32,
     best: int | None = None,
     intrinsics: list[str] | None = None,
@@ -68,6 +69,7 @@ def predict(
     Args:
         input: depth image (.png, .npy, .npz), cloud (.ply, .pcd, .npy, .npz) or mesh (.obj, .stl, .ply, folder)
         checkpoint: a file, or the name of a shipped model
+        hand: the mirror image of the model's hand (leap_left), for which cloud and grasps are mirrored
         num_grasps: how many
         best: how many of them are kept: the best, and the best of those that differ from it and from one another
         intrinsics: of a depth image: FX FY CX CY (pixels), the nine numbers of K, or a JSON file of them
@@ -124,10 +126,12 @@ def predict(
     from sceneleapultra.evaluation.folders import home_of
     from sceneleapultra.evaluation.prediction_page import write_prediction_page
     from sceneleapultra.evaluation.tuning import tuned_for, tuned_temperature
-    from sceneleapultra.hands import Hand
+    from sceneleapultra.hands import Hand, load_hand
     from sceneleapultra.models import load_grasp_model
+    from sceneleapultra.models.mirrored import MirroredModel
 
     model = load_grasp_model(path, device=device, plugins=plugins or [])
+    sampler = model if hand is None else MirroredModel.of(model, load_hand(hand))
     if sampling["temperature"] == "tuned":
         chosen = model.generator.sampling.changed(**{**sampling, "temperature": None})
         sampling = {**sampling, "temperature": tuned_temperature(home_of(path), tuned_for(path, chosen))}
@@ -144,26 +148,28 @@ def predict(
     settings["sampling"] = sampling
     if any_object and item is None:
         console.print(f"sampling {num_grasps} grasps for each object above the table")
-        request, made = model.sample_any(request, num_grasps, **settings)
+        request, made = sampler.sample_any(request, num_grasps, **settings)
         odd = made.warnings
         center = ", ".join(f"{x:.3f}" for x in request.target_points.mean(0))
         console.print(f"chosen: the object at ({center}), {int(request.object_mask.sum()):,} points")
         _say(odd, "warning: ")
     else:
-        odd = model.check(request) if item is None else ()
+        odd = sampler.check(request) if item is None else ()
         _say(odd, "warning: ")
         console.print(
             f"sampling {num_grasps} grasps for {int(request.object_mask.sum()):,} points of the object"
         )
-        made = model.sample_request(request, num_grasps, **settings)
+        made = sampler.sample_request(request, num_grasps, **settings)
     _say([made.expectation] if made.expectation else [], "warning: ")
     made = made if best is None else made.best(best)
     made = made.with_warnings((*odd, *([made.expectation] if made.expectation else [])))
-    hand = Hand(model.hand.description)  # on the processor, for the simulation
-    tested = None if item is None else (item, evaluate(item, made, hand, protocol, workers))
+    simulated = Hand(sampler.hand.description)  # on the processor
+    tested = None if item is None else (item, evaluate(item, made, simulated, protocol, workers))
     _write(output, made, None if tested is None else tested[1])
     title = f"Grasps for {input.name}"
-    page = write_prediction_page(request, made, tested, hand=hand, path=output / "grasps.html", title=title)
+    page = write_prediction_page(
+        request, made, tested, hand=simulated, path=output / "grasps.html", title=title
+    )
     if made.p_success is not None:
         first = made.p_success.argmax()
         console.print(

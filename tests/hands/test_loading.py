@@ -194,3 +194,28 @@ def test_a_hand_loaded_again_is_equal_and_its_own_and_a_changed_file_is_read_ane
     path.write_text(path.read_text().replace("range: [-0.314, 2.23]", "range: [-0.310, 2.23]"))
     changed = load_hand(path)
     assert changed.table_hash != second.table_hash and (changed.joint_limits != limits).any()
+
+
+def test_slides_and_followers_of_a_description(tmp_path):
+    hand = load_hand("parallel_gripper", dtype=torch.float64)
+    assert hand.joint_names == ("opening",) and hand.all_joint_names == ("opening", "right_opening")
+    T = hand.forward_kinematics(torch.tensor([[0.0], [0.03]], dtype=torch.float64))
+    # Both jaws move by what the one joint says, in metres, away from each other.
+    np.testing.assert_allclose(T[1, 1:, :3, 3] - T[0, 1:, :3, 3], [[0, 0.03, 0], [0, -0.03, 0]], atol=1e-12)
+    assert hand.joint_scale.tolist() == [0.05]
+    text = (LEAP_YAML.parent / "parallel_gripper.yaml").read_text()
+    changed = tmp_path / "gripper.yaml"
+    changed.write_text(text.replace("multiplier: 1.0, offset: 0.0", "multiplier: 0.5, offset: 0.01"))
+    half = load_hand(changed, dtype=torch.float64)
+    np.testing.assert_allclose(half.all_joints(torch.tensor([0.03], dtype=torch.float64)), [0.03, 0.025])
+    changed.write_text(text.replace("joint: opening,", "joint: closing,"))
+    with pytest.raises(
+        ValueError, match="'right_opening' follows 'closing', which is no joint that moves by itself"
+    ):
+        load_hand(changed)
+    changed.write_text(text.replace("multiplier: 1.0", "multiplyer: 1.0"))
+    with pytest.raises(ValueError, match=r"right_opening: follows 'multiplyer'. Did you mean 'multiplier'\?"):
+        load_hand(changed)
+    changed.write_text(text.replace("range: [0, 0.04], slide: true}", "range: [0, 40], slide: true}"))
+    with pytest.raises(ValueError, match="may move from 0 to 40 m: looks like millimetres"):
+        load_hand(changed)

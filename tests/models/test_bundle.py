@@ -194,3 +194,11 @@ def test_the_program_writes_one_and_answers_for_a_data_set(run_program, tmp_path
     assert run_program("export_model", SHIPPED, tmp_path / "bundle") == 1
     assert run_program("export_model", "data/quick.h5", tmp_path / "x") == 1
     assert "is a data set" in capsys.readouterr().err
+
+
+def test_the_card_of_a_bundle_says_units():
+    gripper, leap = hand_card(load_hand("parallel_gripper")), hand_card(load_hand("leap_right"))
+    assert [joint["unit"] for joint in gripper["joints"]] == ["m"]
+    assert {joint["unit"] for joint in leap["joints"]} == {"rad"}
+    assert gripper["servo"]["kp_n_per_m"] == pytest.approx(3.0 / 0.05**2)
+    assert "kp_n_per_m" not in leap["servo"]
