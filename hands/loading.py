@@ -60,7 +60,8 @@ def load_hand(
         FileNotFoundError: the path, or the description that the config names, does not exist.
     """
     path = Path(source)
-    if (path / CARD).is_file():
+    shipped = (CONFIG_DIR / "hand" / f"{source}.yaml").is_file()
+    if not shipped and (path / CARD).is_file():
         path = path / CARD
     if path.suffix not in MODEL_SUFFIXES:
         config = _config(str(source))

@@ -36,10 +36,9 @@ class Chain:
 
 @dataclass(frozen=True)
 class Chains:
-    """The parts of a hand: bodies of the palm, those before it (a wrist's), and fingers."""
+    """The parts of a hand: bodies of the palm, and fingers."""
 
     palm: tuple[str, ...]
-    before: tuple[str, ...]
     fingers: tuple[Chain, ...]
 
 
@@ -63,13 +62,12 @@ def find_chains(
     """
     tree = _Tree(description, T_base_body, points)
     root = description.bodies[0].name
-    palm, before = tree.group(root), list[str]()
+    palm = tree.group(root)
     while len(branches := tree.branches(palm)) == 1 and tree.splits(branches[0]):
-        before += palm
         palm = tree.group(branches[0])
     long = [b for b in branches if tree.reach(b) >= _MIN_REACH_M]
     fingers = [chain for b in (long if len(long) > 1 else branches) for chain in tree.chains(b)]
-    return Chains(tuple(palm), tuple(before), tuple(fingers))
+    return Chains(tuple(palm), tuple(fingers))
 
 
 class _Tree:

@@ -13,7 +13,9 @@ from factories.models import small_cvae, small_encoder, small_generator
 from factories.shipped import LEAP_TABLE_CPU
 from factories.views import CLOUD, cloud, sample
 from sceneleapultra.evaluation.provenance import file_hash
+from sceneleapultra.hands import load_hand
 from sceneleapultra.models import GraspModel, load_grasp_model
+from sceneleapultra.models.bundle.card import hand_card
 from sceneleapultra.models.bundle.manifest import MANIFEST, new_bundle, read_manifest
 from sceneleapultra.models.bundle.parts import WEIGHTS
 from sceneleapultra.models.bundle.probe import check_probe, probe_request

@@ -1,0 +1,60 @@
+"""From a hand's own file to a card and a page, without a written line."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from factories.hands import HANDS, write
+from factories.pages import HOSTILE, require_inert
+from sceneleapultra.hands import load_hand
+
+
+def test_a_gripper_is_read_tried_and_written_down(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], run_program
+) -> None:
+    folder = tmp_path / "hands" / "jaws"
+    status = run_program("doctor", write(tmp_path, "jaws.urdf"), "--output", folder, "--attempts", "16")
+    said = capsys.readouterr().out
+    assert status == 0
+    held = [int(n) for n in re.findall(r": (\d+) of \d+ closings held", said)]
+    assert len(held) == 2 and sum(held) >= 4
+    assert f"hand={folder}" in said.replace("\n", "")
+    hand = load_hand(folder)
+    np.testing.assert_array_equal(hand.flexion_sign.numpy(), [-1.0])  # open_left opens as it grows
+    page = (folder / "hand.html").read_text()
+    assert page.count('<canvas class="view"') >= 3 + 2 and '"frames"' in page
+    assert "open_left" in page and not re.search(r'(src|href)="http', page)
+
+
+def test_no_name_of_a_file_becomes_markup(tmp_path: Path, run_program) -> None:
+    text = HANDS["jaws.urdf"].replace("open_left", HOSTILE.replace('"', "&quot;").replace("<", "&lt;"))
+    (tmp_path / "h.urdf").write_text(text)
+    status = run_program(
+        "doctor", tmp_path / "h.urdf", "--output", tmp_path, "--name", HOSTILE, "--attempts", "0"
+    )
+    assert status == 0
+    require_inert((tmp_path / "hand.html").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("hand.stl", "", r"expected a hand's URDF \(.urdf\) or MJCF \(.xml\)"),
+        (
+            "apart.urdf",
+            HANDS["jaws.urdf"].replace('0.005 0.06"', '0.105 0.06"'),
+            "brings no finger against another",
+        ),
+        ("one.urdf", HANDS["mimic.urdf"], "expected at least two fingers that joints move, found f"),
+    ],
+)
+def test_what_is_no_hand_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], run_program, name: str, text: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    status = run_program("doctor", tmp_path / name, "--output", tmp_path / "out")
+    said = capsys.readouterr().err
+    assert status == 1 and re.search(message, " ".join(said.split()))
+    assert "Traceback" not in said
