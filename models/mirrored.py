@@ -14,15 +14,13 @@ from sceneleapultra.hands import Hand
 from sceneleapultra.hands.mirror import MIRROR, mirrored
 from sceneleapultra.models.inference import GraspModel
 from sceneleapultra.models.sampled_grasps import SampledGrasps
-from sceneleapultra.models.sampler import GraspSampler
-from sceneleapultra.utils.geometry.cloud import PreparedCloud
-from sceneleapultra.utils.requests import GraspRequest, LearnedViews
+from sceneleapultra.utils.requests import GraspRequest
 
 _OF_QUAT = np.array([1.0, -1.0, 1.0, -1.0])  # S R S, as a quaternion wxyz
 
 
 @dataclass(frozen=True)
-class MirroredModel(GraspSampler):
+class MirroredModel(GraspModel):
     """A model that generates grasps of its hand's mirror image.
 
     Example:
@@ -30,8 +28,7 @@ class MirroredModel(GraspSampler):
         >>> grasps = model.sample(points, 64, object_mask=mask, up=up)
     """
 
-    model: GraspModel
-    hand: Hand
+    image: Hand
 
     @classmethod
     def of(cls, model: GraspModel, hand: Hand) -> "MirroredModel":
@@ -46,47 +43,12 @@ class MirroredModel(GraspSampler):
                 f"Hand '{hand.name}' is not the mirror image of '{model.hand.name}', which this model moves. Give its "
                 f"card the description of '{model.hand.name}' and `mirror: true`, or train a model of it."
             )
-        return cls(model, hand)
+        return cls(model.generator, model.cloud_settings, hand)
 
     @property
-    def cloud_settings(self) -> dict[str, Any]:  # type: ignore[override]
-        """Those of the model."""
-        return self.model.cloud_settings
-
-    @property
-    def frame(self) -> str:
-        """The model's."""
-        return self.model.frame
-
-    @property
-    def anchored(self) -> bool:
-        """As the model."""
-        return self.model.anchored
-
-    @property
-    def min_points(self) -> int:
-        """As the model."""
-        return self.model.min_points
-
-    @property
-    def uses_color(self) -> bool:
-        """As the model."""
-        return self.model.uses_color
-
-    @property
-    def views(self) -> LearnedViews:
-        """As the model's: a mirrored view is a view."""
-        return self.model.views
-
-    @property
-    def has_score_head(self) -> bool:
-        """As the model."""
-        return self.model.has_score_head
-
-    @property
-    def hand_span_m(self) -> float:
-        """As the model's hand."""
-        return self.model.hand_span_m
+    def hand(self) -> Hand:
+        """The mirror image."""
+        return self.image
 
     def sample_request(
         self,
@@ -99,17 +61,14 @@ class MirroredModel(GraspSampler):
         """Generate grasps of the mirror image; see :meth:`GraspModel.sample_request`."""
         S = np.diag([*np.diag(MIRROR), 1.0])
         T = None if T_cloud_object is None else S @ T_cloud_object @ S
-        made = self.model.sample_request(mirror_request(request), num_grasps, T_cloud_object=T, **settings)
+        model = GraspModel(self.generator, self.cloud_settings)
+        made = model.sample_request(mirror_request(request), num_grasps, T_cloud_object=T, **settings)
         return replace(
             made,
             hand_pose=mirror_poses(made.hand_pose),
             hand=self.hand.name,
             trajectory=None if made.trajectory is None else mirror_poses(made.trajectory),
         )
-
-    def prepare(self, request: GraspRequest, *args: Any, **settings: Any) -> PreparedCloud:
-        """Return what the network sees: the mirrored cloud."""
-        return self.model.prepare(mirror_request(request), *args, **settings)
 
 
 def mirror_request(request: GraspRequest) -> GraspRequest:

@@ -20,13 +20,11 @@ class Proposal:
     Attributes:
         hand: with the proposed semantics.
         kind: whether its palm is that of a hand or of a claw.
-        grip: mean quality of a grip over places about the hand.
         remarks: what a person should look at.
     """
 
     hand: Hand
     kind: str
-    grip: float
     remarks: tuple[str, ...]
 
 
@@ -100,7 +98,7 @@ def _proposal(
         keypoint_radius=KEYPOINT_RADIUS_M if keypoints else None,
     )
     description = replace(hand.description, semantics=semantics)
-    return Proposal(Hand(description), reading.kind, reading.grip, tuple(remarks))
+    return Proposal(Hand(description), reading.kind, tuple(remarks))
 
 
 def _finger_names(motion: Motion) -> list[str]:

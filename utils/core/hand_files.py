@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from sceneleapultra.utils.core.config import CONFIG_DIR
+from sceneleapultra.utils.core.overrides import groups_of
 
 _KEY = "hand="
 _CARD = "hand.yaml"
@@ -20,8 +19,7 @@ def name_hand_files(words: list[str], config_name: str) -> list[str]:
     Raises:
         FileNotFoundError: the path has no card.
     """
-    defaults = OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml").get("defaults", [])
-    if not any(OmegaConf.is_dict(entry) and "hand" in entry for entry in defaults):
+    if "hand" not in groups_of(config_name):
         return words
     found: list[str] = []
     for word in words:

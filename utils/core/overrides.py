@@ -101,7 +101,7 @@ def _hint(key: str, known: list[str], config_name: str) -> str | None:
     if (new := new_name(key)) is not None:
         return f"{key} is called {new} since {SINCE}."
     if (CONFIG_DIR / key).is_dir():
-        chosen = _groups_of(config_name)
+        chosen = groups_of(config_name)
         if "/" in key or key in chosen:
             return None
         return f"This program has no group '{key}'. Its groups: {', '.join(chosen)}."
@@ -121,7 +121,7 @@ def _nearest(key: str, known: list[str]) -> str | None:
     return nearest_key(key, known)
 
 
-def _groups_of(config_name: str) -> list[str]:
+def groups_of(config_name: str) -> list[str]:
     """List the groups that the root of a program's configuration chooses from."""
     defaults = OmegaConf.to_container(OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml"))["defaults"]  # type: ignore[index, call-overload]
     names = [str(key) for entry in defaults if isinstance(entry, dict) for key in entry]
@@ -132,7 +132,7 @@ def _unreadable(word: str, config_name: str) -> str:
     key, equals, value = word.partition("=")
     if not equals:
         found = [path.parent.name for path in sorted(CONFIG_DIR.glob(f"*/{word}.yaml"))] if word else []
-        groups = [name for name in found if name in _groups_of(config_name)]
+        groups = [name for name in found if name in groups_of(config_name)]
         return f"'{word}' is no key=value." + (f" Did you mean {groups[0]}={word}?" if groups else "")
     if "…" in value or "..." in value.split("/"):
         return f"{word}: the dots stand for a name of yours. Write the path as it is on this machine."
