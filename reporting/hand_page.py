@@ -81,7 +81,7 @@ def draw_parts(hand: Hand) -> Drawing:
     """Draw the hand at rest: palm, fingers, thumb, the palm's arrow, the base's axes, where fingertips touch."""
     rest = hand.rest_qpos
     meshes = [*_bodies(hand, rest[None]), *_axes(), _arrow(hand.palm_center, hand.palm_direction, ARROW)]
-    clouds = ()
+    clouds: tuple[ColoredPoints, ...] = ()
     if hand.knows("contacts"):
         T = hand.forward_kinematics(rest)
         clouds = (ColoredPoints(hand.require("contacts")(T).numpy(), (0.1, 0.1, 0.15)),)
@@ -143,6 +143,7 @@ def _arrow(start: Float[torch.Tensor, "3"], direction: Float[torch.Tensor, "3"],
     head = trimesh.creation.cone(radius=0.005, height=0.014, sections=12)
     head.apply_translation([0, 0, 0.05])
     part = trimesh.util.concatenate([shaft, head])
+    assert isinstance(part, trimesh.Trimesh)
     T = trimesh.geometry.align_vectors([0, 0, 1], direction.numpy().astype(float))
     T[:3, 3] = start.numpy()
     part.apply_transform(T)

@@ -112,7 +112,8 @@ def _thumb_poses(
     shared = np.any([motion.own(f) for f in range(len(motion.fingers)) if f != thumb], axis=0)
     depth = motion.depth(thumb)
     free = sorted(np.flatnonzero(motion.own(thumb) & (sign == 0) & ~shared), key=lambda k: depth[k])[:3]
-    ranges = [np.linspace(*motion.limits[k], _SAMPLES[len(free)]) for k in free]
+    low, high = motion.limits.T
+    ranges = [np.linspace(float(low[k]), float(high[k]), _SAMPLES[len(free)]) for k in free]
     poses = [rest]
     for values in itertools.product(*ranges):
         pose = rest.copy()

@@ -36,9 +36,9 @@ def propose(hand: Hand) -> list[Proposal]:
     """
     motion = Motion(hand)
     if len(motion.fingers) < 2:
-        names = ", ".join(chain.moved[0] for chain in motion.fingers) or "none"
+        found = ", ".join(_finger_names(motion)) or "none"
         raise ValueError(
-            f"Hand '{hand.name}': expected at least two fingers that joints move, found {names}. Is this the hand's "
+            f"Hand '{hand.name}': expected at least two fingers that joints move, found {found}. Is this the hand's "
             "whole file, and do its fingers have collision shapes?"
         )
     flexions = find_flexions(motion)
