@@ -22,7 +22,7 @@ ARROW: Rgb = (0.80, 0.15, 0.20)
 AXES: tuple[Rgb, ...] = ((0.85, 0.2, 0.2), (0.2, 0.65, 0.25), (0.2, 0.35, 0.85))
 _CLOSING_RAD = np.linspace(-0.6, 1.1, 13)
 _WORKSPACE = 160  # poses
-_LOOK_AT = """<ul>
+_CHECKLIST = """<ul>
 <li>The red arrow stands on the palm's surface and points at what the hand grasps.</li>
 <li>Orange is the thumb: it opposes the other fingers.</li>
 <li>In the animation every finger closes towards the others, none the wrong way.</li>
@@ -35,7 +35,7 @@ class HandFacts:
     """What a page says of a hand.
 
     Attributes:
-        findings: topic, level (fine, look, wrong), text.
+        findings: topic, level (fine, check, wrong), text.
         remarks: what the proposal is unsure of.
         trials: lines about closings that were tried.
         drawings: of grasps that held.
@@ -62,7 +62,7 @@ def write_hand_page(hand: Hand, facts: HandFacts, path: Path) -> Path:
         "motion. Drag to turn, shift-drag to zoom, double-click to come back.</p>",
         cards(own),
         "<h2>Look at this</h2>",
-        _LOOK_AT,
+        _CHECKLIST,
         f"<p>Not sure of:</p><ul>{remarks}</ul>" if remarks else "",
         "<h2>Closings tried in simulation</h2>",
         "".join(f"<p>{escape(line)}</p>" for line in facts.trials),

@@ -76,7 +76,7 @@ def doctor(model: Path, *, output: Path, name: str | None = None, attempts: int 
     )
     page = write_hand_page(proposal.hand, facts, output / "hand.html")
     for remark in proposal.remarks:
-        say(f"look: {remark}", "yellow")
+        say(f"check: {remark}", "yellow")
     for line in facts.trials:
         say(line)
     say(f"card  {output / 'hand.yaml'}\npage  {page}\nnext  {commands[0]}")
@@ -97,22 +97,22 @@ def _best(proposals: list[Proposal], attempts: int, seed: int) -> tuple[Proposal
     from sceneleapultra.utils.core.config import build, load_group
 
     method = build(load_group("synthesis", "sim_close"))
-    tried = []
+    outcomes = []
     with ProgressBars(transient=True) as bars:
         advance = bars.start_bar("closings", len(proposals))
         for number, proposal in enumerate(proposals):
-            tried.append(try_hand(proposal.hand, method, attempts, seed))
+            outcomes.append(try_hand(proposal.hand, method, attempts, seed))
             advance(completed=number + 1)
-    held = [sum(trial.held for trial in trials) for trials in tried]
+    held = [sum(trial.held for trial in trials) for trials in outcomes]
     best = max(range(len(held)), key=lambda k: (held[k], -k))
-    return proposals[best], tried[best]
+    return proposals[best], outcomes[best]
 
 
 def _print_findings(hand: Hand, findings: list[Finding]) -> None:
     table = Table(title=f"hand {hand.name}", title_justify="left", box=None)
     for heading in ("looked at", "", "found"):
         table.add_column(heading)
-    style = {"fine": "green", "look": "yellow", "wrong": "bold red"}
+    style = {"fine": "green", "check": "yellow", "wrong": "bold red"}
     for finding in findings:
         table.add_row(finding.topic, Text(finding.level, style[finding.level]), finding.text)
     console.print(table)
@@ -129,14 +129,14 @@ def _drawings(hand: Hand, trial: HandTrial) -> list[Drawing]:
     from sceneleapultra.reporting.drawing import FAILURE, SUCCESS, ColoredHands, draw_scene
     from sceneleapultra.utils.records import View
 
-    unseen = View(np.eye(4), np.eye(3), np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.uint8))
+    no_view = View(np.eye(4), np.eye(3), np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.uint8))
     success = trial.labeled.success
     chosen = np.flatnonzero(success if success.any() else ~success)[:_SHOWN]
     poses = trial.labeled.grasps.hand_pose
     return [
         draw_scene(
             trial.scene,
-            unseen,
+            no_view,
             0,
             ColoredHands(hand, poses[i : i + 1], [SUCCESS if success[i] else FAILURE]),
             caption=trial.scene.objects[0].family,

@@ -20,7 +20,7 @@ class Finding:
     """One thing looked at: whether it is as it should be, and what was found."""
 
     topic: str
-    level: Literal["fine", "look", "wrong"]
+    level: Literal["fine", "check", "wrong"]
     text: str
 
 
@@ -50,7 +50,7 @@ def _limits(hand: Hand) -> Finding:
     what = f"{hand.num_joints} joints move by themselves, {slides} of them slides"
     if wide:
         return Finding(
-            "limits", "look", f"{what}; more than half a turn: {_listed(wide)}. Are these limits right?"
+            "limits", "check", f"{what}; more than half a turn: {_listed(wide)}. Are these limits right?"
         )
     return Finding("limits", "fine", f"{what}; all within half a turn")
 
@@ -60,7 +60,7 @@ def _size(hand: Hand) -> Finding:
     extent = float(np.ptp(vertices, axis=0).max())
     if not _SIZE_M[0] < extent < _SIZE_M[1]:
         return Finding(
-            "size", "look", f"{1e3 * extent:.0f} mm across. Is the file in metres, and is it the hand alone?"
+            "size", "check", f"{1e3 * extent:.0f} mm across. Is the file in metres, and is it the hand alone?"
         )
     return Finding("size", "fine", f"{1e3 * extent:.0f} mm across")
 
@@ -82,10 +82,10 @@ def _mass(hand: Hand) -> Finding:
         )
     if without:
         return Finding(
-            "mass", "look", f"{total:.2f} kg; taken from their shapes at 1,000 kg/m³: {_listed(without)}"
+            "mass", "check", f"{total:.2f} kg; taken from their shapes at 1,000 kg/m³: {_listed(without)}"
         )
     if not _MASS_KG[0] < total < _MASS_KG[1]:
-        return Finding("mass", "look", f"{total:.3g} kg in all. Are its masses in kilograms?")
+        return Finding("mass", "check", f"{total:.3g} kg in all. Are its masses in kilograms?")
     return Finding("mass", "fine", f"{total:.2f} kg in all")
 
 
@@ -96,7 +96,7 @@ def _shapes(hand: Hand) -> Finding:
     if bare:
         return Finding(
             "collision shapes",
-            "look",
+            "check",
             f"{number} convex shapes; none on moving {_listed(bare)}: they touch nothing",
         )
     return Finding("collision shapes", "fine", f"{number} convex shapes, some on each moving body")
@@ -107,7 +107,7 @@ def _overlaps(hand: Hand) -> Finding:
     pairs = [" and ".join(p) for p in neutral_overlaps(hand.description) if frozenset(p) not in apart]
     if pairs:
         return Finding(
-            "overlaps at rest", "look", f"{_listed(pairs)}: they push each other apart in simulation"
+            "overlaps at rest", "check", f"{_listed(pairs)}: they push each other apart in simulation"
         )
     return Finding("overlaps at rest", "fine", "no two links overlap, but those that never collide")
 
@@ -138,7 +138,7 @@ def _servos(hand: Hand) -> Finding:
     kp = hand.description.actuation.kp
     return Finding(
         "servos",
-        "look",
+        "check",
         f"a URDF has none: position servos of {kp:g} N m/rad are added; `actuation` in the card changes them",
     )
 

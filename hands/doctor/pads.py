@@ -91,9 +91,9 @@ def _candidates(
 
 def _works(motion: Motion, semantics: Semantics, patch: ContactPatch) -> bool:
     description: HandDescription = motion.hand.description
-    alone = replace(description, semantics=replace(semantics, contacts=(patch,)))
+    single = replace(description, semantics=replace(semantics, contacts=(patch,)))
     try:
-        contact_set(alone, CONTACTS_PER_TIP, CONTACT_MIN_COS, CONTACT_SEED)
+        contact_set(single, CONTACTS_PER_TIP, CONTACT_MIN_COS, CONTACT_SEED)
     except ValueError:  # too little of it is exposed
         return False
     return True

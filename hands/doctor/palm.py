@@ -67,14 +67,14 @@ def _readings(
     thumb = closing.thumb
     bends, stands = _directions(motion, closing, rest)
     tips = motion.tips(rest)
-    across = tips[thumb] - np.delete(tips, thumb, axis=0).mean(0)
+    between = tips[thumb] - np.delete(tips, thumb, axis=0).mean(0)
     directions = []
     is_hand = len(tips) > _CLAW_FINGERS and np.linalg.norm(bends) > _PARALLEL
     if np.linalg.norm(bends) > _AGREE:
         along = _unit(stands)
         directions.append(("hand", _unit(bends - (bends @ along) * along), along))
     if np.linalg.norm(stands) > _AGREE and not is_hand:
-        directions.append(("claw", _unit(stands), _perpendicular(_unit(stands), across)))
+        directions.append(("claw", _unit(stands), _perpendicular(_unit(stands), between)))
     poses = _thumb_poses(motion, closing.sign, rest, thumb)
     places = _places(motion, rest, grip.ball_m)
     found = []
@@ -150,10 +150,10 @@ def _surface(
 
 
 def _perpendicular(
-    direction: Float[np.ndarray, "3"], across: Float[np.ndarray, "3"]
+    direction: Float[np.ndarray, "3"], between: Float[np.ndarray, "3"]
 ) -> Float[np.ndarray, "3"]:
     """Return what is perpendicular to a direction and to the line between opposing fingers."""
-    normal = np.cross(across, direction)
+    normal = np.cross(between, direction)
     if np.linalg.norm(normal) < 1e-6:
         normal = np.cross(np.eye(3)[int(np.abs(direction).argmin())], direction)
     return _unit(normal)

@@ -147,9 +147,9 @@ def test_findings_name_what_is_odd(tmp_path: Path) -> None:
         )
     )
     found = {finding.topic: finding for finding in examine(load_hand(wide))}
-    assert found["limits"].level == "look" and "turntable" in found["limits"].text
-    assert found["mass"].level == "look" and "100 kg" in found["mass"].text
-    assert {finding.level for finding in examine(load_hand("leap_right"))} <= {"fine", "look"}
+    assert found["limits"].level == "check" and "turntable" in found["limits"].text
+    assert found["mass"].level == "check" and "100 kg" in found["mass"].text
+    assert {finding.level for finding in examine(load_hand("leap_right"))} <= {"fine", "check"}
 
 
 def test_the_mirror_image_is_where_the_mirror_puts_it() -> None:
