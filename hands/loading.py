@@ -79,7 +79,7 @@ def load_hand(
 def _named(config: dict[str, Any], folder: Path, where: str, dtype: torch.dtype) -> Hand:
     """Load the hand that a card describes; its file is named relative to a folder."""
     for key in ("name", "description"):
-        if not isinstance(config.get(key), str):
+        if key not in config or not isinstance(config[key], str):
             raise ValueError(f"{where}: expected the keys name and description, both texts. Add `{key}`.")
     path = folder / config["description"]
     if not path.is_file():
@@ -123,7 +123,7 @@ def _describe(path: Path, config: dict[str, Any] | None) -> HandDescription:
     check_plausible(description, path)
     if config is None:
         return description
-    if config.get("mirror", False):
+    if "mirror" in config and config["mirror"]:
         description = mirrored(description, config["name"])
     changes: dict[str, Any] = {"name": config["name"]}
     if actuation is not None:
