@@ -123,7 +123,7 @@ def _describe(path: Path, config: dict[str, Any] | None) -> HandDescription:
     check_plausible(description, path)
     if config is None:
         return description
-    if "mirror" in config and config["mirror"]:
+    if {"mirror": False, **config}["mirror"]:
         description = mirrored(description, config["name"])
     changes: dict[str, Any] = {"name": config["name"]}
     if actuation is not None:
