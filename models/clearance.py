@@ -3,17 +3,12 @@
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.models.beside import FAR_CLEARANCE_M, GRASPS_AT_ONCE, MEASURED, points_beside
 from sceneleapultra.models.observed_points import deepest, sphere_power
 from sceneleapultra.utils.requests import GraspRequest
-from sceneleapultra.utils.requests.cells import cells_of
-
-FAR_CLEARANCE_M = 0.1  # reported where nothing observed is nearer
-_REACH_M = 0.35  # of a hand about its object
-_CELL_M = 0.002  # one point of each is kept
-_MEASURED = 192  # points of which the exact distance is taken: those deepest in the hand's spheres
-_GRASPS_AT_ONCE = 8
 
 
 def observed_clearance(
@@ -26,25 +21,27 @@ def observed_clearance(
         hand_pose: grasps in the frame of the request.
         request: what was observed.
     """
-    center = request.target_points.mean(0, dtype=np.float64)
-    beside = request.points[~request.object_mask] - center
-    beside = beside[np.square(beside).sum(-1) <= _REACH_M**2]
-    beside = beside[cells_of(beside, _CELL_M).first]
+    beside, moved = points_beside(request, hand_pose)
     if len(beside) == 0:
         return np.full(len(hand_pose), FAR_CLEARANCE_M)
     device = hand.joint_limits.device
-    points = torch.from_numpy(beside.astype(np.float32)).to(device)[None, None]
-    moved = np.array(hand_pose, dtype=np.float64)
-    moved[:, :3] -= center
-    every = torch.ones(points.shape[:-1], dtype=torch.bool, device=device)
-    least = []
-    for part in torch.from_numpy(moved.astype(np.float32)).to(device).split(_GRASPS_AT_ONCE):
-        pose = GraspPose.from_hand_pose(part)
-        centers, radii = hand.spheres(pose)
-        near = deepest(sphere_power(centers[None], radii, points), points, every, _MEASURED)[0]
-        least.append(hand.signed_distance(near, pose).amin(-1).clamp(max=FAR_CLEARANCE_M))
-    clearance: np.ndarray = torch.cat(least).double().cpu().numpy()
+    points = torch.from_numpy(beside).to(device)
+    parts = torch.from_numpy(moved).to(device).split(GRASPS_AT_ONCE)
+    clearance: np.ndarray = (
+        torch.cat([least_distance(hand, part, points) for part in parts]).double().cpu().numpy()
+    )
     return clearance
+
+
+def least_distance(
+    hand: Hand, hand_pose: Float[Tensor, "g p"], points: Float[Tensor, "n 3"]
+) -> Float[Tensor, "g"]:
+    """Return the least distance of each hand to points in its frame, at most ``FAR_CLEARANCE_M``, negative inside."""
+    pose, points = GraspPose.from_hand_pose(hand_pose), points[None, None]
+    centers, radii = hand.spheres(pose)
+    every = torch.ones(points.shape[:-1], dtype=torch.bool, device=points.device)
+    near = deepest(sphere_power(centers[None], radii, points), points, every, MEASURED)[0]
+    return hand.signed_distance(near, pose).amin(-1).clamp(max=FAR_CLEARANCE_M)
 
 
 def hand_span(hand: Hand) -> float:

@@ -145,7 +145,7 @@ class GraspGenerator(nn.Module):
             keys_values=self.decoder.keys_values(tokens.features),
             up=cloud.up.float(),
             outputs=outputs,
-            scene_kept=torch.ones(len(tokens.xyz), dtype=torch.bool, device=tokens.xyz.device),
+            scene_kept=torch.ones(tokens.xyz.shape[0], dtype=torch.bool, device=tokens.xyz.device),
             prompts={},
         )
 

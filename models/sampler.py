@@ -90,6 +90,7 @@ class GraspSampler(ABC):
             _LOG.info(note)
         warnings = self.check(request)
         made = self.sample_request(request, num_grasps, **settings)
+        warnings += made.warnings
         warnings += (made.expectation,) if made.expectation else ()
         for warning in warnings:
             _LOG.warning(warning)
@@ -138,7 +139,7 @@ class GraspSampler(ABC):
                 continue
             made = self.sample_request(one, num_grasps, **settings)
             assert made.p_success is not None
-            found.append((float(made.p_success.max()), one, made.with_warnings(odd)))
+            found.append((float(made.p_success.max()), one, made.with_warnings((*odd, *made.warnings))))
         if not found:
             reasons = "\n".join(refused) or "None stands out of the table."
             raise ValueError(f"No object of this cloud can be grasped:\n{reasons}")

@@ -1,6 +1,7 @@
 """Write a trained model as a bundle: a folder that needs no training code, checked by digests and by a probe.
 
 python scripts/export_model.py leap_table bundles/leap_table
+python scripts/export_model.py leap_table bundles/leap_table --onnx      # for onnxruntime without torch, too
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
@@ -14,21 +15,24 @@ from sceneleapultra.utils.core.console import say
 EXAMPLE = CONFIG_DIR.parent / "model_zoo" / "example_view.npz"
 
 
-def export(checkpoint: str, folder: Path, *, plugins: list[str] | None = None) -> None:
+def export(checkpoint: str, folder: Path, *, onnx: bool = False, plugins: list[str] | None = None) -> None:
     """Export a model.
 
     Args:
         checkpoint: a file, or the name of a shipped model
         folder: to make
+        onnx: the graphs for onnxruntime, too, which then needs no torch
         plugins: packages outside the project that the model is built from
 
     Raises:
         FileNotFoundError: no such checkpoint.
         FileExistsError: something is in the folder.
-        ValueError: not a checkpoint of this project.
+        ValueError: not a checkpoint of this project; what writes ONNX is not installed; or a part of the model has no
+            form in it.
     """
     from sceneleapultra.models.bundle.manifest import check_free
     from sceneleapultra.models.checkpoints.zoo import find_checkpoint
+    from sceneleapultra.models.export.packages import require_onnx
 
     if Path(checkpoint).suffix == ".h5":
         raise ValueError(
@@ -36,6 +40,8 @@ def export(checkpoint: str, folder: Path, *, plugins: list[str] | None = None) -
         )
     path = find_checkpoint(checkpoint)
     check_free(folder)
+    if onnx:
+        require_onnx()
 
     from sceneleapultra.models.bundle.probe import probe_request
     from sceneleapultra.models.bundle.write import write_bundle

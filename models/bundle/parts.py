@@ -4,3 +4,4 @@ WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
 NORMALIZER = "normalizer.json"
 HAND = "hand.json"
+RUNTIME = "runtime.json"  # with the graphs, in bundles that have them

@@ -19,16 +19,18 @@ from sceneleapultra.utils.requests import GraspRequest
 _PROBE_STEPS = 2
 
 
-def write_bundle(model: GraspModel, request: GraspRequest, folder: Path) -> None:
+def write_bundle(model: GraspModel, request: GraspRequest, folder: Path, *, onnx: bool = False) -> None:
     """Write a model as a bundle.
 
     Args:
         model: with its averaged weights, on the processor.
         request: the probe: what it should be asked at every loading.
         folder: to make.
+        onnx: whether to write the graphs for an engine without torch, too.
 
     Raises:
         FileExistsError: something is there.
+        ValueError: what writes ONNX is not installed, or a part of the model has no form in it.
         OSError: it cannot be written; nothing is left.
     """
     generator = model.generator
@@ -48,6 +50,12 @@ def write_bundle(model: GraspModel, request: GraspRequest, folder: Path) -> None
         write_json(temporary / NORMALIZER, _normalizer(model, state), indent=1)
         write_json(temporary / HAND, hand_card(model.hand), indent=1)
         np.savez_compressed(temporary / PROBE, **make_probe(model, request, _probe_settings(model)))
+        if onnx:
+            from sceneleapultra.models.export.onnx import write_graphs
+            from sceneleapultra.models.export.packages import require_onnx
+
+            require_onnx()
+            write_graphs(generator, temporary)
 
 
 def _normalizer(model: GraspModel, state: dict[str, Any]) -> dict[str, Any]:

@@ -35,8 +35,10 @@ class Surface:
             found = distance.masked_fill(~self.valid[:, None], float("inf")).argmin(-1)
         else:
             first = self.xyz[:, :1]
-            xyz, rows = self.xyz - first, (flat - first).split(_ROWS, dim=1)
+            xyz, relative = self.xyz - first, flat - first
             half = xyz.square().sum(-1).div(2).masked_fill(~self.valid, float("inf"))[:, None]
+            # An exported graph would have the example's number of parts for ever.
+            rows = [relative] if torch.compiler.is_exporting() else relative.split(_ROWS, dim=1)
             found = torch.cat(
                 [torch.baddbmm(half, row, xyz.transpose(1, 2), alpha=-1).argmin(-1) for row in rows], dim=1
             )

@@ -64,7 +64,7 @@ class TokenScoreHead(ScoreHead):
             prompt=None,
             prompt_valid=None,
         )
-        t = torch.zeros(len(states), device=states.device)
+        t = torch.zeros(states.shape[0], device=states.device)
         contacts = self.contacts(grasps.pose, scene.surface)
         return self.decoder(states, t, StepView(context.geometry, contacts), context).float()
 

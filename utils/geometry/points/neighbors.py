@@ -40,6 +40,8 @@ def knn(
             f"Expected 1 to {points.shape[1]} neighbors (the number of points), got k={k}. Lower k."
         )
     query, points = query.float(), points.float()
+    if torch.compiler.is_exporting():
+        return _nearest_of_all(query, points, k, valid)
     if require_backend(backend) == "pytorch3d":
         from sceneleapultra.utils.geometry.points.pytorch3d_ops import nearest
 
@@ -96,6 +98,18 @@ def interpolate(
     weight = (distance.square() + _TINY_SQUARED_M).reciprocal_()
     weight = weight / weight.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     return (gather(features, index) * weight[..., None].to(features.dtype)).sum(-2)
+
+
+def _nearest_of_all(
+    query: Float[Tensor, "b q 3"], points: Float[Tensor, "b n 3"], k: int, valid: Bool[Tensor, "b n"] | None
+) -> tuple[Int[Tensor, "b q k"], Float[Tensor, "b q k"]]:
+    """The same neighbors in operations that other engines have: ONNX, too, gives ties to the lowest index."""
+    x, y, z = (query[..., axis, None] - points[:, None, :, axis] for axis in range(3))
+    squared = x * x + y * y + z * z
+    if valid is not None:
+        squared = squared.masked_fill(~valid[:, None], torch.inf)
+    nearest = squared.topk(k, dim=-1, largest=False)
+    return nearest.indices, nearest.values.sqrt()
 
 
 def _nearest_keys(

@@ -1,0 +1,195 @@
+"""A generator cut into graphs without loops: what an exporter sees, tensors in and tensors out, each with a name.
+
+The solver's loop, the choice of anchors and all random numbers stay outside, so batch, points, grasps and steps may be
+any number. The names say which axes may be: see :data:`AXES`.
+"""
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from sceneleapultra.models.beside import MEASURED
+from sceneleapultra.models.clearance import least_distance
+from sceneleapultra.models.export.scene import SCENE, SURFACE, TOKENS, key_names, scene_of, scene_tensors
+from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps
+from sceneleapultra.models.network.decoder.base import GraspContext
+from sceneleapultra.models.network.tokens import Cloud
+
+# Axes besides the first that may have any length: n points, g grasps.
+AXES = {
+    **dict.fromkeys(("points", "valid", "target", "rgb"), "n"),
+    **dict.fromkeys(("index", "set_id", "x_t", "x0", "origins", "frames", "geometry", "anchor"), "g"),
+}
+
+
+class Graph(nn.Module):
+    """A part of a generator.
+
+    Attributes:
+        name: of its file.
+        inputs: names of the tensors that ``forward`` takes, in their order.
+        outputs: of those that it returns.
+        least: lengths that an axis must have, where that is more than 1.
+    """
+
+    name: ClassVar[str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    least: dict[str, int]
+
+    def __init__(self, generator: GraspGenerator) -> None:
+        super().__init__()
+        self.generator, self.least = generator, {}
+
+    @property
+    def scene_names(self) -> tuple[str, ...]:
+        """Names of the tensors of an encoded scene."""
+        return (*SCENE, *key_names(self.generator))
+
+
+class EncoderGraph(Graph):
+    """A cloud to all that grasps ask of its scene, with the logits that choose anchors."""
+
+    name = "encoder"
+
+    def __init__(self, generator: GraspGenerator) -> None:
+        super().__init__(generator)
+        color = ("rgb",) if generator.encoder.use_color else ()
+        self.inputs = ("points", "valid", "target", "viewpoint", "up", *color)
+        self.heads = tuple(name for name in ("anchors", "graspness") if name in generator.heads)
+        self.outputs = (*self.scene_names, *self.heads)
+        self.least = {"n": max(generator.encoder.num_centers, generator.contact_points or 1)}
+
+    def forward(self, *cloud: Tensor) -> tuple[Tensor, ...]:
+        """Encode."""
+        scene = self.generator.encode(Cloud(*cloud))
+        # Where tokens are the surface, too, an output would be another one: a graph names each once.
+        return (*(x.clone() for x in scene_tensors(scene)), *(scene.outputs[name] for name in self.heads))
+
+
+class AnchorGraph(Graph):
+    """The scene as seen from the anchors of grasps: constant over the steps of a solver."""
+
+    name = "anchor"
+    inputs = ("index", *TOKENS)
+    outputs = ("origins", "frames", "geometry", "anchor")
+
+    def forward(self, index: Tensor, *tokens: Tensor) -> tuple[Tensor, ...]:
+        """Look from each anchor."""
+        scene = scene_of(dict(zip(TOKENS, tokens, strict=True)))
+        own = self.generator.reference_frames(scene.tokens, index)
+        return (*own, *self.generator.view(scene, index, *own))
+
+
+class DenoiserGraph(Graph):
+    """One evaluation: noised states at a time to the clean states predicted from them."""
+
+    name = "denoiser"
+    outputs = ("x0",)
+
+    def __init__(self, generator: GraspGenerator) -> None:
+        super().__init__(generator)
+        self.inputs = ("x_t", "t", "set_id", *AnchorGraph.outputs, *self.scene_names)
+
+    def forward(self, x_t: Tensor, t: Tensor, set_id: Tensor, *views: Tensor) -> Tensor:
+        """Evaluate."""
+        origins, frames, geometry, anchor, *tensors = views
+        scene = scene_of(dict(zip(self.scene_names, tensors, strict=True)))
+        context = GraspContext(
+            keys_values=scene.keys_values,
+            geometry=geometry,
+            anchor=anchor,
+            token_valid=scene.tokens.valid,
+            set_id=set_id,
+            prompt=None,
+            prompt_valid=None,
+        )
+        anchored = AnchoredScene(
+            scene=scene, index=set_id, origins=origins, frames=frames, prompt=None, context=context
+        )
+        return self.generator.predict_x0(x_t, t, anchored)
+
+
+class GraspsGraph(Graph):
+    """Clean states to grasps: the pose in the form of data sets, and the joints of the squeeze."""
+
+    name = "grasps"
+    inputs = ("x0", "origins", "frames")
+    outputs = ("hand_pose", "squeeze_qpos")
+
+    def forward(self, x0: Tensor, origins: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode."""
+        generator = self.generator
+        pose, squeeze = generator.codec.decode(generator.normalizer.denormalize(x0), origins, frames)
+        return pose.to_hand_pose(), squeeze
+
+
+class ScoreGraph(Graph):
+    """Clean states to the log-odds that their grasps are stable and collision-free."""
+
+    name = "score"
+    outputs = ("log_odds",)
+
+    def __init__(self, generator: GraspGenerator) -> None:
+        super().__init__(generator)
+        self.inputs = ("x0", "index", "origins", "frames", "up", *TOKENS, *SURFACE)
+
+    def forward(self, x0: Tensor, index: Tensor, origins: Tensor, frames: Tensor, *tensors: Tensor) -> Tensor:
+        """Score."""
+        generator = self.generator
+        pose, squeeze = generator.codec.decode(generator.normalizer.denormalize(x0), origins, frames)
+        grasps = DecodedGrasps(x0, pose, squeeze, generator.codec.reference_point(pose), index)
+        scene = scene_of(dict(zip(("up", *TOKENS, *SURFACE), tensors, strict=True)))
+        log_odds: Tensor = generator.score_head(grasps, scene)
+        return log_odds
+
+
+class ClearanceGraph(Graph):
+    """Hands and points to the least distance between them."""
+
+    name = "clearance"
+    inputs = ("hands", "beside")
+    outputs = ("clearance_m",)
+
+    def __init__(self, generator: GraspGenerator) -> None:
+        super().__init__(generator)
+        self.least = {"beside": MEASURED}
+
+    def forward(self, hands: Tensor, points: Tensor) -> Tensor:
+        """Measure."""
+        return least_distance(self.generator.hand, hands, points)
+
+
+class ScheduleGraph(Graph):
+    """Times to those that the process has, and its scales of signal and noise there."""
+
+    name = "schedule"
+    inputs = ("times",)
+    outputs = ("on_grid", "alpha", "sigma")
+
+    def __init__(self, generator: GraspGenerator) -> None:
+        super().__init__(generator)
+        process: Any = generator.process
+        self.noise = getattr(process, "diffusion", process).noise
+
+    def forward(self, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Evaluate."""
+        times = self.noise.on_grid(times)
+        # A path that is constant gives what it is given: graphs have outputs of their own.
+        return times + 0.0, self.noise.alpha(times) + 0.0, self.noise.sigma(times) + 0.0
+
+
+def graphs_of(generator: GraspGenerator) -> list[Graph]:
+    """Return the graphs of a generator, in the order in which one needs the outputs of another."""
+    kinds: list[type[Graph]] = [
+        EncoderGraph,
+        AnchorGraph,
+        DenoiserGraph,
+        GraspsGraph,
+        ClearanceGraph,
+        ScoreGraph,
+    ]
+    if generator.sampling.solver.kind != "latent":
+        kinds.append(ScheduleGraph)
+    return [kind(generator) for kind in kinds]

@@ -1,0 +1,165 @@
+"""The graphs of a generator as ONNX files, and what an engine must know beside them."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import Dim
+
+from sceneleapultra.models.beside import MEASURED
+from sceneleapultra.models.bundle.parts import RUNTIME
+from sceneleapultra.models.export.choices import choices
+from sceneleapultra.models.export.graphs import AXES, Graph, graphs_of
+from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.network.encoder.ptv3 import PTv3
+from sceneleapultra.utils.core.files import write_json
+
+_MOST = 1 << 20  # of any axis
+_SCENES, _GRASPS = 2, 3  # of the example that is traced
+
+
+def check_exportable(generator: GraspGenerator) -> None:
+    """Refuse a generator with a part that has no form in ONNX, by its name.
+
+    Raises:
+        ValueError: names it, and where it is.
+    """
+    if any(isinstance(module, PTv3) for module in generator.encoder.modules()):
+        raise ValueError(
+            "model.generator.encoder: ptv3 cannot be exported to ONNX yet: how many voxels a cloud has, and how many "
+            "pairs of neighbors each tap (find_pairs in encoder/ptv3/sparse_conv.py), depends on the cloud. "
+            "Export without --onnx, or train another encoder."
+        )
+    if not generator.has_score_head:
+        raise ValueError(
+            "This model has no head 'score': without it grasps are ranked by likelihood, which follows gradients and "
+            "has no form in ONNX. Export without --onnx, or train with model/generator/heads/score=surface."
+        )
+    if generator.conditioning.conditions:
+        raise ValueError(
+            "model.generator.conditions: prompts are turned into vectors by code outside the network "
+            "(models/network/conditions/words.py), which has no form in ONNX. Export without --onnx."
+        )
+
+
+def write_graphs(generator: GraspGenerator, folder: Path) -> None:
+    """Write one ONNX file per graph.
+
+    Args:
+        generator: in evaluation mode, on the processor.
+        folder: where.
+
+    Raises:
+        ValueError: an operator has no form in ONNX; names the graph.
+    """
+    check_exportable(generator)
+    frozen = [parameter for parameter in generator.parameters() if parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    tensors = _example(generator)
+    with torch.no_grad(), _quiet():
+        for graph in graphs_of(generator):
+            inputs = tuple(tensors[name].contiguous().clone() for name in graph.inputs)
+            made = graph(*inputs)
+            tensors |= dict(zip(graph.outputs, made if isinstance(made, tuple) else (made,), strict=True))
+            _write(graph, inputs, folder / f"{graph.name}.onnx")
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    write_json(folder / RUNTIME, _about(generator), indent=1)
+
+
+def _write(graph: Graph, inputs: tuple[Tensor, ...], path: Path) -> None:
+    axes: list[dict[int, Any]] = []
+    for name in graph.inputs:
+        found: dict[int, Any] = {0: Dim.DYNAMIC(min=graph.least.get(name, 1), max=_MOST)}
+        if (axis := AXES.get(name)) is not None:
+            found[1] = Dim.DYNAMIC(min=graph.least.get(axis, 1), max=_MOST)
+        axes.append(found)
+    own = graph.forward.__code__.co_argcount - 1  # the rest is taken as one tuple
+    shapes = (*axes[:own], tuple(axes[own:])) if own < len(axes) else tuple(axes)
+    try:
+        program = torch.onnx.export(
+            graph,
+            inputs,
+            dynamo=True,
+            dynamic_shapes=shapes,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            external_data=False,
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        raise ValueError(
+            f"Graph '{graph.name}' cannot be exported to ONNX: {_reason(error)} Export without --onnx."
+        ) from error
+    assert program is not None
+    program.save(str(path))
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an exporter says went wrong, without its advice."""
+    lines = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:400]
+
+
+def _example(generator: GraspGenerator) -> dict[str, Tensor]:
+    """Return inputs of every graph that no other graph gives; what they hold does not matter, lengths differ."""
+    torch_random = torch.Generator().manual_seed(0)
+    n = max(generator.encoder.num_centers, generator.contact_points or 1) + 57
+    b, g = _SCENES, _GRASPS
+    points = 0.2 * torch.rand(b, n, 3, generator=torch_random)
+    dim = generator.dim_input
+    hands = torch.cat(
+        [torch.zeros(g, 3), generator.hand.joint_limits.mean(-1).expand(g, -1), torch.eye(4)[:g]], -1
+    )
+    return {
+        "points": points,
+        "valid": torch.ones(b, n, dtype=torch.bool),
+        "target": torch.arange(n).expand(b, n) % 2 == 0,
+        "viewpoint": torch.ones(b, 3),
+        "up": torch.tensor([0.0, 0.0, 1.0]).repeat(b, 1),
+        "rgb": torch.rand(b, n, 3, generator=torch_random),
+        "index": torch.zeros(b, g, dtype=torch.long),
+        "set_id": torch.zeros(b, g, dtype=torch.long),
+        "x_t": torch.randn(b, g, dim, generator=torch_random),
+        "t": torch.full((b,), 0.5),
+        "hands": hands,
+        "beside": 0.3 * torch.rand(MEASURED + 57, 3, generator=torch_random),
+        "times": torch.linspace(1.0, 0.0, 5),
+    }
+
+
+def _about(generator: GraspGenerator) -> dict[str, Any]:
+    """Return what an engine must know of a generator beside its graphs, in plain containers."""
+    noise = getattr(getattr(generator.process, "diffusion", generator.process), "noise", None)
+    assert generator.config is not None
+    return {
+        "dim_input": generator.dim_input,
+        "anchored": generator.representation.anchored,
+        "min_points": generator.encoder.min_points,
+        "uses_color": generator.encoder.use_color,
+        "prior_scale": 1.0 if noise is None else float(noise.prior_scale),
+        "t_min": None if noise is None else float(noise.t_min),
+        "num_steps": None if noise is None else noise.num_steps,
+        "sampling": generator.config["sampling"],
+        "choices": choices(),
+    }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what exporters say of themselves off the terminal."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
