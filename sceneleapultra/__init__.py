@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sceneleapultra.hands import load_hand
     from sceneleapultra.models import load_grasp_model
+    from sceneleapultra.serving.runtime import load_onnx_model
 
 __version__ = "0.2.0"
-__all__ = ["load_grasp_model", "load_hand"]
+__all__ = ["load_grasp_model", "load_hand", "load_onnx_model"]
 # Imported when first asked for: naming the package must not cost the import of torch.
-_HOMES = {"load_grasp_model": "sceneleapultra.models", "load_hand": "sceneleapultra.hands"}
+_HOMES = {
+    "load_grasp_model": "sceneleapultra.models",
+    "load_hand": "sceneleapultra.hands",
+    "load_onnx_model": "sceneleapultra.serving.runtime",
+}
 
 _LINK = Path(__file__).with_name("utils")
 if not _LINK.is_dir():
