@@ -50,7 +50,8 @@ def export(checkpoint: str, folder: Path, *, onnx: bool = False, plugins: list[s
     from sceneleapultra.utils.requests.files import read_sensor
 
     model = load_grasp_model(path, plugins=plugins or [])
-    write_bundle(model, probe_request(GraspRequest.of(read_sensor(EXAMPLE, None, None))), folder)
+    probe = probe_request(GraspRequest.of(read_sensor(EXAMPLE, None, None)))
+    write_bundle(model, probe, folder, onnx=onnx)
     load_grasp_model(folder, plugins=plugins or [])
     size = sum(file.stat().st_size for file in folder.iterdir())
     say(f"bundle   {folder} ({size / 1e6:.1f} MB), read back and its probe sampled")

@@ -7,10 +7,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 _TINY = 1e-12
+# Of the trace: in front of a matrix of rank 1 it lets the coordinate axis most across its line decide, not rounding.
+_RANK_1 = -9e-5
 
 
-def smallest_eigenvector(A: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
+def smallest_eigenvector(
+    A: Float[Tensor, "*b 3 3"], rank_1: Bool[Tensor, "*b"] | None = None
+) -> Float[Tensor, "*b 3"]:
     """Return the unit eigenvector of the least eigenvalue of symmetric matrices, in closed form.
+
+    Where the rank is at most 1 many vectors are: it is the coordinate axis most across the only line, made
+    perpendicular to it, to about 1e-3; z where there is no line.
 
     Trigonometric eigenvalues (Smith 1961), eigenvector as the longest cross product of two rows of A - lambda I.
     Unlike ``torch.linalg.eigh`` it neither synchronises with the host nor loops over the batch.
@@ -23,6 +30,8 @@ def smallest_eigenvector(A: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
     p = (B.pow(2).sum((-2, -1)) / 6.0).clamp(min=_TINY).sqrt()
     r = (torch.linalg.det(B) / (2.0 * p**3)).clamp(-1.0, 1.0)
     least = q + 2.0 * p * torch.cos(torch.acos(r) / 3.0 + 2.0 * math.pi / 3.0)
+    if rank_1 is not None:
+        least = torch.where(rank_1, least.clamp(max=_RANK_1), least)
     M = A - least[..., None, None] * eye
     rows = M.unbind(-2)
     crosses = torch.stack([torch.linalg.cross(rows[i], rows[j]) for i, j in ((0, 1), (0, 2), (1, 2))], dim=-2)
@@ -51,11 +60,9 @@ def local_frames(
         offsets = neighbors - centers[..., None, :]
         mean = (offsets * weight).sum(-2) / count
         centered = (offsets - mean[..., None, :]) * weight
-        normal = smallest_eigenvector(centered.transpose(-1, -2) @ centered)
+        normal = smallest_eigenvector(centered.transpose(-1, -2) @ centered, count[..., 0] < 3.0)
         to_camera = viewpoint[:, None] - centers
         to_camera = to_camera / to_camera.norm(dim=-1, keepdim=True).clamp(min=1e-8)
-        lonely = normal.norm(dim=-1, keepdim=True) < 0.5  # a point without neighbors has no plane
-        normal = torch.where(lonely, to_camera, normal)
         facing = (normal * to_camera).sum(-1, keepdim=True)
         normal = torch.where(facing < 0, -normal, normal)
         steep = (normal * up[:, None]).sum(-1, keepdim=True).abs() > 0.995

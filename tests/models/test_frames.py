@@ -39,3 +39,26 @@ def test_frames_are_rotations_even_for_a_lonely_point():
     )
     assert_close(frames.transpose(-1, -2) @ frames, torch.eye(3).expand_as(frames), atol=1e-4, rtol=0)
     assert_close(torch.linalg.det(frames), torch.ones(2, 7), atol=1e-4, rtol=0)
+
+
+def test_one_point_and_two_have_a_normal_that_rounding_does_not_choose():
+    """Across a line, the coordinate axis that is most across it; for a single point, z."""
+    torch.manual_seed(0)
+    line = torch.nn.functional.normalize(torch.randn(1, 200, 3), dim=-1)
+    patch = torch.randn(1, 200, 6, 3)
+    patch[:, :, 0], patch[:, :, 3] = 0.0, 0.01 * line
+    valid = torch.zeros(1, 200, 6, dtype=torch.bool)
+    valid[..., 0], valid[:, 20:, 3] = True, True
+    away, up = torch.tensor([[0.3, 0.2, 5.0]]), torch.tensor([[0.0, 0.0, 1.0]])
+    normal = local_frames(patch, valid, patch[:, :, 0], away, up)[..., 2]
+    assert_close(normal[0, :20], up.expand(20, 3), atol=1e-6, rtol=0)
+    most = torch.eye(3)[line[0, 20:].abs().argmin(-1)]
+    expected = torch.nn.functional.normalize(
+        most - (most * line[0, 20:]).sum(-1, keepdim=True) * line[0, 20:], dim=-1
+    )
+    along = (normal[0, 20:] * expected).sum(-1, keepdim=True)
+    assert_close(normal[0, 20:], expected * along.sign(), atol=2e-3, rtol=0)
+    for turn in range(3):  # as noise of a float's last bit would
+        moved = patch * (1.0 + 1e-7 * torch.randn_like(patch))
+        again = local_frames(moved, valid, moved[:, :, 0], away, up)[..., 2]
+        assert (again - normal).abs().amax(-1).max() <= 2e-3, turn

@@ -50,7 +50,7 @@ np.savez(sys.argv[3], **{{name: getattr(made, name) for name in
 def test_a_bundle_with_graphs(tmp_path: Path) -> None:
     """One export, which takes a minute, and all that is asked of it."""
     pytest.importorskip("onnxscript")
-    from benchmarks.onnx_parity import parity, scene
+    from benchmarks.export_parity import parity, scene
     from sceneleapultra.models.bundle.write import write_bundle
     from sceneleapultra.serving.runtime import load_onnx_model
     from sceneleapultra.utils.requests import GraspRequest, Target
@@ -65,7 +65,7 @@ def test_a_bundle_with_graphs(tmp_path: Path) -> None:
 
     apart = {(row["graph"], row["b"], row["n"]): row["apart"] for row in parity(model.generator, bundle)}
     assert len(apart) == 7 * 9
-    assert max(apart.values()) <= 2e-5, max(apart.items(), key=lambda entry: entry[1])
+    assert max(apart.values()) <= 1e-5, max(apart.items(), key=lambda entry: entry[1])
 
     np.savez(tmp_path / "asked.npz", points=points, mask=mask)
     words = [
@@ -81,18 +81,15 @@ def test_a_bundle_with_graphs(tmp_path: Path) -> None:
     settings = {"object_mask": mask, "up": (0, 0, 1), "viewpoint": (0.5, 0.1, 0.5), "seed": 5}
     expected = model.sample(points, 24, sampling={"rank": "none"}, **settings)
     with np.load(tmp_path / "made.npz") as made:
-        # Where two points of the surface are equally near to a link, rounding chooses: a few grasps go another way.
-        apart = np.abs(made["hand_pose"] - expected.hand_pose).max(-1)
-        assert np.median(apart) <= 1e-5 and (apart <= 1e-4).mean() >= 0.75, np.sort(apart)
-        same = apart <= 1e-4
-        for name in ("pregrasp_qpos", "squeeze_qpos", "clearance_m"):
-            np.testing.assert_allclose(
-                made[name][same], getattr(expected, name)[same], atol=1e-4, err_msg=name
-            )
-        for name in ("p_stable", "p_collision_free"):
-            np.testing.assert_allclose(
-                made[name][same], getattr(expected, name)[same], atol=5e-3, err_msg=name
-            )
+        for name in (
+            "hand_pose",
+            "pregrasp_qpos",
+            "squeeze_qpos",
+            "clearance_m",
+            "p_stable",
+            "p_collision_free",
+        ):
+            np.testing.assert_allclose(made[name], getattr(expected, name), rtol=0, atol=1e-5, err_msg=name)
         assert (
             tuple(made["warnings"]) == expected.warnings
             and tuple(made["joint_names"]) == expected.joint_names
