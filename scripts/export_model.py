@@ -15,20 +15,28 @@ from sceneleapultra.utils.core.console import say
 EXAMPLE = CONFIG_DIR.parent / "model_zoo" / "example_view.npz"
 
 
-def export(checkpoint: str, folder: Path, *, onnx: bool = False, plugins: list[str] | None = None) -> None:
+def export(
+    checkpoint: str,
+    folder: Path,
+    *,
+    onnx: bool = False,
+    pt2: bool = False,
+    plugins: list[str] | None = None,
+) -> None:
     """Export a model.
 
     Args:
         checkpoint: a file, or the name of a shipped model
         folder: to make
         onnx: the graphs for onnxruntime, too, which then needs no torch
+        pt2: with --onnx, the same graphs as programs of torch.export, too
         plugins: packages outside the project that the model is built from
 
     Raises:
         FileNotFoundError: no such checkpoint.
         FileExistsError: something is in the folder.
         ValueError: not a checkpoint of this project; what writes ONNX is not installed; or a part of the model has no
-            form in it.
+            form in it; --pt2 without --onnx.
     """
     from sceneleapultra.models.bundle.manifest import check_free
     from sceneleapultra.models.checkpoints.zoo import find_checkpoint
@@ -38,6 +46,8 @@ def export(checkpoint: str, folder: Path, *, onnx: bool = False, plugins: list[s
         raise ValueError(
             f"{checkpoint} is a data set, and this exports models. Data sets: python scripts/export_dataset.py"
         )
+    if pt2 and not onnx:
+        raise ValueError("--pt2 writes the graphs of --onnx as programs, too. Pass --onnx with it.")
     path = find_checkpoint(checkpoint)
     check_free(folder)
     if onnx:
@@ -51,7 +61,7 @@ def export(checkpoint: str, folder: Path, *, onnx: bool = False, plugins: list[s
 
     model = load_grasp_model(path, plugins=plugins or [])
     probe = probe_request(GraspRequest.of(read_sensor(EXAMPLE, None, None)))
-    write_bundle(model, probe, folder, onnx=onnx)
+    write_bundle(model, probe, folder, onnx=onnx, pt2=pt2)
     load_grasp_model(folder, plugins=plugins or [])
     size = sum(file.stat().st_size for file in folder.iterdir())
     say(f"bundle   {folder} ({size / 1e6:.1f} MB), read back and its probe sampled")

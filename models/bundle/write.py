@@ -19,7 +19,9 @@ from sceneleapultra.utils.requests import GraspRequest
 _PROBE_STEPS = 2
 
 
-def write_bundle(model: GraspModel, request: GraspRequest, folder: Path, *, onnx: bool = False) -> None:
+def write_bundle(
+    model: GraspModel, request: GraspRequest, folder: Path, *, onnx: bool = False, pt2: bool = False
+) -> None:
     """Write a model as a bundle.
 
     Args:
@@ -27,6 +29,7 @@ def write_bundle(model: GraspModel, request: GraspRequest, folder: Path, *, onnx
         request: the probe: what it should be asked at every loading.
         folder: to make.
         onnx: whether to write the graphs for an engine without torch, too.
+        pt2: with ``onnx``, whether to write the same graphs as programs of ``torch.export``, too.
 
     Raises:
         FileExistsError: something is there.
@@ -55,7 +58,7 @@ def write_bundle(model: GraspModel, request: GraspRequest, folder: Path, *, onnx
             from sceneleapultra.models.export.packages import require_onnx
 
             require_onnx()
-            write_graphs(generator, temporary)
+            write_graphs(generator, temporary, pt2=pt2)
 
 
 def _normalizer(model: GraspModel, state: dict[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
 
 from sceneleapultra.models.beside import MEASURED
 from sceneleapultra.models.bundle.parts import RUNTIME
@@ -47,12 +47,16 @@ def check_exportable(generator: GraspGenerator) -> None:
         )
 
 
-def write_graphs(generator: GraspGenerator, folder: Path) -> None:
+def write_graphs(
+    generator: GraspGenerator, folder: Path, *, pt2: bool = False, only: Collection[str] = ()
+) -> None:
     """Write one ONNX file per graph.
 
     Args:
         generator: in evaluation mode, on the processor.
         folder: where.
+        pt2: whether to write the program that each is made of, too, for ``torch.export.load``.
+        only: names of the graphs to write; empty: all.
 
     Raises:
         ValueError: an operator has no form in ONNX; names the graph.
@@ -67,13 +71,18 @@ def write_graphs(generator: GraspGenerator, folder: Path) -> None:
             inputs = tuple(tensors[name].contiguous().clone() for name in graph.inputs)
             made = graph(*inputs)
             tensors |= dict(zip(graph.outputs, made if isinstance(made, tuple) else (made,), strict=True))
-            _write(graph, inputs, folder / f"{graph.name}.onnx")
+            if only and graph.name not in only:
+                continue
+            program = _trace(graph, inputs)
+            if pt2:
+                torch.export.save(program, folder / f"{graph.name}.pt2")
+            _write(program, graph, folder / f"{graph.name}.onnx")
     for parameter in frozen:
         parameter.requires_grad_(True)
     write_json(folder / RUNTIME, _about(generator), indent=1)
 
 
-def _write(graph: Graph, inputs: tuple[Tensor, ...], path: Path) -> None:
+def _trace(graph: Graph, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     axes: list[dict[int, Any]] = []
     for name in graph.inputs:
         found: dict[int, Any] = {0: Dim.DYNAMIC(min=graph.least.get(name, 1), max=_MOST)}
@@ -83,22 +92,25 @@ def _write(graph: Graph, inputs: tuple[Tensor, ...], path: Path) -> None:
     own = graph.forward.__code__.co_argcount - 1  # the rest is taken as one tuple
     shapes = (*axes[:own], tuple(axes[own:])) if own < len(axes) else tuple(axes)
     try:
-        program = torch.onnx.export(
-            graph,
-            inputs,
-            dynamo=True,
-            dynamic_shapes=shapes,
-            input_names=list(graph.inputs),
-            output_names=list(graph.outputs),
-            external_data=False,
-            verbose=False,
-        )
+        return torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
+    except (torch._dynamo.exc.UserError, RuntimeError) as error:
+        raise _no_form(graph, error) from error
+
+
+def _write(program: ExportedProgram, graph: Graph, path: Path) -> None:
+    names = {"input_names": list(graph.inputs), "output_names": list(graph.outputs)}
+    try:
+        made = torch.onnx.export(program, dynamo=True, external_data=False, verbose=False, **names)
     except torch.onnx.OnnxExporterError as error:
-        raise ValueError(
-            f"Graph '{graph.name}' cannot be exported to ONNX: {_reason(error)} Export without --onnx."
-        ) from error
-    assert program is not None
-    program.save(str(path))
+        raise _no_form(graph, error) from error
+    assert made is not None
+    made.save(str(path))
+
+
+def _no_form(graph: Graph, error: BaseException) -> ValueError:
+    return ValueError(
+        f"Graph '{graph.name}' cannot be exported to ONNX: {_reason(error)} Export without --onnx."
+    )
 
 
 def _reason(error: BaseException) -> str:
