@@ -26,7 +26,7 @@ endif
 # What only torch's CUDA build needs, in the versions that torch itself names; a CPU build installs none of it.
 CUDA := triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime \
   cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
-LOCK := $(VENV)/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
+LOCK := $(VENV)/bin/uv pip compile -q pyproject.toml --extra train --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-annotate --no-header --constraint constraints.txt $(addprefix --no-emit-package ,torch $(CUDA))
 
 .PHONY: help setup quickstart test test-all check format lock audit clean

@@ -32,7 +32,15 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(
             f"module '{__name__}' has no attribute '{name}'. It offers: {', '.join(_HOMES)}."
         )
-    value = getattr(import_module(_HOMES[name]), name)
+    try:
+        value = getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith(__name__):
+            raise
+        raise ModuleNotFoundError(
+            f"{name} needs {error.name}, which is not installed for this Python: pip install 'sceneleapultra[train]'.",
+            name=error.name,
+        ) from error
     globals()[name] = value
     return value
 

@@ -18,8 +18,9 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-RUNTIME = [Requirement(text) for text in PROJECT["dependencies"]]
-DEV = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = PROJECT["optional-dependencies"]
+RUNTIME = [Requirement(text) for text in PROJECT["dependencies"] + EXTRAS["train"]]
+DEV = [Requirement(text) for text in EXTRAS["dev"]]
 # torch, and what only its CUDA build needs: other files for each way of computing.
 UNLOCKED = re.compile(r"torch|triton|cuda-\w+|nvidia-[\w-]+")
 

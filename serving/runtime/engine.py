@@ -22,7 +22,7 @@ class Engine:
 
     def __init__(self, folder: Path, *, threads: int) -> None:
         if importlib.util.find_spec("onnxruntime") is None:
-            raise ValueError("This needs onnxruntime: pip install onnxruntime.")
+            raise ValueError("This needs onnxruntime: pip install 'sceneleapultra[runtime]'.")
         self.folder, self.threads = folder, threads
         self._sessions: dict[str, Any] = {}
 

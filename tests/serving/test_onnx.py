@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 from factories.models import small_generator, small_ptv3
 from sceneleapultra.models import load_grasp_model
@@ -13,36 +16,54 @@ from sceneleapultra.models.export.onnx import check_exportable
 from sceneleapultra.utils.core.config import CONFIG_DIR
 
 ROOT = CONFIG_DIR.parent
-WITHOUT = (
-    "torch",
-    "pytorch_lightning",
-    "hydra",
-    "omegaconf",
-    "pydantic",
-    "safetensors",
-    "onnx",
-    "mujoco",
-    "h5py",
-    "rich",
-)
-# What a robot's program does, where nothing but numpy, scipy, jaxtyping and onnxruntime can be imported.
-PROGRAM = f"""
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# What a robot's program does.
+PROGRAM = """
 import sys
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {WITHOUT!r}:
-            raise ImportError(f"{{name}} is not installed")
-sys.meta_path.insert(0, Missing())
 import numpy as np
 from sceneleapultra import load_onnx_model
 asked = dict(np.load(sys.argv[2]))
 model = load_onnx_model(sys.argv[1], threads=1)
 made = model.sample(asked["points"], 24, object_mask=asked["mask"], up=(0, 0, 1), viewpoint=(0.5, 0.1, 0.5), seed=5,
-    sampling={{"rank": "none"}})
-np.savez(sys.argv[3], **{{name: getattr(made, name) for name in
-    ("hand_pose", "pregrasp_qpos", "squeeze_qpos", "score", "p_stable", "p_collision_free", "clearance_m")}},
+    sampling={"rank": "none"})
+np.savez(sys.argv[3], **{name: getattr(made, name) for name in
+    ("hand_pose", "pregrasp_qpos", "squeeze_qpos", "score", "p_stable", "p_collision_free", "clearance_m")},
     warnings=np.array(made.warnings), joint_names=np.array(made.joint_names), nfe=made.nfe)
 """
+
+
+def environment_of(extra: str, folder: Path) -> Path:
+    """Return the Python of an environment that has what an installation with an extra brings, and nothing else."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (packages,) = (folder / "lib").glob("python*/site-packages")
+    todo, seen = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"][extra]], set()
+    while todo:
+        requirement = Requirement(todo.pop())
+        if requirement.name in seen or (
+            requirement.marker and not requirement.marker.evaluate({"extra": ""})
+        ):
+            continue
+        seen.add(requirement.name)
+        found = distribution(requirement.name)
+        todo += found.requires or []
+        for entry in {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}:
+            if not (packages / entry).exists():
+                (packages / entry).symlink_to(found.locate_file(entry))
+    assert "numpy" in seen and not {"torch", "mujoco", "hydra-core", "pydantic", "h5py"} & seen
+    return folder / "bin" / "python"
+
+
+@pytest.mark.slow
+def test_what_needs_torch_says_what_to_install(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    python = environment_of("runtime", tmp_path / "venv")
+    program = "import sceneleapultra as s\ntry:\n    s.load_grasp_model\nexcept ImportError as error:\n    print(error)"
+    options = {"cwd": tmp_path, "env": {"PYTHONPATH": str(ROOT)}, "capture_output": True, "text": True}
+    said = subprocess.run([python, "-c", program], **options).stdout
+    assert said.startswith("load_grasp_model needs ") and "pip install 'sceneleapultra[train]'" in said
+    verb = subprocess.run([python, "-m", "sceneleapultra", "train"], **options)
+    assert verb.returncode == 1 and len(verb.stderr.splitlines()) == 1
+    assert verb.stderr.startswith("torch, pytorch-lightning, hydra-core and 14 more are not installed")
 
 
 @pytest.mark.slow
@@ -69,14 +90,14 @@ def test_a_bundle_with_graphs(tmp_path: Path) -> None:
 
     np.savez(tmp_path / "asked.npz", points=points, mask=mask)
     words = [
-        sys.executable,
+        environment_of("runtime", tmp_path / "venv"),
         "-c",
         PROGRAM,
         str(bundle),
         str(tmp_path / "asked.npz"),
         str(tmp_path / "made.npz"),
     ]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(words, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     settings = {"object_mask": mask, "up": (0, 0, 1), "viewpoint": (0.5, 0.1, 0.5), "seed": 5}
     expected = model.sample(points, 24, sampling={"rank": "none"}, **settings)

@@ -64,7 +64,8 @@ def test_a_python_without_the_packages_is_answered_by_a_sentence(words: list[str
 
 def test_the_sentence_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert environment.remedy(tmp_path) == "Install the project for it: python -m pip install sceneleapultra"
+    wanted = "Install the project for it: python -m pip install 'sceneleapultra[train]'"
+    assert environment.remedy(tmp_path) == wanted
     (tmp_path / "Makefile").touch()
     assert environment.remedy(tmp_path) == "Run: make setup && source .venv/bin/activate"
     (tmp_path / ".venv/bin").mkdir(parents=True)
@@ -86,7 +87,8 @@ def test_an_old_python_and_one_missing_package_are_named(monkeypatch: pytest.Mon
 
 def test_what_is_looked_for_is_what_is_required() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    required = {word.split(">")[0].split("<")[0].strip() for word in project["dependencies"]}
+    words = project["dependencies"] + project["optional-dependencies"]["train"]
+    required = {word.split(">")[0].split("<")[0].strip() for word in words}
     assert set(environment.MODULES) == required
     assert project["requires-python"] == ">=" + ".".join(map(str, environment.OLDEST))
     homes = packages_distributions()

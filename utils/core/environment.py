@@ -11,7 +11,7 @@ from pathlib import Path
 
 OLDEST = (3, 11)
 ROOT = Path(__file__).resolve().parent.parent.parent
-# What pyproject.toml requires, and the name under which each is imported.
+# What pyproject.toml requires, with its extra train, and the name under which each is imported.
 MODULES = {
     "torch": "torch",
     "pytorch-lightning": "pytorch_lightning",
@@ -54,7 +54,7 @@ def problem() -> str | None:
 def remedy(root: Path) -> str:
     """Say what to run, by what stands in the project's root."""
     if not (root / "Makefile").is_file():
-        return "Install the project for it: python -m pip install sceneleapultra"
+        return "Install the project for it: python -m pip install 'sceneleapultra[train]'"
     there = Path.cwd() == root
     make = "make setup" if there else f"make -C {root} setup"
     venv = ".venv" if there else f"{root}/.venv"
