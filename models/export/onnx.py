@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dynamo.exc import UserError
 from torch.export import Dim, ExportedProgram
 
 from sceneleapultra.models.beside import MEASURED
@@ -93,14 +94,20 @@ def _trace(graph: Graph, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     shapes = (*axes[:own], tuple(axes[own:])) if own < len(axes) else tuple(axes)
     try:
         return torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
-    except (torch._dynamo.exc.UserError, RuntimeError) as error:
+    except (UserError, RuntimeError) as error:
         raise _no_form(graph, error) from error
 
 
 def _write(program: ExportedProgram, graph: Graph, path: Path) -> None:
-    names = {"input_names": list(graph.inputs), "output_names": list(graph.outputs)}
     try:
-        made = torch.onnx.export(program, dynamo=True, external_data=False, verbose=False, **names)
+        made = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            external_data=False,
+            verbose=False,
+        )
     except torch.onnx.OnnxExporterError as error:
         raise _no_form(graph, error) from error
     assert made is not None

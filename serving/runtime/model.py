@@ -58,25 +58,25 @@ class OnnxModel(GraspSampler):
         return bool(self.about["anchored"])
 
     @property
-    def min_points(self) -> int:
-        """Fewest points of the target that the encoder reads."""
-        return int(self.about["min_points"])
-
-    @property
-    def uses_color(self) -> bool:
-        """Whether ``sample`` reads ``rgb``."""
-        return bool(self.about["uses_color"])
-
-    @property
     def views(self) -> LearnedViews:
         """What the views were like that the model learned from."""
         views = self.normalizer.get("views")
         return SHIPPED_VIEWS if views is None else LearnedViews.from_dict(views)
 
     @property
+    def min_points(self) -> int:
+        """Fewest points of the target that the encoder reads."""
+        return int(self.about["min_points"])
+
+    @property
     def has_score_head(self) -> bool:
         """Whether it says how likely grasps succeed: no other model is exported."""
         return True
+
+    @property
+    def uses_color(self) -> bool:
+        """Whether ``sample`` reads ``rgb``."""
+        return bool(self.about["uses_color"])
 
     @property
     def hand_span_m(self) -> float:
@@ -88,12 +88,12 @@ class OnnxModel(GraspSampler):
         request: GraspRequest,
         num_grasps: int,
         *,
+        seed: int = 0,
+        sampling: Mapping[str, Any] | None = None,
+        trajectory: bool = False,
         T_cloud_object: Float[np.ndarray, "4 4"] | None = None,
         prompt: str | None = None,
         negative_prompts: Sequence[str] = (),
-        seed: int = 0,
-        sampling: Mapping[str, Any] | Any = None,
-        trajectory: bool = False,
     ) -> SampledGrasps:
         """Generate grasps for a request; see :meth:`GraspModel.sample_request`.
 
