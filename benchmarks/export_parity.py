@@ -29,7 +29,7 @@ from sceneleapultra.models.checkpoints.load import build_generator
 from sceneleapultra.models.export.graphs import Graph, graphs_of
 from sceneleapultra.models.export.onnx import write_graphs
 from sceneleapultra.models.generator import GraspGenerator
-from sceneleapultra.serving.runtime.engine import Engine
+from sceneleapultra.serving.runtime.sessions import GraphSessions
 from sceneleapultra.utils.core.config import CONFIG_DIR
 
 BATCHES, POINTS, GRASPS = (1, 2, 5), (512, 1024, 2048), (1, 16, 33)
@@ -101,7 +101,7 @@ def grasps(
 @torch.no_grad()
 def parity(generator: GraspGenerator, folder: Path, only: Collection[str] = ()) -> Iterator[dict[str, Any]]:
     """Yield, for each size and graph, the largest difference, relative beyond 1, and both times (ms)."""
-    engine = Engine(folder, threads=1)
+    engine = GraphSessions(folder, threads=1)
     for i, (b, n) in enumerate((b, n) for b in BATCHES for n in POINTS):
         g = GRASPS[i % len(GRASPS)]
         tensors = scene(b, n, seed=i)
@@ -129,7 +129,7 @@ def timed_torch(graph: Graph, tensors: dict[str, Tensor]) -> tuple[dict[str, Ten
 
 
 def compare(
-    engine: Engine, graph: Graph, tensors: dict[str, Tensor], expected: dict[str, Tensor]
+    engine: GraphSessions, graph: Graph, tensors: dict[str, Tensor], expected: dict[str, Tensor]
 ) -> dict[str, Any]:
     """Run an exported graph; return how far which of its outputs is from the network's."""
     arrays = {name: tensors[name].numpy() for name in graph.inputs}

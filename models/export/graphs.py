@@ -96,8 +96,8 @@ class DenoiserGraph(Graph):
         """Evaluate."""
         origins, frames, geometry, anchor, *tensors = views
         scene = scene_of(dict(zip(self.scene_names, tensors, strict=True)))
-        seen = (geometry, anchor, scene.tokens.valid, set_id)
-        context = GraspContext(scene.keys_values, *seen, prompt=None, prompt_valid=None)
+        view = (geometry, anchor, scene.tokens.valid, set_id)
+        context = GraspContext(scene.keys_values, *view, prompt=None, prompt_valid=None)
         anchored = AnchoredScene(
             scene=scene, index=set_id, origins=origins, frames=frames, prompt=None, context=context
         )

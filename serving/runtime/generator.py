@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sceneleapultra.serving.runtime.engine import Arrays, Engine
 from sceneleapultra.serving.runtime.keyed import SampleRandom
+from sceneleapultra.serving.runtime.sessions import Arrays, GraphSessions
 from sceneleapultra.serving.runtime.solvers import Solver
 from sceneleapultra.utils.geometry.cloud import PreparedCloud
 
@@ -37,7 +37,7 @@ class Generation:
     """
 
     def __init__(
-        self, engine: Engine, about: Mapping[str, Any], settings: Mapping[str, Any], seed: int
+        self, engine: GraphSessions, about: Mapping[str, Any], settings: Mapping[str, Any], seed: int
     ) -> None:
         self.engine, self.about, self.settings = engine, about, settings
         self.rng, self.nfe = SampleRandom(seed), 0
@@ -73,7 +73,7 @@ class Generation:
         )
 
     def _encode(self, cloud: PreparedCloud) -> Arrays:
-        given = {
+        inputs = {
             "points": cloud.scene_pc,
             "valid": cloud.point_valid,
             "target": cloud.object_mask & cloud.point_valid,
@@ -81,8 +81,8 @@ class Generation:
             "up": cloud.up,
         }
         if cloud.scene_rgb is not None:
-            given["rgb"] = cloud.scene_rgb.astype(np.float32) / np.float32(255.0)
-        arrays = {name: value[None] for name, value in given.items()}
+            inputs["rgb"] = cloud.scene_rgb.astype(np.float32) / np.float32(255.0)
+        arrays = {name: value[None] for name, value in inputs.items()}
         return {**arrays, **self.engine.run("encoder", arrays)}
 
     def _solve(
@@ -105,8 +105,8 @@ class Generation:
         target = scene["token_target"]
         index = np.argsort(~target, axis=1, kind="stable")[:, : int(target.sum(1).max())]
         noise = np.zeros((*index.shape, self.about["dim_input"]), dtype=np.float32)
-        alone = np.broadcast_to(np.arange(index.shape[1]), index.shape)
-        view, states = self._solve(scene, index, noise, alone)
+        sets = np.broadcast_to(np.arange(index.shape[1]), index.shape)
+        view, states = self._solve(scene, index, noise, sets)
         log_odds = self.engine.run("score", {**scene, **view, "x0": states[-1]})["log_odds"]
         weights = np.array([scorer[name] for name in _WEIGHTS], dtype=np.float32)
         energy = -(log_sigmoid(log_odds) * weights).sum(-1)

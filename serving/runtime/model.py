@@ -13,8 +13,8 @@ from sceneleapultra.models.bundle.parts import CONFIG, HAND, NORMALIZER, RUNTIME
 from sceneleapultra.models.bundle.probe import check_probe
 from sceneleapultra.models.sampled_grasps import SampledGrasps
 from sceneleapultra.models.sampler import GraspSampler, require_finite
-from sceneleapultra.serving.runtime.engine import Engine
 from sceneleapultra.serving.runtime.generator import Generation, log_sigmoid
+from sceneleapultra.serving.runtime.sessions import GraphSessions
 from sceneleapultra.serving.runtime.settings import changed, refuse_what_needs_torch
 from sceneleapultra.utils.core.files import read_json_object
 from sceneleapultra.utils.requests import SHIPPED_VIEWS, GraspRequest, LearnedViews
@@ -36,7 +36,7 @@ class OnnxModel(GraspSampler):
     """
 
     def __init__(self, folder: Path, *, threads: int) -> None:
-        self.engine = Engine(folder, threads=threads)
+        self.engine = GraphSessions(folder, threads=threads)
         self.about, self.card, self.normalizer, config = (
             read_json_object(folder / name, _REMEDY) for name in (RUNTIME, HAND, NORMALIZER, CONFIG)
         )

@@ -9,7 +9,7 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 
 
-class Engine:
+class GraphSessions:
     """Sessions for the graphs of a bundle, each made when it is first run.
 
     Args:
