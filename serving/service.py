@@ -206,8 +206,11 @@ class Service:
         """Return the page of the last grasps."""
         engine = self.engine
         title = f"Grasps by {engine.name} for {engine.hand}"
-        hand = Hand(engine.model.hand.description)  # on the processor
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.last.page, title, hand)
+
+        def draw() -> str:
+            return self.last.page(title, Hand(engine.model.hand.description))  # on the processor
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, draw)
 
 
 def media_type(request: Request) -> str:
