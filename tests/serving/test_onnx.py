@@ -86,7 +86,8 @@ def test_a_bundle_with_graphs(tmp_path: Path) -> None:
 
     apart = {(row["graph"], row["b"], row["n"]): row["apart"] for row in parity(model.generator, bundle)}
     assert len(apart) == 7 * 9
-    assert max(apart.values()) <= 1e-5, max(apart.items(), key=lambda entry: entry[1])
+    for (graph, *sizes), value in apart.items():
+        assert value <= (2e-5 if graph == "encoder" else 1e-5), (graph, sizes)
 
     np.savez(tmp_path / "asked.npz", points=points, mask=mask)
     words = [
