@@ -1,17 +1,21 @@
 """How a world becomes a MuJoCo model, and where hand and objects stand in it."""
 
 import itertools
+from collections.abc import Callable
 
 import mujoco
 import numpy as np
 from jaxtyping import Float
 
 from sceneleapultra.simulation.protocols.hand_model import HandModel
-from sceneleapultra.simulation.protocols.servos import HAND_PREFIX
+from sceneleapultra.simulation.protocols.servos import ARM_PREFIX, HAND_PREFIX
 from sceneleapultra.simulation.protocols.sleep import allow_sleep
 from sceneleapultra.simulation.protocols.spec import ObjectModel, Physics, Surroundings, WorldSpec
 
 TARGET_BODY = "hand_target"
+HAND_WORLD = f"{HAND_PREFIX}world"  # the body that carries what stands in the world of the hand's MJCF
+# Puts the hand (its spec) into a world, and what holds it.
+Carry = Callable[[mujoco.MjSpec, mujoco.MjSpec, Physics], None]
 _INTEGRATORS = {
     "Euler": mujoco.mjtIntegrator.mjINT_EULER,
     "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
@@ -26,8 +30,26 @@ def object_body(number: int) -> str:
     return "object" if number == 0 else f"object_{number}"
 
 
-def compile_world(hand: HandModel, world: WorldSpec, physics: Physics) -> mujoco.MjModel:
-    """Compile a world: the hand, welded to a mocap body that leads it, then the objects, then the table."""
+def carry_by_weld(spec: mujoco.MjSpec, hand: mujoco.MjSpec, physics: Physics) -> None:
+    """Let the hand fly, welded to a mocap body that leads it."""
+    base = spec.worldbody.add_frame().attach_body(hand.worldbody, HAND_PREFIX, "")
+    base.add_freejoint(name="hand_freejoint")
+    spec.worldbody.add_body(name=TARGET_BODY, mocap=True)
+    spec.add_equality(
+        name="hand_weld",
+        type=mujoco.mjtEq.mjEQ_WELD,
+        objtype=mujoco.mjtObj.mjOBJ_BODY,
+        name1=TARGET_BODY,
+        name2=base.name,
+        solimp=physics.weld_solimp,
+        data=[0.0] * 10 + [physics.weld_torque_scale],
+    )
+
+
+def compile_world(
+    hand: HandModel, world: WorldSpec, physics: Physics, carry: Carry = carry_by_weld
+) -> mujoco.MjModel:
+    """Compile a world: the hand and what carries it, then the objects, then the table."""
     spec = mujoco.MjSpec()
     spec.option.timestep = physics.timestep_s
     spec.option.integrator = _INTEGRATORS[physics.integrator]
@@ -39,22 +61,10 @@ def compile_world(hand: HandModel, world: WorldSpec, physics: Physics) -> mujoco
 
     hand_spec = mujoco.MjSpec.from_string(hand.mjcf, assets=dict(hand.assets))
     spec.assets = hand_spec.assets
-    base = spec.worldbody.add_frame().attach_body(hand_spec.worldbody, HAND_PREFIX, "")
-    base.add_freejoint(name="hand_freejoint")
+    carry(spec, hand_spec, physics)
     for geom in spec.geoms:
         geom.solimp[:3] = physics.hand_solimp
         geom.solref[:2] = physics.hand_solref
-
-    spec.worldbody.add_body(name=TARGET_BODY, mocap=True)
-    spec.add_equality(
-        name="hand_weld",
-        type=mujoco.mjtEq.mjEQ_WELD,
-        objtype=mujoco.mjtObj.mjOBJ_BODY,
-        name1=TARGET_BODY,
-        name2=base.name,
-        solimp=physics.weld_solimp,
-        data=[0.0] * 10 + [physics.weld_torque_scale],
-    )
 
     for number, entry in enumerate(world.objects):
         name = object_body(number)
@@ -94,9 +104,10 @@ def _surround(spec: mujoco.MjSpec, num_objects: int, surroundings: Surroundings)
     for body in spec.bodies:
         if body.name.startswith(HAND_PREFIX):
             body.gravcomp = 1.0
-    spec.equality("hand_weld").solref = surroundings.arm_solref
+    if (weld := spec.equality("hand_weld")) is not None:
+        weld.solref = surroundings.arm_solref
     if surroundings.max_torque_nm is not None:
-        for actuator in spec.actuators:
+        for actuator in (a for a in spec.actuators if not a.name.startswith(ARM_PREFIX)):
             actuator.forcelimited = True
             actuator.forcerange = [-surroundings.max_torque_nm, surroundings.max_torque_nm]
     if not surroundings.object_contacts:
@@ -116,7 +127,8 @@ def base_offset(model: mujoco.MjModel, hand: HandModel) -> Float[np.ndarray, "7"
     if hand.base_body == "world":
         return np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
     roots = {
-        model.body(i).name.removeprefix(HAND_PREFIX): i for i in np.flatnonzero(model.body_parentid == 1)
+        model.body(i).name.removeprefix(HAND_PREFIX): i
+        for i in np.flatnonzero(model.body_parentid == model.body(HAND_WORLD).id)
     }
     if hand.base_body not in roots:
         raise ValueError(

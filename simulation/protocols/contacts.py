@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sceneleapultra.simulation.protocols.compiling import object_body
+from sceneleapultra.simulation.protocols.compiling import HAND_WORLD, object_body
 from sceneleapultra.simulation.protocols.servos import HAND_PREFIX
 
 Group = Literal["target", "hand", "scene", "table", "neighbors"]  # scene: table and neighbors
@@ -21,7 +21,7 @@ class Contacts:
     def __init__(self, model: mujoco.MjModel) -> None:
         self._model = model
         self.target = model.body(object_body(0)).id
-        root = int(model.body_rootid[model.joint("hand_freejoint").bodyid[0]])
+        root = int(model.body_rootid[model.body(HAND_WORLD).id])
         self.is_hand: Bool[np.ndarray, "_"] = np.asarray(model.body_rootid == root)
 
     def hand_distance(self, data: mujoco.MjData, to: Group) -> float:

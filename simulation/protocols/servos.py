@@ -12,6 +12,7 @@ from sceneleapultra.hands.couplings import Couplings
 from sceneleapultra.simulation.protocols.hand_model import HandModel
 
 HAND_PREFIX = "hand/"
+ARM_PREFIX = "arm/"  # of what carries it
 _JOINTS = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
 
 

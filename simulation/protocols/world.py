@@ -45,7 +45,7 @@ class World:
     def __init__(self, hand: HandModel, spec: WorldSpec, physics: Physics) -> None:
         mujoco.set_mju_user_warning(_log.warning)
         self.hand = hand
-        self.model = compile_world(hand, spec, physics)
+        self.model = self._compile(hand, spec, physics)
         self.data = mujoco.MjData(self.model)
         self.num_joints = len(hand.joint_names)
         self.contacts = Contacts(self.model)
@@ -59,6 +59,9 @@ class World:
         self._object_dofs = np.array(dofs)[:, None] + np.arange(6)
         self._settled: dict[tuple[bytes, int], Float[np.ndarray, "k 7"] | None] = {}
         self._state = np.empty(mujoco.mj_stateSize(self.model, _STATE))
+
+    def _compile(self, hand: HandModel, spec: WorldSpec, physics: Physics) -> mujoco.MjModel:
+        return compile_world(hand, spec, physics)
 
     def prepare(self, attempt: Attempt) -> Attempt:
         """Return an attempt in the terms of this world, with unit quaternions.
@@ -87,8 +90,7 @@ class World:
     def reset(self, stage: Float[np.ndarray, "h"], object_poses: Float[np.ndarray, "k 7"]) -> None:
         """Place hand and objects, at rest, without forces."""
         mujoco.mj_resetData(self.model, self.data)
-        self.data.qpos[:7], self.data.qpos[self._object_adr] = stage[:7], object_poses
-        self.data.qpos[self._servos.qpos_adr] = self._servos.positions(stage[7:])
+        self._place(stage, object_poses)
         self.aim(stage)
 
     def settle(self, object_poses: Float[np.ndarray, "k 7"], steps: int) -> Float[np.ndarray, "k 7"] | None:
@@ -96,10 +98,33 @@ class World:
         key = (object_poses.tobytes(), steps)
         if key not in self._settled:
             above = np.concatenate([[0.0, 0.0, _FAR_UP_M, 1.0, 0.0, 0.0, 0.0], np.zeros(self.num_joints)])
-            self.reset(above, object_poses)
+            self._park(above, object_poses)
             self.step(steps)
             self._settled = {key: None if self.diverged else self.object_poses.copy()}
         return self._settled[key]
+
+    def _park(self, above: Float[np.ndarray, "h"], object_poses: Float[np.ndarray, "k 7"]) -> None:
+        self.reset(above, object_poses)
+
+    def _place(self, stage: Float[np.ndarray, "h"], object_poses: Float[np.ndarray, "k 7"]) -> None:
+        self._place_base(stage[:7])
+        self.data.qpos[self._object_adr] = object_poses
+        self.data.qpos[self._servos.qpos_adr] = self._servos.positions(stage[7:])
+
+    def _find_contacts(self) -> None:
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_comPos(self.model, self.data)
+        mujoco.mj_collision(self.model, self.data)
+
+    def _set_targets(self, stage: Float[np.ndarray, "h"]) -> None:
+        self.data.ctrl[:] = self._servos.targets(stage[7:])
+        self._aim_base(stage[:7])
+
+    def _place_base(self, pose: Float[np.ndarray, "7"]) -> None:
+        self.data.qpos[:7] = pose
+
+    def _aim_base(self, pose: Float[np.ndarray, "7"]) -> None:
+        self.data.mocap_pos[0], self.data.mocap_quat[0] = pose[:3], pose[3:]
 
     @contextmanager
     def weightless(self) -> Iterator[None]:
@@ -117,22 +142,17 @@ class World:
 
     def place(self, stage: Float[np.ndarray, "h"], object_poses: Float[np.ndarray, "k 7"]) -> None:
         """Place hand and objects to look at their contacts, not at forces."""
-        self.data.qpos[:7], self.data.qpos[self._object_adr] = stage[:7], object_poses
-        self.data.qpos[self._servos.qpos_adr] = self._servos.positions(stage[7:])
-        mujoco.mj_kinematics(self.model, self.data)
-        mujoco.mj_comPos(self.model, self.data)
-        mujoco.mj_collision(self.model, self.data)
+        self._place(stage, object_poses)
+        self._find_contacts()
 
     def lead(self, stage: Float[np.ndarray, "h"], steps: int) -> None:
         """Set the targets of base and actuators, and let time pass."""
-        self.data.mocap_pos[0], self.data.mocap_quat[0] = stage[:3], stage[3:7]
-        self.data.ctrl[:] = self._servos.targets(stage[7:])
+        self._set_targets(stage)
         self.step(steps)
 
     def aim(self, stage: Float[np.ndarray, "h"]) -> None:
         """Set the targets of base and actuators."""
-        self.data.mocap_pos[0], self.data.mocap_quat[0] = stage[:3], stage[3:7]
-        self.data.ctrl[:] = self._servos.targets(stage[7:])
+        self._set_targets(stage)
         mujoco.mj_forward(self.model, self.data)
 
     def move(

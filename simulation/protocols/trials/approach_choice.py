@@ -52,7 +52,7 @@ class ApproachChoice:
             return offset, float(self._depths(world, attempt, offset, object_poses).max())
         allowed = self._depths(world, attempt, np.zeros(3), object_poses)
         best: _Approach | None = None
-        for direction in self._directions(world, attempt):
+        for direction in self.candidates(world, attempt):
             depths = [
                 self._depths(world, attempt, s * direction, object_poses)
                 for s in (*self.checked_m, self.standoff_m)
@@ -67,7 +67,8 @@ class ApproachChoice:
         assert best is not None  # there is a direction
         return best.offset_m, best.start_depth_m
 
-    def _directions(self, world: World, attempt: Attempt) -> list[Float[np.ndarray, "3"]]:
+    def candidates(self, world: World, attempt: Attempt) -> list[Float[np.ndarray, "3"]]:
+        """Return unit vectors from the grasp to where the hand may come from, the first choice first."""
         found = []
         for name in self.directions:
             if name == "up":

@@ -1,0 +1,61 @@
+"""Drawings of a simulated world as it stands: every solid of a MuJoCo model where its state has it."""
+
+import mujoco
+import numpy as np
+import trimesh
+
+from sceneleapultra.reporting.drawing import NEIGHBOR, OBJECT, REST, ColoredMesh, Drawing, Rgb
+
+_HAND: Rgb = (0.30, 0.33, 0.38)
+_ARM: Rgb = (0.88, 0.89, 0.91)
+_CENTER, _WIDTH_M, _AZIMUTH_DEG = (-0.28, 0.0, 0.36), 1.25, -62.0
+
+
+def draw_world(model: mujoco.MjModel, data: mujoco.MjData, caption: str, detail: str = "") -> Drawing:
+    """Draw a world of one arm, its hand, the target and its neighbors, on its table."""
+    meshes = []
+    for geom in range(model.ngeom):
+        solid = _solid(model, geom)
+        if solid is None:
+            continue
+        R, t = data.geom_xmat[geom].reshape(3, 3), data.geom_xpos[geom]
+        rgb, role = _color_of(model.body(model.geom_bodyid[geom]).name)
+        meshes.append(ColoredMesh(np.asarray(solid.vertices) @ R.T + t, np.asarray(solid.faces), rgb, role))
+    return Drawing(
+        meshes=tuple(meshes),
+        clouds=(),
+        caption=caption,
+        detail=detail,
+        table=True,
+        azimuth_deg=_AZIMUTH_DEG,
+        center=_CENTER,
+        width_m=_WIDTH_M,
+    )
+
+
+def _color_of(body: str) -> tuple[Rgb, str]:
+    if body.startswith("hand/"):
+        return _HAND, "hand"
+    if body.startswith("arm/"):
+        return _ARM, "arm"
+    if body == "object":
+        return OBJECT, "object"
+    return (NEIGHBOR, "neighbor") if body.startswith("object") else (REST, "other")
+
+
+def _solid(model: mujoco.MjModel, geom: int) -> trimesh.Trimesh | None:
+    """Return a geom's surface in its own frame; None for a plane."""
+    size, kind = model.geom_size[geom], model.geom_type[geom]
+    if kind == mujoco.mjtGeom.mjGEOM_BOX:
+        return trimesh.creation.box(2 * size)
+    if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
+        return trimesh.creation.icosphere(subdivisions=2, radius=size[0])
+    if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
+        return trimesh.creation.capsule(height=2 * size[1], radius=size[0], count=[12, 12])
+    if kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
+        return trimesh.creation.cylinder(radius=size[0], height=2 * size[1], sections=24)
+    if kind == mujoco.mjtGeom.mjGEOM_MESH:
+        mesh = model.geom_dataid[geom]
+        first, count = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
+        return trimesh.convex.convex_hull(model.mesh_vert[first : first + count])
+    return None
