@@ -1,11 +1,13 @@
 """How often models pick their objects out of scenes, by set of objects, by height and width; and whether they know it.
 
     python -m benchmarks.picking_table --models leap_table --sets "unseen objects=data/test.h5:test"
-        "unseen families=data/test.h5:test_family" "YCB=data/ycb.h5:test" --output benchmarks/results/picking_table.json
+        "unseen families=data/test.h5:test_family" "YCB=data/ycb.h5:test" --retrieval data/leap_pick.h5
+        --generator data/leap_pick.h5 --output benchmarks/results/picking_table.json
 
 Each item is one object of a scene under one view. A model draws --samples grasps by its own sampling; the best by its
 score, the best --kept that differ (`SampledGrasps.best`), and as many drawn at random ("all") are tried. Calibration
-compares the probability that a score stands for with what became of the grasps drawn at random.
+compares the probability that a score stands for with what became of the grasps drawn at random. Retrieval answers with
+grasps of the training view that looks most alike; what became of the generator's own tries is read from its store.
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
@@ -13,28 +15,33 @@ import sceneleapultra.utils.core.environment  # noqa: F401
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from benchmarks.common import command_line, commit, machine, table, write
 from benchmarks.picking import rate
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.methods.base import Method
 from sceneleapultra.evaluation.methods.model import ModelMethod
+from sceneleapultra.evaluation.methods.training_index import TrainingIndex
 from sceneleapultra.evaluation.provenance import file_hash
-from sceneleapultra.evaluation.stored import chosen_items
+from sceneleapultra.evaluation.stored import chosen_items, split_records
+from sceneleapultra.evaluation.suite import build_baseline
 from sceneleapultra.hands import Hand
-from sceneleapultra.models import GraspModel, load_grasp_model
+from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.apart import best_and_apart
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.metrics import BinaryPart
 from sceneleapultra.simulation.protocols import HandModel, Protocol, evaluate_many
 from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.core.parallel import LocalExecutor
-from sceneleapultra.utils.records import Grasps, Outcome
+from sceneleapultra.utils.records import Grasps, ObjectRecord, Outcome
 from sceneleapultra.utils.verdicts import VerdictTable
 
 HEIGHTS_MM = (15, 25, 35, 60)
@@ -56,10 +63,9 @@ class Attempted:
     score: np.ndarray
 
 
-def size_mm(item: Item) -> tuple[float, float]:
-    """Return how high the object of an item lies, and how wide it is across its narrowest horizontal direction."""
-    T = item.T_world_object
-    points = item.object.vertices @ T[:3, :3].T + T[:3, 3]
+def size_mm(record: ObjectRecord, T: Float[np.ndarray, "4 4"]) -> tuple[float, float]:
+    """Return how high an object at a pose lies, and how wide it is across its narrowest horizontal direction."""
+    points = record.vertices @ T[:3, :3].T + T[:3, 3]
     angles = np.linspace(0.0, np.pi, 36, endpoint=False)
     along = points[:, :2] @ np.stack([np.cos(angles), np.sin(angles)])
     return 1e3 * float(points[:, 2].max()), 1e3 * float(np.ptp(along, axis=0).min())
@@ -71,11 +77,24 @@ def fits_hand(item: Item) -> bool:
     return low >= 15 and middle <= 110 and high <= 220
 
 
-def propose(
-    model: GraspModel, name: str, changes: dict[str, Any], items: dict[str, list[Item]], options: Any
-) -> Iterator[Attempted]:
-    """Yield the grasps of a model that are tried."""
-    method = ModelMethod(model=model, sampling=model.generator.sampling.changed(**changes), seed=0)
+def methods(options: Any, hand: Hand) -> Iterator[tuple[str, str | None, Method]]:
+    """Yield each method with its name and the hash of its file."""
+    changes = dict(text.split("=", 1) for text in options.sampling)
+    typed = {k: float(v) if v.replace(".", "").isdigit() else v for k, v in changes.items()}
+    for name in options.models:
+        path = find_checkpoint(name)
+        model = load_grasp_model(path)
+        sampling = model.generator.sampling.changed(**typed)
+        yield name, file_hash(path), ModelMethod(model=model, sampling=sampling, seed=0)
+    if options.retrieval is not None:
+        records = split_records(GraspStore(options.retrieval, hand), "train")
+        retrieval = load_group("evaluation/method", "nearest_view")
+        pool = TrainingIndex.from_records(records)
+        yield "retrieval", None, build_baseline(retrieval, {"hand": hand, "pool": pool, "seed": 0})
+
+
+def propose(name: str, method: Method, items: dict[str, list[Item]], options: Any) -> Iterator[Attempted]:
+    """Yield the grasps of a method that are tried; one without scores gives its best first."""
     for set_name, chosen in items.items():
         for number, item in enumerate(chosen):
             (proposal,) = method.sample_items([item], options.samples)
@@ -96,16 +115,34 @@ def propose(
         print(f"{name}: sampled {set_name}", file=sys.stderr, flush=True)
 
 
-def binned(
-    values: np.ndarray, edges: Sequence[int], success: np.ndarray, names: np.ndarray
-) -> dict[str, Any]:
-    """Return rates by size."""
-    place, bounds = np.digitize(values, edges), [0, *edges, None]
-    found = {}
-    for i in np.unique(place):
-        low, high = bounds[i], bounds[i + 1]
-        found[f"{low}-{high} mm" if high else f"> {low} mm"] = rate(success[place == i], names[place == i])
-    return found
+def bin_names(edges: Sequence[int]) -> list[str]:
+    """Return what the bins between edges are called (mm)."""
+    return [f"{low}-{high} mm" for low, high in pairwise([0, *edges])] + [f"> {edges[-1]} mm"]
+
+
+def by_size(sizes: Float[np.ndarray, "n 2"], success: np.ndarray, names: np.ndarray) -> dict[str, Any]:
+    """Return rates by height, by width, and by both (mm)."""
+    height, width = (
+        np.array(bin_names(edges))[np.digitize(values, edges)]
+        for values, edges in zip(sizes.T, (HEIGHTS_MM, WIDTHS_MM), strict=True)
+    )
+    both = np.char.add(np.char.add(height, " high, "), np.char.add(width, " wide"))
+    return {
+        f"by_{key}": {str(b): rate(success[bins == b], names[bins == b]) for b in np.unique(bins)}
+        for key, bins in (("height", height), ("width", width), ("height_and_width", both))
+    }
+
+
+def tries_by_size(store: GraspStore) -> dict[str, Any]:
+    """Return what became of a generator's own tries, by the size of their objects: share of clean picks."""
+    sizes, success, names = [], [], []
+    for record in map(store.record, range(store.num_scenes)):
+        for i, (labeled, T) in enumerate(zip(record.labeled, record.scene.T_world_object, strict=True)):
+            sizes += [size_mm(record.scene.objects[i], T)] * len(labeled.grasps)
+            names += [record.scene.objects[i].name] * len(labeled.grasps)
+            success.append(labeled.success)
+    clean = np.concatenate(success)
+    return {"all": rate(clean, np.array(names)), **by_size(np.array(sizes), clean, np.array(names))}
 
 
 def knowledge(score: np.ndarray, success: np.ndarray, item: np.ndarray) -> dict[str, Any]:
@@ -133,7 +170,7 @@ def summary(groups: list[Attempted], verdicts: list[VerdictTable]) -> dict[str, 
             continue
         joined = VerdictTable.concatenate([v for _, v in chosen])
         repeats = [len(v) for _, v in chosen]
-        sizes = np.repeat([size_mm(g.item) for g, _ in chosen], repeats, axis=0)
+        sizes = np.repeat([size_mm(g.item.object, g.item.T_world_object) for g, _ in chosen], repeats, axis=0)
         number = np.repeat([g.number for g, _ in chosen], repeats)
         names, clean = joined["object_name"], joined["picked_cleanly"]
         if role == "kept":
@@ -145,13 +182,12 @@ def summary(groups: list[Attempted], verdicts: list[VerdictTable]) -> dict[str, 
         found[role] = {
             **{k: rate(joined[k], names) for k in ("picked_cleanly", "picked")},
             "outcomes": {name: count for name, count in outcomes.items() if count},
-            "by_height": binned(sizes[:, 0], HEIGHTS_MM, clean, names),
-            "by_width": binned(sizes[:, 1], WIDTHS_MM, clean, names),
+            **by_size(sizes, clean, names),
         }
         fits = np.repeat([fits_hand(g.item) for g, _ in chosen], repeats)
         found[role]["fits_the_hand"] = rate(clean[fits], names[fits])
-        if role == "all":
-            score = np.concatenate([g.score for g, _ in chosen])
+        score = np.concatenate([g.score for g, _ in chosen])
+        if role == "all" and np.isfinite(score).all():
             found["knowledge"] = knowledge(score, clean, number)
     return found
 
@@ -175,6 +211,8 @@ def main() -> None:
     parser.add_argument(
         "--models", nargs="+", default=["leap_table"], help="checkpoints, or names of shipped models"
     )
+    parser.add_argument("--retrieval", type=Path, help="store whose training views are looked up")
+    parser.add_argument("--generator", type=Path, help="store with tries of a generator")
     parser.add_argument("--sampling", nargs="*", default=[], help="changes of their own sampling, name=value")
     parser.add_argument("--sets", nargs="+", required=True, help="name=store:split")
     parser.add_argument("--items", type=int, default=120, help="of each set")
@@ -187,27 +225,24 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
 
-    paths = {name: find_checkpoint(name) for name in options.models}
-    description = load_grasp_model(next(iter(paths.values()))).hand.description
+    description = load_grasp_model(find_checkpoint(options.models[0])).hand.description
     items = read_sets(options, Hand(description))
     hand, protocol = HandModel.from_hand(Hand(description)), build(load_group("protocol", options.protocol))
     assert isinstance(protocol, Protocol)
-    changes = dict(text.split("=", 1) for text in options.sampling)
     document: dict[str, Any] = {
         "commit": commit(),
         "machine": machine("cpu"),
         "protocol": f"{protocol.name} ({protocol.hash})",
-        "sampling": changes,
+        "sampling": options.sampling,
         "items": {name: len(chosen) for name, chosen in items.items()},
         "sets": list(options.sets),
         "models": {},
     }
+    if options.generator is not None:
+        document["generator"] = tries_by_size(GraspStore(options.generator, Hand(description)))
     rows = []
-    for name, path in paths.items():
-        typed: dict[str, Any] = {
-            k: float(v) if v.replace(".", "").isdigit() else v for k, v in changes.items()
-        }
-        groups = list(propose(load_grasp_model(path), name, typed, items, options))
+    for name, hashed, method in methods(options, Hand(description)):
+        groups = list(propose(name, method, items, options))
         jobs = [(g.item.scene, g.item.target, g.grasps) for g in groups]
         verdicts = evaluate_many(hand, jobs, protocol, LocalExecutor(workers=options.workers))
         found = {}
@@ -220,7 +255,7 @@ def main() -> None:
                     for s in (found[set_name][role][k] for k in ("picked_cleanly", "picked"))
                 )
                 rows.append([name, set_name, role, *cells])
-        document["models"][name] = {"file": file_hash(path), "sets": found}
+        document["models"][name] = {"file": hashed, "sets": found}
         write(document, options.output)
     print(table(["model", "set", "samples", "picked cleanly, %", "picked, %"], rows), flush=True)
 
