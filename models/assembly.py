@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 
 from sceneleapultra.models.checks import check_data, check_optimizer
+from sceneleapultra.models.hardware import fit_to_hardware
 from sceneleapultra.models.module import build_module
 from sceneleapultra.utils.core import console
 from sceneleapultra.utils.core.config import build
@@ -31,4 +32,5 @@ def assemble(cfg: DictConfig) -> tuple[Any, Any, Any]:
         logger=[build(logger) for logger in cfg.logger.values() if logger is not None],
         default_root_dir=cfg.run_dir,
     )
+    fit_to_hardware(cfg, model, trainer)
     return trainer, model, data

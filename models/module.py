@@ -14,6 +14,7 @@ from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.metrics import EpochMetrics
 from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.optim import build_param_groups, use_settings
+from sceneleapultra.models.passes import Passes
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.plugins import plugins_in_use
@@ -63,6 +64,7 @@ class GraspModule(pl.LightningModule):
     Attributes:
         losses: unweighted terms of the last step, for what looks into them (guards, probes).
         metrics: figures of merit of the heads over a validation epoch.
+        passes: how a training step's batch is divided; None computes it at once, and leaves its graph to Lightning.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class GraspModule(pl.LightningModule):
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
         self.losses: dict[str, Tensor] = {}
         self.metrics = EpochMetrics()
+        self.passes: Passes | None = None
         objective.prepare(generator)
 
     def training_step(self, batch: GraspBatch, batch_idx: int) -> Float[Tensor, ""]:
@@ -91,9 +94,14 @@ class GraspModule(pl.LightningModule):
 
     def _step(self, batch: GraspBatch, stage: str, step: int) -> Float[Tensor, ""]:
         training = stage == "train"
-        context = self.objective.context(self.generator, batch, step=step, training=training)
-        self.losses = self.objective.losses(context, training=training)
-        loss = self.objective.total(self.losses, step)
+        if training and self.passes is not None:
+            loss, self.losses = self.passes.step(
+                self._losses_of, lambda terms: self.objective.total(terms, step), batch, self
+            )
+        else:
+            context = self.objective.context(self.generator, batch, step=step, training=training)
+            self.losses = self.objective.losses(context, training=training)
+            loss = self.objective.total(self.losses, step)
         values = {f"{stage}/{name}": term.detach() for name, term in self.losses.items()}
         if not training:
             self.metrics.add(self.objective.metrics(context))
@@ -125,8 +133,11 @@ class GraspModule(pl.LightningModule):
 
     def weighted_losses_of(self, batch: GraspBatch) -> dict[str, Tensor]:
         """Compute the terms of a training batch in the present step as they are summed; nothing is logged."""
+        return self._weighted(self._losses_of(batch))
+
+    def _losses_of(self, batch: GraspBatch) -> dict[str, Tensor]:
         context = self.objective.context(self.generator, batch, step=self.global_step, training=True)
-        return self._weighted(self.objective.losses(context, training=True))
+        return self.objective.losses(context, training=True)
 
     def _weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         step = self.global_step
@@ -149,6 +160,8 @@ class GraspModule(pl.LightningModule):
         Raises:
             ValueError: they come in another.
         """
+        if self.passes is not None and self.trainer.world_size > 1:
+            self.passes.agree()
         if not isinstance(self.generator, GraspGenerator):
             return
         data, frame = self.trainer.datamodule, self.generator.normalizer.frame  # type: ignore[attr-defined]
@@ -163,6 +176,7 @@ class GraspModule(pl.LightningModule):
         checkpoint["version"] = CHECKPOINT_VERSION
         checkpoint["model_config"] = self.config
         checkpoint["training_state"] = self.objective.training_state()
+        checkpoint["passes"] = 1 if self.passes is None else self.passes.number
         if isinstance(self.generator, GraspGenerator):
             checkpoint["hand_hash"] = self.generator.hand.table_hash
 
@@ -179,3 +193,7 @@ class GraspModule(pl.LightningModule):
                 "from its weights with run_dir=<a new folder> init_from=<the checkpoint>."
             )
         self.objective.load_training_state(checkpoint["training_state"])
+        if (
+            self.passes is not None
+        ):  # sums of as many parts as before: a run that is continued repeats them bit for bit
+            self.passes.number = max(self.passes.number, min(checkpoint.get("passes", 1), self.passes.most))

@@ -214,6 +214,13 @@ def test_wrong_value_is_answered_before_any_data_is_read(tiny: Callable[..., Any
         tiny(tmp_path, "model.generator.process.prediction=velocity")
 
 
+def test_a_run_in_passes_is_the_run(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    for number in (1, 2):
+        words = ("trainer.max_steps=2", "trainer.accumulate_grad_batches=2", f"hardware.passes={number}")
+        tiny(tmp_path / str(number), *words)
+    assert_same(state(tmp_path / "1"), state(tmp_path / "2"), tolerance=1e-6)
+
+
 @pytest.mark.slow
 def test_wandb_beside_metrics_csv(tiny: Callable[..., Any], tmp_path: Path) -> None:
     tiny(tmp_path, "trainer.max_steps=2", "logger=wandb", "logger.wandb.offline=true")

@@ -47,8 +47,12 @@ class GraspBatch:
 
     def item(self, i: int) -> "GraspBatch":
         """Return the i-th scene as a batch of one."""
+        return self.scenes(i, i + 1)
+
+    def scenes(self, start: int, end: int) -> "GraspBatch":
+        """Return the scenes from ``start`` until before ``end``."""
         columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v[i : i + 1] for k, v in columns.items() if v is not None})
+        return replace(self, **{k: v[start:end] for k, v in columns.items() if v is not None})
 
     @classmethod
     def join(cls, batches: Sequence["GraspBatch"]) -> "GraspBatch":

@@ -57,6 +57,7 @@ class Divergence(LossTerm):
         if free_nats < 0.0:
             raise ValueError(f"model.objective.terms: expected free_nats of at least 0, got {free_nats}.")
         self.free_nats = free_nats
+        self.mean_of_scenes = free_nats == 0.0  # else the mean over the batch is compared with it
 
     def __call__(self, context: LatentContext) -> Float[Tensor, ""]:  # type: ignore[override]
         """Return nats per grasp."""

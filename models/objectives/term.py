@@ -26,10 +26,12 @@ class LossTerm(ABC):
     Attributes:
         needs: properties of the context that it reads; an objective that does not give them refuses the term.
         validated: whether it is computed in validation, too.
+        mean_of_scenes: whether its value on a batch is the mean of those on its scenes.
     """
 
     needs: tuple[str, ...]
     validated: ClassVar[bool] = True
+    mean_of_scenes: bool = True
 
     def __init__(self, *, weight: Weight) -> None:
         if isinstance(weight, int | float) and not weight >= 0.0:

@@ -40,6 +40,10 @@ def print_start_card(
     commit, difference = git_state()
     parts = ", ".join(f"{name} {amount(n)}" for name, n in parameters(model).items())
     micro, accumulation, world = cfg.data.batch_size, trainer.accumulate_grad_batches, trainer.world_size
+    divided = getattr(model, "passes", None)
+    passes = (
+        f", each computed in {divided.number} passes" if divided is not None and divided.number > 1 else ""
+    )
     start = (
         f"continues from step {resumed_step}"
         if resumed_step
@@ -54,7 +58,8 @@ def print_start_card(
         "hand": cfg.hand.name,
         "parameters": f"{amount(sum(parameters(model).values()))}: {parts}",
         "devices": f"{world} x {trainer.strategy.root_device.type}, precision {trainer.precision}",
-        "batch": f"{micro} scenes x {accumulation} accumulated x {world} processes = {micro * accumulation * world}",
+        "batch": f"{micro} scenes x {accumulation} accumulated x {world} processes = {micro * accumulation * world}"
+        + passes,
         "steps": str(cfg.trainer.max_steps),
     }
     commands = {}

@@ -143,6 +143,31 @@ def _mixed_precision_is_not_fused(cfg: DictConfig) -> Iterator[str]:
         )
 
 
+def _passes_divide_the_batch(cfg: DictConfig) -> Iterator[str]:
+    passes, most, scenes = cfg.hardware.passes, cfg.hardware.max_passes, cfg.data.batch_size
+    if passes == "plan":
+        if cfg.hardware.gpu_gib is None:
+            yield "hardware.passes=plan needs the memory of the GPU. Pass hardware.gpu_gib=<GiB>, or a number."
+    elif not isinstance(passes, int) or isinstance(passes, bool) or passes < 1:
+        yield f"hardware.passes={passes}: expected a whole number of at least 1, or plan."
+    elif isinstance(scenes, int) and scenes % passes:
+        near = max(n for n in range(1, passes) if scenes % n == 0)
+        yield (
+            f"hardware.passes={passes} does not divide data.batch_size={scenes}. Pass hardware.passes={near}, or "
+            f"data.batch_size={scenes - scenes % passes or passes}."
+        )
+    if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+        yield f"hardware.max_passes={most}: expected a whole number of at least 1."
+
+
+def _terms_keep_their_graphs(cfg: DictConfig) -> Iterator[str]:
+    divided = cfg.hardware.passes != 1 or (cfg.hardware.max_passes != 1 and cfg.hardware.accelerator != "cpu")
+    if OmegaConf.select(cfg, "callbacks.term_gradients") is not None and divided:
+        yield (
+            "callbacks.term_gradients needs a step computed at once. Pass hardware.passes=1 hardware.max_passes=1."
+        )
+
+
 RULES: tuple[Rule, ...] = (
     _counts_are_positive,
     _validation_comes,
@@ -155,4 +180,6 @@ RULES: tuple[Rule, ...] = (
     _distribution_is_the_data_modules,
     _precision_needs_gpu,
     _mixed_precision_is_not_fused,
+    _passes_divide_the_batch,
+    _terms_keep_their_graphs,
 )

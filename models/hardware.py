@@ -1,0 +1,53 @@
+"""What ``config/hardware`` says of memory, applied to a model that is about to be trained: recomputing and passes."""
+
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from sceneleapultra.models.module import GraspModule
+from sceneleapultra.models.passes import Passes, indivisible
+from sceneleapultra.models.recomputing import recompute
+from sceneleapultra.utils.core.console import say
+
+GIB = 1 << 30
+_SPARED = 0.07  # of the memory that a GPU is sold with, what it may keep for itself
+
+
+def fit_to_hardware(cfg: DictConfig, model: GraspModule, trainer: Any) -> None:
+    """Let a model compute its steps as the hardware's settings say.
+
+    Raises:
+        ValueError: a GPU that is smaller than they say, or a model whose batches cannot be divided.
+    """
+    settings, device = cfg.hardware, trainer.strategy.root_device
+    if device.type == "cuda":
+        check_size(settings.gpu_gib, torch.cuda.get_device_properties(device).total_memory)
+    recompute(model.generator, settings.recompute)
+    number = settings.passes
+    if number == "plan":
+        from sceneleapultra.models.memory.plan import Planned  # here: most runs need no plan
+
+        number = Planned.of(cfg, device.type).way(int(settings.gpu_gib * GIB), settings.recompute).passes
+    most = max(number, settings.max_passes if device.type == "cuda" else number)
+    if most == 1:
+        return
+    if (reason := indivisible(model.objective, model)) is None:
+        model.passes = Passes(number, most)
+    elif number > 1:
+        raise ValueError(f"hardware.passes={number}: {reason}. Pass hardware.passes=1, or a smaller batch.")
+    else:
+        say(f"A step that does not fit on the GPU will stop the run, because {reason}.")
+
+
+def check_size(gpu_gib: float | None, there: int) -> None:
+    """Refuse a GPU of fewer bytes than settings are made for.
+
+    Raises:
+        ValueError: it has fewer.
+    """
+    if gpu_gib is not None and there < (1 - _SPARED) * gpu_gib * GIB:
+        raise ValueError(
+            f"hardware.gpu_gib={gpu_gib:g}, but the GPU has {there / GIB:.1f}. Pass a preset of its size "
+            "(hardware=low, medium, high or h200: 8, 16, 32 or 139 GiB), or hardware=auto."
+        )
