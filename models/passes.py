@@ -65,7 +65,7 @@ class Passes:
             outcome = self._worst(outcome)
             if made is not None and outcome == _DONE:
                 terms, loss, gradients = made
-                return _Given.apply(loss, gradients, *weights), terms
+                return _KnownGradient.apply(loss, gradients, *weights), terms
             del made  # before memory is given back
             self._divide_further(outcome, batch.size)
 
@@ -147,7 +147,7 @@ def _sums(left: Sequence[Tensor | None], right: Sequence[Tensor | None]) -> list
     return [b if a is None else a if b is None else a + b for a, b in zip(left, right, strict=True)]
 
 
-class _Given(torch.autograd.Function):
+class _KnownGradient(torch.autograd.Function):
     """A loss whose gradient is known already."""
 
     @staticmethod
@@ -157,10 +157,10 @@ class _Given(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        given: list[Tensor | None] = ctx.gradients
-        known = [i for i, gradient in enumerate(given) if gradient is not None]
-        scaled: list[Tensor | None] = [None] * len(given)
-        for i, gradient in zip(known, torch._foreach_mul([given[i] for i in known], scale), strict=True):
+        gradients: list[Tensor | None] = ctx.gradients
+        known = [i for i, gradient in enumerate(gradients) if gradient is not None]
+        scaled: list[Tensor | None] = [None] * len(gradients)
+        for i, gradient in zip(known, torch._foreach_mul([gradients[i] for i in known], scale), strict=True):
             scaled[i] = gradient
         del ctx.gradients
         return None, None, *scaled

@@ -11,6 +11,7 @@ from sceneleapultra.utils.core.typed import start_verb
 VERBS = {
     "train": ("train_lightning", "train a model, or continue a run"),
     "test": ("test_lightning", "evaluate a checkpoint and the baselines in simulation"),
+    "plan": ("scripts.plan", "foretell the memory of a training step, for any GPU, on a CPU"),
     "predict": ("scripts.predict", "generate grasps for your own cloud or mesh"),
     "hand": ("scripts.hand", "lead a real hand to a grasp: plan, play, release"),
     "generate": ("scripts.generate_dataset", "make a data set: scenes, views, grasps tested in simulation"),

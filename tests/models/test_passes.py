@@ -33,10 +33,10 @@ class TooLarge(LossTerm):
 
     def __init__(self, *, most: int, rank: int = 0) -> None:
         super().__init__(weight=1.0)
-        self.most, self.rank, self.seen = most, rank, []
+        self.most, self.rank, self.sizes = most, rank, []
 
     def __call__(self, context: StepContext) -> Tensor:
-        self.seen.append(context.batch.size)
+        self.sizes.append(context.batch.size)
         own = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
         if own == self.rank and context.batch.size > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -78,14 +78,14 @@ def test_what_does_not_fit_is_computed_in_more_passes(capsys: pytest.CaptureFixt
     passes = Passes(1, 8)
     _, divided = gradients(module, batch, passes)
     assert passes.number == 4
-    assert term.seen == [6, 3, 1, 2, 1, 2]
+    assert term.sizes == [6, 3, 1, 2, 1, 2]
     for name, gradient in whole.items():
         assert_close(divided[name], gradient, **CLOSE)
     said = " ".join(capsys.readouterr().out.split())
     assert said.count("Out of memory: from here on each step is computed in") == 2
     assert "in 4 passes; its result stays the same." in said
     gradients(module, batch, passes)
-    assert term.seen[6:] == [1, 2, 1, 2], "a step begins with the number that fitted"
+    assert term.sizes[6:] == [1, 2, 1, 2], "a step begins with the number that fitted"
 
 
 @pytest.mark.parametrize(("most", "scenes"), [(8, "6 passes"), (2, "2 passes")])
@@ -184,7 +184,7 @@ def train(rank: int, world: int, port: int, most: int, out: Path) -> None:
     trainer.fit(module, DataLoader(mine * 2, batch_size=None))
     number = 1 if module.passes is None else module.passes.number
     torch.save(
-        {"gradients": kept.first, "number": number, "seen": term.seen},
+        {"gradients": kept.first, "number": number, "sizes": term.sizes},
         out / f"{world}_{rank}.pt",
     )
 
@@ -206,10 +206,10 @@ def test_two_processes_agree_where_one_has_no_room(tmp_path: Path) -> None:
         assert process.exitcode == 0
     one, first, second = (torch.load(tmp_path / name) for name in ("1_0.pt", "2_0.pt", "2_1.pt"))
     assert first["number"] == second["number"] == 4
-    assert first["seen"] == [4, 2, 2, *[1] * 4, *[1] * 4], (
+    assert first["sizes"] == [4, 2, 2, *[1] * 4, *[1] * 4], (
         "the first repeated what it had finished, in as many passes"
     )
-    assert second["seen"] == [4, 2, *[1] * 4, *[1] * 4]
+    assert second["sizes"] == [4, 2, *[1] * 4, *[1] * 4]
     for name, value in one["gradients"].items():
         assert_close(first["gradients"][name], value, **CLOSE)
         assert torch.equal(first["gradients"][name], second["gradients"][name])

@@ -15,6 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from sceneleapultra.utils.core.planned import device_kind
+
 # Numbers of a layer's output computed together: two megabytes on a CPU; on a GPU they bound the memory.
 _NUMBERS_CPU, _NUMBERS_GPU = 1 << 19, 1 << 28
 
@@ -64,7 +66,7 @@ class _Network:
         """Yield the patches that are computed together, and how many of their places are to be computed."""
         m, k = self.index.shape
         width = max(len(weight) for weight in self.weights)
-        if self.index.device.type != "cpu":
+        if device_kind(self.index.device.type) != "cpu":
             for each in torch.arange(m, device=self.index.device).split(max(1, _NUMBERS_GPU // (k * width))):
                 yield each, k
             return

@@ -17,6 +17,7 @@ from sceneleapultra.models.network.context import DecodedGrasps, SceneContext
 from sceneleapultra.models.network.heads.base import HeadInputs
 from sceneleapultra.models.network.heads.score import ScoreHead, ScoreHeadConfig
 from sceneleapultra.models.network.surface import Surface
+from sceneleapultra.utils.core.planned import device_kind
 from sceneleapultra.utils.geometry.points import gather
 
 _PER_POINT = 7  # position and normal in the hand's frame, whether it is the target's
@@ -56,7 +57,7 @@ class SurfaceScoreHead(ScoreHead):
                 index, shown = self._nearest(pose, surface)
                 if kept is not None:
                     shown = shown & gather(kept, index)
-                    if shown.device.type == "cpu":  # a GPU would be waited for
+                    if device_kind(shown.device.type) == "cpu":  # a GPU would be waited for
                         index, shown = _first_shown(index, shown)
             points = self._points(pose, squeezed, surface, index)
             contacts = torch.cat([self.links(pose, surface), self.links(squeezed, surface)], dim=-1)
