@@ -6,6 +6,8 @@ A panel for the best grasp of each model, one for all of its grasps, one for the
 of the table. A cell says percent and number of tries.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import argparse
 import json
 from collections import Counter

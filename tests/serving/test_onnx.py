@@ -11,6 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from factories.models import small_generator, small_ptv3
+from factories.shipped import LEAP_TABLE
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.export.onnx import check_exportable
 from sceneleapultra.utils.core.config import CONFIG_DIR
@@ -78,7 +79,7 @@ def test_a_bundle_with_graphs(tmp_path: Path) -> None:
 
     cloud = scene(1, 3000, seed=1)
     points, mask = cloud["points"][0].numpy(), cloud["target"][0].numpy()
-    model, bundle = load_grasp_model("leap_table"), tmp_path / "bundle"
+    model, bundle = load_grasp_model(LEAP_TABLE), tmp_path / "bundle"
     request = GraspRequest.from_points(
         points, target=Target(mask=mask), up=(0, 0, 1), viewpoint=(0.5, 0.1, 0.5)
     )

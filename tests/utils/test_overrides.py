@@ -21,7 +21,7 @@ def test_a_key_named_like_a_group_is_that_group(root: str) -> None:
     """Hydra takes ``name=value`` for the choice of an option wherever ``config/name`` is a folder."""
     keys = {str(key) for key in OmegaConf.load(CONFIG_DIR / f"{root}.yaml")} - {"defaults", "hydra"}
     folders = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
-    assert keys & folders <= set(overrides._groups_of(root))
+    assert keys & folders <= set(overrides.groups_of(root))
 
 
 @given(st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S", "Z")), min_size=1, max_size=20))
