@@ -201,7 +201,7 @@ def test_a_run_begun_by_0_1_is_not_continued(model):
 
 
 def test_shipped_checkpoint_gives_the_grasps_it_gave_before():
-    """Hand positions recorded since normals of lone points are defined, of a bent wall on a table; sampled as a user does.
+    """Hand positions for a bent wall on a table, recorded since normals of lone points are defined.
 
     That the network itself is that of 0.1 is shown in test_reference.py, from the noise of 0.1.
     """
