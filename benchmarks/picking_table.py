@@ -100,18 +100,16 @@ def propose(name: str, method: Method, items: dict[str, list[Item]], options: An
             (proposal,) = method.sample_items([item], options.samples)
             order = np.argsort(-proposal.score, kind="stable")
             drawn = np.random.default_rng([0, item.index]).choice(len(order), options.kept, replace=False)
-            different = best_and_apart(
-                proposal.score,
-                proposal.grasps.hand_pose[:, :3],
-                proposal.grasps.hand_pose[:, -4:],
-                options.kept,
-                **APART,
-            )
-            for role, rows in zip(ROLES, (order[:1], different, drawn), strict=True):
-                if role != "kept" or options.any_of_kept:
-                    yield Attempted(
-                        name, set_name, role, number, item, proposal.grasps[rows], proposal.score[rows]
-                    )
+            rows_of = {"best": order[:1], "all": drawn}
+            if options.any_of_kept:
+                poses = proposal.grasps.hand_pose
+                rows_of["kept"] = best_and_apart(
+                    proposal.score, poses[:, :3], poses[:, -4:], options.kept, **APART
+                )
+            for role, rows in rows_of.items():
+                yield Attempted(
+                    name, set_name, role, number, item, proposal.grasps[rows], proposal.score[rows]
+                )
         print(f"{name}: sampled {set_name}", file=sys.stderr, flush=True)
 
 

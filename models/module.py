@@ -195,5 +195,5 @@ class GraspModule(pl.LightningModule):
         self.objective.load_training_state(checkpoint["training_state"])
         if (
             self.passes is not None
-        ):  # sums of as many parts as before: a run that is continued repeats them bit for bit
+        ):  # sums of as many parts as before: a continued run repeats them bit for bit
             self.passes.number = max(self.passes.number, min(checkpoint.get("passes", 1), self.passes.most))
