@@ -114,7 +114,8 @@ def test_a_folder_of_another_run_is_not_continued(tiny: Callable[..., Any], tmp_
         tiny(tmp_path, "trainer.max_steps=3", "model.generator.decoder.depth=2")
 
 
-@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_while_training_is_one_sentence(tiny_data: list[str], tmp_path: Path, workers: int) -> None:
     """A learning rate that no network survives; its message ends the program as wrong input does."""
     words = [

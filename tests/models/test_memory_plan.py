@@ -58,6 +58,7 @@ def test_nothing_is_computed_of_weights_and_all_else_is() -> None:
     assert model.weight.grad is not None
 
 
+@pytest.mark.slow
 def test_recomputing_needs_less_and_gives_the_same_gradients() -> None:
     batch, found = scene_batch(4), {}
     for parts in ((), ("encoder", "decoder")):
@@ -131,6 +132,7 @@ def test_presets_are_planned_for_their_gpu() -> None:
     assert len(batches) == 1, "a preset changes how a step is computed, and not the step"
 
 
+@pytest.mark.slow
 def test_a_plan_takes_as_many_passes_as_fit() -> None:
     """Four scenes in two passes: less than one, more than half of it, and with sums of gradients."""
     made = planned("hardware=cpu", "data.batch_size=4")

@@ -48,6 +48,7 @@ def quiet_lightning() -> None:
         "Checkpoint directory .* exists and is not empty.*",  # it is the run that is continued
         ".*your dataloader is not resumable.*",  # the sampler starts at the right batch by itself
         ".*smaller than the logging interval.*",
+        "The `srun` command is available.*",  # a machine of a cluster may train by itself; launcher=slurm submits
     ):
         warnings.filterwarnings("ignore", message=message)
 
