@@ -67,7 +67,7 @@ class PrimitiveSet(nn.Module):
         return self.distances(points, T_frame_body).amin(-2)
 
     def by_body(
-        self, points: Float[Tensor, "*b n 3"], T_frame_body: Float[Tensor, "*b bodies 4 4"]
+        self, points: Float[Tensor, "*#b n 3"], T_frame_body: Float[Tensor, "*#b bodies 4 4"]
     ) -> Float[Tensor, "... bodies n"]:
         """Signed distance of each point to each body, negative inside; infinite for a body without primitives."""
         d = self.distances(points, T_frame_body)

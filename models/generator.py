@@ -219,17 +219,19 @@ class GraspGenerator(nn.Module):
         return run(self, x_t, t, alpha_t, anchored)
 
     def _prediction(self, x_t: Tensor, t: Tensor, alpha_t: Tensor, anchored: AnchoredScene) -> Tensor:
-        geometry, features = anchored.context.geometry, torch.zeros_like(x_t[..., :1])
+        view = StepView(anchored.context.geometry, None)
         if self.hand_geometry is not None and self.contacts is not None:
             # The hand that x_t stands for; meaningless in pure noise, so both views fade in with the signal.
             pose, _ = self.grasps((x_t / alpha_t.clamp(min=0.1)[:, None, None]).float(), anchored)
             point, tokens = self.codec.reference_point(pose), anchored.scene.tokens
             dropped = self.conditioning.null_scene is not None
-            share = alpha_t * anchored.scene.scene_kept if dropped else alpha_t
-            view = self.hand_geometry(point, pose.rotation, tokens)
-            geometry = geometry + share[:, None, None, None] * view
-            features = share[:, None, None] * self.contacts(pose, anchored.scene.surface)
-        return self.decoder(x_t, t, StepView(geometry, features), anchored.context)
+            share = (alpha_t * anchored.scene.scene_kept if dropped else alpha_t)[:, None, None]
+            hand_view = self.hand_geometry(point, pose.rotation, tokens)
+            view = StepView(
+                geometry=torch.addcmul(view.geometry, share[..., None], hand_view),
+                grasp_features=share * self.contacts(pose, anchored.scene.surface),
+            )
+        return self.decoder(x_t, t, view, anchored.context)
 
     def states(
         self,

@@ -79,26 +79,25 @@ class GraspCodec(nn.Module):
         reference_depth: distance of the reference point in front of the palm (m).
     """
 
-    palm_center: Tensor
-    palm_direction: Tensor
+    _reference: Tensor
     joint_limits: Tensor
 
     def __init__(self, hand: Hand, *, reference_depth: float) -> None:
         super().__init__()
         self.layout = StateLayout(hand.num_joints)
         self.reference_depth = reference_depth
-        self.register_buffer("palm_center", hand.palm_center.clone(), persistent=False)
-        self.register_buffer("palm_direction", hand.palm_direction.clone(), persistent=False)
+        reference = hand.palm_center + reference_depth * hand.palm_direction
+        self.register_buffer("_reference", reference[:, None], persistent=False)
         self.register_buffer("joint_limits", hand.joint_limits.clone(), persistent=False)
-
-    @property
-    def _reference(self) -> Float[Tensor, "3"]:
-        return self.palm_center + self.reference_depth * self.palm_direction
 
     def reference_point(self, pose: GraspPose) -> Float[Tensor, "*b 3"]:
         """Return the point in front of the palm that the translation speaks of, in the frame of the pose."""
         with torch.autocast(pose.translation.device.type, enabled=False):
-            return pose.translation + pose.rotation @ self._reference
+            return pose.translation + self._offset(pose.rotation)
+
+    def _offset(self, rotation: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
+        """Return how the reference point lies to the base."""
+        return (rotation.reshape(-1, 3) @ self._reference).view(rotation.shape[:-1])
 
     def encode(
         self,
@@ -123,9 +122,10 @@ class GraspCodec(nn.Module):
         parts = self.layout.split(state)
         low, high = self.joint_limits.unbind(-1)
         with torch.autocast(origins.device.type, enabled=False):
-            rotation = frames @ matrix_from_rot6d(parts["rotation"])
-            point = origins + (frames @ parts["translation"][..., None]).squeeze(-1)
-            translation = point - rotation @ self._reference
+            own = torch.cat([matrix_from_rot6d(parts["rotation"]), parts["translation"][..., None]], dim=-1)
+            turned = torch.bmm(frames.reshape(-1, 3, 3), own.reshape(-1, 3, 4)).view(own.shape)
+            rotation, point = turned[..., :3], origins + turned[..., 3]
+            translation = point - self._offset(rotation)
         qpos = parts["joints"].clamp(low, high)
         pose = GraspPose(translation=translation, rotation=rotation, qpos=qpos)
         return pose, (parts["joints"] + parts["squeeze"]).clamp(low, high)
@@ -184,7 +184,7 @@ class StateNormalizer(nn.Module):
 
     def denormalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
         """Normalized to metric."""
-        return state * self.std + self.mean
+        return torch.addcmul(self.mean, state, self.std)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what accompanies the statistics in a checkpoint."""

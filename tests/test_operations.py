@@ -1,65 +1,37 @@
 """How many operations are dispatched: on a GPU these networks cost launches, whatever the points and the precision.
 
-The bounds are the counts of 0.1 (4e3797e) for the same model, batch and settings, views included.
+The bounds are what it takes today (2 % above); to need more is a decision, not an accident. ``benchmarks/latency.py``
+says what is counted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 import pytest
-import torch
-from omegaconf import DictConfig
-from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from factories.models import scene_batch
-from sceneleapultra.models import load_grasp_model
-from sceneleapultra.models.module import build_module
-from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.core.config import build
+from benchmarks.latency import WORK, count
 
-REFERENCE = np.load(Path(__file__).parent / "models/reference_0_1.npz")
-CLOUD = ("scene_pc", "point_valid", "object_mask", "viewpoint", "up", "T_world_frame")
+BOUNDS = {  # operations, and those of them that compute something
+    "encode_pointnet2": (400, 210),
+    "encode_ptv3_light": (1620, 1230),
+    "encode_ptv3": (2550, 1800),
+    "denoise_100": (370, 180),
+    "sample_100_in_8": (4270, 2200),
+    "training_step": (3050, 1760),
+}
 
 
-class OperationCount(TorchDispatchMode):
-    """Counts what reaches the dispatcher."""
-
-    count = 0
-
-    def __torch_dispatch__(
-        self,
-        func: OpOverload,
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        self.count += 1
-        return func(*args, **(kwargs or {}))
+@pytest.mark.parametrize("name", WORK)
+def test_dispatches_no_more_than_stated(name: str) -> None:
+    run = WORK[name]()
+    run()  # fills what is computed once
+    counted, (operations, launches) = count(run), BOUNDS[name]
+    assert counted["operations"] <= operations
+    assert counted["launches"] <= launches
 
 
-def test_a_training_step_dispatches_no_more_than_in_0_1(compose: Callable[..., DictConfig]) -> None:
-    cfg = compose("experiment=quickstart")
-    optimizer, scheduler = build(cfg.optimizer), build(cfg.scheduler)
-    module = build_module(cfg.model, cloud={}, optimizer=optimizer, scheduler=scheduler).train()
-    batch = scene_batch(num_scenes=12, num_points=768, num_grasps=16)
+@pytest.mark.parametrize(("guidance", "bound"), [("stable", 22_000), ("physics", 15_800)])
+def test_guided_sampling_dispatches_no_more_than_stated(guidance: str, bound: int) -> None:
+    from benchmarks.sampling_cost import scene
+    from sceneleapultra.models import load_grasp_model
 
-    def step(index: int) -> None:
-        context = module.objective.context(module.generator, batch, step=index, training=True)
-        module.objective.total(module.objective.losses(context, training=True), index).backward()
-
-    step(0)  # fills what is computed once
-    with OperationCount() as operations:
-        step(1)
-    assert operations.count <= 4780
-
-
-@pytest.mark.parametrize(("guidance", "bound"), [("none", 17_045), ("stable", 47_905), ("physics", 24_475)])
-def test_sampling_dispatches_no_more_than_in_0_1(guidance: str, bound: int) -> None:
-    generator = load_grasp_model("leap_table").generator
-    cloud = GraspBatch(**{name: torch.from_numpy(REFERENCE[f"cloud/{name}"][:1]) for name in CLOUD})
-    with OperationCount() as operations:
-        generator.sample(cloud, 8, seeds=[0], sampling={"steps": 20, "guidance": guidance})
-    assert operations.count <= bound
+    generator, batch = load_grasp_model("leap_table").generator, scene(768, 0)
+    changes = {"steps": 20, "guidance": guidance}
+    assert count(lambda: generator.sample(batch, 8, seeds=[0], sampling=changes))["operations"] <= bound

@@ -1,9 +1,10 @@
 """DDIM and DDPM: each step keeps the predicted clean sample and re-mixes the noise."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -29,20 +30,39 @@ def ddim_step(
     rng: Rng,
 ) -> States:
     """Step from ``t`` to ``s`` < t (Song et al. 2021, eq. 12); ``eta`` = 1 is a sample of the posterior."""
-    alpha_t, sigma_t, alpha_s, sigma_s = (
-        process.alpha(t),
-        process.sigma(t),
-        process.alpha(s),
-        process.sigma(s),
-    )
+    times = torch.stack((t, s))
+    return remix(x, x0, process.alpha(times).unbind(), process.sigma(times).unbind(), eta=eta, rng=rng)
+
+
+def remix(
+    x: States, x0: States, alphas: Sequence[Tensor], sigmas: Sequence[Tensor], *, eta: float, rng: Rng
+) -> States:
+    """Step between two times, whose signal and noise scales are given; see :func:`ddim_step`."""
+    (alpha_t, alpha_s), (sigma_t, sigma_s) = alphas, sigmas
     eps = (x - alpha_t * x0) / sigma_t
     if eta == 0.0:
-        return alpha_s * x0 + (sigma_s**2).sqrt() * eps
+        return alpha_s * x0 + sigma_s * eps
     # Noise of the posterior q(x_s | x_t, x0): Ho et al. 2020, eq. 7, for any pair of times s < t.
     step_variance = sigma_t**2 - (alpha_t / alpha_s) ** 2 * sigma_s**2
     added = eta * (step_variance.clamp(min=0.0) * sigma_s**2 / sigma_t**2).sqrt()
     x = alpha_s * x0 + (sigma_s**2 - added**2).clamp(min=0.0).sqrt() * eps
     return x + added * normal_like(x, rng)
+
+
+def remixed(
+    denoise: CountingDenoiser,
+    process: NoiseProcess,
+    times: Float[Tensor, "n"],
+    x: States,
+    *,
+    eta: float,
+    rng: Rng,
+) -> Iterator[States]:
+    """Yield the state after each step of :func:`ddim_step` from time to time; scales are computed for all at once."""
+    alphas, sigmas = pairwise(process.alpha(times).unbind()), pairwise(process.sigma(times).unbind())
+    for t, alpha, sigma in zip(times.unbind(), alphas, sigmas, strict=False):
+        x = remix(x, denoise(x, t), alpha, sigma, eta=eta, rng=rng)
+        yield x
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +88,7 @@ class DDIM(Solver):
     ) -> Iterator[States]:
         """Yield the state after each step."""
         times = time_grid(process, self.steps, self.spacing, x)
-        for t, s in pairwise(times):
-            x = ddim_step(process, x, denoise(x, t), t, s, eta=self.eta, rng=rng)
-            yield x
+        yield from remixed(denoise, process, times, x, eta=self.eta, rng=rng)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +112,4 @@ class DDPM(Solver):
     ) -> Iterator[States]:
         """Yield the state after each step."""
         times = time_grid(process, self.steps, self.spacing, x)
-        for t, s in pairwise(times):
-            x = ddim_step(process, x, denoise(x, t), t, s, eta=1.0, rng=rng)
-            yield x
+        yield from remixed(denoise, process, times, x, eta=1.0, rng=rng)

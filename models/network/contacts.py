@@ -25,33 +25,50 @@ class LinkContacts(nn.Module):
 
     Attributes:
         dim: how many numbers that are.
+        num_keypoints: how many of the points come first and are the hand's key points.
     """
 
-    _pads: Tensor
+    _stacked: Tensor
 
     def __init__(self, hand: Hand, *, scale: float) -> None:
         super().__init__()
         self.hand, self.scale = hand, scale
-        finger = torch.nn.functional.one_hot(hand.contact_finger, len(hand.finger_names)).T.float()
-        self.register_buffer("_pads", finger / finger.sum(-1, keepdim=True), persistent=False)
-        self.dim = _PER_POINT * (len(hand.keypoints(_rest(hand))[0]) + len(hand.finger_names))
+        keypoints, contacts = hand.require("keypoints").stacked, hand.require("contacts").stacked
+        finger = torch.nn.functional.one_hot(hand.contact_finger, len(hand.finger_names)).to(contacts)
+        # Key points of all links, and the middle of each finger's pad: both are linear in the bodies' transforms.
+        stacked = torch.cat([keypoints, contacts @ (finger / finger.sum(0))], dim=1)
+        self.register_buffer("_stacked", stacked, persistent=False)
+        self.num_keypoints, self.dim = keypoints.shape[1], _PER_POINT * stacked.shape[1]
 
-    def forward(self, pose: GraspPose, surface: Surface) -> Float[Tensor, "b g c"]:
-        """Return the numbers of each grasp, in units of ``scale``; the pose is in the frame of the cloud."""
+    def forward(
+        self, pose: GraspPose, surface: Surface, points: Float[Tensor, "b g k 3"] | None = None
+    ) -> Float[Tensor, "b g c"]:
+        """Return the numbers of each grasp, in units of ``scale``; the pose is in the frame of the cloud.
+
+        Args:
+            pose: of the grasps.
+            surface: that they may touch.
+            points: of the hand, see ``points``, where they are known.
+        """
         with torch.autocast(pose.translation.device.type, enabled=False):  # kinematics and millimetres
-            points = self._points(pose)
-            nearest = surface.nearest(points)
-            normal, offset = gather(surface.normal, nearest), points - gather(surface.xyz, nearest)
+            if points is None:
+                points = self.points(pose, self.hand.forward_kinematics(pose.qpos))
+            found = gather(surface.table, surface.nearest(points))
+            normal, offset = found[..., 3:6], points - found[..., :3]
             along, distance = (offset * normal).sum(-1, keepdim=True), offset.norm(dim=-1, keepdim=True)
             near = torch.cat([along, distance], dim=-1).div(self.scale).clamp(-3.0, 3.0)
-            target = gather(surface.target, nearest)[..., None].to(near.dtype)
-            local = torch.einsum("bgki,bgij->bgkj", normal, pose.rotation)
-            return torch.cat([near, target, local], dim=-1).flatten(-2)
+            local = torch.bmm(normal.flatten(0, 1), pose.rotation.flatten(0, 1)).view_as(normal)
+            return torch.cat([near, found[..., 6:], local], dim=-1).flatten(-2)
 
-    def _points(self, pose: GraspPose) -> Float[Tensor, "b g k 3"]:
-        """Key points of all links, and the middle of each finger's pad."""
-        candidates, _ = self.hand.contact_candidates(pose)
-        return torch.cat([self.hand.keypoints(pose), self._pads @ candidates], dim=-2)
+    def points(
+        self, pose: GraspPose, T_base_body: Float[Tensor, "b g bodies 4 4"]
+    ) -> Float[Tensor, "b g k 3"]:
+        """Return the key points of all links, and the middle of each finger's pad, in the frame of the cloud."""
+        rows = T_base_body.transpose(-3, -2).reshape(-1, len(self._stacked))
+        base = (rows @ self._stacked).view(-1, 4, self._stacked.shape[1])[:, :3]
+        translation, rotation = pose.translation.flatten(0, 1), pose.rotation.flatten(0, 1)
+        points = torch.baddbmm(translation[..., None], rotation, base).transpose(1, 2)
+        return points.unflatten(0, pose.translation.shape[:2])
 
 
 class ContactFeatures(nn.Module):
@@ -71,7 +88,3 @@ class ContactFeatures(nn.Module):
     def forward(self, pose: GraspPose, surface: Surface) -> Float[Tensor, "b g d"]:
         """Return one embedding per grasp; the pose is in the frame of the cloud."""
         return self.mlp(self.links(pose, surface))
-
-
-def _rest(hand: Hand) -> GraspPose:
-    return GraspPose(torch.zeros(1, 3), torch.eye(3)[None], hand.rest_qpos[None])

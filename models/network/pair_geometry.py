@@ -17,10 +17,14 @@ class PairGeometry(nn.Module):
         scale: length that positions are divided by (m).
     """
 
+    _frequencies: Tensor
+
     def __init__(self, dim: int, scale: float) -> None:
         super().__init__()
         self.scale = scale
         self.mlp = nn.Sequential(nn.Linear(7 + 6 * _FREQUENCIES, dim), nn.GELU(), nn.Linear(dim, dim))
+        frequencies = torch.pi * 2.0 ** torch.arange(_FREQUENCIES)[:, None]
+        self.register_buffer("_frequencies", frequencies, persistent=False)
 
     def forward(
         self, origins: Float[Tensor, "b g 3"], frames: Float[Tensor, "b g 3 3"], tokens: SceneTokens
@@ -28,11 +32,14 @@ class PairGeometry(nn.Module):
         """Return one embedding per (grasp, token) pair."""
         with torch.autocast(origins.device.type, enabled=False):  # half precision resolves a metre to 4 mm
             # (x_s - o_g) R_g without forming the differences first: two products instead of a broadcast one.
-            rotated = torch.einsum("bsi,bgij->bgsj", tokens.xyz, frames)
-            own = (origins[:, :, None] @ frames).squeeze(-2)
-            offset = (rotated - own[:, :, None]) / self.scale
-            normal = torch.einsum("bsi,bgij->bgsj", tokens.frames[..., 2], frames)
-            waves = torch.cat([offset * (torch.pi * 2.0**k) for k in range(_FREQUENCIES)], dim=-1)
-            target = tokens.target.to(offset.dtype)[:, None, :, None].expand(*offset.shape[:-1], 1)
+            b, g, s = *origins.shape[:2], tokens.xyz.shape[1]
+            axes = frames.transpose(1, 2).reshape(b, 3, 3 * g)
+            turned = torch.bmm(tokens.vectors, axes).view(b, 2, s, g, 3).transpose(2, 3)
+            rotated, normal = turned.unbind(1)
+            own = torch.bmm(origins.reshape(-1, 1, 3), frames.reshape(-1, 3, 3)).view(b, g, 1, 3)
+            offset = (rotated - own) / self.scale
+            waves = (offset[..., None, :] * self._frequencies).flatten(-2)
+            target = tokens.target_column.expand(b, g, s, 1)
             features = torch.cat([offset, normal, target, waves.sin(), waves.cos()], dim=-1)
-        return self.mlp(features)
+        embedded: Tensor = self.mlp(features.flatten(0, 2))
+        return embedded.view(b, g, s, -1)

@@ -1,6 +1,7 @@
 """What a cloud says of the surfaces in it: points with outward normals, whatever the encoder makes of the cloud."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,7 +11,8 @@ from sceneleapultra.models.network.frames import local_frames
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.utils.geometry.points import gather, knn
 
-_ROWS = 64  # points of each cloud looked at together: their distances stay in a CPU's cache
+# Pairs of points looked at together on a CPU: their distances stay in its cache.
+_PAIRS = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,11 @@ class Surface:
     normal: Float[Tensor, "b s 3"]  # unit, towards the camera
     target: Bool[Tensor, "b s"]
     valid: Bool[Tensor, "b s"]
+
+    @cached_property
+    def table(self) -> Float[Tensor, "b s 7"]:
+        """Position, normal and whether it is the target's of every point, for one gather of all three."""
+        return torch.cat([self.xyz, self.normal, self.target[..., None].to(self.xyz.dtype)], dim=-1)
 
     @torch.no_grad()
     def nearest(self, points: Float[Tensor, "b g k 3"]) -> Int[Tensor, "b g k"]:
@@ -34,15 +41,22 @@ class Surface:
             distance = torch.cdist(flat, self.xyz, compute_mode="donot_use_mm_for_euclid_dist")
             found = distance.masked_fill(~self.valid[:, None], float("inf")).argmin(-1)
         else:
-            first = self.xyz[:, :1]
-            xyz, relative = self.xyz - first, flat - first
-            half = xyz.square().sum(-1).div(2).masked_fill(~self.valid, float("inf"))[:, None]
+            first, coordinates, half = self._products
+            relative = flat - first
             # An exported graph would have the example's number of parts for ever.
-            rows = [relative] if torch.compiler.is_exporting() else relative.split(_ROWS, dim=1)
-            found = torch.cat(
-                [torch.baddbmm(half, row, xyz.transpose(1, 2), alpha=-1).argmin(-1) for row in rows], dim=1
-            )
+            whole = torch.compiler.is_exporting() or half.numel() * relative.shape[1] <= _PAIRS
+            rows = [relative] if whole else relative.split(max(1, _PAIRS // half.numel()), dim=1)
+            parts = [torch.baddbmm(half, row, coordinates, alpha=-1).argmin(-1) for row in rows]
+            found = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return found.unflatten(1, points.shape[1:3])
+
+    @cached_property
+    def _products(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The first point, all coordinates from there, and half their squared distances."""
+        first = self.xyz[:, :1]
+        xyz = self.xyz - first
+        half = xyz.square().sum(-1).div(2).masked_fill(~self.valid, float("inf"))[:, None]
+        return first, xyz.transpose(1, 2), half
 
 
 def observed_surface(cloud: Cloud, num_points: int, *, neighbors: int, radius: float) -> Surface:

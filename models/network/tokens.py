@@ -1,6 +1,7 @@
 """What encoders take and give: one cloud, one set of tokens."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
@@ -46,3 +47,13 @@ class SceneTokens:
     valid: Bool[Tensor, "b s"]
     target: Bool[Tensor, "b s"]
     frames: Float[Tensor, "b s 3 3"]
+
+    @cached_property
+    def vectors(self) -> Float[Tensor, "b m 3"]:
+        """Positions, then normals, of all tokens."""
+        return torch.cat([self.xyz, self.frames[..., 2]], dim=1)
+
+    @cached_property
+    def target_column(self) -> Float[Tensor, "b 1 s 1"]:
+        """Whether each token is the target's, as a number."""
+        return self.target[:, None, :, None].to(self.xyz.dtype)

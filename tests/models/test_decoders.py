@@ -10,9 +10,11 @@ from torch.testing import assert_close
 from factories.models import draw_anchors, scene_batch, small_decoder, small_generator
 from sceneleapultra.models.network.decoder.attention import (
     Attended,
+    AttendedScene,
     GeometricCrossAttention,
     PromptAttention,
     SetAttention,
+    hidden_tokens,
     with_sets_in_channels,
 )
 from sceneleapultra.models.network.decoder.dit import DiTConfig
@@ -130,15 +132,16 @@ def test_geometric_attention_is_attention_with_keys_and_values_per_pair():
             content, place = [], []
             for k in range(h):
                 logits = [
-                    q[i, j, k] @ keys[i, m, k] / (d // h) ** 0.5 + e[i, j, k] @ geometry[i, j, m] / p**0.5
+                    q[i, j, k] @ keys[i, k, m] / (d // h) ** 0.5 + e[i, j, k] @ geometry[i, j, m] / p**0.5
                     for m in range(s)
                     if valid[i, m]
                 ]
                 weight = torch.stack(logits).softmax(0)
-                content.append(weight @ values[i, valid[i], k])
+                content.append(weight @ values[i, k, valid[i]])
                 place.append(weight @ geometry[i, j, valid[i]])
             out[i, j] = layer.out(torch.cat(content) + layer.value_geometry(torch.cat(place)))
-    assert_close(layer(x, Attended(keys, values, valid), geometry), out)
+    scene = AttendedScene(keys.flatten(0, 1), values.flatten(0, 1), hidden_tokens(valid, h))
+    assert_close(layer(x, scene, geometry.flatten(0, 1)), out)
 
 
 def test_prompt_attention_ignores_padding():

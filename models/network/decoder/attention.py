@@ -11,7 +11,7 @@ import importlib.util
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sceneleapultra.utils.core.names import unknown_name
@@ -46,11 +46,25 @@ class HeadNorm(nn.RMSNorm):
 
 
 class Attended(NamedTuple):
-    """Projected tokens of a scene (b s h e) or a prompt (b h l e), and which of them are valid (b s, b l)."""
+    """Projected tokens of a prompt (b h l e), and which of them are valid (b l)."""
 
     keys: Tensor
     values: Tensor
     valid: Tensor
+
+
+class AttendedScene(NamedTuple):
+    """Projected tokens of a scene, laid out for products of batches of matrices."""
+
+    keys: Float[Tensor, "bh s e"]
+    values: Float[Tensor, "bh s e"]
+    hidden: Float[Tensor, "bh 1 s"]  # minus infinity for tokens that are not valid, else zero
+
+
+def hidden_tokens(valid: Bool[Tensor, "b s"], heads: int) -> Float[Tensor, "bh 1 s"]:
+    """Return what is added to the logits of tokens: minus infinity for those that are not valid, else zero."""
+    hidden = torch.zeros(valid.shape, device=valid.device).masked_fill_(~valid, float("-inf"))
+    return hidden.repeat_interleave(heads, dim=0)[:, None]
 
 
 class GeometricCrossAttention(nn.Module):
@@ -70,22 +84,26 @@ class GeometricCrossAttention(nn.Module):
     def keys_values(self, features: Float[Tensor, "b s c"]) -> tuple[Tensor, Tensor]:
         """Project scene features once for all steps and grasps."""
         k, v = self.key_value(features).unflatten(-1, (2, self.heads, -1)).unbind(-3)
-        return self.key_norm(k), v
+        return self.key_norm(k).transpose(1, 2).contiguous(), v.transpose(1, 2).contiguous()
 
     def forward(
-        self, x: Float[Tensor, "b g d"], scene: Attended, geometry: Float[Tensor, "b g s p"]
+        self, x: Float[Tensor, "b g d"], scene: AttendedScene, pairs: Float[Tensor, "bg s p"]
     ) -> Float[Tensor, "b g d"]:
-        """Attend from grasps to valid scene tokens."""
-        q = self.query_norm(self.query(x).unflatten(-1, (self.heads, -1)))
-        e = self.query_geometry(x).unflatten(-1, (self.heads, -1))
-        logits = torch.einsum("bghe,bshe->bghs", q, scene.keys) * q.shape[-1] ** -0.5
-        logits = logits + e @ geometry.transpose(-1, -2) * geometry.shape[-1] ** -0.5
-        weight = (
-            logits.masked_fill(~scene.valid[:, None, None], float("-inf")).float().softmax(-1).to(x.dtype)
-        )
-        content = torch.einsum("bghs,bshe->bghe", weight, scene.values).flatten(-2)
-        place = (weight @ geometry).flatten(-2)
-        return self.out(content + self.value_geometry(place))
+        """Attend from grasps to valid scene tokens; ``pairs`` is how these lie to each grasp."""
+        (b, g, _), h = x.shape, self.heads
+        s, p, rows = *pairs.shape[1:], x.flatten(0, 1)
+        q = self.query_norm(self.query(rows).view(b, g, h, -1)).transpose(1, 2).reshape(b * h, g, -1)
+        e = self.query_geometry(rows).view(b * g, h, p)
+        # Matrices of keys and values belong to a scene and head, those of pairs to a grasp.
+        logits = torch.baddbmm(scene.hidden, q, scene.keys.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
+        logits = logits.view(b, h, g, s).transpose(1, 2).reshape(b * g, h, s)
+        logits = torch.baddbmm(logits, e, pairs.transpose(1, 2), alpha=p**-0.5)
+        weight = logits.float().softmax(-1).to(x.dtype)
+        by_head = weight.view(b, g, h, s).transpose(1, 2).reshape(b * h, g, s)
+        content = torch.bmm(by_head, scene.values).view(b, h, g, -1).transpose(1, 2).reshape(b * g, -1)
+        place = torch.bmm(weight, pairs).view(b * g, -1)
+        out: Tensor = self.out(content + self.value_geometry(place))
+        return out.view(b, g, -1)
 
 
 class PromptAttention(nn.Module):

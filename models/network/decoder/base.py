@@ -2,12 +2,18 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sceneleapultra.models.network.decoder.attention import AttentionBackend, require_backend
+from sceneleapultra.models.network.decoder.attention import (
+    AttendedScene,
+    AttentionBackend,
+    hidden_tokens,
+    require_backend,
+)
 
 KeysValues = tuple[tuple[Tensor, Tensor], ...]  # per block
 
@@ -26,7 +32,7 @@ class DecoderDims:
 class GraspContext:
     """The scene as seen from each grasp's anchor; constant over the denoising steps."""
 
-    keys_values: KeysValues  # of the scene's tokens, (b s h e) each
+    keys_values: KeysValues  # of the scene's tokens, (b h s e) each
     geometry: Float[Tensor, "b g s p"]
     anchor: Float[Tensor, "b g c"]
     token_valid: Bool[Tensor, "b s"]
@@ -34,12 +40,21 @@ class GraspContext:
     prompt: KeysValues | None  # of the prompt's tokens, (b h l e) each; None for a model without prompts
     prompt_valid: Bool[Tensor, "b l"] | None
 
+    @cached_property
+    def scenes(self) -> tuple[AttendedScene, ...]:
+        """What each block attends to of the scene, laid out once for all steps."""
+        hidden = hidden_tokens(self.token_valid, self.keys_values[0][0].shape[1])
+        return tuple(
+            AttendedScene(keys.flatten(0, 1), values.flatten(0, 1), hidden)
+            for keys, values in self.keys_values
+        )
+
 
 class StepView(NamedTuple):
     """The scene as seen from the grasps of one denoising step."""
 
     geometry: Float[Tensor, "b g s p"]
-    grasp_features: Float[Tensor, "b g h"]  # added to the grasps' tokens
+    grasp_features: Float[Tensor, "b g h"] | None  # added to the grasps' tokens
 
 
 class Decoder(nn.Module, ABC):

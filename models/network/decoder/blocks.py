@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sceneleapultra.models.network.decoder.attention import (
     Attended,
+    AttendedScene,
     GeometricCrossAttention,
     PromptAttention,
     SetAttention,
@@ -22,15 +23,15 @@ from sceneleapultra.models.network.decoder.base import (
     KeysValues,
     StepView,
 )
-from sceneleapultra.models.network.decoder.time import fourier_time, time_layers
+from sceneleapultra.models.network.decoder.time import FourierTime, time_layers
 
 
 class BlockView(NamedTuple):
     """What one block attends to."""
 
     set_id: Int[Tensor, "b g"]
-    geometry: Float[Tensor, "b g s p"]
-    scene: Attended
+    geometry: Float[Tensor, "bg s p"]
+    scene: AttendedScene
     prompt: Attended | None
 
 
@@ -56,7 +57,7 @@ class BlockDecoder(Decoder, ABC):
         self.dim, self.checkpointing = config.dim, config.checkpointing
         self.state_in = state_in
         self.anchor_in = nn.Linear(dims.dim_scene, config.dim)
-        self.time = time_layers(config.dim)
+        self.fourier_time, self.time = FourierTime(config.dim), time_layers(config.dim)
 
     def keys_values(self, features: Float[Tensor, "b s c"]) -> KeysValues:
         """See :class:`Decoder`."""
@@ -70,16 +71,18 @@ class BlockDecoder(Decoder, ABC):
         self, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"], view: StepView, context: GraspContext
     ) -> Float[Tensor, "b g o"]:
         """See :class:`Decoder`."""
-        x = self.state_in(x_t) + self.anchor_in(context.anchor) + view.grasp_features
-        scenes = [Attended(*keys_values, context.token_valid) for keys_values in context.keys_values]
+        x = self.state_in(x_t) + self.anchor_in(context.anchor)
+        if view.grasp_features is not None:
+            x = x + view.grasp_features
+        geometry = view.geometry.flatten(0, 1)
         prompts: list[Attended] | list[None] = [None] * len(self.blocks)
         if context.prompt is not None and context.prompt_valid is not None:
             prompts = [Attended(*keys_values, context.prompt_valid) for keys_values in context.prompt]
         views = [
-            BlockView(context.set_id, view.geometry, scene, prompt)
-            for scene, prompt in zip(scenes, prompts, strict=True)
+            BlockView(context.set_id, geometry, scene, prompt)
+            for scene, prompt in zip(context.scenes, prompts, strict=True)
         ]
-        return self.refine(x, self.time(fourier_time(t, self.dim)), views)
+        return self.refine(x, self.time(self.fourier_time(t)), views)
 
     @abstractmethod
     def refine(

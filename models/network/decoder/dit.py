@@ -40,21 +40,21 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.zeros(sublayers, 3, dim))
 
     def forward(
-        self, x: Float[Tensor, "b g d"], modulation: Float[Tensor, "b m 3 d"], view: BlockView
+        self, x: Float[Tensor, "b g d"], modulation: Float[Tensor, "b m 3 1 d"], view: BlockView
     ) -> Float[Tensor, "b g d"]:
-        """Refine grasp tokens; ``modulation`` is shared by all blocks, each adds its own offset."""
-        layers = (modulation + self.modulation)[:, :, :, None].unbind(1)
+        """Refine grasp tokens; ``modulation`` is shift, scale and gate of each sublayer."""
+        parts = modulation.flatten(1, 2).unbind(1)
 
         def modulate(i: int) -> Tensor:
-            shift, scale, _ = layers[i].unbind(1)
-            return self.norms[i](x) * (1 + scale) + shift
+            return torch.addcmul(parts[3 * i], self.norms[i](x), parts[3 * i + 1])
 
         if self.self_attn is not None:
-            x = x + layers[0][:, 2] * self.self_attn(modulate(0), view.set_id)
-        x = x + layers[1][:, 2] * self.cross_attn(modulate(1), view.scene, view.geometry)
+            x = torch.addcmul(x, parts[2], self.self_attn(modulate(0), view.set_id))
+        x = torch.addcmul(x, parts[5], self.cross_attn(modulate(1), view.scene, view.geometry))
         if self.prompt_attn is not None and view.prompt is not None:
-            x = x + layers[3][:, 2] * self.prompt_attn(modulate(3), view.prompt)
-        return x + layers[2][:, 2] * self.forward_layer(modulate(2))
+            x = torch.addcmul(x, parts[11], self.prompt_attn(modulate(3), view.prompt))
+        refined: Tensor = self.forward_layer(modulate(2).flatten(0, 1))
+        return torch.addcmul(x, parts[8], refined.view_as(x))
 
 
 class SetDiT(BlockDecoder):
@@ -75,7 +75,10 @@ class SetDiT(BlockDecoder):
         self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b c"], views: Sequence[BlockView]
     ) -> Float[Tensor, "b g o"]:
         """See :class:`BlockDecoder`."""
-        modulation = self.modulation(time).unflatten(-1, (self.sublayers, 3, -1))
-        for block, view in zip(self.blocks, views, strict=True):
-            x = self.run_block(block, x, modulation, view)
+        # By time for all blocks, to which each adds its own offset.
+        shared = self.modulation(time).unflatten(-1, (1, self.sublayers, 3, 1, -1))
+        modulation = shared + torch.stack([block.modulation for block in self.blocks])[:, :, :, None]
+        modulation[:, :, :, 1].add_(1.0)  # scales are relative to one
+        for block, own, view in zip(self.blocks, modulation.unbind(1), views, strict=True):
+            x = self.run_block(block, x, own, view)
         return self.out(self.out_norm(x))

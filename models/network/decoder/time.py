@@ -7,13 +7,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-def fourier_time(t: Float[Tensor, "b"], dim: int) -> Float[Tensor, "b d"]:
-    """Embed time in [0, 1] by sinusoids, as Vaswani et al. 2017 embed positions up to 1000; float32 throughout."""
-    frequency = torch.exp(
-        torch.arange(dim // 2, device=t.device, dtype=torch.float32) * (-math.log(1e4) * 2 / dim)
-    )
-    angle = 1000.0 * t.float()[:, None] * frequency
-    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+class FourierTime(nn.Module):
+    """Embeds time in [0, 1] by sinusoids, as Vaswani et al. 2017 embed positions up to 1000; float32 throughout."""
+
+    frequency: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        frequency = torch.exp(torch.arange(dim // 2, dtype=torch.float32) * (-math.log(1e4) * 2 / dim))
+        self.register_buffer("frequency", frequency, persistent=False)
+
+    def forward(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b d"]:
+        """Embed."""
+        angle = 1000.0 * t.float()[:, None] * self.frequency
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
 def time_layers(dim: int) -> nn.Sequential:

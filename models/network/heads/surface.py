@@ -5,7 +5,7 @@ beside the object's): here every surface point carries its exact signed distance
 at the squeeze, so that nothing has to be learned about kinematics.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -50,17 +50,24 @@ class SurfaceScoreHead(ScoreHead):
         self, grasps: DecodedGrasps, scene: SceneContext, kept: Bool[Tensor, "b s"] | None = None
     ) -> Float[Tensor, "b g 2"]:
         """See :class:`~sceneleapultra.models.network.heads.base.GraspHead`."""
-        pose, surface = grasps.pose, scene.surface
-        squeezed = replace(pose, qpos=grasps.squeeze_qpos)
+        pose, surface, g = grasps.pose, scene.surface, grasps.states.shape[1]
         with torch.autocast(pose.translation.device.type, enabled=False):  # millimetres
+            # The grasps, then the same squeezed: kinematics, contacts and distances of both at once.
+            both = GraspPose(
+                torch.cat([pose.translation] * 2, dim=1),
+                torch.cat([pose.rotation] * 2, dim=1),
+                torch.cat([pose.qpos, grasps.squeeze_qpos], dim=1),
+            )
+            T_base_body = self.hand.forward_kinematics(both.qpos)
+            placed = self.links.points(both, T_base_body)
             with torch.no_grad():
-                index, shown = self._nearest(pose, surface)
+                index, shown = self._nearest(placed[:, :g, : self.links.num_keypoints], surface)
                 if kept is not None:
                     shown = shown & gather(kept, index)
                     if device_kind(shown.device.type) == "cpu":  # a GPU would be waited for
                         index, shown = _first_shown(index, shown)
-            points = self._points(pose, squeezed, surface, index)
-            contacts = torch.cat([self.links(pose, surface), self.links(squeezed, surface)], dim=-1)
+            points = self._points(pose, T_base_body, surface, index)
+            contacts = self.links(both, surface, placed).unflatten(1, (2, g)).transpose(1, 2).flatten(2)
             own = self._own(grasps, scene)
         x, mask = self.per_point(points), shown[..., None]
         # No GELU is below -1: that only stands for the maximum of no point at all.
@@ -74,13 +81,12 @@ class SurfaceScoreHead(ScoreHead):
         return torch.cat(parts, dim=-1).float()
 
     def _nearest(
-        self, pose: GraspPose, surface: Surface
+        self, keys: Float[Tensor, "b g k 3"], surface: Surface
     ) -> tuple[Int[Tensor, "b g n"], Bool[Tensor, "b g n"]]:
         """Return the points of the target and of its surroundings that are nearest to the hand's key points.
 
         Where there are fewer than asked for, the rest is marked false.
         """
-        keys = self.hand.keypoints(pose)
         distance = torch.cdist(surface.xyz, keys.flatten(1, 2)).unflatten(-1, keys.shape[1:3])
         distance = distance.amin(-1).transpose(1, 2)  # b g s
         chosen = []
@@ -94,15 +100,21 @@ class SurfaceScoreHead(ScoreHead):
         ).isfinite()
 
     def _points(
-        self, pose: GraspPose, squeezed: GraspPose, surface: Surface, index: Int[Tensor, "b g n"]
+        self,
+        pose: GraspPose,
+        T_base_body: Float[Tensor, "b h bodies 4 4"],
+        surface: Surface,
+        index: Int[Tensor, "b g n"],
     ) -> Float[Tensor, "b g n c"]:
-        """Return what the network sees of each point."""
-        xyz, normal = gather(surface.xyz, index), gather(surface.normal, index)
-        local = (xyz - pose.translation[..., None, :]) @ pose.rotation
-        links = [self.hand.link_distances(xyz, p).transpose(-1, -2) for p in (pose, squeezed)]
-        links = [d.div(self.config.contact_scale).clamp(_NEAREST, _FURTHEST) for d in links]
-        target = gather(surface.target, index)[..., None].to(xyz.dtype)
-        return torch.cat([local / self.config.reach, normal @ pose.rotation, target, *links], dim=-1)
+        """Return what the network sees of each point; the kinematics are of the grasps, then of the same squeezed."""
+        found, rotation = gather(surface.table, index), pose.rotation.flatten(0, 1)
+        offset = (found[..., :3] - pose.translation[..., None, :]).flatten(0, 1)
+        local = torch.bmm(offset, rotation).unflatten(0, index.shape[:2])
+        normal = torch.bmm(found[..., 3:6].flatten(0, 1), rotation).view_as(local)
+        links = self.hand.geometry.by_body(local[:, None], T_base_body.unflatten(1, (2, -1)))
+        links = links.div(self.config.contact_scale).clamp(_NEAREST, _FURTHEST)
+        links = links.permute(0, 2, 4, 1, 3).flatten(-2)
+        return torch.cat([local / self.config.reach, normal, found[..., 6:], links], dim=-1)
 
     def _own(self, grasps: DecodedGrasps, scene: SceneContext) -> Float[Tensor, "b g c"]:
         """Return the joints, gravity and the middle of what is seen of the target, in the hand's frame."""

@@ -35,8 +35,8 @@ def farthest_point_order(
     """
     b, n, _ = points.shape
     check_order(n, k, start)
-    points = points.float()
-    nearest = torch.full((b, n), torch.inf, device=points.device)
+    points = points.to(torch.float32)
+    nearest = points.new_full((b, n), torch.inf)
     current = torch.full((b, 1), start, dtype=torch.long, device=points.device)
     if valid is not None:
         nearest.masked_fill_(~valid, _MASKED)

@@ -10,6 +10,7 @@ def gather(values: Shaped[Tensor, "b n *c"], index: Int[Tensor, "b *i"]) -> Tens
     b, n = values.shape[:2]
     # One selection of rows from a flat batch: a copy forward and a row-wise sum backward, several times faster
     # on a CPU than indexing or torch.gather.
-    first = torch.arange(b, device=values.device).mul_(n).reshape(b, *([1] * (index.dim() - 1)))
-    rows = (index + first).flatten()
-    return values.reshape(b * n, *values.shape[2:]).index_select(0, rows).unflatten(0, index.shape)
+    rows = index
+    if b > 1 or torch.compiler.is_exporting():
+        rows = index + torch.arange(0, b * n, n, device=values.device).view(b, *(1,) * (index.dim() - 1))
+    return values.reshape(b * n, *values.shape[2:]).index_select(0, rows.flatten()).unflatten(0, index.shape)

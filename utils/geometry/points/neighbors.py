@@ -39,7 +39,7 @@ def knn(
         raise ValueError(
             f"Expected 1 to {points.shape[1]} neighbors (the number of points), got k={k}. Lower k."
         )
-    query, points = query.float(), points.float()
+    query, points = query.to(torch.float32), points.to(torch.float32)
     if torch.compiler.is_exporting():
         return _nearest_of_all(query, points, k, valid)
     if require_backend(backend) == "pytorch3d":
@@ -121,33 +121,35 @@ def _nearest_keys(
     if valid is not None:
         x = x.masked_fill(~valid, torch.inf)  # so that every distance to it is infinite
     axes = [axis.contiguous()[:, None] for axis in (x, y, z)]
-    index = torch.arange(n, device=points.device)
     blocked = n > 2 * _BLOCK * k
     if blocked:
         # A block's points are _BLOCK rows apart, so that the least of all blocks are found row by row.
         surplus = -n % _BLOCK
         axes = [functional.pad(axis, (0, surplus), value=torch.inf) for axis in axes]
         axes = [axis.unflatten(-1, (-1, _BLOCK)).transpose(-1, -2).flatten(-2) for axis in axes]
+    index = torch.arange(axes[0].shape[-1], device=points.device)
     size = max(1, (_PAIRS_CPU if points.device.type == "cpu" else _PAIRS_GPU) // (b * n))
-    distances = (_squared(part, axes) for part in query.split(size, dim=1))
-    parts = [_least_of_blocks(each, k) if blocked else _keys(each, index, k) for each in distances]
-    return torch.cat(parts, dim=1)
+    distances = (_squared(part, axes) for part in query[..., None].split(size, dim=1))
+    parts = [_least_of_blocks(each, index, k) if blocked else _keys(each, index, k) for each in distances]
+    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
-def _squared(part: Tensor, axes: list[Tensor]) -> Float[Tensor, "b q n"]:
+def _squared(part: Float[Tensor, "b q 3 1"], axes: list[Tensor]) -> Float[Tensor, "b q n"]:
     # In place and axis by axis: one pass of plain arithmetic each, in the order every backend uses.
-    squared = torch.sub(part[..., 0, None], axes[0]).square_()
-    term = torch.sub(part[..., 1, None], axes[1]).square_()
+    x, y, z = part.unbind(2)
+    squared = torch.sub(x, axes[0]).square_()
+    term = torch.sub(y, axes[1]).square_()
     squared.add_(term)
-    return squared.add_(torch.sub(part[..., 2, None], axes[2], out=term).square_())
+    return squared.add_(torch.sub(z, axes[2], out=term).square_())
 
 
-def _least_of_blocks(squared: Float[Tensor, "b q n"], k: int) -> Int[Tensor, "b q k"]:
+def _least_of_blocks(
+    squared: Float[Tensor, "b q n"], index: Int[Tensor, "n"], k: int
+) -> Int[Tensor, "b q k"]:
     rows = squared.unflatten(-1, (_BLOCK, -1))
     count = rows.shape[-1]
-    blocks = torch.arange(count, device=squared.device)
-    best = _keys(rows.amin(-2), blocks, k, in_order=False) & 0xFFFFFFFF
-    place = torch.arange(_BLOCK, device=squared.device)[:, None]
+    best = _keys(rows.amin(-2), index[:count], k, in_order=False) & 0xFFFFFFFF
+    place = index[:_BLOCK, None]
     candidates = squared.gather(-1, (place * count + best[..., None, :]).flatten(-2))
     return _keys(candidates, (best[..., None, :] * _BLOCK + place).flatten(-2), k)
 
