@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from benchmarks import plan as benchmark
-from factories.models import scene_batch, small_module
+from factories.models import scene_batch, small_decoder, small_generator, small_module
 from sceneleapultra.models.memory.plan import Planned
 from sceneleapultra.models.memory.step import trace_step
 from sceneleapultra.models.recomputing import recompute
@@ -72,13 +72,13 @@ def test_recomputing_needs_less_and_gives_the_same_gradients() -> None:
 
     def traced(*parts: str) -> int:
         def make():
-            module = small_module()
+            module = small_module(small_generator(decoder=small_decoder(depth=6)))
             recompute(module.generator, parts)
             return module
 
         return trace_step(make, batch, precision="32-true", device="cpu", averaged=True).computing
 
-    assert traced("decoder") < 0.9 * traced()
+    assert traced("decoder") < 0.8 * traced()
 
 
 def test_what_a_model_cannot_recompute_is_a_sentence() -> None:
