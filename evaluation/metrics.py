@@ -110,3 +110,37 @@ def top_scored(score: Float[np.ndarray, "n"], keep: int) -> Int[np.ndarray, "m"]
     if keep > len(score):
         raise ValueError(f"{keep} grasps are to be kept of {len(score)} samples; draw more or keep fewer.")
     return np.argsort(-score, kind="stable")[:keep]
+
+
+def paired_difference(
+    first: Bool[np.ndarray, "n"],
+    first_cluster: Sequence[str],
+    second: Bool[np.ndarray, "m"],
+    second_cluster: Sequence[str],
+    *,
+    seed: int,
+    resamples: int,
+) -> tuple[float, tuple[float, float]]:
+    """Return the second rate minus the first, and its percentile interval (2.5, 97.5) over the clusters of both.
+
+    Both rates are taken of the same drawn clusters (objects), so that an object that is easy for both says nothing.
+    (-1, 1) with fewer than two clusters.
+
+    Raises:
+        ValueError: the clusters are not the same.
+    """
+    names = np.unique(np.asarray(first_cluster, dtype=object).astype(str))
+    totals = []
+    for success, cluster in ((first, first_cluster), (second, second_cluster)):
+        found, index = np.unique(np.asarray(cluster, dtype=object).astype(str), return_inverse=True)
+        if not np.array_equal(found, names):
+            raise ValueError("A paired difference needs rates of the same objects.")
+        trials = np.bincount(index, minlength=len(names))
+        totals.append((np.bincount(index, weights=success.astype(float), minlength=len(names)), trials))
+    value = float(np.mean(second) - np.mean(first))
+    if len(names) < 2:
+        return value, (-1.0, 1.0)
+    draws = np.random.default_rng([seed, len(names)]).integers(len(names), size=(resamples, len(names)))
+    one, other = (successes[draws].sum(1) / trials[draws].sum(1) for successes, trials in totals)
+    low, high = np.percentile(other - one, [2.5, 97.5])
+    return value, (float(low), float(high))

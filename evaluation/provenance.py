@@ -1,6 +1,5 @@
 """What stands beside every number, so that it can be had again."""
 
-import hashlib
 import os
 import shlex
 import sys
@@ -10,22 +9,16 @@ from typing import Any
 
 from sceneleapultra.models.bundle.manifest import MANIFEST, digest, is_bundle
 from sceneleapultra.simulation.protocols import Protocol
-from sceneleapultra.utils.training.run_folder import git_state, versions
+from sceneleapultra.utils.training.run_folder import code_state, git_state, versions
 
 
 def provenance(
     *, seed: int, protocol: Protocol, data: dict[str, str], model: dict[str, str]
 ) -> dict[str, Any]:
     """Return command, code, data, model, protocol and machine, ready for JSON."""
-    commit, difference = git_state()
-    state = (
-        ""
-        if not difference
-        else f" + uncommitted changes ({hashlib.sha256(difference.encode()).hexdigest()[:8]})"
-    )
     return {
         "command": shlex.join(["python", *sys.argv]),
-        "commit": commit + state,
+        "commit": code_state(*git_state()),
         "seed": seed,
         **{f"data {key}": value for key, value in data.items()},
         **{f"model {key}": value for key, value in model.items()},

@@ -11,6 +11,9 @@ from sceneleapultra.utils.core.typed import start_verb
 VERBS = {
     "train": ("train_lightning", "train a model, or continue a run"),
     "test": ("test_lightning", "evaluate a checkpoint and the baselines in simulation"),
+    "sweep": ("scripts.sweep", "search settings for the best training, and continue a search"),
+    "compare": ("scripts.compare", "what differs between runs: settings, data, code, curves, success"),
+    "registry": ("scripts.registry", "keep models by name and version; promote the tested one"),
     "plan": ("scripts.plan", "foretell the memory of a training step, for any GPU, on a CPU"),
     "predict": ("scripts.predict", "generate grasps for your own cloud or mesh"),
     "hand": ("scripts.hand", "lead a real hand to a grasp: plan, play, release"),

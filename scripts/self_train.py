@@ -14,10 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.utils.core.cli import hydra_program
+from sceneleapultra.utils.core.compare import leaves
 from sceneleapultra.utils.core.console import card, say
 from sceneleapultra.utils.core.files import make_folder, read_json_object, write_json
 from sceneleapultra.utils.core.locks import owned_folder
-from sceneleapultra.utils.core.overrides import written
+from sceneleapultra.utils.core.overrides import word, written
 from sceneleapultra.utils.core.programs import run_program
 from sceneleapultra.utils.core.signals import says_where
 
@@ -134,26 +135,12 @@ def stage_words(
         "test": {"checkpoint": this.checkpoint, "store": test_store, "output": folder / "test"},
     }
     for stage, values in decided.items():
-        own = dict(flat(OmegaConf.to_container(cfg[stage], resolve=True)))  # type: ignore[arg-type]
+        own = leaves(OmegaConf.to_container(cfg[stage], resolve=True))
         if clash := sorted((own.keys() & values.keys()) - {"store"}):
             raise ValueError(
                 f"{stage}.{clash[0]} is decided by the round (folder, checkpoint, after, seed). Remove it."
             )
         yield stage, [word(key, value) for key, value in {**own, **values}.items()]
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of nested settings with their dotted keys."""
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def word(key: str, value: Any) -> str:
-    """Return an override as Hydra reads it."""
-    return f"{key}=null" if value is None else shlex.split(written(key, value))[0]
 
 
 @hydra_program("self_train")

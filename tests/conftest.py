@@ -138,3 +138,11 @@ def trial_plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     yield "my_plugin"
     for name in [name for name in sys.modules if name.partition(".")[0] == "my_plugin"]:
         del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def mlflow_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A place of MLflow's on this machine; making its tables takes seconds."""
+    pytest.importorskip("mlflow", reason="needs sceneleapultra[mlflow]")
+    pytest.importorskip("alembic", reason="needs sceneleapultra[mlflow]")
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from sceneleapultra.models.bundle.manifest import is_bundle
+from sceneleapultra.models.registry.places import PREFIX, checkpoint_of
 from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.core.names import unknown_name
 
@@ -19,12 +20,15 @@ def find_checkpoint(source: str | Path) -> Path:
     """Return the file of a checkpoint.
 
     Args:
-        source: path of a checkpoint or of a bundle's folder, or the name of a shipped model, such as ``leap_table``.
+        source: path of a checkpoint or of a bundle's folder, the name of a shipped model, such as ``leap_table``, or
+            ``registry:<model>@<alias or number>``.
 
     Raises:
         FileNotFoundError: it is written like a path, and there is no such file.
-        ValueError: it is written like a name, and no model is shipped under it.
+        ValueError: it is written like a name, and no model is shipped, or registered, under it.
     """
+    if str(source).startswith(PREFIX):
+        return checkpoint_of(str(source))
     path = Path(source)
     if path.is_file() or is_bundle(path):
         return path

@@ -178,13 +178,13 @@ def fused_step(precision: str | int) -> bool:
     return str(precision) not in {"16-mixed", "bf16-mixed", "16", "bf16"}
 
 
-def _short_hash(*values: Any) -> str:
+def short_hash(*values: Any) -> str:
     """Name what values say: equal values, equal hash."""
     plain = [OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for v in values]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:10]
 
 
-OmegaConf.register_new_resolver("short_hash", _short_hash, replace=True)
+OmegaConf.register_new_resolver("short_hash", short_hash, replace=True)
 OmegaConf.register_new_resolver("run_id", current_run_id, replace=True)
 OmegaConf.register_new_resolver("auto_precision", _auto_precision, replace=True)
 OmegaConf.register_new_resolver("fused_step", fused_step, replace=True)

@@ -33,6 +33,11 @@ def written(key: str, value: object) -> str:
     return shlex.quote(plain)
 
 
+def word(key: str, value: object) -> str:
+    """Return ``key=value`` as Hydra reads it, where no shell is between."""
+    return f"{key}=null" if value is None else shlex.split(written(key, value))[0]
+
+
 def unknown_flags(argv: list[str]) -> list[str]:
     """Return a sentence for every word with dashes that is no flag of Hydra's: settings are written without them."""
     known = {flag for action in get_args_parser()._actions for flag in action.option_strings}

@@ -8,11 +8,31 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO
 
 from sceneleapultra.utils.core.signals import Stopped
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def start_program(verb: str, words: Sequence[str], output: IO[str] | None = None) -> subprocess.Popen[bytes]:
+    """Start ``sceneleap <verb> <words>`` in a process of its own; where this one is killed, it gets SIGTERM.
+
+    Args:
+        verb: the program.
+        words: its arguments.
+        output: where what it prints goes; None for this process's own output.
+    """
+    folders = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.Popen(
+        [sys.executable, "-m", "sceneleapultra", verb, *words],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+        stdout=output,
+        stderr=None if output is None else subprocess.STDOUT,
+        preexec_fn=functools.partial(_end_with_parent, os.getpid()),
+    )
 
 
 def run_program(verb: str, words: Sequence[str]) -> int:
@@ -27,21 +47,25 @@ def run_program(verb: str, words: Sequence[str]) -> int:
     Raises:
         Stopped: a signal ended this program.
     """
-    folders = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sceneleapultra", verb, *words],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
-        preexec_fn=functools.partial(_end_with_parent, os.getpid()),
-    )
-    try:
+    process = start_program(verb, words)
+    with ended_with_this([process]):
         return process.wait()
+
+
+@contextmanager
+def ended_with_this(processes: Collection[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """End the processes that still run when the block ends, by the signal that ended it if there was one."""
+    number = signal.SIGTERM
+    try:
+        yield
     except Stopped as stop:
-        process.send_signal(stop.signal)
-        process.wait()
+        number = stop.signal
         raise
     finally:
-        if process.poll() is None:
-            process.terminate()
+        running = [process for process in processes if process.poll() is None]
+        for process in running:
+            process.send_signal(number)
+        for process in running:
             process.wait()
 
 

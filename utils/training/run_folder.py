@@ -1,5 +1,6 @@
 """Which folder a run writes to, and what lies in it: one folder per run under any launcher."""
 
+import hashlib
 import logging
 import os
 import platform
@@ -180,6 +181,14 @@ def git_state(root: Path = PROJECT_ROOT) -> tuple[str, str]:
     return f"v{__version__}", ""
 
 
+def code_state(commit: str, difference: str) -> str:
+    """Name code by its commit, and by what of it is not committed."""
+    if not difference:
+        return commit
+    digest = hashlib.sha256(difference.encode(errors="surrogateescape")).hexdigest()
+    return f"{commit} + uncommitted changes ({digest[:8]})"
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that can change a number."""
     return {"python": platform.python_version()} | {name: version(name) for name in VERSIONED}
@@ -205,7 +214,7 @@ def write_run_folder(cfg: DictConfig, overrides: list[str]) -> list[str]:
     changes: list[str] = []
     if checkpoints(run_dir) and config_file.is_file():
         saved = OmegaConf.create(read_yaml(config_file))
-        changes = changed_keys(_at_home(saved), _at_home(resolved))
+        changes = changed_keys(without_home(saved), without_home(resolved))
         keys = [line.split(":")[0] for line in changes]
         foreign = [
             line
@@ -255,7 +264,7 @@ def check_same_data(run_dir: Path, frame: str, data_hash: str, *, write: bool) -
         write_json(path, now, indent=2)
 
 
-def _at_home(cfg: DictConfig) -> DictConfig:
+def without_home(cfg: DictConfig) -> DictConfig:
     """Return a run's configuration without where its folder lies, which is no part of the run."""
     home = str(OmegaConf.select(cfg, "run_dir"))
 
