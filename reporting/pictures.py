@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -135,6 +135,20 @@ def render(drawing: Drawing, size: int, viewpoint: Viewpoint) -> Float[np.ndarra
 
 def render_png(drawings: Sequence[Drawing], path: str | Path, *, columns: int, size: int, title: str) -> None:
     """Write drawings as captioned panels of one PNG."""
+    figure = _panels(drawings, columns, size, title)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(Path(path), figure.savefig)
+
+
+def render_panels(drawings: Sequence[Drawing], *, columns: int, size: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Return drawings as captioned panels of one picture."""
+    figure = _panels(drawings, columns, size, "")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _panels(drawings: Sequence[Drawing], columns: int, size: int, title: str) -> Figure:
     rows = -(-len(drawings) // columns)
     inch = size / 100
     figure = Figure(figsize=(columns * inch, rows * (inch + 0.42) + (0.45 if title else 0)), dpi=100)
@@ -148,8 +162,7 @@ def render_png(drawings: Sequence[Drawing], path: str | Path, *, columns: int, s
     if title:
         figure.suptitle(title, fontsize=12, color="#222222")
     figure.tight_layout(pad=0.4)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(Path(path), figure.savefig)
+    return figure
 
 
 def table_top(radius: float = 0.32) -> ColoredMesh:
