@@ -23,6 +23,7 @@ from sceneleapultra.utils.verdicts import VerdictTable
 _log = logging.getLogger(__name__)
 
 RESULTS = "results.json"  # written last: a test that has it is done
+METHODS = "methods.npz"  # grasps of the methods beside the model, by their number in the results
 
 
 def home_of(checkpoint: Path) -> Path:

@@ -32,12 +32,16 @@ def request_from_mesh(path: Path, seed: int, *, repair: bool = False) -> tuple[G
     scene = drop_scene((objects[0],), rng, build(load_group("scene", "default")))
     (view,) = render_views(scene, 1, rng, build(load_group("camera", "default")))
     item = Item(0, "requested", scene, 0, view)
-    request = GraspRequest(
-        points=view.points,
+    return request_of_item(item), item
+
+
+def request_of_item(item: Item) -> GraspRequest:
+    """Return what the view of an item shows, in the world frame."""
+    return GraspRequest(
+        points=item.view.points,
         object_mask=item.target_mask,
-        viewpoint=view.T_world_cam[:3, 3],
+        viewpoint=item.view.T_world_cam[:3, 3],
         up=np.array([0.0, 0.0, 1.0]),
-        rgb=view.rgb,
+        rgb=item.view.rgb,
         frame="world: z up, the table at z = 0",
     )
-    return request, item

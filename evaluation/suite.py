@@ -16,6 +16,7 @@ from sceneleapultra.datasets import GraspStore
 from sceneleapultra.datasets.store.schema import SPLITS
 from sceneleapultra.evaluation.evaluate import evaluate_method
 from sceneleapultra.evaluation.folders import (
+    METHODS,
     RESULTS,
     Parts,
     folder_of_test,
@@ -310,21 +311,17 @@ class ModelTest:
     def _write(
         self, document: dict[str, Any], results: Sequence[GraspResults], drawn: Sequence[Gallery]
     ) -> None:
-        arrays: dict[str, Any] = {
-            f"{r.split}/{name}": values
-            for r in results
-            if r.role is Role.MODEL
-            for name, values in {
-                "item": r.table["item"],
-                "stable": r.table["stable"],
-                "hand_pose": r.grasps.hand_pose,
-                "pregrasp_qpos": r.grasps.pregrasp_qpos,
-                "squeeze_qpos": r.grasps.squeeze_qpos,
-                "approach": r.grasps.approach,
-            }.items()
-            if values is not None
-        }
+        arrays: dict[str, Any] = {}
+        others: dict[str, Any] = {}
+        for number, r in enumerate(results):
+            known = {name: values for name, values in vars(r.grasps).items() if values is not None}
+            if r.role is Role.MODEL:
+                known |= {"item": r.table["item"], "stable": r.table["stable"]}
+                arrays |= {f"{r.split}/{name}": values for name, values in known.items()}
+            else:
+                others |= {f"{number}/{name}": values for name, values in known.items()}
         write_atomically(self.output / "grasps.npz", lambda part: np.savez_compressed(part, **arrays))
+        write_atomically(self.output / METHODS, lambda part: np.savez_compressed(part, **others))
         sections = [build(section) for section in self.cfg.report.values()]
         write_report(document, drawn, sections, self.output / "report.html")
         held = [drawing for gallery in drawn if gallery.stable for drawing in gallery.drawings]

@@ -1,5 +1,7 @@
 """Drawings of a simulated world as it stands: every solid of a MuJoCo model where its state has it."""
 
+from dataclasses import replace
+
 import mujoco
 import numpy as np
 import trimesh
@@ -14,13 +16,9 @@ _CENTER, _WIDTH_M, _AZIMUTH_DEG = (-0.28, 0.0, 0.36), 1.25, -62.0
 def draw_world(model: mujoco.MjModel, data: mujoco.MjData, caption: str, detail: str = "") -> Drawing:
     """Draw a world of one arm, its hand, the target and its neighbors, on its table."""
     meshes = []
-    for geom in range(model.ngeom):
-        solid = _solid(model, geom)
-        if solid is None:
-            continue
-        R, t = data.geom_xmat[geom].reshape(3, 3), data.geom_xpos[geom]
-        rgb, role = _color_of(model.body(model.geom_bodyid[geom]).name)
-        meshes.append(ColoredMesh(np.asarray(solid.vertices) @ R.T + t, np.asarray(solid.faces), rgb, role))
+    for body, mesh in body_meshes(model).items():
+        R, t = data.xmat[body].reshape(3, 3), data.xpos[body]
+        meshes.append(replace(mesh, vertices=mesh.vertices @ R.T + t))
     return Drawing(
         meshes=tuple(meshes),
         clouds=(),
@@ -31,6 +29,24 @@ def draw_world(model: mujoco.MjModel, data: mujoco.MjData, caption: str, detail:
         center=_CENTER,
         width_m=_WIDTH_M,
     )
+
+
+def body_meshes(model: mujoco.MjModel) -> dict[int, ColoredMesh]:
+    """Return the solids of each body of a world that has some, as one mesh in the frame of the body."""
+    solids: dict[int, list[trimesh.Trimesh]] = {}
+    for geom in range(model.ngeom):
+        if (solid := _solid(model, geom)) is not None:
+            R = np.empty(9)
+            mujoco.mju_quat2Mat(R, model.geom_quat[geom])
+            placed = np.asarray(solid.vertices) @ R.reshape(3, 3).T + model.geom_pos[geom]
+            solids.setdefault(int(model.geom_bodyid[geom]), []).append(trimesh.Trimesh(placed, solid.faces))
+    meshes = {}
+    for body, several in solids.items():
+        joined = trimesh.util.concatenate(several)
+        assert isinstance(joined, trimesh.Trimesh)
+        rgb, role = _color_of(model.body(body).name)
+        meshes[body] = ColoredMesh(np.asarray(joined.vertices), np.asarray(joined.faces), rgb, role)
+    return meshes
 
 
 def _color_of(body: str) -> tuple[Rgb, str]:

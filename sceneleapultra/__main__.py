@@ -21,6 +21,7 @@ VERBS = {
     "doctor": ("scripts.doctor", "look at a hand's file, propose what its parts mean, write its card"),
     "convert": ("scripts.convert_dataset", "turn a foreign data set into a store"),
     "inspect": ("scripts.inspect_dataset", "check a store and look at it"),
+    "view": ("scripts.view", "look at stores, results and predictions in 3D, in a browser"),
     "store": ("scripts.store", "verify stores, list them, migrate and copy them"),
     "export": ("scripts.export_model", "write a model as a bundle that stands by itself"),
     "serve": ("scripts.serve", "answer requests for grasps over HTTP"),

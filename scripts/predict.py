@@ -165,7 +165,7 @@ def predict(
     made = made.with_warnings((*odd, *([made.expectation] if made.expectation else [])))
     simulated = Hand(sampler.hand.description)  # on the processor
     tested = None if item is None else (item, evaluate(item, made, simulated, protocol, workers))
-    _write(output, made, None if tested is None else tested[1])
+    _write(output, request, made, None if tested is None else tested[1])
     title = f"Grasps for {input.name}"
     page = write_prediction_page(
         request, made, tested, hand=simulated, path=output / "grasps.html", title=title
@@ -215,7 +215,7 @@ def _say(lines: Any, before: str = "") -> None:
         console.print(f"{before}{line}", soft_wrap=True, highlight=False)
 
 
-def _write(output: Path, made: SampledGrasps, verdicts: VerdictTable | None) -> None:
+def _write(output: Path, request: GraspRequest, made: SampledGrasps, verdicts: VerdictTable | None) -> None:
     import numpy as np
 
     from sceneleapultra.utils.core.files import write_atomically, write_json
@@ -228,6 +228,11 @@ def _write(output: Path, made: SampledGrasps, verdicts: VerdictTable | None) -> 
         "observed_clearance_m": made.clearance_m,
         "joint_names": np.array(made.joint_names),
         "frame": np.array(made.frame),
+        "hand": np.array(made.hand),
+        "points": request.points,
+        "object_mask": request.object_mask,
+        "viewpoint": request.viewpoint,
+        "up": request.up,
     }
     if made.p_stable is not None and made.p_collision_free is not None:
         arrays |= {"p_stable": made.p_stable, "p_collision_free": made.p_collision_free}

@@ -105,6 +105,7 @@ def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pyte
         "results.json",
         "report.html",
         "grasps.npz",
+        "methods.npz",
         "lock",
     } | {path.name for path in output.glob("grasps.png")}
     written = json.loads((output / "results.json").read_text())
@@ -136,6 +137,9 @@ def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pyte
         assert name in page
     kept = np.load(output / "grasps.npz")
     assert kept["test/hand_pose"].shape == (2, 23)
+    others = np.load(output / "methods.npz")
+    for number, method in enumerate(written["methods"]):
+        assert method["role"] == "model" or len(others[f"{number}/hand_pose"]) == len(method["rows"]["item"])
     said = capsys.readouterr().out
     assert "report.html" in said
     assert "nearest training view" in said

@@ -38,6 +38,20 @@ class Contacts:
             total += force[0]
         return total
 
+    def of_hand(
+        self, data: mujoco.MjData, to: Group
+    ) -> Iterator[tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]]:
+        """Return where the hand touches something (m), and its force on it there (N), world frame."""
+        pairs, _ = self._pairs(data)
+        force = np.empty(6)
+        for number in np.flatnonzero(self._between(pairs, to)):
+            mujoco.mj_contactForce(self._model, data, number, force)
+            contact = data.contact[number]
+            # MuJoCo's force is on the second body, in the contact's frame, whose axes are rows.
+            on_second = contact.frame.reshape(3, 3).T @ force[:3]
+            hand_first = self.is_hand[pairs[number, 0]]
+            yield contact.pos.copy(), on_second if hand_first else -on_second
+
     def with_target(self, data: mujoco.MjData) -> tuple[Int[np.ndarray, "c"], Float[np.ndarray, "c"]]:
         """Return the body of the hand, and the distance, of each contact of hand and target."""
         pairs, distance = self._pairs(data)

@@ -1,0 +1,1 @@
+"""Stores, results and predictions in a browser: ``sceneleap view``."""
