@@ -84,6 +84,7 @@ format: setup
 lock: setup
 	@$(LOCK) $(if $(UPGRADE),--upgrade) -o requirements.lock
 	@$(LOCK) $(if $(UPGRADE),--upgrade) --extra dev --constraint requirements.lock -o requirements-dev.lock
+	@$(LOCK) --extra serve --constraint requirements-dev.lock -o docker/requirements.lock
 
 audit: setup
 	$(PYTHON) -m pytest -q tests/test_lock.py

@@ -21,6 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 RUNTIME = [Requirement(text) for text in PROJECT["dependencies"] + EXTRAS["train"]]
 DEV = [Requirement(text) for text in EXTRAS["dev"]]
+SERVE = [r for text in EXTRAS["serve"] if (r := Requirement(text)).name != PROJECT["name"]]
 # torch, and what only its CUDA build needs: other files for each way of computing.
 UNLOCKED = re.compile(r"torch|triton|cuda-\w+|nvidia-[\w-]+")
 
@@ -69,7 +70,12 @@ def needed(requirements: list[Requirement]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("lock", "wanted"), [("requirements.lock", RUNTIME), ("requirements-dev.lock", RUNTIME + DEV)]
+    ("lock", "wanted"),
+    [
+        ("requirements.lock", RUNTIME),
+        ("requirements-dev.lock", RUNTIME + DEV),
+        ("docker/requirements.lock", RUNTIME + SERVE),
+    ],
 )
 def test_a_lock_covers_what_the_project_asks_for(lock: str, wanted: list[Requirement]) -> None:
     locked: dict[str, list[Entry]] = {}
@@ -88,17 +94,18 @@ def test_a_lock_covers_what_the_project_asks_for(lock: str, wanted: list[Require
 
 
 def test_the_locks_agree_and_keep_the_constraints() -> None:
-    runtime, dev = (
-        {str(e.requirement): e.hashes for e in entries(f"requirements{x}.lock")} for x in ("", "-dev")
+    runtime, docker, dev = (
+        {str(e.requirement): e.hashes for e in entries(f"{name}.lock")}
+        for name in ("requirements", "docker/requirements", "requirements-dev")
     )
-    assert runtime.items() <= dev.items()
+    assert runtime.items() <= docker.items() <= dev.items()
     pinned = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[0] != "#"]
     (torch,) = (line for line in pinned if line.startswith("torch=="))  # what the Makefile looks for
     assert {line for line in pinned if line != torch} <= set(runtime)
 
 
 def test_no_lock_names_an_index() -> None:
-    for lock in ("requirements.lock", "requirements-dev.lock", "constraints.txt"):
+    for lock in ("requirements.lock", "requirements-dev.lock", "docker/requirements.lock", "constraints.txt"):
         text = (ROOT / lock).read_text()
         assert not re.search(r"://|--(extra-)?index|--find-links", text)
 
