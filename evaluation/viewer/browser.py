@@ -43,7 +43,7 @@ class Browser:
             self._details = gui.add_markdown("")
         self._react(self._item, self._read)
         for control in (self._method, self._beside):
-            self._react(control, self._arrange)
+            self._react(control, self._place_sides)
         for control in (self._grasp, self._moment):
             self._react(control, self._draw_hands)
         for box in self._layers.values():
@@ -80,11 +80,11 @@ class Browser:
         self._method.value, self._beside.value = methods[0], _NOBODY
         self._method.visible, self._beside.visible = methods != ("",), len(methods) > 1
         self._busy = False
-        self._arrange()
+        self._place_sides()
 
-    def _arrange(self) -> None:
+    def _place_sides(self) -> None:
         """Stand one or two sides on the stage."""
-        self.stage.clear()
+        self.stage.erase()
         names = [self._method.value] + ([] if self._beside.value == _NOBODY else [self._beside.value])
         self.sides = [Side.of(f"side{i}", self._subject, name, i * APART_M) for i, name in enumerate(names)]
         most = max((len(side.candidates.grasps) for side in self.sides if side.candidates), default=0)

@@ -62,7 +62,7 @@ class DenoisingPanel(Panel):
         """Draw the hands after a step."""
         made, side = self._made, self.browser.sides[0]
         assert made is not None and made.trajectory is not None
-        self.stage.clear(side.group("steps"))
+        self.stage.erase(side.group("steps"))
         poses = made.trajectory[moment]
         side.draw_poses(self.stage, "steps", self.browser.catalog.hand, poses, UNTESTED)
         left = np.linalg.norm(poses[:, :3] - made.trajectory[-1][:, :3], axis=1).mean()

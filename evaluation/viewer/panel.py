@@ -42,7 +42,7 @@ class Panel(ABC):
         """Forget what was computed: another grasp or another item is shown."""
         self.slider.visible = False
         self.text.content = ""
-        self._clear()
+        self._erase()
 
     @abstractmethod
     def add_controls(self, gui: viser.GuiApi) -> None:
@@ -90,6 +90,6 @@ class Panel(ABC):
         with self.stage.server.atomic():
             self.text.content = self.draw(int(self.slider.value))
 
-    def _clear(self) -> None:
+    def _erase(self) -> None:
         for side in self.browser.sides:
-            self.stage.clear(*(side.group(layer) for layer in self.layers))
+            self.stage.erase(*(side.group(layer) for layer in self.layers))

@@ -54,11 +54,13 @@ class PredictionCatalog(Catalog):
         details = [{name: f"{values[i]:.4g}" for name, values in known.items()} for i in range(count)]
         grasps = Grasps(a["hand_pose"], a["pregrasp_qpos"], a["squeeze_qpos"])
         if "outcome" in a:
-            candidates = Candidates.tried(
+            candidates = Candidates.of_verdicts(
                 grasps, a["outcome"].tolist(), a["collision_free"].tolist(), details
             )
         else:
             candidates = Candidates(grasps, [UNTESTED] * count, [""] * count, details)
-        seen = int(np.count_nonzero(request.object_mask))
-        caption = f"{len(request.points):,} points, {seen:,} of them on the object; frame {request.frame}"
+        on_object = int(np.count_nonzero(request.object_mask))
+        caption = (
+            f"{len(request.points):,} points, {on_object:,} of them on the object; frame {request.frame}"
+        )
         return Subject(caption, request, None, {"predicted": candidates})

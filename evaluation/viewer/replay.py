@@ -74,7 +74,7 @@ class ReplayPanel(Panel):
             for number, node in bodies.items():
                 node.position = side.place(frame.poses[number, :3])
                 node.wxyz = frame.poses[number, 3:]
-            self.stage.clear(side.group("forces"))
+            self.stage.erase(side.group("forces"))
             if self._with_forces.value:
                 points = side.place(frame.points)
                 self.stage.forces(side.group("forces"), points, frame.forces, frame.touched)

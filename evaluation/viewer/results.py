@@ -152,7 +152,7 @@ def _candidates(rows: dict[str, list[Any]], grasps: Grasps, item: int) -> Candid
     chosen = [row for row, number in enumerate(rows["item"]) if number == item]
     chosen.sort(key=lambda row: -(rows["score"][row] if rows["score"][row] is not None else -np.inf))
     names = [name for name in rows if name not in _NOT_SHOWN]
-    return Candidates.tried(
+    return Candidates.of_verdicts(
         grasps[np.array(chosen)],
         [rows["outcome"][row] for row in chosen],
         [rows["collision_free"][row] for row in chosen],

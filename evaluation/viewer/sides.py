@@ -68,7 +68,7 @@ class Side:
     def draw_scene(self, stage: Stage) -> None:
         """Draw cloud, objects and table."""
         request, item = self.subject.request, self.subject.item
-        stage.clear(*(self.group(layer) for layer in (*LAYERS, "table")))
+        stage.erase(*(self.group(layer) for layer in (*LAYERS, "table")))
         points = self.place(request.points)
         center = points[request.object_mask].mean(0)
         near = np.linalg.norm(points[:, :2] - center[:2], axis=1) < _SHOWN_RADIUS
@@ -86,7 +86,7 @@ class Side:
 
     def draw_hand(self, stage: Stage, hand: Hand, number: int, moment: str) -> None:
         """Draw the hand at one of the grasps, and dots where the bases of all are."""
-        stage.clear(self.group("hand"), self.group("all bases"))
+        stage.erase(self.group("hand"), self.group("all bases"))
         if (found := self.candidates) is None or number >= len(found.grasps):
             return
         pose = at_stage(found.grasps, number, moment)

@@ -60,7 +60,7 @@ class Stage:
         """Return what was drawn in a group, in its order."""
         return list(self._parts.get(group, []))
 
-    def clear(self, *groups: str) -> None:
+    def erase(self, *groups: str) -> None:
         """Remove what was drawn in some groups; all, if none is named."""
         for group in groups or tuple(self._parts):
             for node in self._parts.pop(group, []):

@@ -73,6 +73,6 @@ def _candidates(labeled: LabeledGrasps) -> Candidates:
         {name: f"{values[i]:.4g}" for name, values in columns.items() if np.isfinite(values[i])}
         for i in range(len(ordered))
     ]
-    return Candidates.tried(
+    return Candidates.of_verdicts(
         ordered.grasps, ordered.outcome.tolist(), (ordered.collision_free != 0.0).tolist(), details
     )

@@ -31,14 +31,14 @@ class Candidates:
     details: list[dict[str, str]]
 
     @classmethod
-    def tried(
+    def of_verdicts(
         cls, grasps: Grasps, outcomes: Iterable[int], free: Iterable[Any], details: list[dict[str, str]]
     ) -> "Candidates":
         """Take grasps that were put through a protocol; ``free``: table and neighbors were spared."""
         ended = [Outcome(int(outcome)) for outcome in outcomes]
         return cls(
             grasps,
-            [outcome_color(outcome, bool(clear)) for outcome, clear in zip(ended, free, strict=True)],
+            [outcome_color(outcome, bool(spared)) for outcome, spared in zip(ended, free, strict=True)],
             [outcome.name.lower().replace("_", " ") for outcome in ended],
             details,
         )
