@@ -23,7 +23,7 @@ case "${1:-}" in
     $VENV/bin/pip check
     ;;
   user) # the service owns nothing of what it runs
-    useradd --system --uid $UID_OF_SERVICE --user-group --no-create-home --shell /usr/sbin/nologin sceneleap
+    useradd --uid $UID_OF_SERVICE --user-group --no-create-home --shell /usr/sbin/nologin sceneleap
     mkdir -p /models
     ;;
   serve) # $2: a shipped model's name, or a path below /models; further flags as they are
