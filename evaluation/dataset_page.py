@@ -20,6 +20,7 @@ from sceneleapultra.reporting.drawing import (
     ColoredPoints,
     Drawing,
     draw_scene,
+    origin_of,
 )
 from sceneleapultra.reporting.html import LAYERS, cards, table, write_page
 from sceneleapultra.utils.core.stats import wilson_interval
@@ -172,7 +173,6 @@ def _example(store: GraspStore, item: StoreItem, hand: Hand) -> Drawing:
         caption=f"{store.split_of(item.scene)}: {scene.objects[item.target].name}",
         detail=f"scene {item.scene}, {labeled.success.sum()} of {len(labeled.success)} grasps held; dots: hand bases",
     )
-    origin = scene.T_world_object[item.target][:3, 3] * [1.0, 1.0, 0.0 if scene.table else 1.0]
-    bases = labeled.grasps.hand_pose[:, :3] - origin
+    bases = labeled.grasps.hand_pose[:, :3] - origin_of(scene, item.target)
     places = (ColoredPoints(bases[~labeled.success], FAILURE), ColoredPoints(bases[labeled.success], SUCCESS))
     return replace(drawing, clouds=(*drawing.clouds, *places))

@@ -1,6 +1,7 @@
-"""The tested grasps that a report draws: the worst failures first, then successes, of many objects."""
+"""The tested grasps that a report draws: the best first, then the worst failures, of many objects."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -8,13 +9,35 @@ from jaxtyping import Float, Int
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.results import GraspResults
 from sceneleapultra.hands import Hand
-from sceneleapultra.reporting.drawing import ColoredHands, Drawing, draw_scene, outcome_color
+from sceneleapultra.reporting.drawing import (
+    ColoredHands,
+    Drawing,
+    Replay,
+    draw_scene,
+    origin_of,
+    outcome_color,
+)
 from sceneleapultra.reporting.report import Gallery
+from sceneleapultra.reporting.simulated import draw_replay
+from sceneleapultra.simulation.protocols import Protocol
+from sceneleapultra.simulation.protocols.film import FRAME_S, film
 from sceneleapultra.utils.records import Outcome
 
+_EVERY = 3  # frames of a film: one on the page
 
-def galleries(result: GraspResults, items: Sequence[Item], hand: Hand, count: int) -> list[Gallery]:
-    """Draw up to ``count`` failures and ``count`` successes of one method; an empty gallery is left out."""
+
+def galleries(
+    result: GraspResults, items: Sequence[Item], hand: Hand, count: int, protocol: Protocol | None = None
+) -> list[Gallery]:
+    """Draw up to ``count`` successes and ``count`` failures of one method; an empty gallery is left out.
+
+    Args:
+        result: what is drawn.
+        items: those it was made for.
+        hand: that grasps.
+        count: how many of each.
+        protocol: by which each drawn grasp is tried once more, to show what happened; None to draw it still.
+    """
     by_index = {item.index: item for item in items}
     table = result.table
     # Of the failures the deepest, then those that moved furthest; of the successes the clear and confident ones.
@@ -25,8 +48,17 @@ def galleries(result: GraspResults, items: Sequence[Item], hand: Hand, count: in
     held = _spread(np.flatnonzero(table["stable"]), confidence, table["object_name"], count)
     name = f"{result.split}, {result.method}"
     found = []
-    for heading, picked, stable in (("failures, worst first", failed, False), ("successes", held, True)):
-        drawings = [draw_row(result, row, by_index[int(table["item"][row])], hand) for row in picked]
+    for heading, picked, stable in (
+        ("successes, best first", held, True),
+        ("failures, worst first", failed, False),
+    ):
+        drawings = []
+        for row in picked:
+            item = by_index[int(table["item"][row])]
+            drawing = draw_row(result, row, item, hand)
+            if protocol is not None:
+                drawing = replace(drawing, replay=_replay(result, row, item, hand, protocol))
+            drawings.append(drawing)
         if drawings:
             found.append(Gallery(f"{name}: {heading}", tuple(drawings), stable))
     return found
@@ -47,6 +79,16 @@ def draw_row(result: GraspResults, row: int, item: Item, hand: Hand) -> Drawing:
     hands = ColoredHands(hand, result.grasps.hand_pose[row : row + 1], [color])
     caption = f"{item.object.name}: {words}"
     return draw_scene(item.scene, item.view, item.target, hands, caption=caption, detail=detail)
+
+
+def _replay(result: GraspResults, row: int, item: Item, hand: Hand, protocol: Protocol) -> Replay | None:
+    """Try a grasp once more; return what happened, None where nothing moved."""
+    shown = film(hand, item.scene, item.target, result.grasps, row, protocol)
+    frames = shown.frames[::_EVERY]
+    if not frames:
+        return None
+    poses = np.stack([frame.poses for frame in frames])
+    return draw_replay(shown.model, poses, origin_of(item.scene, item.target), _EVERY * FRAME_S)
 
 
 def _spread(

@@ -238,7 +238,8 @@ class ModelTest:
             items = self.subsample_items(self.items(split, self.store, cfg.max_items))
             labeled = self.evaluate(model, items, cfg.samples_per_item, start_bar)
             results.append(labeled)
-            drawn += galleries(labeled, items, self.hand, cfg.pictures)
+            replayed = self.protocol if self.protocol.trial.covers_scene else None  # others push six times
+            drawn += galleries(labeled, items, self.hand, cfg.pictures, replayed)
             if cfg.top is not None:
                 few = items[: cfg.top.max_items]
                 for rank in cfg.top.ranks:

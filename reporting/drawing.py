@@ -62,6 +62,21 @@ class CloudView:
 
 
 @dataclass(frozen=True)
+class Replay:
+    """What happened then: bodies, each in its own frame, and where they were, one frame after the other.
+
+    Attributes:
+        bodies: what moves.
+        poses: [position 3, quaternion wxyz 4] of each body in each frame, where the drawing is.
+        seconds: from one frame to the next.
+    """
+
+    bodies: tuple[ColoredMesh, ...]
+    poses: Float[np.ndarray, "t bodies 7"]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Drawing:
     """One picture with its caption, and whether a table lies at z = 0.
 
@@ -76,6 +91,7 @@ class Drawing:
     azimuth_deg: float  # of the viewpoint
     center: tuple[float, float, float]  # of the picture
     width_m: float  # of the picture
+    replay: Replay | None = None  # for pages; a picture is still
 
 
 def outcome_color(outcome: int, collision_free: bool) -> Rgb:
@@ -95,7 +111,7 @@ def draw_scene(
     detail: str,
 ) -> Drawing:
     """Draw a scene, the cloud that one view shows of it, and hands at their grasps of the target (world frame)."""
-    origin = scene.T_world_object[target][:3, 3] * np.array([1.0, 1.0, 0.0 if scene.table else 1.0])
+    origin = origin_of(scene, target)
     meshes = []
     for i, record in enumerate(scene.objects):
         T = scene.T_world_object[i]
@@ -104,6 +120,11 @@ def draw_scene(
         meshes.append(ColoredMesh(placed, record.faces, *style))
     cloud = CloudView(view.points, view.instance == target + 1, scene.table)
     return _draw(meshes, cloud, origin, hands, caption, detail)
+
+
+def origin_of(scene: Scene, target: int) -> Float[np.ndarray, "3"]:
+    """Return the origin of a scene's drawing in the world: on the table below the target, else at the target."""
+    return scene.T_world_object[target][:3, 3] * np.array([1.0, 1.0, 0.0 if scene.table else 1.0])
 
 
 def draw_cloud(

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from sceneleapultra.reporting.drawing import ColoredMesh, Drawing, Rgb
+from sceneleapultra.reporting.drawing import ColoredMesh, Drawing, Replay, Rgb
 from sceneleapultra.reporting.pictures import table_top
 from sceneleapultra.utils.core.files import write_text
 
 _HERE = Path(__file__).parent
 LAYERS = """
-<p class="legend">Drag to turn, shift-drag to zoom, double-click to come back. Hands:
+<p class="legend">Drag to turn; pinch, Ctrl and the wheel, or the wheel after a click to zoom; double-click to return.
+Hands:
 <span class="key"><i style="background:#339e54"></i>held</span>
 <span class="key"><i style="background:#8ca833"></i>held, but in table or neighbor</span>
 <span class="key"><i style="background:#e06b21"></i>lost the object</span>
@@ -84,7 +85,18 @@ def _card(index: int, drawing: Drawing) -> str:
     mark = _css(hands[0]) if hands else "#d8dee4"
     return (
         f'<div class="card" style="--mark:{mark}"><canvas class="view" data-drawing="{index}"></canvas>'
-        f"<p>{escape(drawing.caption)}<br><small>{escape(drawing.detail)}</small></p></div>"
+        f"{_replay_controls(drawing)}<p>{escape(drawing.caption)}<br><small>{escape(drawing.detail)}</small></p></div>"
+    )
+
+
+def _replay_controls(drawing: Drawing) -> str:
+    """Return a button that plays what happened, and a slider over it; the page's script moves the bodies."""
+    if drawing.replay is None:
+        return ""
+    last = len(drawing.replay.poses) - 1
+    return (
+        '<div class="replay"><button type="button">replay</button>'
+        f'<input type="range" aria-label="moment of the replay" min="0" max="{last}" value="0"></div>'
     )
 
 
@@ -114,8 +126,20 @@ def _payload(drawings: Sequence[Drawing]) -> dict[str, Any]:
         }
         return {**packed, "frames": [points(frame) for frame in mesh.frames]} if mesh.frames else packed
 
+    def pack_replay(replay: Replay | None) -> dict[str, Any] | None:
+        if replay is None:
+            return None
+        # Lengths of 0.1 mm as points are; quaternions as shares of 32767.
+        numbers = np.concatenate([replay.poses[..., :3] * 1e4, replay.poses[..., 3:] * 32767], axis=-1)
+        return {
+            "bodies": [pack(mesh) for mesh in replay.bodies],
+            "poses": keep("poses", np.clip(np.round(numbers), -32767, 32767).astype("<i2")),
+            "seconds": replay.seconds,
+        }
+
     packed = [
         {
+            "replay": pack_replay(drawing.replay),
             "meshes": [pack(mesh) for mesh in drawing.meshes],
             "clouds": [{"points": points(cloud.points), "rgb": cloud.rgb} for cloud in drawing.clouds],
             "table": drawing.table,

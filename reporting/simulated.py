@@ -5,8 +5,9 @@ from dataclasses import replace
 import mujoco
 import numpy as np
 import trimesh
+from jaxtyping import Float
 
-from sceneleapultra.reporting.drawing import NEIGHBOR, OBJECT, REST, ColoredMesh, Drawing, Rgb
+from sceneleapultra.reporting.drawing import NEIGHBOR, OBJECT, REST, ColoredMesh, Drawing, Replay, Rgb
 
 _HAND: Rgb = (0.30, 0.33, 0.38)
 _ARM: Rgb = (0.88, 0.89, 0.91)
@@ -29,6 +30,19 @@ def draw_world(model: mujoco.MjModel, data: mujoco.MjData, caption: str, detail:
         center=_CENTER,
         width_m=_WIDTH_M,
     )
+
+
+def draw_replay(
+    model: mujoco.MjModel,
+    poses: Float[np.ndarray, "t bodies 7"],
+    origin: Float[np.ndarray, "3"],
+    seconds: float,
+) -> Replay:
+    """Return what moves in a world, seen from ``origin``; ``poses`` are those of all bodies of the model."""
+    meshes = body_meshes(model)
+    moved = poses[:, list(meshes)].copy()
+    moved[..., :3] -= origin
+    return Replay(tuple(meshes.values()), moved, seconds)
 
 
 def body_meshes(model: mujoco.MjModel) -> dict[int, ColoredMesh]:

@@ -8,6 +8,7 @@ import pytest
 
 from factories.lifts import box, firm, standing
 from sceneleapultra.evaluation.evaluate import evaluate_method
+from sceneleapultra.evaluation.gallery import galleries
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.base import Proposal, unscored
 from sceneleapultra.evaluation.results import GraspResults
@@ -88,6 +89,21 @@ def test_reports_show_clean_picks_and_picks(lifted: GraspResults, stored_result)
     assert [column.header for column in shown.columns] == ["method", "test", "picked"]
     other = ResultTable.from_document({"methods": [stored_result("test").to_json()]})
     assert [rate.key for rate in other.headline] == ["stable", "stable_and_collision_free"]
+
+
+def test_a_page_replays_what_was_judged(lifted: GraspResults) -> None:
+    scene = standing((box("shoved", (0.04, 0.04, 0.11)), (0.0, 0.13)))
+    view = View(np.eye(4), np.eye(3), np.zeros((1, 3)), np.zeros((1, 3), np.uint8), np.ones(1, np.uint8))
+    item, protocol = Item(0, "test", scene, 0, view), get_protocol("scene-lift")
+    best, worst = galleries(lifted, [item], load_hand("leap_right"), 4, protocol)
+    assert best.stable and len(best.drawings) == 1 and len(worst.drawings) == 3
+    replay = best.drawings[0].replay
+    assert replay is not None
+    target = [body.role for body in replay.bodies].index("object")
+    heights = replay.poses[:, target, 2]
+    assert abs(heights[-1] - heights[0] - lifted.table["rise_m"][0]) < 1e-3
+    still = galleries(lifted, [item], load_hand("leap_right"), 4)
+    assert all(drawing.replay is None for gallery in still for drawing in gallery.drawings)
 
 
 def test_label_is_the_clean_pick_whatever_the_clearance(lifted: GraspResults) -> None:

@@ -23,7 +23,7 @@ def browser_page(
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        flags = [*_FLAGS, *(_WEBGL if webgl else ("--disable-webgl", "--disable-webgl2"))]
+        flags = [*_FLAGS, *(_WEBGL if webgl else ("--disable-3d-apis",))]
         browser = play.chromium.launch(executable_path=CHROMIUM, args=flags)
         page = browser.new_context(viewport={"width": width, "height": height}, **options).new_page()
         thrown: list[str] = []
