@@ -21,6 +21,7 @@ CLOUD: Rgb = (0.10, 0.17, 0.33)
 REST: Rgb = (0.62, 0.62, 0.66)
 UNTESTED: Rgb = (0.36, 0.44, 0.68)
 _SHOWN_RADIUS = 0.25  # of the points that are not the target's (m)
+_ASIDE, _WIDE_M = np.radians(70.0), 0.08  # of the viewpoint, from the palm's direction; of what it looks at
 
 
 @dataclass(frozen=True)
@@ -168,20 +169,37 @@ def _draw(
         caption=caption,
         detail=detail,
         table=cloud.table,
-        azimuth_deg=_side_view(hands.hand, hands.hand_pose),
+        azimuth_deg=_side_view(hands.hand, hands.hand_pose, points[~cloud.is_target] - middle),
         center=(x, y, z),
         width_m=float(2.1 * np.linalg.norm(focus - middle, axis=-1).max()),
     )
 
 
-def _side_view(hand: Hand, hand_pose: Float[np.ndarray, "g p"]) -> float:
-    """Return the azimuth (degrees) from which the first hand is seen from the side, the object between its fingers."""
+def _side_view(hand: Hand, hand_pose: Float[np.ndarray, "g p"], around: Float[np.ndarray, "n 3"]) -> float:
+    """Return the azimuth (degrees) from which the first hand is seen from the side, the object between its fingers.
+
+    Of the two sides it is the one with less in front; ``around`` is what was seen beside the object, from the middle.
+    """
     if len(hand_pose) == 0:
         return -60.0
     pose = GraspPose.from_hand_pose(torch.from_numpy(np.asarray(hand_pose[:1], dtype=np.float32)))
     palm = (pose.rotation[0] @ hand.palm_direction).numpy()
     side = palm if np.hypot(*palm[:2]) > 0.3 else (pose.rotation[0] @ hand.finger_direction).numpy()
-    return float(np.degrees(np.arctan2(side[1], side[0])) - 70.0)
+    front = np.arctan2(side[1], side[0])
+    return float(
+        np.degrees(min((front + _ASIDE * sign for sign in (-1, 1)), key=lambda a: _hidden(a, around)))
+    )
+
+
+def _hidden(azimuth: float, around: Float[np.ndarray, "n 3"]) -> int:
+    """Return how many points stand between a viewer and the middle."""
+    towards, across = (
+        np.array([np.cos(azimuth), np.sin(azimuth)]),
+        np.array([-np.sin(azimuth), np.cos(azimuth)]),
+    )
+    ahead = around[:, :2] @ towards
+    in_front = (ahead > 0.02) & (np.abs(around[:, :2] @ across) < _WIDE_M)
+    return int((in_front & (around[:, 2] > 0.4 * ahead - 0.05)).sum())
 
 
 def hand_meshes(

@@ -1,13 +1,19 @@
 """Drawings as pixels, without a display: a small z-buffer, and panels in one PNG."""
 
+import copy
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+import trimesh
+from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy.ndimage import gaussian_filter
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from sceneleapultra.reporting.drawing import ColoredMesh, Drawing, Rgb
 from sceneleapultra.utils.core.files import write_atomically
@@ -15,9 +21,12 @@ from sceneleapultra.utils.core.files import write_atomically
 _LIGHT = np.array([0.35, -0.45, 0.82]) / np.linalg.norm([0.35, -0.45, 0.82])
 _BACKGROUND = np.array([1.0, 1.0, 1.0])
 _TABLE: Rgb = (0.93, 0.92, 0.90)
-_SHADOW: Rgb = (0.80, 0.79, 0.77)
+_SHADOW = 0.22  # of the table's light that a full shadow takes
+_SOFT_M = 0.004  # standard deviation of a shadow's edge, as it lies on the table
+# What lies so far behind something beside it is darkened by up to this share.
+_NEAR_M, _NEAR_DARK = 0.012, 0.20
+_SHARP_RAD = np.radians(35.0)  # edges between faces at a larger angle are drawn as edges
 _SUPERSAMPLING = 3
-_LIFT = 5e-4  # of the shadow above the table (m), so that the table does not hide it
 
 
 @dataclass(frozen=True)
@@ -45,37 +54,41 @@ class Viewpoint:
 
 
 class Raster:
-    """A square picture with depth, orthographic; drawn triangle by triangle and point by point."""
+    """A picture with depth, orthographic; drawn triangle by triangle and point by point.
 
-    def __init__(self, size: int, viewpoint: Viewpoint) -> None:
-        self.size = size * _SUPERSAMPLING
+    Args:
+        size: columns, or columns and rows; the viewpoint's width is that of the columns.
+        viewpoint: from where.
+    """
+
+    def __init__(self, size: int | tuple[int, int], viewpoint: Viewpoint) -> None:
+        columns, rows = (size, size) if isinstance(size, int) else size
+        self.shape = rows * _SUPERSAMPLING, columns * _SUPERSAMPLING
         self.axes, self.center = viewpoint.axes(), np.array(viewpoint.center)
-        self.scale = self.size / viewpoint.width
-        self.color = np.tile(_BACKGROUND, (self.size, self.size, 1))
-        self.depth = np.full((self.size, self.size), -np.inf)
+        self.scale = self.shape[1] / viewpoint.width
+        self.color = np.tile(_BACKGROUND, (*self.shape, 1))
+        self.depth = np.full(self.shape, -np.inf)
 
     def project(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Return column, row and depth (towards the viewer) of points."""
         local = (points - self.center) @ self.axes.T
-        half = self.size / 2
+        rows, columns = self.shape
         return np.stack(
-            [half + self.scale * local[:, 0], half - self.scale * local[:, 1], local[:, 2]], axis=-1
+            [columns / 2 + self.scale * local[:, 0], rows / 2 - self.scale * local[:, 1], local[:, 2]],
+            axis=-1,
         )
 
     def mesh(self, mesh: ColoredMesh, *, shaded: bool = True) -> None:
-        """Draw a mesh, flat-shaded from both sides."""
-        corners = mesh.vertices[mesh.faces]
-        normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        length = np.linalg.norm(normal, axis=-1, keepdims=True)
-        normal = normal / np.maximum(length, 1e-12)
-        normal = normal * np.where(normal @ self.axes[2] < 0, -1.0, 1.0)[:, None]
-        light = 0.50 + 0.38 * np.clip(normal @ _LIGHT, 0, 1) + 0.16 * np.clip(normal @ self.axes[2], 0, 1)
-        if not shaded:
-            light = np.ones_like(light)
-        rgb = np.clip(light[:, None] * np.array(mesh.rgb), 0, 1)
-        screen = self.project(mesh.vertices)[mesh.faces]
-        for triangle, color in zip(screen, rgb, strict=True):
-            self._triangle(triangle, color)
+        """Draw a mesh from both sides; faces that meet at a small angle are shaded as one smooth surface."""
+        vertices, faces = np.asarray(mesh.vertices, dtype=float), np.asarray(mesh.faces)
+        light = np.ones((len(faces), 3))
+        if shaded:
+            normal = corner_normals(vertices, faces)
+            normal *= np.where(normal @ self.axes[2] < 0, -1.0, 1.0)[..., None]
+            light = 0.55 + 0.37 * np.clip(normal @ _LIGHT, 0, 1) + 0.14 * np.clip(normal @ self.axes[2], 0, 1)
+        screen = self.project(vertices)[faces]
+        for triangle, corners in zip(screen, light, strict=True):
+            self._triangle(triangle, corners, np.array(mesh.rgb))
 
     def points(self, points: Float[np.ndarray, "n 3"], rgb: Rgb, radius_px: float) -> None:
         """Draw points as discs that face the viewer, a hair in front of the surface they lie on."""
@@ -85,18 +98,44 @@ class Raster:
         disc = dx**2 + dy**2 <= radius**2
         for x, y, z in self.project(points).tolist():
             columns, rows = round(x) + dx[disc], round(y) + dy[disc]
-            inside = (columns >= 0) & (columns < self.size) & (rows >= 0) & (rows < self.size)
-            self._put(rows[inside], columns[inside], np.full(int(inside.sum()), z + 2e-3), np.array(rgb))
+            inside = (columns >= 0) & (columns < self.shape[1]) & (rows >= 0) & (rows < self.shape[0])
+            count = int(inside.sum())
+            self._put(rows[inside], columns[inside], np.full(count, z + 2e-3), np.tile(rgb, (count, 1)))
 
-    def image(self) -> Float[np.ndarray, "size size 3"]:
+    def darken_behind(self, where: Bool[np.ndarray, "rows columns"]) -> None:
+        """Darken pixels that lie closely behind something beside them, as light that comes from everywhere would."""
+        drawn = np.isfinite(self.depth)
+        depth = np.where(drawn, self.depth, self.depth[drawn].min() if drawn.any() else 0.0)
+        around = gaussian_filter(depth, 0.5 * _NEAR_M * self.scale)
+        behind = np.clip((around - depth) / _NEAR_M, 0.0, 1.0) * where
+        self.color *= 1.0 - _NEAR_DARK * behind[..., None]
+
+    def shade(self, meshes: Sequence[ColoredMesh]) -> None:
+        """Darken what is drawn so far, a table at z = 0, by the shadows of meshes; parts below it cast none."""
+        mask = copy.copy(self)
+        mask.color, mask.depth = np.zeros((*self.shape, 1)), np.full(self.shape, -np.inf)
+        for mesh in meshes:
+            vertices = np.asarray(mesh.vertices, dtype=float)
+            on_table = vertices - np.maximum(vertices[:, 2:], 0.0) * _LIGHT / _LIGHT[2]
+            on_table[:, 2] = 0.0
+            for triangle in mask.project(on_table)[mesh.faces]:
+                mask._triangle(triangle, np.ones(3), np.ones(1))
+        softness = _SOFT_M * self.scale * np.array([self.axes[2, 2], 1.0])
+        shadow = gaussian_filter(mask.color[..., 0], softness)
+        self.color *= 1.0 - _SHADOW * (shadow * np.isfinite(self.depth))[..., None]
+
+    def image(self) -> Float[np.ndarray, "rows columns 3"]:
         """Return the picture at its final size."""
         s = _SUPERSAMPLING
-        n = self.size // s
-        return self.color.reshape(n, s, n, s, 3).mean(axis=(1, 3))
+        rows, columns = (n // s for n in self.shape)
+        return np.clip(self.color, 0.0, 1.0).reshape(rows, s, columns, s, 3).mean(axis=(1, 3))
 
-    def _triangle(self, corners: Float[np.ndarray, "3 3"], rgb: Float[np.ndarray, "3"]) -> None:
+    def _triangle(
+        self, corners: Float[np.ndarray, "3 3"], light: Float[np.ndarray, "3"], rgb: Float[np.ndarray, "c"]
+    ) -> None:
+        """Draw a triangle; light at its corners times the color."""
         low = np.maximum(np.floor(corners[:, :2].min(0)).astype(int), 0)
-        high = np.minimum(np.ceil(corners[:, :2].max(0)).astype(int) + 1, self.size)
+        high = np.minimum(np.ceil(corners[:, :2].max(0)).astype(int) + 1, self.shape[::-1])
         if (low >= high).any():
             return
         (x0, y0, z0), (x1, y1, z1), (x2, y2, z2) = corners
@@ -108,28 +147,51 @@ class Raster:
         b1 = ((x - x0) * (y2 - y0) - (x2 - x0) * (y - y0)) / area
         b2 = ((x1 - x0) * (y - y0) - (x - x0) * (y1 - y0)) / area
         rows, columns = np.nonzero((b1 >= 0) & (b2 >= 0) & (b1 + b2 <= 1))
-        depth = z0 + b1[rows, columns] * (z1 - z0) + b2[rows, columns] * (z2 - z0)
-        self._put(rows + low[1], columns + low[0], depth, rgb)
+        b1, b2 = b1[rows, columns], b2[rows, columns]
+        depth = z0 + b1 * (z1 - z0) + b2 * (z2 - z0)
+        brightness = light[0] + b1 * (light[1] - light[0]) + b2 * (light[2] - light[0])
+        self._put(rows + low[1], columns + low[0], depth, brightness[:, None] * rgb)
 
     def _put(
-        self, rows: np.ndarray, columns: np.ndarray, depth: np.ndarray, rgb: Float[np.ndarray, "3"]
+        self, rows: np.ndarray, columns: np.ndarray, depth: np.ndarray, rgb: Float[np.ndarray, "n c"]
     ) -> None:
         nearer = depth > self.depth[rows, columns]
         self.depth[rows[nearer], columns[nearer]] = depth[nearer]
-        self.color[rows[nearer], columns[nearer]] = rgb
+        self.color[rows[nearer], columns[nearer]] = rgb[nearer]
 
 
-def render(drawing: Drawing, size: int, viewpoint: Viewpoint) -> Float[np.ndarray, "size size 3"]:
+def corner_normals(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
+) -> Float[np.ndarray, "f 3 3"]:
+    """Return unit normals at the corners of faces, the mean over the faces that meet smoothly there."""
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    smooth = mesh.face_adjacency[mesh.face_adjacency_angles < _SHARP_RAD]
+    edges = coo_array((np.ones(len(smooth)), smooth.T), shape=(len(faces), len(faces)))
+    patch = connected_components(edges, directed=False)[1].astype(np.int64)
+    _, corner = np.unique(patch[:, None] * len(vertices) + faces, return_inverse=True)
+    corner = corner.reshape(faces.shape)
+    a, b, c = vertices[faces].swapaxes(0, 1)
+    weighted = np.cross(b - a, c - a)  # twice the area long
+    total = np.zeros((corner.max(initial=-1) + 1, 3))
+    np.add.at(total, corner, weighted[:, None])
+    normal = total[corner]
+    return normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-20)
+
+
+def render(
+    drawing: Drawing, size: int | tuple[int, int], viewpoint: Viewpoint
+) -> Float[np.ndarray, "rows columns 3"]:
     """Return a drawing as an RGB image in [0, 1], with the shadow on its table."""
     raster = Raster(size, viewpoint)
     if drawing.table:
         raster.mesh(table_top(), shaded=False)
-        for mesh in drawing.meshes:
-            raster.mesh(_shadow(mesh), shaded=False)
+        raster.shade(drawing.meshes)
+    table = raster.depth.copy()
     for mesh in drawing.meshes:
         raster.mesh(mesh)
+    raster.darken_behind(raster.depth > table)
     for cloud in drawing.clouds:
-        raster.points(cloud.points, cloud.rgb, radius_px=cloud.size * size / 400)
+        raster.points(cloud.points, cloud.rgb, radius_px=cloud.size * raster.shape[1] / _SUPERSAMPLING / 400)
     return raster.image()
 
 
@@ -151,17 +213,21 @@ def render_panels(drawings: Sequence[Drawing], *, columns: int, size: int) -> UI
 def _panels(drawings: Sequence[Drawing], columns: int, size: int, title: str) -> Figure:
     rows = -(-len(drawings) // columns)
     inch = size / 100
-    figure = Figure(figsize=(columns * inch, rows * (inch + 0.42) + (0.45 if title else 0)), dpi=100)
+    details = ["\n".join(textwrap.wrap(drawing.detail, width=size // 7)) for drawing in drawings]
+    above = 0.28 + 0.17 * max(1, *(detail.count("\n") + 1 for detail in details))
+    heading = 0.4 if title else 0.0
+    height = heading + rows * (inch + above)
+    figure = Figure(figsize=(columns * inch, height), dpi=100)
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    for axes, drawing in zip(grid.flat, drawings, strict=False):
+    for axes, drawing, detail in zip(grid.flat, drawings, details, strict=False):
         axes.imshow(render(drawing, size, Viewpoint.of(drawing)), interpolation="antialiased")
-        axes.set_title(f"{drawing.caption}\n{drawing.detail}", fontsize=8, color="#333333")
+        axes.set_title(f"{drawing.caption}\n{detail}", fontsize=8, color="#333333")
     if title:
-        figure.suptitle(title, fontsize=12, color="#222222")
-    figure.tight_layout(pad=0.4)
+        figure.suptitle(title, fontsize=12, color="#222222", y=1.0 - 0.1 / height, va="top")
+    figure.subplots_adjust(0.0, 0.0, 1.0, 1.0 - (heading + above) / height, 0.01, above / inch)
     return figure
 
 
@@ -171,11 +237,3 @@ def table_top(radius: float = 0.32) -> ColoredMesh:
     rim = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(96, -1e-3)], axis=-1)
     faces = np.stack([np.full(96, 96), np.arange(96), (np.arange(96) + 1) % 96], axis=-1)
     return ColoredMesh(np.vstack([rim, [[0.0, 0.0, -1e-3]]]), faces, _TABLE, "table")
-
-
-def _shadow(mesh: ColoredMesh) -> ColoredMesh:
-    """Return the shadow of a mesh on the table; parts below the table cast none."""
-    above = np.maximum(mesh.vertices[:, 2:], 0.0)
-    on_table = mesh.vertices - above * _LIGHT / _LIGHT[2]
-    on_table[:, 2] = _LIFT
-    return ColoredMesh(on_table, mesh.faces, _SHADOW, mesh.role)

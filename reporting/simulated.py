@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from sceneleapultra.reporting.drawing import NEIGHBOR, OBJECT, REST, ColoredMesh, Drawing, Replay, Rgb
 
-_HAND: Rgb = (0.30, 0.33, 0.38)
+_HAND: Rgb = (0.42, 0.45, 0.50)
 _ARM: Rgb = (0.88, 0.89, 0.91)
 _CENTER, _WIDTH_M, _AZIMUTH_DEG = (-0.28, 0.0, 0.36), 1.25, -62.0
 

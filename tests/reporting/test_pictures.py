@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import numpy as np
+import trimesh
 
 from sceneleapultra.reporting.drawing import ColoredMesh, Drawing
-from sceneleapultra.reporting.pictures import Raster, Viewpoint, render, render_png
+from sceneleapultra.reporting.pictures import Raster, Viewpoint, corner_normals, render, render_png
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
 TOP = Viewpoint(azimuth_deg=-90.0, elevation_deg=90.0, width=0.2, center=(0.0, 0.0, 0.0))
@@ -51,3 +52,45 @@ def test_render_png(tmp_path: Path):
         [drawing, drawing, drawing], tmp_path / "a" / "squares.png", columns=2, size=60, title="Squares"
     )
     assert (tmp_path / "a" / "squares.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_ball_is_shaded_smoothly_and_a_box_is_not():
+    ball = trimesh.creation.icosphere(subdivisions=3)
+    outward = ball.vertices[ball.faces]
+    assert (corner_normals(ball.vertices, ball.faces) * outward).sum(-1).min() > 0.999
+    box = trimesh.creation.box()
+    np.testing.assert_allclose(corner_normals(box.vertices, box.faces)[:, 0], box.face_normals, atol=1e-12)
+    tube = trimesh.creation.cylinder(radius=1.0, height=1.0, sections=24)
+    side = np.abs(tube.face_normals[:, 2]) < 0.5
+    radial = tube.vertices[tube.faces][side] * [1.0, 1.0, 0.0]
+    assert (corner_normals(tube.vertices, tube.faces)[side] * radial).sum(
+        -1
+    ).min() > 0.999  # its rims are edges
+
+
+def test_a_shadow_lies_away_from_the_light_and_the_far_table_stays_light():
+    slab = square(0.04, 0.05, BLUE)
+    drawing = Drawing((slab,), (), "", "", True, -90.0, (0.0, 0.0, 0.0), 0.2)
+    with_slab = render(drawing, 100, TOP)
+    bare = render(Drawing((), (), "", "", True, -90.0, (0.0, 0.0, 0.0), 0.2), 100, TOP)
+    # Light comes from (0.35, -0.45, 0.82): 5 cm below the slab its shadow is 2.1 cm to -x and 2.7 cm to +y.
+    assert with_slab[50 - 14, 50 - 11].mean() < 0.85 * bare[50 - 14, 50 - 11].mean()
+    np.testing.assert_allclose(with_slab[90, 90], bare[90, 90])
+
+
+def test_a_wide_picture_shows_the_same_middle():
+    raster = Raster((120, 80), TOP)
+    raster.mesh(square(0.1, 0.0, RED), shaded=False)
+    image = raster.image()
+    assert image.shape == (80, 120, 3)
+    assert abs((image[..., 1] < 0.5).sum() - 60 * 60) < 250  # 10 cm of 20 cm are 60 of 120 columns
+
+
+def test_what_lies_behind_is_darkened_beside_what_is_before_it():
+    raster = Raster(100, TOP)
+    raster.mesh(square(0.18, 0.0, RED), shaded=False)
+    raster.mesh(square(0.05, 0.04, BLUE), shaded=False)
+    raster.darken_behind(np.isfinite(raster.depth))
+    image = raster.image()
+    assert image[50, 50 - 14, 0] < 0.95 < image[50, 12, 0]
+    np.testing.assert_allclose(image[50, 50], BLUE)
