@@ -1,4 +1,4 @@
-# quickstart, test and check set up $(VENV) where it is missing; nothing outside the checkout is touched.
+# demo, quickstart, test and check set up $(VENV) where it is missing; nothing outside the checkout is touched.
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 PYTEST_ARGS ?= -q
@@ -29,9 +29,10 @@ CUDA := triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cu
 LOCK := $(VENV)/bin/uv pip compile -q pyproject.toml --extra train --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-annotate --no-header --constraint constraints.txt $(addprefix --no-emit-package ,torch $(CUDA))
 
-.PHONY: help setup quickstart test test-all check format lock audit clean
+.PHONY: help setup demo quickstart test test-all check format lock audit clean
 
 help:
+	@echo "make demo         set up, grasp on a cluttered table with the shipped model, test it in simulation: demo/grasps.png"
 	@echo "make quickstart   set up, make a small data set, train, judge in simulation, write report.html (QUICK=1: rehearsal)"
 	@echo "make test         set up, run the tests (test-all: with the slow ones and those of several processes)"
 	@echo "make check        set up, lint, format, types, import layers"
@@ -54,6 +55,10 @@ $(VENV)/installed: requirements.lock constraints.txt
 	$(PYTHON) -m pip install -q --no-deps --no-build-isolation -e .
 	$(PYTHON) -m pip check
 	touch $@
+
+# The shipped scene: grasps of its mug, each lifted out of the clutter in simulation.
+demo: $(VENV)/installed
+	$(PYTHON) scripts/predict.py model_zoo/example_scene.h5 --object 6 --output demo
 
 # The store appears under its name when it is complete, so a finished one is not made again.
 $(DATA): | $(VENV)/installed

@@ -1,7 +1,7 @@
 """A camera over a cluttered table, called rightly and wrongly: what is refused, warned of, and what holds in physics.
 
     python -m benchmarks.camera --real <folder of real meshes> --json benchmarks/results/camera.json
-    python -m benchmarks.camera --example model_zoo/example_view.npz
+    python -m benchmarks.camera --example model_zoo/example_view.npz --store model_zoo/example_scene.h5 --object 6
 
 Each call of the Python API gets a simulated depth image (424 x 240, millimetres, a table that ends, a floor beyond).
 Grasps that are returned are judged in the true scene: stable by the protocol, and touching neither table nor neighbors.
@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import command_line, commit, table, write
-from benchmarks.simulated_views import DEPTH_SCALE, SimulatedView, real_targets, simulated_view
+from benchmarks.simulated_views import DEPTH_SCALE, SimulatedView, depth_image, real_targets, simulated_view
 from sceneleapultra.evaluation.methods.training_index import transform_grasps
+from sceneleapultra.evaluation.requests import request_from_store
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.simulation.collision import scene_clearance
 from sceneleapultra.simulation.protocols import evaluate_many
@@ -183,10 +184,12 @@ def paired_difference(
     }
 
 
-def write_example(path: Path, seed: int) -> None:
-    """Write one small view with the mask of its target: what predict.py takes without an input."""
-    view = simulated_view(0, (), seed, width=320, height=240)
-    np.savez_compressed(path, depth=view.depth, depth_scale=DEPTH_SCALE, K=view.K, mask=view.mask)
+def write_example(path: Path, store: Path, number: int | None, seed: int) -> None:
+    """Write a small depth image of a data set's first view, with the mask of an object."""
+    _, item = request_from_store(store, number)
+    rng = np.random.default_rng([seed, 0])
+    depth, mask, K = depth_image(item.scene, item.target, item.view.T_world_cam, rng, 320, 240)
+    np.savez_compressed(path, depth=depth, depth_scale=DEPTH_SCALE, K=K, mask=mask)
 
 
 def main() -> None:
@@ -206,11 +209,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=None)
     parser.add_argument(
-        "--example", type=Path, default=None, help="write an example view there, and nothing else"
+        "--example", type=Path, default=None, help="write a view of --store there, and nothing else"
     )
+    parser.add_argument("--store", type=Path, default=Path("model_zoo/example_scene.h5"))
+    parser.add_argument("--object", type=int, default=None, help="that the example's mask marks, from 1")
     options = parser.parse_args()
     if options.example is not None:
-        write_example(options.example, options.seed)
+        write_example(options.example, options.store, options.object, options.seed)
         return
 
     reals = () if options.real is None else tuple(real_targets(options.real, options.seed))

@@ -92,17 +92,30 @@ def _render(scene: Scene, rng: np.random.Generator, width: int, height: int, rea
     center = scene.T_world_object[:, :3, 3].mean(0)
     eye = center + rng.uniform(*_DISTANCE_M) * np.array([*out, np.sin(np.deg2rad(tilt))])
     (T,) = look_at(eye[None], center[None], rng.normal(0.0, np.deg2rad(5.0), 1))
+    depth, mask, K = depth_image(scene, 0, T, rng, width, height)
+    return SimulatedView(scene, depth, mask, K, T, float(np.rad2deg(np.arcsin(-T[2, 2]))), real)
+
+
+def depth_image(
+    scene: Scene,
+    target: int,
+    T_world_cam: Float[np.ndarray, "4 4"],
+    rng: np.random.Generator,
+    width: int,
+    height: int,
+) -> tuple[UInt16[np.ndarray, "h w"], Bool[np.ndarray, "h w"], Float[np.ndarray, "3 3"]]:
+    """Return what the camera writes (mm), the pixels of the target, and the camera matrix."""
     focal = 615.0 * width / 640.0
     K = np.array([[focal, 0.0, 0.5 * (width - 1)], [0.0, focal, 0.5 * (height - 1)], [0.0, 0.0, 1.0]])
-    depth, instance = RayCaster(scene).render(T, K, width, height)
-    depth, instance = _end_of_table(depth.copy(), instance.copy(), T, K)
+    depth, instance = RayCaster(scene).render(T_world_cam, K, width, height)
+    depth, instance = _end_of_table(depth.copy(), instance.copy(), T_world_cam, K)
     noise: DepthNoise = replace(build(load_group("camera", "default")).noise, sigma_share=0.002)
     _, cosine, step = surface_of_depth(depth, K)
     finite = np.isfinite(depth)
     measured, kept = noise.apply(depth[finite], cosine[finite], step[finite], rng)
     image = np.zeros(depth.shape, np.uint16)
     image[finite] = np.where(kept, np.rint(measured / DEPTH_SCALE), 0).astype(np.uint16)
-    return SimulatedView(scene, image, instance == 1, K, T, float(np.rad2deg(np.arcsin(-T[2, 2]))), real)
+    return image, instance == target + 1, K
 
 
 def _end_of_table(

@@ -1,9 +1,10 @@
-"""A request whose scene is known: an object of a mesh file, dropped on a table and rendered."""
+"""A request whose scene is known: an object of a mesh, dropped on a table and rendered, or one of a data set."""
 
 from pathlib import Path
 
 import numpy as np
 
+from sceneleapultra.datasets import GraspStore
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.simulation.camera import render_views
 from sceneleapultra.simulation.objects import load_objects
@@ -35,8 +36,31 @@ def request_from_mesh(path: Path, seed: int, *, repair: bool = False) -> tuple[G
     return request_of_item(item), item
 
 
-def request_of_item(item: Item) -> GraspRequest:
-    """Return what the view of an item shows, in the world frame."""
+def request_from_store(path: Path, number: int | None) -> tuple[GraspRequest, Item]:
+    """Take the first view of a data set's first scene.
+
+    Args:
+        path: the store.
+        number: of the object, counted from 1; None where only one is in view.
+
+    Raises:
+        FileNotFoundError: no file there.
+        ValueError: no store, no such object in view, or several and none is named.
+    """
+    store = GraspStore(path)
+    scene, view = store.scene(0), store.view(store.scene_views(0)[0])
+    visible = [i + 1 for i in range(len(scene.objects)) if (view.instance == i + 1).any()]
+    number = visible[0] if number is None and len(visible) == 1 else number
+    if number not in visible:
+        names = ", ".join(f"{i} {scene.objects[i - 1].name}" for i in visible)
+        wrong = "" if number is None else f", there is no {number}"
+        raise ValueError(f"{path} shows {len(visible)} objects ({names}){wrong}. Name one: --object N.")
+    item = Item(0, store.split_of(0), scene, number - 1, view)
+    return request_of_item(item, f"{scene.objects[number - 1].name} among {len(scene.objects)} objects"), item
+
+
+def request_of_item(item: Item, *notes: str) -> GraspRequest:
+    """Return what the view of an item shows, in the world frame, with notes for people."""
     return GraspRequest(
         points=item.view.points,
         object_mask=item.target_mask,
@@ -44,4 +68,5 @@ def request_of_item(item: Item) -> GraspRequest:
         up=np.array([0.0, 0.0, 1.0]),
         rgb=item.view.rgb,
         frame="world: z up, the table at z = 0",
+        notes=notes,
     )

@@ -94,7 +94,7 @@ class SampledGrasps:
             if self.p_success is None
             else f"{100 * self.p_success[i]:.0f} % expected to succeed"
         )
-        return f"{believed}, {1e3 * self.clearance_m[i]:.0f} mm from what was seen beside the object"
+        return f"{believed}, {1e3 * self.clearance_m[i]:.0f} mm from other points"
 
     def best(self, number: int, *, apart_m: float = 0.03, apart_rad: float = 0.5) -> "SampledGrasps":
         """Return the best grasp and the best of those that differ from it and from one another, best first.

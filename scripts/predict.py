@@ -4,12 +4,14 @@ python scripts/predict.py
 python scripts/predict.py depth.png --depth-scale 0.001 --intrinsics 615 615 320 240 --pixel 310 255
 python scripts/predict.py cloud.ply --at 0.05 0.02 0.61 --sampling.guidance score
 python scripts/predict.py mesh.obj --checkpoint runs/x/checkpoints/last.ckpt --sampling.temperature 0.3 --device cuda
+python scripts/predict.py model_zoo/example_scene.h5 --object 6
 
 Without an input: a view that is shipped with the project. A depth image (.png of 16 bits, .npy, .npz; with
 --intrinsics) or a cloud (.ply, .pcd, .npy, .npz; metres; any frame) is grasped as it was seen: the table is found in
 it, and up with it; name the object by --pixel, --at, --box, --object or --mask where more than one stands there. A mesh
 (.obj, .stl, .ply with faces, or a folder of one object with its convex pieces) is dropped on a table, seen by a virtual
-camera, and the grasps are tested in simulation. Writes grasps.npz, grasps.json and grasps.html.
+camera, and the grasps are tested in simulation; so are those for an object of a data set's first scene (.h5). Writes
+grasps.html and grasps.png, the best grasp first, grasps.npz and grasps.json.
 """
 
 from __future__ import annotations
@@ -26,14 +28,12 @@ from sceneleapultra.utils.core.console import console
 from sceneleapultra.utils.core.files import make_folder
 
 if TYPE_CHECKING:
-    from sceneleapultra.evaluation.items import Item
-    from sceneleapultra.hands import Hand
     from sceneleapultra.models import SampledGrasps
     from sceneleapultra.utils.requests import GraspRequest
     from sceneleapultra.utils.verdicts import VerdictTable
 
 EXAMPLE = CONFIG_DIR.parent / "model_zoo" / "example_view.npz"
-_TESTED = ("stable", "collision_free", "outcome", "penetration_m", "clearance_m")
+_TESTED = ("stable", "collision_free", "picked", "picked_cleanly", "outcome", "penetration_m", "clearance_m")
 
 
 def predict(
@@ -57,7 +57,7 @@ def predict(
     prompt: str | None = None,
     negative_prompts: list[str] | None = None,
     sampling: Annotated[dict[str, Any], cli.Settings("sampling/changes")],
-    protocol: str = "dgb-fc",
+    protocol: str = "scene-lift",
     workers: int = 2,
     device: str = "cpu",
     seed: int = 0,
@@ -67,7 +67,8 @@ def predict(
     """Sample, test where the scene is known, and write.
 
     Args:
-        input: depth image (.png, .npy, .npz), cloud (.ply, .pcd, .npy, .npz) or mesh (.obj, .stl, .ply, folder)
+        input: depth image (.png, .npy, .npz), cloud (.ply, .pcd, .npy, .npz), mesh (.obj, .stl, .ply, folder) or data
+            set (.h5)
         checkpoint: a file, or the name of a shipped model
         hand: the mirror image of the model's hand (leap_left), for which cloud and grasps are mirrored
         num_grasps: how many
@@ -86,7 +87,7 @@ def predict(
         prompt: what to grasp, for models trained with prompts
         negative_prompts: what not to grasp
         sampling: changes of the checkpoint's own sampling; the temperature may be `tuned`, by test_lightning.py
-        protocol: the test in simulation, where a mesh is known
+        protocol: the test in simulation, where the scene is known
         workers: processes of the simulation
         device: where the model samples: cpu, cuda or cuda:<number>
         seed: of the noise, and of a mesh's scene
@@ -110,7 +111,16 @@ def predict(
     _check_settings(sampling, protocol)
     make_folder(output)
     request, item = None, None
-    if is_mesh(input):
+    if input.suffix == ".h5":
+        from sceneleapultra.evaluation.requests import request_from_store
+
+        if any_object:
+            raise ValueError(
+                "--any-object chooses in what a camera saw. Name an object of a data set by --object N."
+            )
+        request, item = request_from_store(input, object)
+        _say(request.notes)
+    elif is_mesh(input):
         if not input.exists():
             raise FileNotFoundError(f"There is no mesh at {input}.")
     else:
@@ -124,7 +134,7 @@ def predict(
         _say(request.notes[:-1] if any_object else request.notes)  # the last tells of the first object
 
     from sceneleapultra.evaluation.folders import home_of
-    from sceneleapultra.evaluation.prediction_page import write_prediction_page
+    from sceneleapultra.evaluation.prediction_page import write_prediction
     from sceneleapultra.evaluation.tuning import tuned_for, tuned_temperature
     from sceneleapultra.hands import Hand, load_hand
     from sceneleapultra.models import load_grasp_model
@@ -164,19 +174,25 @@ def predict(
     made = made if best is None else made.best(best)
     made = made.with_warnings((*odd, *([made.expectation] if made.expectation else [])))
     simulated = Hand(sampler.hand.description)  # on the processor
-    tested = None if item is None else (item, evaluate(item, made, simulated, protocol, workers))
+    tested = None
+    if item is not None:
+        from sceneleapultra.evaluation.predicted import describe_tests, try_grasps
+
+        tested = (item, try_grasps(item, made, simulated, protocol, workers))
+        _say([describe_tests(tested[1])])
     _write(output, request, made, None if tested is None else tested[1])
     title = f"Grasps for {input.name}"
-    page = write_prediction_page(
-        request, made, tested, hand=simulated, path=output / "grasps.html", title=title
-    )
+    write_prediction(request, made, tested, hand=simulated, folder=output, title=title)
     if made.p_success is not None:
         first = made.p_success.argmax()
         console.print(
             f"best: expected to succeed in {100 * made.p_success[first]:.0f} %, {1e3 * made.clearance_m[first]:.0f} mm "
-            "from what was seen beside the object"
+            "from other points"
         )
-    console.print(f"grasps   {output / 'grasps.npz'}, .json\nview     {page}", soft_wrap=True)
+    console.print(
+        f"grasps   {output / 'grasps.npz'}, .json\npicture  {output / 'grasps.png'}\nview     {output / 'grasps.html'}",
+        soft_wrap=True,
+    )
 
 
 def _check_settings(sampling: dict[str, Any], protocol: str) -> None:
@@ -237,35 +253,9 @@ def _write(output: Path, request: GraspRequest, made: SampledGrasps, verdicts: V
     if made.p_stable is not None and made.p_collision_free is not None:
         arrays |= {"p_stable": made.p_stable, "p_collision_free": made.p_collision_free}
     if verdicts is not None:
-        arrays |= {name: verdicts[name] for name in _TESTED}
+        arrays |= {name: verdicts[name] for name in _TESTED if name in verdicts.values}
     write_atomically(output / "grasps.npz", lambda file: np.savez_compressed(file, **arrays))
     write_json(output / "grasps.json", made.to_dict(), indent=1)
-
-
-def evaluate(item: Item, made: SampledGrasps, hand: Hand, protocol: str, workers: int) -> VerdictTable:
-    """Test grasps in simulation and print how many were stable."""
-    from sceneleapultra.simulation.collision import scene_clearance
-    from sceneleapultra.simulation.protocols import evaluate_many
-    from sceneleapultra.utils.core.console import ProgressBars
-    from sceneleapultra.utils.core.parallel import LocalExecutor
-    from sceneleapultra.utils.core.stats import wilson_interval
-    from sceneleapultra.utils.records import Grasps
-
-    grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
-    with ProgressBars(transient=True) as bars:
-        advance = bars.start_bar(f"testing, {protocol}", len(grasps))
-        jobs = [(item.scene, item.target, grasps)]
-        (verdicts,) = evaluate_many(hand, jobs, protocol, LocalExecutor(workers=workers), advance)
-    clearance = scene_clearance(hand, item.scene, item.target, grasps)
-    verdicts = verdicts.with_columns({"clearance_m": clearance, "collision_free": clearance >= 0.0})
-    stable, n = int(verdicts["stable"].sum()), len(verdicts)
-    low, high = wilson_interval(stable, n)
-    both = int((verdicts["stable"] & verdicts["collision_free"]).sum())
-    console.print(
-        f"{protocol}: {stable} of {n} stable, {100 * stable / n:.0f} % [{100 * low:.0f}, {100 * high:.0f}]; {both} of "
-        f"them collision-free; the best-scored one is {'' if verdicts['stable'][0] else 'not '}stable"
-    )
-    return verdicts
 
 
 def main() -> None:

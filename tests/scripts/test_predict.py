@@ -14,6 +14,7 @@ from factories.camera_view import TWO, camera_view
 from sceneleapultra.utils.core.config import CONFIG_DIR
 
 ROOT = CONFIG_DIR.parent
+SCENE = str(ROOT / "model_zoo" / "example_scene.h5")
 NO_TORCH = """
 import runpy, sys
 sys.argv = ["predict.py", *sys.argv[1:]]
@@ -76,6 +77,10 @@ def folder(tmp_path: Path) -> Path:
         (("one.npz", "--viewpoint", "nan", "0", "0"), "viewpoint: expected three finite numbers"),
         (("km.npy", "--mask", "all"), "points must be in metres"),
         (("same.npy", "--mask", "all"), "all 2,000 points are one and the same"),
+        ((SCENE,), "shows 8 objects (1 blob-828007, 2 box-828007,"),
+        ((SCENE, "--object", "9"), "there is no 9. Name one: --object N."),
+        ((SCENE, "--any-object"), "--any-object chooses in what a camera saw."),
+        (("none.h5", "--object", "1"), "none.h5"),
     ],
 )
 def test_mistakes_that_need_no_model(
@@ -119,4 +124,20 @@ def test_the_shipped_view_is_grasped_without_an_argument(
     with np.load(tmp_path / "grasps.npz") as arrays:
         np.testing.assert_array_equal(arrays["hand_pose"][:, :3], [g["position"] for g in grasps["grasps"]])
         assert (arrays["p_stable"] * arrays["p_collision_free"]).max() > 0.5
+    assert (tmp_path / "grasps.png").stat().st_size > 100_000
     assert "metres" not in said and "expected to succeed" in (tmp_path / "grasps.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_demo_picks_the_mug_out_of_the_clutter(
+    run_program: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run_program("predict", SCENE, "--object", "6", "--num-grasps", "8", "--output", tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "mug-828007 among 8 objects" in said and "the best-scored one is picked" in said
+    with np.load(tmp_path / "grasps.npz") as arrays:
+        assert arrays["picked"].sum() >= 6 and arrays["picked"][0]  # 32 of 32 when this was written
+        np.testing.assert_array_equal(arrays["stable"], arrays["picked_cleanly"])
+        assert (np.diff(arrays["score"]) <= 0).all()
+    page = (tmp_path / "grasps.html").read_text()
+    assert "grasp 1: picked cleanly" in page and page.count('class="view"') == 8
