@@ -29,6 +29,7 @@ VERBS = {
     "export-data": ("scripts.export_dataset", "write a store in a foreign format"),
     "statistics": ("scripts.compute_statistics", "measure the pose statistics that training normalizes by"),
     "self-train": ("scripts.self_train", "run a round of self-training: scenes, grasps, training, test"),
+    "info": ("scripts.info", "say what is installed, for a report of a bug"),
     "self-train-data": ("scripts.self_train_data", "test a model's grasps in simulation, to train on them"),
 }
 
