@@ -193,12 +193,12 @@ def _side_view(hand: Hand, hand_pose: Float[np.ndarray, "g p"], around: Float[np
 
 def _hidden(azimuth: float, around: Float[np.ndarray, "n 3"]) -> int:
     """Return how many points stand between a viewer and the middle."""
-    towards, across = (
+    towards, sideways = (
         np.array([np.cos(azimuth), np.sin(azimuth)]),
         np.array([-np.sin(azimuth), np.cos(azimuth)]),
     )
     ahead = around[:, :2] @ towards
-    in_front = (ahead > 0.02) & (np.abs(around[:, :2] @ across) < _WIDE_M)
+    in_front = (ahead > 0.02) & (np.abs(around[:, :2] @ sideways) < _WIDE_M)
     return int((in_front & (around[:, 2] > 0.4 * ahead - 0.05)).sum())
 
 
