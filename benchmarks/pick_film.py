@@ -102,7 +102,9 @@ def main() -> None:
     hand = Hand(model.hand.description)
     one = film(hand, item.scene, item.target, proposal.grasps, 0, get_protocol("scene-lift"))
     if one.verdict.outcome != Outcome.SUCCESS:
-        raise SystemExit(f"The best grasp ended as {one.verdict.outcome.name}; choose another --object or --seed.")
+        raise SystemExit(
+            f"The best grasp ended as {one.verdict.outcome.name}; choose another --object or --seed."
+        )
     view = Viewpoint(options.azimuth, 28.0, 0.70, (0.0, 0.0, 0.085))
     origin = np.array([*item.scene.T_world_object[:, :2, 3].mean(0), 0.0])
     painter = Painter(bodies(item, one), origin, view)
