@@ -39,7 +39,7 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
     return Comparison(
         runs=names,
         lineage={
-            "data": [record.data_hash for record in records],
+            "data": [record.data_hash[:12] for record in records],
             "code": [record.code for record in records],
         },
         settings=_differing([leaves(record.config) for record in records]),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +103,14 @@ class Comparison:
             ]
             above = (f"{run} above {self.runs[0]}, % by object" for run in self.runs[1:])
             body += [
-                table((about, *self.runs, *above), rows),
+                f"<h3>{escape(about)}</h3>",
+                table(("", *self.runs, *above), rows),
                 forest([(rate.label, rate.rates) for rate in test.rates], self.runs),
             ]
         if not self.tests:
             body.append("<p>There is no test that all runs had.</p>")
         body.append("<h2>Curves</h2>")
-        body += [lines(name, by_run) for name, by_run in self.curves.items()]
+        body += [lines(name, by_run) for name, by_run in sorted(self.curves.items(), key=_losses_first)]
         return write_page(f"Runs compared: {', '.join(self.runs)}", body, [], path)
 
     def _differing(self, what: str, values: Sequence[str]) -> Iterator[str]:
@@ -116,3 +118,7 @@ class Comparison:
             yield f"{what}: {values[0]}, the same"
         else:
             yield f"{what}: {'; '.join(f'{run} {value}' for run, value in zip(self.runs, values, strict=True))}"
+
+
+def _losses_first(entry: tuple[str, Mapping[str, Points]]) -> tuple[bool, str]:
+    return not entry[0].endswith("/loss"), entry[0]

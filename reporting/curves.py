@@ -42,7 +42,12 @@ def lines(
         parts.append(f'<text x="{column:.1f}" y="{_HEIGHT - 18}" class="tick">{wide:g}</text>')
     parts.append(f'<text x="{(_LEFT + _WIDTH) / 2:.0f}" y="{_HEIGHT - 3}" class="tick">{escape(x)}</text>')
     for i, (name, many) in enumerate(series.items()):
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in map(at, many))
+        places = [at(point) for point in many]
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
+        if len(places) == 1:
+            parts.append(
+                f'<circle cx="{places[0][0]:.1f}" cy="{places[0][1]:.1f}" r="3" fill="{_color(i)}"/>'
+            )
         parts.append(
             f'<polyline points="{path}" fill="none" stroke="{_color(i)}" stroke-width="1.6">'
             f"<title>{escape(name)}</title></polyline>"

@@ -228,6 +228,27 @@ def test_wandb_beside_metrics_csv(tiny: Callable[..., Any], tmp_path: Path) -> N
     assert (tmp_path / "metrics.csv").is_file()
 
 
+@pytest.mark.slow
+def test_a_continued_run_is_one_run_of_mlflow(
+    tiny: Callable[..., Any], tmp_path: Path, mlflow_file: str
+) -> None:
+    from mlflow import MlflowClient
+
+    words = (
+        "logger=mlflow",
+        f"logger.mlflow.tracking_uri={mlflow_file}",
+        "logger.mlflow.experiment=continued",
+    )
+    for steps in (5, 9):
+        tiny(tmp_path, f"trainer.max_steps={steps}", *words)
+    client = MlflowClient(tracking_uri=mlflow_file)
+    (run,) = client.search_runs([client.get_experiment_by_name("continued").experiment_id])
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == list(range(9))
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "val/loss")] == [3, 7]
+    assert run.data.params["trainer.max_steps"] == "5" and "5 -> 9" in run.data.tags["sceneleapultra.changed"]
+    assert run.info.status == "FINISHED"
+
+
 @pytest.mark.ddp
 @pytest.mark.parametrize("launcher", ["torchrun", "lightning"])
 def test_two_processes_train_what_one_trains(

@@ -88,7 +88,7 @@ def print_end_card(cfg: DictConfig, trainer: Any, seconds: float) -> None:
     command, key = trainer.lightning_module.objective.next_step
     named = [shlex.quote(f"plugins=[{','.join(cfg.plugins)}]")] if cfg.plugins else []
     card(
-        "stopped" if trainer.interrupted else "finished",
+        "stopped" if trainer.interrupted or trainer.should_stop else "finished",
         rows,
         {"next": " ".join([command, written(key, shown(checkpoint)), *named])},
     )

@@ -44,7 +44,10 @@ class RunRecord:
         cfg = without_home(OmegaConf.create(read_yaml(self.folder / "config.yaml")))
         plain = OmegaConf.to_container(cfg)
         assert isinstance(plain, dict)
-        return {str(key): value for key, value in plain.items() if key not in _BESIDE}
+        kept = {str(key): value for key, value in plain.items() if key not in _BESIDE}
+        if "callbacks" in kept:  # a sweep's trial is the run that its settings make without a sweep
+            kept["callbacks"] = {key: value for key, value in kept["callbacks"].items() if key != "prune"}
+        return kept
 
     @property
     def config_hash(self) -> str:
