@@ -46,6 +46,14 @@ def test_what_is_no_space_is_answered(node: Any, sentence: str) -> None:
         read_space(node)
 
 
+def test_a_group_varies_by_its_options() -> None:
+    space = read_space({"model/generator/encoder": {"choice": ["pointnet2_small", "pointnet_lite"]}})
+    assert check_space(space, ["experiment=quickstart"], "val/loss").name == "quickstart"
+    wrong = read_space({"model/generator/encoder": {"choice": ["pointnet2_small", "pointnet_lit"]}})
+    with pytest.raises(ValueError, match=r"encoder 'pointnet_lit'. Did you mean 'pointnet_lite'"):
+        check_space(wrong, ["experiment=quickstart"], "val/loss")
+
+
 def test_an_unknown_key_is_answered_with_the_nearest() -> None:
     space = read_space({"optimizer": {"lrr": {"float": [1e-4, 1e-2]}}})
     with pytest.raises(ValueError, match=r"Unknown key 'optimizer\.lrr'. Did you mean 'optimizer\.lr'"):
