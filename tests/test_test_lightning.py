@@ -344,18 +344,14 @@ def test_training_logs_success_and_keeps_the_best_by_it(run_dir: Path):
 
 
 def test_success_during_training_is_the_judges(checkpoint: Path, tiny_store: Path):
-    settings: dict[str, Any] = {"max_items": 2, "min_points": 20, "samples_per_item": 2}
+    settings: dict[str, Any] = {"max_items": 2, "min_points": 20, "samples_per_item": 2, "pictures": 2}
     settings |= {"protocol": "dgb-fc-quick", "sampling": {"solver": "ddim", "steps": 2, "temperature": 0.5}}
-    callback = SimulatedSuccess(
-        store=str(tiny_store), min_clearance_m=0.0, pictures=0, workers=1, seed=0, **settings
-    )
+    callback = SimulatedSuccess(store=str(tiny_store), min_clearance_m=0.0, workers=1, seed=0, **settings)
     model = load_grasp_model(checkpoint)
     first, second = callback.evaluate(model), callback.evaluate(model)
-    assert first.split == "val"
-    assert len(first.table) == 4
+    assert first.split == "val" and len(first.table) == 4
     np.testing.assert_array_equal(first.grasps.hand_pose, second.grasps.hand_pose)
     np.testing.assert_array_equal(first.table["penetration_m"], second.table["penetration_m"])
-    callback.pictures = 2
     picture = callback._draw(first, model.hand)
     assert picture.shape[1] > picture.shape[0] > 200 and len(np.unique(picture)) > 20  # two panels, drawn
 
