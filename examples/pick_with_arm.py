@@ -1,12 +1,15 @@
 """An arm with a LEAP hand picks objects out of scenes: one view, the model's grasps, a way for the arm, the lift.
 
 PYTHONPATH=. python examples/pick_with_arm.py --store data/quick.h5 --scenes 30
+PYTHONPATH=. python examples/pick_with_arm.py --store data/quick.h5 --service http://127.0.0.1:8090
 
-For each scene: the model samples grasps from one view; the first that the arm reaches on a free way, by what the view
-shows, is carried out in a simulation of the arm, the hand and the whole scene (protocol scene-lift). The same grasp of
-a hand that flies is beside it. Needs pip install 'sceneleapultra[arm]'. Writes results.json and strip.png.
+For each scene: the model, or a running service (sceneleap serve), samples grasps from one view; the first that the arm
+reaches on a free way, by what the view shows, is carried out in a simulation of the arm, the hand and the whole scene
+(protocol scene-lift). The same grasp of a hand that flies is beside it. Writes results.json and strip.png. Needs
+pip install 'sceneleapultra[arm]'.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +20,15 @@ from jaxtyping import Float
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.model import ModelMethod
+from sceneleapultra.evaluation.requests import request_of_item
 from sceneleapultra.evaluation.stored import chosen_items
-from sceneleapultra.hands import Hand
+from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.hands.adapters import load_adapter
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.reporting.pictures import render_png
 from sceneleapultra.reporting.simulated import draw_world
+from sceneleapultra.serving.client import GraspClient
 from sceneleapultra.simulation.arm import (
     ArmDescription,
     ArmPlan,
@@ -41,6 +46,7 @@ from sceneleapultra.utils.core import cli
 from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.core.console import say
 from sceneleapultra.utils.core.files import make_folder, write_json
+from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.core.stats import wilson_interval
 from sceneleapultra.utils.records import Grasps
 
@@ -120,6 +126,52 @@ class FilmedArm(ArmWorld):
                 self.stills.append(draw_world(self.model, self.data, f"{time:.1f} s"))
 
 
+def pick_one(cell: Cell, item: Item, grasps: Grasps, tries: int, stills: list[Any] | None) -> dict[str, Any]:
+    """Let the arm carry out the first grasp that it reaches; return what is written down of it."""
+    row = {"item": item.index, "object": item.object.name, "neighbors": len(item.scene.objects) - 1}
+    try:
+        chosen, plan, reasons = cell.plan(item, grasps, tries)
+    except ReachError as error:
+        return row | {"outcome": "not_reached", "why": str(error), "picked": False, "flying": None}
+    ended = cell.pick(item, plan, stills)
+    flying = cell.pick_flying(item, plan.attempt)
+    return row | ended | {"grasp": chosen, "not_reached": reasons, "flying": flying["picked"]}
+
+
+GraspsFor = Callable[[Item, int], Grasps]
+
+
+def model_in_this_process(checkpoint: str, seed: int) -> tuple[Hand, GraspsFor]:
+    """Return the hand of a model, and what samples with it."""
+    model = load_grasp_model(find_checkpoint(checkpoint))
+    method = ModelMethod(model, model.generator.sampling, seed)
+
+    def sample(item: Item, count: int) -> Grasps:
+        (proposal,) = method.sample_items([item], count)
+        return proposal.grasps
+
+    return Hand(model.hand.description), sample
+
+
+def asked_of(url: str, seed: int) -> tuple[Hand, GraspsFor]:
+    """Return the hand of a service, and what asks it for grasps; it sees the cloud and which points are the object."""
+    client = GraspClient(url)
+
+    def ask(item: Item, count: int) -> Grasps:
+        request = request_of_item(item)
+        made = client.grasps(
+            points=request.points,
+            mask=request.object_mask,
+            up=request.up,
+            viewpoint=request.viewpoint,
+            num_grasps=count,
+            seed=keyed_seed(seed, item.index),
+        ).grasps
+        return Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
+
+    return load_hand(client.model()["hand"]), ask
+
+
 def pick_with_arm(
     *,
     store: Path,
@@ -128,6 +180,7 @@ def pick_with_arm(
     grasps: int = 32,
     tries: int = 16,
     checkpoint: str = "leap_table",
+    service: str | None = None,
     protocol: str = "scene-lift",
     arm: str = "seven_axis",
     seed: int = 0,
@@ -142,36 +195,23 @@ def pick_with_arm(
         grasps: the model samples for each
         tries: of them that the arm may plan for, best first
         checkpoint: a file, or the name of a shipped model
+        service: address of a service that is asked for grasps instead; no model is loaded here
         protocol: scene-lift, or one like it
         arm: a name of config/arm
         seed: of the choice of scenes, and of the noise
         output: folder for results.json and strip.png
     """
     make_folder(output)
-    model = load_grasp_model(find_checkpoint(checkpoint))
-    hand = Hand(model.hand.description)
+    hand, grasps_for = model_in_this_process(checkpoint, seed) if service is None else asked_of(service, seed)
     cell = Cell(build(load_group("arm", arm)), hand, get_protocol(protocol))
-    method = ModelMethod(model, model.generator.sampling, seed)
     items = chosen_items(GraspStore(store), split, max_items=scenes, per_object=4, min_points=64, seed=seed)
     rows, strip = [], None
     for number, item in enumerate(items):
-        (proposal,) = method.sample_items([item], grasps)
-        row: dict[str, Any] = {
-            "item": item.index,
-            "object": item.object.name,
-            "neighbors": len(item.scene.objects) - 1,
-        }
-        try:
-            chosen, plan, reasons = cell.plan(item, proposal.grasps, tries)
-        except ReachError as error:
-            rows.append(row | {"outcome": "not_reached", "why": str(error), "picked": False, "flying": None})
-        else:
-            stills: list[Any] | None = [] if strip is None else None
-            ended = cell.pick(item, plan, stills)
-            flying = cell.pick_flying(item, plan.attempt)
-            rows.append(row | ended | {"grasp": chosen, "not_reached": reasons, "flying": flying["picked"]})
-            if stills and ended["picked"]:
-                strip = stills
+        found = grasps_for(item, grasps)
+        stills: list[Any] | None = [] if strip is None else None
+        rows.append(pick_one(cell, item, found, tries, stills))
+        if stills and rows[-1]["picked"]:
+            strip = stills
         picked = sum(row["picked"] for row in rows)
         say(f"{number + 1:3} {item.object.name}: {rows[-1]['outcome']}; picked {picked} of {len(rows)}")
         write_json(output / "results.json", {"rows": rows}, indent=1)
