@@ -70,16 +70,19 @@ class MlflowRegistry(Registry):
         }
         with answered(self.place, _KEY), tempfile.TemporaryDirectory() as folder:
             experiment = experiment_of(self._client, "registry", self.place)
-            run = self._client.create_run(experiment, run_name=name, tags=self._origin(facts)).info.run_id
+            info = self._client.create_run(experiment, run_name=name, tags=self._origin(facts)).info
+            run, source = info.run_id, f"{info.artifact_uri}/{_FOLDER}"
             part = Path(folder) / _FOLDER
-            _write_mlmodel(part, run, facts["signature"], facts["created"])
+            part.mkdir()
+            about = _mlmodel(run, facts["signature"], facts["created"])
+            write_text(part / "MLmodel", OmegaConf.to_yaml(OmegaConf.create(about)))
             for kept, path in files.items():
                 shutil.copyfile(path, part / kept)
             self._client.log_artifacts(run, str(part), _FOLDER)
             self._client.set_terminated(run)
             if name not in self.names():
                 self._client.create_registered_model(name)
-            made = self._client.create_model_version(name, f"runs:/{run}/{_FOLDER}", run, tags)
+            made = self._client.create_model_version(name, source, run, tags)
         return int(made.version)
 
     def _add_evaluation(self, version: ModelVersion, record: dict[str, Any]) -> None:
@@ -117,11 +120,8 @@ def _version(found: Any, aliases: dict[str, Any]) -> ModelVersion:
     )
 
 
-def _write_mlmodel(folder: Path, run: str, signature: dict[str, Any], created: str) -> None:
-    """Write MLflow's own file about a model, by which its pages show what a model reads and returns.
-
-    As MLflow writes it; its own writer needs pandas.
-    """
+def _mlmodel(run: str, signature: dict[str, Any], created: str) -> dict[str, Any]:
+    """Return what MLflow's own file about a model says; its own writer needs pandas."""
 
     def schema(entries: dict[str, Any]) -> str:
         shapes = {name: [n if isinstance(n, int) else -1 for n in e["shape"]] for name, e in entries.items()}
@@ -136,12 +136,10 @@ def _write_mlmodel(folder: Path, run: str, signature: dict[str, Any], created: s
             ]
         )
 
-    about = {
+    return {
         "artifact_path": _FOLDER,
         "flavors": {"sceneleapultra": {"checkpoint": "model.ckpt", "version": __version__}},
         "run_id": run,
         "signature": {kind: schema(signature[kind]) for kind in ("inputs", "outputs")},
         "utc_time_created": created,
     }
-    folder.mkdir()
-    write_text(folder / "MLmodel", OmegaConf.to_yaml(OmegaConf.create(about)))
