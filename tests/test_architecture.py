@@ -186,7 +186,7 @@ def test_tests_mirror_the_tree() -> None:
         for p in PYTHON
         if p.relative_to(ROOT).parts[0] == "tests" and len(p.relative_to(ROOT).parts) > 2
     }
-    assert folders <= {*PACKAGES, "scripts", "benchmarks", "factories", "faults"}
+    assert folders <= {*PACKAGES, "scripts", "benchmarks", "examples", "factories", "faults"}
     assert not list((ROOT / "tests").rglob("__init__.py"))
 
 
