@@ -78,6 +78,9 @@ def write_gif(pictures: list[Image.Image], path: Path) -> None:
     for row, number in enumerate((0, len(pictures) // 2, len(pictures) - 1)):
         sheet.paste(pictures[number], (0, row * _SIZE[1]))
     palette = sheet.quantize(255, method=Image.Quantize.MEDIANCUT, kmeans=2)
+    colors = np.array(palette.getpalette()).reshape(-1, 3)
+    colors[colors.sum(1).argmax()] = 255  # the background stays white
+    palette.putpalette(colors.ravel().tolist())
     frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     durations = [round(1000 * _EVERY * FRAME_S)] * (len(frames) - 1) + [round(1000 * _LAST_S)]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
