@@ -16,16 +16,19 @@ from sceneleapultra.utils.core.plugins import use_plugins
 from sceneleapultra.utils.core.signals import says_where
 from sceneleapultra.utils.training import run_folder
 from sceneleapultra.utils.training.run_card import run_cards
+from sceneleapultra.utils.training.submit import run_as_job
 from sceneleapultra.utils.training.validate import validate
 
 
 def train(cfg: DictConfig, overrides: list[str]) -> Any:
-    """Run, or continue, the training that ``cfg`` describes; return the Trainer in its final state."""
+    """Run, continue or submit the training that ``cfg`` describes; return the Trainer in its final state."""
     check_data_there(cfg)
     validate(cfg)
     use_plugins(cfg.plugins)
     OmegaConf.set_readonly(cfg, True)
     run_folder.refuse_if_in_use(cfg)
+    if run_as_job(cfg, overrides):
+        return None
     again = run_folder.continued_by(cfg.run_dir, overrides)
     with says_where(lambda: "before its first step", again), follow_launcher() as launched:
         from sceneleapultra.models.assembly import assemble  # here: it takes seconds that --help should not
@@ -64,12 +67,11 @@ def fit(cfg: DictConfig, overrides: list[str], launched: bool, trainer: Any, mod
 @hydra_program("config")
 def main(cfg: DictConfig) -> None:
     """Train with the configuration composed from ``config/`` and the command line."""
-    job = HydraConfig.get()
-    overrides = list(job.overrides.task)
-    if OmegaConf.is_missing(job.job, "num"):
+    job, overrides = HydraConfig.get().job, list(HydraConfig.get().overrides.task)
+    if OmegaConf.is_missing(job, "num"):
         train(cfg, overrides)
         return
-    cfg.run_dir = f"{cfg.run_dir}/{job.job.num}"
+    cfg.run_dir = f"{cfg.run_dir}/{job.num}"
     with one_of_several([*overrides, f"run_dir={cfg.run_dir}"]):
         train(cfg, overrides)
 

@@ -47,6 +47,7 @@ from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.files import write_atomically, write_json
 from sceneleapultra.utils.core.locks import owned_folder
 from sceneleapultra.utils.core.names import unknown_name
+from sceneleapultra.utils.core.parallel import Executor
 from sceneleapultra.utils.core.plain_data import read_yaml
 from sceneleapultra.utils.core.plugins import use_plugins
 
@@ -105,6 +106,12 @@ class ModelTest:
             return self.store
         return GraspStore(trained_on(self.run_dir, self.checkpoint), self.hand)
 
+    @cached_property
+    def executor(self) -> Executor:
+        """Where physics runs: one for all parts of the test, as workers of a cluster take time to come."""
+        executor: Executor = build(self.cfg.launcher)
+        return executor
+
     def evaluate(
         self,
         method: Method,
@@ -126,7 +133,7 @@ class ModelTest:
                 items,
                 k,
                 hand=self.hand,
-                executor=build(self.cfg.launcher),
+                executor=self.executor,
                 metrics=[build(metric) for metric in self.cfg.metrics.values()],
                 progress=start_bar(what, labeled),
                 **settings,

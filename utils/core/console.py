@@ -84,6 +84,11 @@ def say(text: str, style: str = "") -> None:
     console.print(as_typed(text), style=style, soft_wrap=True, highlight=False)
 
 
+def print_script(text: str) -> None:
+    """Print a script as it is written to a file."""
+    console.print(text.rstrip("\n"), soft_wrap=True, highlight=False)
+
+
 def card(title: str, rows: Mapping[str, Any], commands: Mapping[str, str] | None = None) -> None:
     """Print a title, a line for each row, and each command on a line of its own; from the first process only.
 

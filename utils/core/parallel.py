@@ -21,7 +21,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 Submit = Callable[[Task], Callable[[], Result]]  # hands a task over; what it returns waits for the result
 
-_AHEAD = 6  # tasks in work per process: one slow task holds nobody up
+AHEAD = 6  # tasks in work per process: one slow task holds nobody up
 _PARENT_CHECK_S = 0.5
 _SENDING_S = 2.0  # in which a worker that is told to end may send a result: half of one would hang its reader
 
@@ -59,7 +59,7 @@ class LocalExecutor(Executor):
     @property
     def in_flight(self) -> int:
         """One in this process, else enough to keep every worker busy."""
-        return 1 if self.workers <= 1 else _AHEAD * self.workers
+        return 1 if self.workers <= 1 else AHEAD * self.workers
 
     @contextmanager
     def session(self, fn: Callable[[Task], Result]) -> Iterator[Submit[Task, Result]]:

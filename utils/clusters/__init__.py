@@ -1,0 +1,1 @@
+"""Where tasks run on more than one machine: Ray, and SLURM."""
