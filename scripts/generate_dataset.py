@@ -38,11 +38,14 @@ def generate(cfg: DictConfig) -> Path:
     """Make, or continue, the data set that ``cfg`` describes; return its path."""
     make_folder(Path(cfg.path).parent)
     from sceneleapultra.datasets import StoreWriter
+    from sceneleapultra.datasets.store.pieces import Share
     from sceneleapultra.hands import load_hand
     from sceneleapultra.simulation.generate import generate_scenes, prepare_objects
     from sceneleapultra.simulation.protocols import get_protocol
 
     use_plugins(cfg.plugins)
+    share = Share(0, 1) if cfg.shard is None else Share.parse(str(cfg.shard))
+    scenes = share.scenes(cfg.scenes)
     content: dict[str, Any] = {key: OmegaConf.to_container(cfg, resolve=True)[key] for key in CONTENT}  # type: ignore[index, call-overload]
     settings: GenerateSettings = build(
         {"_target_": "sceneleapultra.simulation.generate.GenerateSettings", **content}
@@ -52,29 +55,31 @@ def generate(cfg: DictConfig) -> Path:
     with ProgressBars(transient=True) as bars:
         source = prepare_objects(hand, settings, executor, stage_bars(bars))
     writer = StoreWriter(
-        cfg.path,
+        cfg.path if cfg.shard is None else share.path(Path(cfg.path)),
         hand=hand,
         protocol=settings.grasps.protocol,
         protocol_hash=get_protocol(settings.grasps.protocol).hash,
         generator=content,
         seed=cfg.seed,
     )
-    writer.check_scenes(range(cfg.scenes))
+    writer.check_scenes(scenes)
     if writer.was_there:
         console.print(f"{writer.path} is there already, made with these settings.", soft_wrap=True)
         return writer.path
-    done = {index for index in writer.done_indices() if index < cfg.scenes}
+    done = writer.done_indices() & set(scenes)
     if done:
-        say(f"{len(done)} of {cfg.scenes} scenes are there already; continuing.")
+        say(f"{len(done)} of {len(scenes)} scenes are there already; continuing.")
     start = time.monotonic()
     reports: list[SceneReport] = []
 
     def where() -> str:
-        return f"with {len(writer.done_indices())} of {cfg.scenes} scenes done"
+        return f"with {len(writer.done_indices())} of {len(scenes)} scenes done"
 
     with says_where(where), ProgressBars() as bars:
-        advance = bars.start_bar("scenes", cfg.scenes, completed=len(done))
-        for record in generate_scenes(hand, settings, source, cfg.scenes, executor, done, reports.append):
+        advance = bars.start_bar("scenes", len(scenes), completed=len(done))
+        for record in generate_scenes(
+            hand, settings, source, scenes.stop, executor, {*range(scenes.start), *done}, reports.append
+        ):
             writer.write(record)
             advance(note=f"{sum(sum(r.successes) for r in reports)} good grasps")
     path = writer.finish()

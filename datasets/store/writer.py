@@ -13,6 +13,7 @@ import numpy as np
 from sceneleapultra.datasets.store.assembly import Assembly
 from sceneleapultra.datasets.store.checks import record_problems
 from sceneleapultra.datasets.store.layout import read_source, repack, write_source
+from sceneleapultra.datasets.store.pieces import note_wanted
 from sceneleapultra.datasets.store.schema import (
     CONTENT_ATTRIBUTES,
     GENERATED,
@@ -136,7 +137,7 @@ class StoreWriter:
         return found
 
     def check_scenes(self, wanted: Collection[int]) -> None:
-        """Make sure that a store that was there has the scenes wanted.
+        """Make sure that a store that was there has the scenes wanted; note them for one that is begun.
 
         Raises:
             FileExistsError: it has others.
@@ -146,6 +147,8 @@ class StoreWriter:
                 f"{self.path} exists already, with {len(found)} scenes; {len(wanted)} are wanted. Remove it, or name "
                 "another path=."
             )
+        if not self.was_there:
+            note_wanted(self.parts, wanted)
 
     def _check_existing(self, shard: Shard, source: str | None) -> None:
         """Make sure that a store is what this would write; remove what its writer left behind when it was killed."""

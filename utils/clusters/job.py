@@ -105,7 +105,7 @@ def state_of(job: str) -> str | None:
     done = subprocess.run(["squeue", "-h", "-r", "-j", job, "-o", "%T %r"], capture_output=True, text=True)
     if done.returncode and "Invalid job id" not in done.stderr:
         raise ValueError(f"SLURM does not say what became of job {job}: {_sentence(done.stderr)}")
-    lines = done.stdout.splitlines()
+    lines = [line.removesuffix(" None") for line in done.stdout.splitlines()]
     return next((line for line in lines if line.startswith("RUNNING")), lines[0] if lines else None)
 
 

@@ -21,7 +21,7 @@ LOST_SENTENCE = (
     f"{LOST} workers were lost with the same task, one after the other: killed (out of memory?), or it crashes them. "
     "Their logs may say more; launcher=local workers=1 shows where it crashes."
 )
-_LOOK_S = 5.0  # between looks at whether workers may still come
+_POLL_S = 5.0  # between looks at whether workers may still come
 
 
 @dataclass
@@ -84,7 +84,7 @@ class WorkerPool:
             if self._problem is not None:
                 raise ValueError(self._problem)
             try:
-                done, value = pickle.loads(order.answer.result(_LOOK_S))
+                done, value = pickle.loads(order.answer.result(_POLL_S))
                 break
             except TimeoutError:
                 if not self._workers and (why := self._missing()) is not None:
@@ -138,7 +138,7 @@ class WorkerPool:
         """Wait for a task; None where there will be none, or the worker is gone."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._todo or self._closed, timeout=_LOOK_S)
+                self._changed.wait_for(lambda: self._todo or self._closed, timeout=_POLL_S)
                 if self._closed:
                     return None
                 if connection.poll():  # a worker that waits says nothing; its end can be read

@@ -51,7 +51,7 @@ class SlurmExecutor(Executor):
         self.host = host or socket.gethostname()
         self.folder = Path(folder).absolute() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.getpid()}"
         self._pool: WorkerPool | None = None
-        self._said = ""  # what SLURM said of a job that waits
+        self._last_state = ""  # what SLURM said of a job that waits
 
     @property
     def in_flight(self) -> int:
@@ -94,8 +94,8 @@ class SlurmExecutor(Executor):
                 f"SLURM job {job} has ended, and tasks are left: {last_lines(list(self.folder.glob('log-*.txt')))}. "
                 "The same command continues."
             )
-        if not state.startswith("RUNNING") and state != self._said:
-            self._said = state
+        if not state.startswith("RUNNING") and state != self._last_state:
+            self._last_state = state
             _log.info("SLURM job %s: %s", job, state)
         return None
 

@@ -18,7 +18,7 @@ from sceneleapultra.utils.clusters.channel import Address, connect
 from sceneleapultra.utils.clusters.code_version import code_version
 from sceneleapultra.utils.core.console import exit_on_user_error, say
 
-_LOOK_S = 1.0
+_POLL_S = 1.0
 _fn: Any = None  # the function of the session
 
 
@@ -33,7 +33,7 @@ def work(connection: Connection) -> int:
             except (EOFError, OSError):
                 return done
             future = thread.submit(_answer, fn, task)
-            while not wait([future], _LOOK_S).done:
+            while not wait([future], _POLL_S).done:
                 if connection.poll():  # who gave the task says nothing until it is answered, but may end
                     os._exit(1)
             connection.send_bytes(_content(future))

@@ -1,5 +1,7 @@
 """How a training becomes a job of SLURM, which goes on after a pre-emption and after its time limit."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -31,12 +33,13 @@ def run_as_job(cfg: DictConfig, overrides: list[str]) -> bool:
         )
     executor: SlurmExecutor = build(cfg.launcher)
     run_dir = Path(cfg.run_dir).absolute()
-    options = {"output": str(run_dir / "slurm-%j.txt"), **executor.options}
+    counts = {option: executor.options.get(option) or 1 for option in _DECIDED.values()}
+    options = {"output": str(run_dir / "slurm-%j.txt"), **executor.options, **counts}
     command = [
         "-m",
         "sceneleapultra",
         "train",
-        *_words(cfg, overrides, executor.options),
+        *_words(overrides, counts),
         f"run_dir={run_dir}",
     ]
     script = job_script(options, executor.setup, command, array=None)
@@ -68,15 +71,12 @@ def run_as_job(cfg: DictConfig, overrides: list[str]) -> bool:
     return True
 
 
-def _words(cfg: DictConfig, overrides: list[str], options: dict[str, str | int | None]) -> list[str]:
+def _words(overrides: list[str], counts: Mapping[str, str | int]) -> list[str]:
     """Return the words of the job's training: without the launcher, with the processes that SLURM starts."""
-    words = [
-        word
-        for word in overrides
-        if word.split("=")[0].lstrip("+~").split(".")[0] not in ("launcher", "run_dir")
-    ]
+    own = ("launcher", "run_dir", "dry_run")
+    words = [word for word in overrides if re.split(r"[=.]", word.lstrip("+~"))[0] not in own]
     for key, option in _DECIDED.items():
-        count = options.get(option) or 1
+        count = counts[option]
         named = [word for word in words if word.startswith(f"hardware.{key}=")]
         if named and named[-1] != f"hardware.{key}={count}":
             raise ValueError(
