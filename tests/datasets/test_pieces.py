@@ -71,7 +71,9 @@ def test_a_merge_that_was_cut_off_continues(
 
 def test_a_shard_of_another_run_is_named(shards: list[Path], tmp_path: Path) -> None:
     other = write_share(tmp_path / "other.h5", 4, 5, generator={"scenes": 13}, seed=1)
-    with pytest.raises(ValueError, match=r"other-00004-of-00005\.h5 is a shard of another run .*seed: 1, there 0"):
+    with pytest.raises(
+        ValueError, match=r"other-00004-of-00005\.h5 is a shard of another run .*seed: 1, there 0"
+    ):
         merged(tmp_path / "merged.h5", [*shards[:4], other])
 
 

@@ -16,12 +16,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
 from factories.programs import Program, Server, Starter
 from factories.shipped import LEAP_TABLE_CPU
+from factories.tiny_programs import GENERATED, TESTED, content
 from factories.training import TINY, assert_same, state
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(not os.path.exists("/proc"), reason="counts in /proc")]
@@ -260,36 +260,6 @@ def test_lightnings_own_second_process(start: Starter, words: list[str], whole_o
 
 # Other programs
 
-GENERATED = [
-    "scenes=6",
-    "path=store.h5",
-    "objects.per_scene=[0,1]",
-    "objects.families=[box,cylinder]",
-    "grasps.successes=1",
-    "grasps.max_attempts=8",
-    "grasps.batch=8",
-    "views=1",
-    "camera.width=160",
-    "camera.height=120",
-    "workers=2",
-    "splits={train: 0.5, val: 0.25, test: 0.25, test_family: 0}",
-]
-
-
-def content(path: Path) -> dict[str, object]:
-    """Everything in an HDF5 file."""
-    found: dict[str, object] = {}
-
-    def add(name: str, node: h5py.HLObject) -> None:
-        found.update({f"{name}@{key}": value for key, value in node.attrs.items()})
-        if isinstance(node, h5py.Dataset):
-            found[name] = node[()].tobytes() if node.dtype.kind != "O" else node[()].tolist()
-
-    with h5py.File(path) as file:
-        add("", file)
-        file.visititems(add)
-    return found
-
 
 def kill_and_repeat(
     start: Starter, program: str, words: list[str], parts: Path, seed: int, signals: list[signal.Signals]
@@ -353,21 +323,6 @@ def test_a_conversion_of_what_was_exported(shared: Starter, start: Starter, gene
     shared("scripts/convert_dataset", *words[:1], "dest=converted.h5", *words[2:]).finish()
     kill_and_repeat(start, "scripts/convert_dataset", words, start.folder / "store.h5.parts", 1, [TERM, KILL])
     assert content(start.folder / "store.h5") == content(shared.folder / "converted.h5")
-
-
-TESTED = [
-    "protocol=dgb-fc-quick",
-    "max_items=1",
-    "samples_per_item=2",
-    "tuning.max_items=1",
-    "tuning.temperatures=[0.3,0.7]",
-    "tuning.samples_per_item=1",
-    "top=null",
-    "pictures=1",
-    "workers=2",
-    "sampling.steps=2",
-    "min_points=20",
-]
 
 
 def test_a_test(start: Starter, whole: Path) -> None:

@@ -1,0 +1,108 @@
+"""Do generation, judging and tests on Ray and on SLURM write what one process writes, whatever is killed meanwhile?"""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cluster.conftest import RayNodes, Slurm, Started, processes, until
+from factories.shipped import LEAP_TABLE_CPU
+from factories.tiny_programs import GENERATED, TESTED, content
+
+pytestmark = pytest.mark.cluster
+GENERATE = ("scripts/generate_dataset.py", *GENERATED, "scenes=16", "grasps.max_attempts=16")
+WORKER = "sceneleapultra.utils.clusters.worker"
+Run = Callable[..., Started]
+
+
+def scenes(folder: Path) -> int:
+    return len(list((folder / "store.h5.parts").glob("[0-9]*.npz")))
+
+
+def assert_as_alone(run: Run, folder: Path) -> None:
+    run(*GENERATE, "path=alone.h5", "workers=1").finish()
+    assert content(folder / "store.h5") == content(folder / "alone.h5")
+
+
+def on_slurm(folder: Path) -> tuple[str, ...]:
+    return ("launcher=slurm", f"launcher.folder={folder}/jobs")
+
+
+def test_a_generation_on_ray_whose_worker_and_node_are_killed(
+    ray_nodes: RayNodes, run: Run, tmp_path: Path
+) -> None:
+    program = run(*GENERATE, "launcher=ray", "workers=auto", f"launcher.address={ray_nodes.address}")
+    until(lambda: scenes(tmp_path) >= 2 and len(ray_nodes.workers()) == 2, "two scenes, and two workers")
+    os.kill(ray_nodes.workers()[0], signal.SIGKILL)
+    until(
+        lambda: scenes(tmp_path) >= 5 and len(ray_nodes.workers()) == 2,
+        "a worker in the place of the lost one",
+    )
+    os.killpg(ray_nodes.nodes[1].pid, signal.SIGKILL)
+    program.finish()
+    assert_as_alone(run, tmp_path)
+
+
+def test_a_generation_on_slurm_whose_workers_are_killed_and_requeued(
+    slurm: Slurm, run: Run, tmp_path: Path
+) -> None:
+    program = run(*GENERATE, "workers=2", *on_slurm(tmp_path), **slurm.environ)
+    until(lambda: scenes(tmp_path) >= 2 and len(processes(WORKER)) >= 2, "two scenes, and two workers")
+    os.kill(processes(f"-m {WORKER}")[0], signal.SIGKILL)
+    until(lambda: scenes(tmp_path) >= 5, "more scenes")
+    slurm("scontrol", "requeue", next(job.split()[0] for job in slurm.jobs() if "RUNNING" in job))
+    program.finish()
+    until(lambda: not slurm.jobs() and not processes(WORKER), "the end of the workers", 30.0)
+    assert not list(tmp_path.glob("jobs/*/address.json"))
+    assert_as_alone(run, tmp_path)
+
+
+def test_a_generation_that_is_killed_takes_its_workers_along(slurm: Slurm, run: Run, tmp_path: Path) -> None:
+    words = (*GENERATE, "workers=2", *on_slurm(tmp_path))
+    for signum, status, after in ((signal.SIGKILL, -9, 1), (signal.SIGTERM, 143, 3)):
+        program = run(*words, **slurm.environ)
+        until(lambda n=after: scenes(tmp_path) >= n, "a scene")
+        program.process.send_signal(signum)
+        said = program.finish(status)
+        until(lambda: not processes(WORKER), "the end of the workers", 15.0)
+    assert "scenes done; the same command continues" in said
+    run(*words, **slurm.environ).finish()
+    assert_as_alone(run, tmp_path)
+
+
+@pytest.mark.parametrize("cluster", ["ray", "slurm"])
+def test_self_training_and_tests(
+    cluster: str, request: pytest.FixtureRequest, run: Run, tmp_path: Path, tiny_store: Path
+) -> None:
+    if cluster == "ray":
+        words = ("launcher=ray", f"launcher.address={request.getfixturevalue('ray_nodes').address}")
+        environ: dict[str, str] = {}
+    else:
+        words, environ = on_slurm(tmp_path), request.getfixturevalue("slurm").environ
+    propose = [f"checkpoint={LEAP_TABLE_CPU}", f"store={tiny_store}", "per_object=2", "sampling.steps=1"]
+    propose += ["min_points=20", "scenes=6", "workers=2"]
+    for name, more in (("here", ()), ("there", words)):
+        run("scripts/self_train_data.py", *propose, f"output={name}.h5", *more, **environ).finish()
+    assert content(tmp_path / "there.h5") == content(tmp_path / "here.h5")
+    test = [
+        f"checkpoint={LEAP_TABLE_CPU}",
+        f"store={tiny_store}",
+        *TESTED,
+        "sampling.temperature=0.3",
+        "splits=[test]",
+    ]
+    for name, more in (("here", ()), ("there", words)):
+        run("test_lightning.py", *test, f"output={name}", *more, **environ).finish()
+    here, there = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("here", "there"))
+    assert there["methods"] == here["methods"]
+
+
+def test_no_ray_and_no_slurm_are_sentences(run: Run) -> None:
+    said = run(*GENERATE, "workers=2", "launcher=slurm", PATH="/nowhere").finish(1)
+    assert "launcher=slurm: there is no sbatch on this machine." in said and "Traceback" not in said
+    said = run(*GENERATE, "launcher=ray", "launcher.address=127.0.0.1:1").finish(1)
+    assert "Traceback" not in said
+    assert "launcher=ray: no Ray cluster answers at 127.0.0.1:1" in said or "Ray is not installed" in said
