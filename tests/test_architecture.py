@@ -180,13 +180,13 @@ def test_no_machines_own_paths() -> None:
 
 
 def test_tests_mirror_the_tree() -> None:
-    """tests/<package>/ exists only for packages, factories and faults, and holds no __init__.py."""
+    """tests/<package>/ exists only for packages, factories, faults and clusters, and holds no __init__.py."""
     folders = {
         p.relative_to(ROOT).parts[1]
         for p in PYTHON
         if p.relative_to(ROOT).parts[0] == "tests" and len(p.relative_to(ROOT).parts) > 2
     }
-    assert folders <= {*PACKAGES, "scripts", "benchmarks", "examples", "factories", "faults"}
+    assert folders <= {*PACKAGES, "scripts", "benchmarks", "examples", "factories", "faults", "cluster"}
     assert not list((ROOT / "tests").rglob("__init__.py"))
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from factories.programs import ROOT, alive
 
-PATIENCE_S = 180.0  # for what should happen in seconds, on a machine that does much else
+PATIENCE_S = 400.0  # for what should happen in seconds, on a machine that does much else
 _ENVIRON = {
     k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "SCENELEAPULTRA_", "SLURM_", "RAY_"))
 }
@@ -60,6 +60,11 @@ class Started:
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for a moment in the life of the program."""
+        until(lambda: condition() or self.process.poll() is not None, what)
+        assert self.process.poll() is None, f"the program has ended before: {what}\n{self.said()[-3000:]}"
 
     def finish(self, status: int = 0) -> str:
         assert self.process.wait(PATIENCE_S) == status, self.said()[-3000:]

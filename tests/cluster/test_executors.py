@@ -3,17 +3,20 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cluster.conftest import RayNodes, Slurm, Started, processes, until
+from cluster.conftest import ENVIRON, RayNodes, Slurm, Started, processes, until
+from factories.programs import ROOT
 from factories.shipped import LEAP_TABLE_CPU
 from factories.tiny_programs import GENERATED, TESTED, content
 
 pytestmark = pytest.mark.cluster
-GENERATE = ("scripts/generate_dataset.py", *GENERATED, "scenes=16", "grasps.max_attempts=16")
+GENERATE = ("scripts/generate_dataset.py", *GENERATED, "scenes=10")
 WORKER = "sceneleapultra.utils.clusters.worker"
 Run = Callable[..., Started]
 
@@ -22,9 +25,13 @@ def scenes(folder: Path) -> int:
     return len(list((folder / "store.h5.parts").glob("[0-9]*.npz")))
 
 
-def assert_as_alone(run: Run, folder: Path) -> None:
-    run(*GENERATE, "path=alone.h5", "workers=1").finish()
-    assert content(folder / "store.h5") == content(folder / "alone.h5")
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What one process generates."""
+    path = tmp_path_factory.mktemp("alone") / "store.h5"
+    command = [sys.executable, str(ROOT / GENERATE[0]), *GENERATE[1:], f"path={path}", "workers=1"]
+    subprocess.run(command, env=ENVIRON, check=True, capture_output=True)
+    return content(path)
 
 
 def on_slurm(folder: Path) -> tuple[str, ...]:
@@ -32,45 +39,46 @@ def on_slurm(folder: Path) -> tuple[str, ...]:
 
 
 def test_a_generation_on_ray_whose_worker_and_node_are_killed(
-    ray_nodes: RayNodes, run: Run, tmp_path: Path
+    ray_nodes: RayNodes, run: Run, tmp_path: Path, alone: dict[str, object]
 ) -> None:
     program = run(*GENERATE, "launcher=ray", "workers=auto", f"launcher.address={ray_nodes.address}")
-    until(lambda: scenes(tmp_path) >= 2 and len(ray_nodes.workers()) == 2, "two scenes, and two workers")
+    program.until(lambda: scenes(tmp_path) >= 2 and len(ray_nodes.workers()) == 2, "two workers at work")
     os.kill(ray_nodes.workers()[0], signal.SIGKILL)
-    until(
-        lambda: scenes(tmp_path) >= 5 and len(ray_nodes.workers()) == 2,
-        "a worker in the place of the lost one",
-    )
+    program.until(lambda: scenes(tmp_path) >= 5, "more scenes")
     os.killpg(ray_nodes.nodes[1].pid, signal.SIGKILL)
     program.finish()
-    assert_as_alone(run, tmp_path)
+    assert content(tmp_path / "store.h5") == alone
 
 
 def test_a_generation_on_slurm_whose_workers_are_killed_and_requeued(
-    slurm: Slurm, run: Run, tmp_path: Path
+    slurm: Slurm, run: Run, tmp_path: Path, alone: dict[str, object]
 ) -> None:
     program = run(*GENERATE, "workers=2", *on_slurm(tmp_path), **slurm.environ)
-    until(lambda: scenes(tmp_path) >= 2 and len(processes(WORKER)) >= 2, "two scenes, and two workers")
+    program.until(
+        lambda: scenes(tmp_path) >= 2 and len(processes(f"-m {WORKER}")) >= 2, "two workers at work"
+    )
     os.kill(processes(f"-m {WORKER}")[0], signal.SIGKILL)
-    until(lambda: scenes(tmp_path) >= 5, "more scenes")
+    program.until(lambda: scenes(tmp_path) >= 5, "more scenes")
     slurm("scontrol", "requeue", next(job.split()[0] for job in slurm.jobs() if "RUNNING" in job))
     program.finish()
     until(lambda: not slurm.jobs() and not processes(WORKER), "the end of the workers", 30.0)
     assert not list(tmp_path.glob("jobs/*/address.json"))
-    assert_as_alone(run, tmp_path)
+    assert content(tmp_path / "store.h5") == alone
 
 
-def test_a_generation_that_is_killed_takes_its_workers_along(slurm: Slurm, run: Run, tmp_path: Path) -> None:
+def test_a_generation_that_is_killed_takes_its_workers_along(
+    slurm: Slurm, run: Run, tmp_path: Path, alone: dict[str, object]
+) -> None:
     words = (*GENERATE, "workers=2", *on_slurm(tmp_path))
     for signum, status, after in ((signal.SIGKILL, -9, 1), (signal.SIGTERM, 143, 3)):
         program = run(*words, **slurm.environ)
-        until(lambda n=after: scenes(tmp_path) >= n, "a scene")
+        program.until(lambda n=after: scenes(tmp_path) >= n, "a scene")
         program.process.send_signal(signum)
         said = program.finish(status)
         until(lambda: not processes(WORKER), "the end of the workers", 15.0)
     assert "scenes done; the same command continues" in said
     run(*words, **slurm.environ).finish()
-    assert_as_alone(run, tmp_path)
+    assert content(tmp_path / "store.h5") == alone
 
 
 @pytest.mark.parametrize("cluster", ["ray", "slurm"])

@@ -17,6 +17,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from sceneleapultra.utils.core import signals
 from sceneleapultra.utils.core.console import card, is_first_process, print_error
+from sceneleapultra.utils.training.peers import watch_peers
 
 _TIME = re.compile(r"(\d+):(\d\d):(\d\d):(\d\d)")
 _TIME_LIMIT = 1000  # where others have the number of a signal
@@ -34,7 +35,7 @@ class OrderlyStop(Callback):
     def __init__(self, max_time: str | None) -> None:
         self.limit_s = None if max_time is None else seconds(max_time)
         self.reason = 0
-        self.on_setup: Callable[[], None] = lambda: None
+        self.on_setup: Callable[[Any], None] = lambda _: None
         self._start = 0.0
         self._group: Any = None
 
@@ -48,7 +49,7 @@ class OrderlyStop(Callback):
         trainer._signal_connector = _Agreed(trainer, self)
         # Numbers on the processor go by a group of their own: over the device's, each batch would wait for the device.
         self._group = torch.distributed.new_group(backend="gloo") if trainer.world_size > 1 else None
-        self.on_setup()
+        self.on_setup(self._group)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -141,11 +142,22 @@ def ends_in_order(
         with signals.says_where(where, command), ExitStack() as until_end, ExitStack() as until_met:
             until_met.enter_context(signals.answered_in_libraries(say))
 
-            def wait_for_steps() -> None:
+            def lose(who: str) -> None:
+                if signals.wished() is None:  # else the others may end in the middle of agreeing
+                    print_error(
+                        f"{who} is gone {where()}: killed, out of memory, or its machine is not reached; {command} "
+                        "continues"
+                    )
+                os._exit(1)
+
+            def wait_for_steps(group: Any) -> None:
                 nonlocal met
                 met = True
                 until_met.close()
                 until_end.enter_context(signals.deferred())
+                if group is not None:
+                    rank, world = trainer.global_rank, trainer.world_size
+                    until_end.enter_context(watch_peers(rank, world, group, lose))
 
             stop.on_setup = wait_for_steps
             try:

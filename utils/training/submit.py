@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra.utils.clusters.job import cancel_command, job_script, state_of, submit
 from sceneleapultra.utils.clusters.slurm import SlurmExecutor
@@ -23,7 +23,7 @@ def run_as_job(cfg: DictConfig, overrides: list[str]) -> bool:
         FileNotFoundError: there is no SLURM here.
         ValueError: a launcher that runs no training, a run that is in the queue already, or what SLURM refuses.
     """
-    if cfg.get("launcher") is None:
+    if OmegaConf.select(cfg, "launcher") is None:
         return False
     target = str(cfg.launcher._target_)
     if target != f"{SlurmExecutor.__module__}.{SlurmExecutor.__qualname__}":
