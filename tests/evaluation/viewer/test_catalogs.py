@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,8 +116,20 @@ def wrong(tested: Path, predicted: Path, tmp_path: Path) -> Path:
 def test_what_is_nothing_to_look_at_gets_a_sentence(
     wrong: Path, name: str, sentence: str, run_program: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("viser", reason="the extra 'view' is not installed")
     assert run_program("view", wrong / name) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_without_viser_it_says_what_to_install(
+    tiny_store: Path,
+    run_program: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "viser", None)
+    assert run_program("view", tiny_store) == 1
+    assert "Run: python -m pip install 'sceneleapultra[view]'" in capsys.readouterr().err
 
 
 def test_results_whose_data_set_was_moved_are_told_where_it_is(wrong: Path, tiny_store: Path) -> None:
