@@ -85,7 +85,7 @@ class ModelTest:
         if unknown := sorted(set(cfg.splits) - set(SPLITS)):
             raise unknown_name("split", unknown[0], SPLITS)
         checkpoint = find_checkpoint(cfg.checkpoint)
-        model = load_grasp_model(checkpoint, device=cfg.device)
+        model = load_grasp_model(checkpoint, device=cfg.device, completion=cfg.completion)
         hand = Hand(model.hand.description)  # on the CPU, wherever the model is
         run_dir = run_folder(checkpoint)
         require_match(model, checkpoint)

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.models.sampled_grasps import SampledGrasps
+from sceneleapultra.utils.geometry.voxels.field import SceneField
 from sceneleapultra.utils.requests import GraspRequest
 from sceneleapultra.utils.requests.cells import cells_of
 
@@ -40,7 +41,9 @@ class Approaches:
         return np.concatenate([positions, quat], axis=-1)
 
 
-def choose_approaches(hand: Hand, grasps: SampledGrasps, request: GraspRequest) -> Approaches:
+def choose_approaches(
+    hand: Hand, grasps: SampledGrasps, request: GraspRequest, field: SceneField | None = None
+) -> Approaches:
     """Return for each grasp the first free way of: back along the palm, between that and up, up; or the freest.
 
     A way is free where the hand's collision spheres are nowhere deeper in the observed points than at the pre-grasp,
@@ -50,6 +53,7 @@ def choose_approaches(hand: Hand, grasps: SampledGrasps, request: GraspRequest) 
         hand: the hand.
         grasps: of the request.
         request: what was observed, the object included.
+        field: the completed scene, in which hands must be free, too; None where there is none.
     """
     center = request.target_points.mean(0, dtype=np.float64)
     points = request.points - center
@@ -59,9 +63,16 @@ def choose_approaches(hand: Hand, grasps: SampledGrasps, request: GraspRequest) 
     placed = GraspPose.from_hand_pose(torch.from_numpy(pose.astype(np.float32)).to(hand.joint_limits.device))
     spheres, radii = (x.cpu().double().numpy() for x in hand.spheres(placed))
 
+    about = None if field is None else field.seen_from(_shift(center))
+
     def depths(rows: np.ndarray, offset: np.ndarray) -> Float[np.ndarray, "r"]:
         distance, _ = tree.query(spheres[rows] + offset[:, None], distance_upper_bound=radii.max() + _FAR_M)
-        return (radii - np.minimum(distance, radii.max() + _FAR_M)).max(-1)
+        depth: np.ndarray = (radii - np.minimum(distance, radii.max() + _FAR_M)).max(-1)
+        if about is not None:
+            centers = torch.from_numpy((spheres[rows] + offset[:, None]).astype(np.float32))
+            inside = radii - about.distance(centers).amin(-1).numpy()
+            depth = np.maximum(depth, inside.max(-1))
+        return depth
 
     offset_m, blocked_m = np.zeros((len(grasps), 3)), np.full(len(grasps), np.inf)
     every = np.arange(len(grasps))
@@ -76,6 +87,12 @@ def choose_approaches(hand: Hand, grasps: SampledGrasps, request: GraspRequest) 
         offset_m[rows[better]] = STANDOFF_M * ways[rows[better]]
         blocked_m[rows[better]] = blocked[better]
     return Approaches(offset_m, blocked_m <= _TOLERANCE_M)
+
+
+def _shift(center: Float[np.ndarray, "3"]) -> Float[np.ndarray, "4 4"]:
+    T = np.eye(4)
+    T[:3, 3] = center
+    return T
 
 
 def _directions(hand: Hand, placed: GraspPose, up: Float[np.ndarray, "3"]) -> list[Float[np.ndarray, "g 3"]]:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from sceneleapultra.models.completion.completer import SceneCompleter
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.module import GraspModule
 from sceneleapultra.utils.core.config import try_partial
@@ -21,6 +22,15 @@ def check_data(module: GraspModule, data: Any) -> None:
     Raises:
         ValueError: one sentence per problem, each with the key, the value and the remedy.
     """
+    completes, reach_m = isinstance(module.generator, SceneCompleter), data.cloud.get("reach_m")
+    if completes or reach_m is not None:
+        if not completes or module.generator.reach_m != reach_m:
+            raise ValueError(
+                f"model.generator ({type(module.generator).__name__}) and data ({type(data).__name__}) do not belong "
+                "together, or are of another reach_m. Scene completion is experiment=completion, or model=completion "
+                "data=completion."
+            )
+        return
     problems = list(_encoder_problems(module.generator.get_submodule("encoder"), data))
     if isinstance(module.generator, GraspGenerator):
         problems += _generator_problems(module.generator, data)

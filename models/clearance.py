@@ -8,6 +8,7 @@ from torch import Tensor
 from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.models.beside import FAR_CLEARANCE_M, GRASPS_AT_ONCE, MEASURED, points_beside
 from sceneleapultra.models.observed_points import deepest, sphere_power
+from sceneleapultra.utils.geometry.voxels.field import OTHERS, SceneField
 from sceneleapultra.utils.requests import GraspRequest
 
 
@@ -42,6 +43,28 @@ def least_distance(
     every = torch.ones(points.shape[:-1], dtype=torch.bool, device=points.device)
     near = deepest(sphere_power(centers[None], radii, points), points, every, MEASURED)[0]
     return hand.signed_distance(near, pose).amin(-1).clamp(max=FAR_CLEARANCE_M)
+
+
+def field_clearance(
+    hand: Hand, hand_pose: Float[np.ndarray, "g p"], field: SceneField
+) -> Float[np.ndarray, "g"]:
+    """Return the least distance of each hand's collision spheres to table and neighbors of a completed scene (m).
+
+    Args:
+        hand: the hand.
+        hand_pose: grasps in the frame of the field.
+        field: the completed scene.
+    """
+    T = np.linalg.inv(field.T_grid_cloud)  # about whose origin numbers are small
+    moved = np.array(hand_pose, dtype=np.float64)
+    moved[:, :3] -= T[:3, 3]
+    shift = np.eye(4)
+    shift[:3, 3] = T[:3, 3]
+    pose = torch.from_numpy(moved.astype(np.float32)).to(hand.joint_limits.device)
+    centers, radii = hand.spheres(GraspPose.from_hand_pose(pose))
+    gap = field.seen_from(shift).distance(centers)[..., OTHERS] - radii
+    clearance: np.ndarray = gap.amin(-1).double().cpu().numpy()
+    return clearance
 
 
 def hand_span(hand: Hand) -> float:

@@ -35,6 +35,7 @@ from sceneleapultra.models.sampling import sample
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.geometry.points import gather
+from sceneleapultra.utils.geometry.voxels.field import SceneField
 
 
 class GraspGenerator(nn.Module):
@@ -262,6 +263,7 @@ class GraspGenerator(nn.Module):
         seeds: Sequence[int],
         sampling: SamplingConfig | Mapping[str, Any] | None = None,
         trajectory: bool = False,
+        fields: Sequence[SceneField] | None = None,
     ) -> GeneratedGrasps:
         """Generate grasps for each scene of a batch; ground truth is neither needed nor read.
 
@@ -274,6 +276,7 @@ class GraspGenerator(nn.Module):
             seeds: of anchors and noise, one per scene.
             sampling: instead of the generator's own; a mapping changes that by name.
             trajectory: whether to return the poses after every step of the solver.
+            fields: completed scenes in the frames of the clouds, for guidance and ranks that read them.
 
         Raises:
             ValueError: seeds that are not one per scene; a solver, prompt, guidance or rank that this model does not
@@ -281,7 +284,7 @@ class GraspGenerator(nn.Module):
         """
         if sampling is None or isinstance(sampling, Mapping):
             sampling = self.sampling.changed(**(sampling or {}))
-        return sample(self, batch, num_grasps, sampling, seeds, trajectory=trajectory)
+        return sample(self, batch, num_grasps, sampling, seeds, trajectory=trajectory, fields=fields)
 
 
 @cache

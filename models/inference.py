@@ -1,7 +1,7 @@
 """From a checkpoint and a cloud to grasps: the one call a user's program needs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from sceneleapultra.models.bundle.manifest import is_bundle
 from sceneleapultra.models.bundle.probe import check_probe
 from sceneleapultra.models.checkpoints.load import load_generator
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
-from sceneleapultra.models.clearance import hand_span, observed_clearance
+from sceneleapultra.models.clearance import field_clearance, hand_span, observed_clearance
+from sceneleapultra.models.completion.complete import Completes, load_completion
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.context import GeneratedGrasps
 from sceneleapultra.models.sampled_grasps import SampledGrasps
@@ -23,6 +24,7 @@ from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.plugins import use_plugins
 from sceneleapultra.utils.geometry.cloud import PreparedCloud
+from sceneleapultra.utils.geometry.voxels.field import SceneField
 from sceneleapultra.utils.requests import SHIPPED_VIEWS, GraspRequest, LearnedViews
 
 
@@ -38,6 +40,7 @@ class GraspModel(GraspSampler):
 
     generator: GraspGenerator
     cloud_settings: dict[str, Any]
+    completion: Completes | None = field(default=None, kw_only=True)
 
     @property
     def hand(self) -> Hand:
@@ -84,6 +87,10 @@ class GraspModel(GraspSampler):
         """The largest distance between two points of the hand at rest."""
         return hand_span(self.hand)
 
+    def completed(self, request: GraspRequest) -> SceneField | None:
+        """Return the completed scene of a request, in its frame; None without a completion."""
+        return None if self.completion is None else self.completion.field(request)
+
     def sample_request(
         self,
         request: GraspRequest,
@@ -116,15 +123,16 @@ class GraspModel(GraspSampler):
         """
         prepared = self.prepare(request, num_grasps, seed=seed, T_cloud_object=T_cloud_object)
         batch = as_batch(prepared, prompt, negative_prompts)
-        config = self._chosen(sampling)
+        config, completed = self._chosen(sampling), self.completed(request)
         made = self.generator.sample(
             batch.to(self.generator.device),
             num_grasps,
             seeds=[seed],
             sampling=config,
             trajectory=trajectory,
+            fields=None if completed is None else [completed.seen_from(prepared.T_cloud_frame)],
         )
-        return self._result(request, prepared, made, 0, config)
+        return self._result(request, prepared, made, 0, config, completed)
 
     def sample_batch(
         self,
@@ -159,12 +167,23 @@ class GraspModel(GraspSampler):
             [as_batch(*one) for one in zip(prepared, prompts, negative_prompts, strict=True)]
         )
         config = self._chosen(sampling)
+        completed = [self.completed(request) for request in requests]
+        fields = [
+            scene.seen_from(one.T_cloud_frame)
+            for scene, one in zip(completed, prepared, strict=True)
+            if scene is not None
+        ]
         made = self.generator.sample(
-            batch.to(self.generator.device), num_grasps, seeds=seeds, sampling=config, trajectory=False
+            batch.to(self.generator.device),
+            num_grasps,
+            seeds=seeds,
+            sampling=config,
+            trajectory=False,
+            fields=fields or None,
         )
         return [
-            self._result(request, one, made, i, config)
-            for i, (request, one) in enumerate(zip(requests, prepared, strict=True))
+            self._result(request, one, made, i, config, scene)
+            for i, (request, one, scene) in enumerate(zip(requests, prepared, completed, strict=True))
         ]
 
     def _chosen(self, sampling: SamplingConfig | Mapping[str, Any] | None) -> SamplingConfig:
@@ -179,6 +198,7 @@ class GraspModel(GraspSampler):
         made: GeneratedGrasps,
         i: int,
         config: SamplingConfig,
+        completed: SceneField | None,
     ) -> SampledGrasps:
         """Return the grasps of the i-th scene, in the frame of its request."""
         order = torch.arange(made.score.shape[1], device=made.score.device)
@@ -194,6 +214,9 @@ class GraspModel(GraspSampler):
         hand_pose = prepared.restore(of_best(made.hand_pose))
         odds = None if made.log_odds is None else of_best(made.log_odds.sigmoid()).astype(np.float64)
         visited = None if made.trajectory is None else made.trajectory[:, i, order].cpu().numpy()
+        clearance_m = observed_clearance(self.hand, hand_pose, request)
+        if completed is not None:
+            clearance_m = np.minimum(clearance_m, field_clearance(self.hand, hand_pose, completed))
         return SampledGrasps(
             hand_pose=hand_pose,
             pregrasp_qpos=of_best(made.pregrasp_qpos),
@@ -201,7 +224,7 @@ class GraspModel(GraspSampler):
             score=of_best(made.score),
             p_stable=None if odds is None else odds[:, 0],
             p_collision_free=None if odds is None else odds[:, 1],
-            clearance_m=observed_clearance(self.hand, hand_pose, request),
+            clearance_m=clearance_m,
             joint_names=tuple(self.hand.joint_names),
             hand=self.hand.name,
             frame=request.frame,
@@ -225,7 +248,13 @@ def as_batch(cloud: PreparedCloud, prompt: str | None, negative_prompts: Sequenc
     )
 
 
-def load_grasp_model(path: str | Path, device: str = "cpu", *, plugins: Sequence[str] = ()) -> GraspModel:
+def load_grasp_model(
+    path: str | Path,
+    device: str = "cpu",
+    *,
+    plugins: Sequence[str] = (),
+    completion: str | Path | None = None,
+) -> GraspModel:
     """Load a checkpoint for sampling, with its averaged weights, or a bundle.
 
     A bundle's files are compared with their digests, and its probe is sampled.
@@ -234,6 +263,8 @@ def load_grasp_model(path: str | Path, device: str = "cpu", *, plugins: Sequence
         path: of the checkpoint or of the bundle's folder, or the name of a shipped model.
         device: cpu, cuda or cuda:<number>.
         plugins: packages outside the project that the model may be built from.
+        completion: checkpoint of scene completion, by which hidden parts of scenes count in clearances, guidance by
+            physics and approaches; None for what the camera saw alone.
 
     Raises:
         FileNotFoundError: no such file.
@@ -245,9 +276,10 @@ def load_grasp_model(path: str | Path, device: str = "cpu", *, plugins: Sequence
     path = find_checkpoint(path)
     bundle = is_bundle(path)
     generator, config = load_generator(path, "cpu" if bundle else device)
-    model = GraspModel(generator=generator, cloud_settings=config["cloud"])
+    completes = None if completion is None else load_completion(completion, device)
+    model = GraspModel(generator=generator, cloud_settings=config["cloud"], completion=completes)
     if bundle:
-        check_probe(model, path)
+        check_probe(replace(model, completion=None), path)
         generator.to(device)
     return model
 

@@ -43,7 +43,7 @@ class MirroredModel(GraspModel):
                 f"Hand '{hand.name}' is not the mirror image of '{model.hand.name}', which this model moves. Give its "
                 f"card the description of '{model.hand.name}' and `mirror: true`, or train a model of it."
             )
-        return cls(model.generator, model.cloud_settings, hand)
+        return cls(model.generator, model.cloud_settings, hand, completion=model.completion)
 
     @property
     def hand(self) -> Hand:
@@ -61,7 +61,7 @@ class MirroredModel(GraspModel):
         """Generate grasps of the mirror image; see :meth:`GraspModel.sample_request`."""
         S = np.diag([*np.diag(MIRROR), 1.0])
         T = None if T_cloud_object is None else S @ T_cloud_object @ S
-        model = GraspModel(self.generator, self.cloud_settings)
+        model = GraspModel(self.generator, self.cloud_settings, completion=self.completion)
         made = model.sample_request(mirror_request(request), num_grasps, T_cloud_object=T, **settings)
         return replace(
             made,

@@ -15,7 +15,6 @@ from sceneleapultra.models.metrics import EpochMetrics
 from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.optim import build_param_groups, use_settings
 from sceneleapultra.models.passes import Passes
-from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.plugins import plugins_in_use
 
@@ -84,15 +83,15 @@ class GraspModule(pl.LightningModule):
         self.passes: Passes | None = None
         objective.prepare(generator)
 
-    def training_step(self, batch: GraspBatch, batch_idx: int) -> Float[Tensor, ""]:
+    def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
         """Return the weighted sum of the loss terms."""
         return self._step(batch, "train", self.global_step)
 
-    def validation_step(self, batch: GraspBatch, batch_idx: int) -> Float[Tensor, ""]:
+    def validation_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
         """Log the loss on held-out objects, with random numbers that are the same in every validation."""
         return self._step(batch, "val", 0)
 
-    def _step(self, batch: GraspBatch, stage: str, step: int) -> Float[Tensor, ""]:
+    def _step(self, batch: Any, stage: str, step: int) -> Float[Tensor, ""]:
         training = stage == "train"
         if training and self.passes is not None:
             loss, self.losses = self.passes.step(
@@ -131,11 +130,11 @@ class GraspModule(pl.LightningModule):
         """Return the terms of the last step as they are summed."""
         return self._weighted(self.losses)
 
-    def weighted_losses_of(self, batch: GraspBatch) -> dict[str, Tensor]:
+    def weighted_losses_of(self, batch: Any) -> dict[str, Tensor]:
         """Compute the terms of a training batch in the present step as they are summed; nothing is logged."""
         return self._weighted(self._losses_of(batch))
 
-    def _losses_of(self, batch: GraspBatch) -> dict[str, Tensor]:
+    def _losses_of(self, batch: Any) -> dict[str, Tensor]:
         context = self.objective.context(self.generator, batch, step=self.global_step, training=True)
         return self.objective.losses(context, training=True)
 

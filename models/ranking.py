@@ -1,17 +1,20 @@
 """What sampled grasps are ordered by: learned odds of success, or their likelihood under the model's flow."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from sceneleapultra.models.diffusion.likelihood import FlowRank
 from sceneleapultra.models.diffusion.solvers import NoiseSource
 from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps
 from sceneleapultra.models.network.heads.base import success_log_odds
+from sceneleapultra.utils.geometry.voxels.field import OTHERS, SceneField, field_distances
 
 if TYPE_CHECKING:
     from sceneleapultra.models.generator import GraspGenerator
@@ -31,6 +34,7 @@ class Unranked:
         grasps: what is ranked.
         rng: of a rank that draws.
         log_odds: what the generator's score head says of them; None where it was not asked.
+        fields: completed scenes; None where nothing is known but the clouds.
     """
 
     generator: "GraspGenerator"
@@ -38,6 +42,7 @@ class Unranked:
     grasps: DecodedGrasps
     rng: NoiseSource
     log_odds: LogOdds | None
+    fields: Sequence[SceneField] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +79,35 @@ class LearnedRank(Rank):
         if logits is None:
             logits = made.generator.score_head(made.grasps, made.anchored.scene)
         return logits[..., 0] if self.by == "stable" else success_log_odds(logits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClearanceRank(LearnedRank):
+    """By the learned log-odds, lowered where the hand is inside of what a completed scene takes for solid.
+
+    ``log p + log sigmoid((c - margin_m) / softness_m)`` with c the least distance of the hand to table and neighbors.
+    """
+
+    margin_m: float
+    softness_m: float
+
+    def __post_init__(self) -> None:
+        """Refuse a softness that is none."""
+        if not self.softness_m > 0.0:
+            raise ValueError(f"rank.softness_m: expected more than 0 m, got {self.softness_m}.")
+
+    def score(self, made: Unranked) -> Scores:
+        """Return log-odds of success that take the clearance for an event of its own."""
+        if made.fields is None:
+            raise ValueError(
+                "sampling.rank=clearance needs a completed scene. Pass completion=<checkpoint of "
+                "experiment=completion>, or sampling.rank=score."
+            )
+        centers, radii = made.generator.hand.spheres(made.grasps.pose)
+        gap = (field_distances(made.fields, centers)[..., OTHERS] - radii).amin(-1)
+        log_p = functional.logsigmoid(super().score(made))
+        log_p = log_p + functional.logsigmoid((gap - self.margin_m) / self.softness_m)
+        return log_p - torch.log(-torch.expm1(log_p).clamp(max=-1e-7))
 
 
 @dataclass(frozen=True, kw_only=True)

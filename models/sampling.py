@@ -19,6 +19,7 @@ from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.keyed_random import KeyedRandom
 from sceneleapultra.utils.core.seeding import keyed_seed
+from sceneleapultra.utils.geometry.voxels.field import SceneField
 
 if TYPE_CHECKING:
     from sceneleapultra.models.generator import GraspGenerator
@@ -67,6 +68,7 @@ def sample(
     seeds: Sequence[int],
     *,
     trajectory: bool,
+    fields: Sequence[SceneField] | None,
 ) -> GeneratedGrasps:
     """Generate grasps; see :meth:`~sceneleapultra.models.generator.GraspGenerator.sample`."""
     if len(seeds) != batch.size:
@@ -77,12 +79,20 @@ def sample(
         # A matrix product of another height may be rounded otherwise on a CPU, where batches gain nothing.
         return _concatenate(
             [
-                sample(generator, batch.item(i), num_grasps, config, [seed], trajectory=trajectory)
+                sample(
+                    generator,
+                    batch.item(i),
+                    num_grasps,
+                    config,
+                    [seed],
+                    trajectory=trajectory,
+                    fields=None if fields is None else fields[i : i + 1],
+                )
                 for i, seed in enumerate(seeds)
             ]
         )
     rng = SampleRandom(seeds, generator.device)
-    run = SamplingRun(generator, batch, config, rng)
+    run = SamplingRun(generator, batch, config, rng, fields)
     index = choose_anchors(run.scene, num_grasps, config.anchor_temperature, rng)
     noise = rng(torch.empty(batch.size, num_grasps, generator.dim_input, device=generator.device))
     return run.solve(StartPoint(index, noise), trajectory=trajectory)
@@ -104,15 +114,21 @@ class SamplingRun:
         batch: scenes.
         config: how.
         rng: of further noise that the solver draws.
+        fields: completed scenes; None where nothing is known but the clouds.
 
     Attributes:
         scene: the encoded scenes.
     """
 
     def __init__(
-        self, generator: "GraspGenerator", batch: GraspBatch, config: SamplingConfig, rng: SampleRandom
+        self,
+        generator: "GraspGenerator",
+        batch: GraspBatch,
+        config: SamplingConfig,
+        rng: SampleRandom,
+        fields: Sequence[SceneField] | None = None,
     ) -> None:
-        self.generator, self.config, self._rng = generator, config, rng
+        self.generator, self.config, self._rng, self._fields = generator, config, rng, fields
         cloud = Cloud.of(batch)
         self.opening = config.pregrasp_opening * generator.hand.closing
         self._guide: Callable[..., Guide] = partial(
@@ -122,6 +138,7 @@ class SamplingRun:
             prompts={"positive_prompt": batch.positive_prompt},
             negatives=batch.negative_prompts,
             opening=self.opening,
+            fields=fields,
         )
         scene = generator.encode(cloud)
         self.scene, self._anchor_nfe = (
@@ -153,7 +170,7 @@ class SamplingRun:
             pred_pose=pose.pack(),
             pregrasp_qpos=(pose.qpos - self.opening.to(pose.qpos)).clamp(low, high),
             squeeze_qpos=(pose.qpos + config.squeeze_gain * (squeeze - pose.qpos)).clamp(low, high),
-            score=config.rank.score(Unranked(generator, anchored, grasps, self._rng, log_odds)),
+            score=config.rank.score(Unranked(generator, anchored, grasps, self._rng, log_odds, self._fields)),
             log_odds=log_odds,
             nfe=self._anchor_nfe + guide.nfe,
             trajectory=visited,

@@ -62,6 +62,7 @@ def predict(
     device: str = "cpu",
     seed: int = 0,
     plugins: list[str] | None = None,
+    completion: str | None = None,
     output: Path = Path("predicted"),
 ) -> None:
     """Sample, test where the scene is known, and write.
@@ -92,6 +93,7 @@ def predict(
         device: where the model samples: cpu, cuda or cuda:<number>
         seed: of the noise, and of a mesh's scene
         plugins: packages outside the project that the model is built from
+        completion: checkpoint of scene completion, by which hidden parts of the scene count in clearances
         output: folder for the results
 
     Raises:
@@ -140,7 +142,7 @@ def predict(
     from sceneleapultra.models import load_grasp_model
     from sceneleapultra.models.mirrored import MirroredModel
 
-    model = load_grasp_model(path, device=device, plugins=plugins or [])
+    model = load_grasp_model(path, device=device, plugins=plugins or [], completion=completion)
     sampler = model if hand is None else MirroredModel.of(model, load_hand(hand))
     if sampling["temperature"] == "tuned":
         chosen = model.generator.sampling.changed(**{**sampling, "temperature": None})

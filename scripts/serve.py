@@ -24,6 +24,7 @@ def serve(
     token_file: Path | None = None,
     device: str = "cpu",
     plugins: list[str] | None = None,
+    completion: str | None = None,
     limits: Annotated[dict[str, Any], cli.Settings("serving/limits")],
 ) -> None:
     """Serve a model.
@@ -35,6 +36,7 @@ def serve(
         token_file: file of the token that clients must send
         device: where the model samples: cpu, cuda or cuda:<number>
         plugins: packages outside the project that the model is built from
+        completion: checkpoint of scene completion, by which hidden parts of scenes count in clearances and approaches
         limits: what is taken at most
 
     Raises:
@@ -69,7 +71,13 @@ def serve(
         log_to()
 
         def load() -> Engine:
-            return Engine.load(checkpoint, device=device, plugins=plugins or [], batch=service_limits.batch)
+            return Engine.load(
+                checkpoint,
+                device=device,
+                plugins=plugins or [],
+                batch=service_limits.batch,
+                completion=completion,
+            )
 
         service = Service(load, work, service_limits)
         url = address(listener)

@@ -47,7 +47,9 @@ class Engine:
         self.batch = self._safe_batch(batch)
 
     @classmethod
-    def load(cls, name: str, *, device: str, plugins: Sequence[str], batch: int) -> "Engine":
+    def load(
+        cls, name: str, *, device: str, plugins: Sequence[str], batch: int, completion: str | None = None
+    ) -> "Engine":
         """Load a checkpoint, a bundle or a shipped model.
 
         On a processor requests are sampled one after the other, which a call of several does as well.
@@ -57,7 +59,7 @@ class Engine:
             ValueError: see :func:`~sceneleapultra.models.inference.load_grasp_model`.
         """
         path = find_checkpoint(name)
-        model = load_grasp_model(path, device=device, plugins=plugins)
+        model = load_grasp_model(path, device=device, plugins=plugins, completion=completion)
         on_cpu = model.generator.device.type == "cpu"
         return cls(model, name=name, weights=_weights_of(path), batch=1 if on_cpu else batch)
 
@@ -106,7 +108,7 @@ class Engine:
         warnings = (*work.warnings, *([made.expectation] if made.expectation else []))
         made = made if work.settings.best is None else made.best(work.settings.best)
         made = made.with_warnings(warnings)
-        ways = choose_approaches(self.model.hand, made, work.request)
+        ways = choose_approaches(self.model.hand, made, work.request, self.model.completed(work.request))
         return ServedGrasps(
             grasps=made,
             waypoints=ways.waypoints(made),

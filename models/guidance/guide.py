@@ -18,6 +18,7 @@ from sceneleapultra.models.guidance.learned import WEIGHTS, BoundScore, ScoreGui
 from sceneleapultra.models.guidance.physics import BoundPhysics, PhysicsGuidance
 from sceneleapultra.models.network.context import AnchoredScene, SceneContext
 from sceneleapultra.models.network.tokens import Cloud
+from sceneleapultra.utils.geometry.voxels.field import SceneField
 
 if TYPE_CHECKING:
     from sceneleapultra.models.generator import GraspGenerator
@@ -115,6 +116,7 @@ def build_guide(
     prompts: Mapping[str, Sequence[str]],
     negatives: Sequence[Sequence[str]],
     opening: Float[Tensor, "j"],
+    fields: Sequence[SceneField] | None = None,
     independent: bool = False,
 ) -> Guide:
     """Bind guidance to a batch.
@@ -128,6 +130,7 @@ def build_guide(
         prompts: of a batch, by field; empty where it has none.
         negatives: negative prompts of each scene.
         opening: what is taken off the joints from grasp to pre-grasp (rad).
+        fields: completed scenes, which guidance by physics reads instead of the clouds; None where there are none.
         independent: whether each grasp is a set of its own, which does not attend to the others.
 
     Raises:
@@ -162,7 +165,7 @@ def build_guide(
     if guidance.scorer is not None:
         corrections.append(BoundScore(guidance.scorer, generator, own))
     if guidance.physics is not None:
-        corrections.append(BoundPhysics(guidance.physics, generator, own, cloud, opening))
+        corrections.append(BoundPhysics(guidance.physics, generator, own, cloud, opening, fields))
     return Guide(
         anchored=own,
         classifier_free=free if len(branches) > 1 else None,

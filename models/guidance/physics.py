@@ -6,6 +6,7 @@ and the distances of a few points, not a backward pass of the network as in DexG
 next denoising step sees the corrected sample.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from sceneleapultra.models.observed_points import (
     observed_table_height,
     sphere_power,
 )
+from sceneleapultra.utils.geometry.voxels.field import OTHERS, TARGET, SceneField, field_distances
 
 if TYPE_CHECKING:
     from sceneleapultra.models.generator import GraspGenerator
@@ -35,13 +37,19 @@ class SceneGeometry:
     observed: ObservedPoints
     up: Float[Tensor, "b 3"]
     table: Float[Tensor, "b"]  # height of the table's top along ``up``; far below where none is seen
+    fields: Sequence[SceneField] | None = None  # completed scenes, which are then taken for solid
 
     @classmethod
-    def of(cls, cloud: Cloud, scanned: int, thickness_m: tuple[float, ...]) -> "SceneGeometry":
+    def of(
+        cls,
+        cloud: Cloud,
+        scanned: int,
+        thickness_m: tuple[float, ...],
+        fields: Sequence[SceneField] | None = None,
+    ) -> "SceneGeometry":
         """Read a prefix of a cloud, a fair sample of it."""
-        return cls(
-            ObservedPoints.of(cloud, scanned, thickness_m), cloud.up, observed_table_height(cloud, scanned)
-        )
+        observed = ObservedPoints.of(cloud, scanned, thickness_m)
+        return cls(observed, cloud.up, observed_table_height(cloud, scanned), fields)
 
 
 @dataclass(frozen=True)
@@ -117,13 +125,11 @@ class PhysicsGuidance:
         self, hand: Hand, stages: GraspStages, near: NearestPoints, geometry: SceneGeometry
     ) -> Float[Tensor, "b g"]:
         """Return the weighted energy of each grasp (m)."""
+        if geometry.fields is not None:
+            total = self._inside_solid(hand, stages.grasp, geometry.fields)
+        else:
+            total = self._inside_points(hand, stages.grasp, near)
         weights = self.weights
-        points = near.target if weights.obstacles == 0.0 else torch.cat([near.target, near.other], dim=-2)
-        count = near.target.shape[-2]
-        distance = hand.signed_distance(points, stages.grasp)
-        total = weights.penetration * energies.penetration(distance[..., :count])
-        if weights.obstacles > 0.0:
-            total = total + weights.obstacles * energies.penetration(distance[..., count:] - self.margin_m)
         for stage in (stages.grasp, stages.pregrasp) if weights.table > 0.0 else ():
             centers, radii = hand.spheres(stage)
             height = (centers * geometry.up[:, None, None]).sum(-1, keepdim=True) - geometry.table[
@@ -148,6 +154,26 @@ class PhysicsGuidance:
             )
         return total
 
+    def _inside_points(self, hand: Hand, pose: GraspPose, near: NearestPoints) -> Float[Tensor, "b g"]:
+        """Return the energy of observed points inside of the hand, or too near to it."""
+        weights = self.weights
+        points = near.target if weights.obstacles == 0.0 else torch.cat([near.target, near.other], dim=-2)
+        count = near.target.shape[-2]
+        distance = hand.signed_distance(points, pose)
+        total = weights.penetration * energies.penetration(distance[..., :count])
+        if weights.obstacles > 0.0:
+            total = total + weights.obstacles * energies.penetration(distance[..., count:] - self.margin_m)
+        return total
+
+    def _inside_solid(
+        self, hand: Hand, pose: GraspPose, fields: Sequence[SceneField]
+    ) -> Float[Tensor, "b g"]:
+        """Return the energy of the hand's spheres inside of what a completed scene takes for solid, or too near."""
+        centers, radii = hand.spheres(pose)
+        gap = field_distances(fields, centers) - radii[:, None]
+        total = self.weights.penetration * energies.penetration(gap[..., TARGET])
+        return total + self.weights.obstacles * energies.penetration(gap[..., OTHERS] - self.margin_m)
+
 
 class BoundPhysics(Correction):
     """Physics for the grasps of a batch: predicted x0 in, corrected x0 out."""
@@ -159,10 +185,11 @@ class BoundPhysics(Correction):
         anchored: AnchoredScene,
         cloud: Cloud,
         opening: Float[Tensor, "j"],
+        fields: Sequence[SceneField] | None = None,
     ) -> None:
         self.settings, self.generator, self.anchored, self.opening = physics, generator, anchored, opening
         self.below_t = physics.below_t
-        self.geometry = SceneGeometry.of(cloud, physics.scanned, physics.thickness_m)
+        self.geometry = SceneGeometry.of(cloud, physics.scanned, physics.thickness_m, fields)
 
     def __call__(self, x0: Float[Tensor, "b g d"]) -> Float[Tensor, "b g d"]:
         """Push the energy of each grasp down."""

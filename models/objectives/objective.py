@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from sceneleapultra.models.metrics import MetricPart
 from sceneleapultra.models.objectives.states import HeadLoss
 from sceneleapultra.models.objectives.term import LossTerm
-from sceneleapultra.utils.batch import GraspBatch
 
 
 class Objective(nn.Module, ABC):
@@ -54,7 +53,7 @@ class Objective(nn.Module, ABC):
             ValueError: a generator that this objective cannot train.
         """
 
-    def context(self, generator: Any, batch: GraspBatch, *, step: int, training: bool) -> Any:
+    def context(self, generator: Any, batch: Any, *, step: int, training: bool) -> Any:
         """Return the context of a step, whose random numbers are keyed by (seed, step, item)."""
         return self.context_type(generator, batch, self, step=step, training=training)
 

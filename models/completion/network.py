@@ -1,0 +1,97 @@
+"""The network of scene completion: a small convolutional U-shape, narrow where voxels are many."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from sceneleapultra.utils.geometry.voxels.observe import CHANNELS
+
+_GROUPS = 4
+
+
+def _norm(dim: int) -> nn.GroupNorm:
+    return nn.GroupNorm(_GROUPS, dim)
+
+
+class ResBlock3D(nn.Module):
+    """Two normalized convolutions beside the identity.
+
+    Attributes:
+        checkpointing: whether its activations are recomputed in the backward pass.
+    """
+
+    checkpointing = False
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            _norm(dim),
+            nn.SiLU(),
+            nn.Conv3d(dim, dim, 3, padding=1),
+            _norm(dim),
+            nn.SiLU(),
+            nn.Conv3d(dim, dim, 3, padding=1),
+        )
+
+    def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
+        """Return features of the same shape."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return x + checkpoint(self.layers, x, use_reentrant=False)
+        return x + self.layers(x)
+
+
+class VoxelEncoder(nn.Module):
+    """Features at a half, a quarter and an eighth of the grid's resolution; ``dim`` channels and twice as many each."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        inputs, self.dims = len(CHANNELS), (dim, 2 * dim, 4 * dim)
+        self.down = nn.ModuleList(
+            nn.Conv3d(a, b, 4, stride=2, padding=1)
+            for a, b in zip((inputs, *self.dims), self.dims, strict=False)
+        )
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*[ResBlock3D(width) for _ in range(depth)])
+            for width, depth in zip(self.dims, (1, 1, 2), strict=True)
+        )
+
+    def forward(self, observed: Float[Tensor, "b c x y z"]) -> list[Float[Tensor, "b _ _ _ _"]]:
+        """Return features, the finest first."""
+        features, x = [], observed
+        for down, block in zip(self.down, self.blocks, strict=True):
+            x = block(down(x))
+            features.append(x)
+        return features
+
+
+class VoxelDecoder(nn.Module):
+    """From features of all resolutions to two numbers per voxel."""
+
+    def __init__(self, dims: tuple[int, ...]) -> None:
+        super().__init__()
+        fine, middle, coarse = dims
+        self.to_middle, self.to_fine = nn.Conv3d(coarse, middle, 1), nn.Conv3d(middle, fine, 1)
+        self.middle, self.fine = ResBlock3D(middle), ResBlock3D(fine)
+        self.to_voxels = nn.Conv3d(fine, fine // 2, 1)
+        out = nn.Conv3d(fine // 2, 2, 1)
+        assert out.bias is not None
+        nn.init.ones_(out.bias)  # most voxels are far from everything
+        self.last = nn.Sequential(
+            nn.Conv3d(fine // 2 + len(CHANNELS), fine // 2, 3, padding=1), nn.SiLU(), out
+        )
+
+    def forward(
+        self, features: list[Float[Tensor, "b _ _ _ _"]], observed: Float[Tensor, "b c x y z"]
+    ) -> Float[Tensor, "b 2 x y z"]:
+        """Return unbounded numbers."""
+        fine, middle, x = features
+        x = self.middle(middle + _finer(self.to_middle(x)))
+        x = self.fine(fine + _finer(self.to_fine(x)))
+        numbers: Tensor = self.last(torch.cat([_finer(self.to_voxels(x)), observed], dim=1))
+        return numbers
+
+
+def _finer(x: Float[Tensor, "b c _ _ _"]) -> Float[Tensor, "b c x y z"]:
+    return functional.interpolate(x, scale_factor=2.0, mode="trilinear", align_corners=False)

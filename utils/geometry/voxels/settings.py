@@ -1,0 +1,66 @@
+"""How a scene's voxels are chosen: the same numbers in training and wherever a completion is used."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from sceneleapultra.utils.geometry.voxels.grid import VoxelGrid, voxel_length
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoxelSettings:
+    """Size and resolution of grids; ``config/data/completion.yaml`` says what each number means."""
+
+    size: int
+    voxel_m: tuple[float, ...]
+    extent_m: tuple[float, ...]
+    reach_m: float
+
+    def __post_init__(self) -> None:
+        if self.size < 8 or self.size % 8:
+            raise ValueError(f"data.cloud.size: expected a multiple of 8, got {self.size}.")
+        if len(self.voxel_m) != len(self.extent_m) + 1:
+            raise ValueError(
+                f"data.cloud.voxel_m: expected one length more than data.cloud.extent_m has bounds, got "
+                f"{len(self.voxel_m)} and {len(self.extent_m)}."
+            )
+        if not all(v > 0.0 for v in self.voxel_m) or list(self.extent_m) != sorted(self.extent_m):
+            raise ValueError(
+                "data.cloud: expected positive voxel_m and rising extent_m, got "
+                f"voxel_m={list(self.voxel_m)} and extent_m={list(self.extent_m)}."
+            )
+        if not self.reach_m >= max(self.voxel_m):
+            raise ValueError(
+                f"data.cloud.reach_m: expected at least a voxel, {max(self.voxel_m)} m, got {self.reach_m}."
+            )
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The settings as plain containers, for checkpoints."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_plain(cls, settings: Mapping[str, Any]) -> "VoxelSettings":
+        """Return what :attr:`plain` gave."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+
+    def grid(
+        self,
+        target_points: Float[np.ndarray, "m 3"],
+        *,
+        viewpoint: Float[np.ndarray, "3"],
+        up: Float[np.ndarray, "3"],
+        table_height: float,
+    ) -> VoxelGrid:
+        """Return the grid about a target; see :meth:`VoxelGrid.of`."""
+        return VoxelGrid.of(
+            target_points,
+            viewpoint=viewpoint,
+            up=up,
+            table_height=table_height,
+            size=self.size,
+            voxel_m=voxel_length(target_points, self.voxel_m, self.extent_m),
+        )
