@@ -6,7 +6,8 @@
 A model draws --samples grasps of each item by its own sampling, and each row tries one of them. ``rank``: the best by
 score, and by score and the hand's clearance in the observed points or in a field (``sampling/rank/clearance.yaml``);
 the protocol chooses the approach, by the true scene. ``approach``: the best by score, on the way that the points, or
-the points and a field, tell. ``guidance``: the best by score of grasps drawn again under physics_collision_free.
+the points and a field, tell. ``guidance``, with --guided: the best by score of grasps drawn again under
+physics_collision_free.
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
@@ -34,6 +35,7 @@ from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.clearance import field_clearance, observed_clearance
 from sceneleapultra.models.completion.complete import Completes, load_completion
 from sceneleapultra.simulation.protocols import HandModel, Protocol, evaluate_many
+from sceneleapultra.simulation.protocols.evaluate import Job
 from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.core.seeding import keyed_seed
@@ -92,6 +94,7 @@ class Chooser:
     completion: Completes | None
     samples: int
     truth: TrueDistances
+    guided: bool
     seconds: float = 0.0
 
     def rows(self, set_name: str, number: int, item: Item) -> Iterator[Row]:
@@ -121,7 +124,7 @@ class Chooser:
             offset = choose_approaches(self.model.hand, first, request, field).offset_m
             grasps = replace(_best(made, made.score), approach=offset)
             yield Row(f"approach: {name}", set_name, number, item, grasps)
-        for name, completes in {"cloud": None, **known}.items():
+        for name, completes in {"cloud": None, **known}.items() if self.guided else ():
             guided = self._draw(request, item, completes, guided=True)
             yield Row(f"guidance: {name}", set_name, number, item, _best(guided, guided.score))
 
@@ -151,7 +154,8 @@ def _best(made: SampledGrasps, score: np.ndarray) -> Grasps:
 def try_once(hand: HandModel, rows: list[Row], protocol: Protocol, workers: int) -> list[VerdictTable]:
     """Try every row; rows that try the same grasp on the same way share its verdict."""
     place: dict[tuple[object, ...], int] = {}
-    jobs, index = [], []
+    jobs: list[Job] = []
+    index: list[int] = []
     for row in rows:
         way = row.grasps.approach
         key = (
@@ -203,6 +207,9 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=40, help="of each set")
     parser.add_argument("--per-object", type=int, default=4, help="items of one object at most")
     parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument(
+        "--guided", action="store_true", help="draw again under guidance, which takes longest"
+    )
     parser.add_argument("--protocol", default="scene-lift")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--output", type=Path)
@@ -214,7 +221,7 @@ def main() -> None:
     completion = None if options.completion is None else load_completion(options.completion)
     protocol: Protocol = build(load_group("protocol", options.protocol))
     truth = TrueDistances(reach_m=REACH_M, step_m=0.004)
-    chooser = Chooser(model, completion, options.samples, truth)
+    chooser = Chooser(model, completion, options.samples, truth, options.guided)
     document: dict[str, Any] = {
         "commit": commit(),
         "machine": machine("cpu"),
@@ -225,7 +232,7 @@ def main() -> None:
     }
     lines, items = [], read_sets(options, hand)
     for name, chosen in items.items():
-        rows = []
+        rows: list[Row] = []
         for number, item in enumerate(chosen):
             rows += chooser.rows(name, number, item)
             if number % 10 == 9:

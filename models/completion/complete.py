@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from jaxtyping import Float
 
 from sceneleapultra.models.checkpoints.load import build_generator, generator_weights, read_checkpoint
 from sceneleapultra.models.checkpoints.sizes import no_larger_than
@@ -12,6 +14,7 @@ from sceneleapultra.models.completion.completer import SceneCompleter
 from sceneleapultra.utils.core.nonfinite import check_finite
 from sceneleapultra.utils.core.plugins import check_targets, targets_of
 from sceneleapultra.utils.geometry.voxels.field import SceneField
+from sceneleapultra.utils.geometry.voxels.grid import VoxelGrid
 from sceneleapultra.utils.geometry.voxels.observe import observe
 from sceneleapultra.utils.geometry.voxels.settings import VoxelSettings
 from sceneleapultra.utils.requests import GraspRequest
@@ -34,9 +37,8 @@ class CompletionModel:
     completer: SceneCompleter
     voxels: VoxelSettings
 
-    @torch.no_grad()
-    def field(self, request: GraspRequest) -> SceneField:
-        """Return the completed scene of a request, in its frame."""
+    def look(self, request: GraspRequest) -> tuple[VoxelGrid, Float[np.ndarray, "c x y z"]]:
+        """Return a request's grid, and what is observed of its voxels."""
         points, mask = request.points, request.object_mask
         grid = self.voxels.grid(
             request.target_points,
@@ -44,9 +46,14 @@ class CompletionModel:
             up=request.up,
             table_height=level_plane(request).height,
         )
+        return grid, observe(grid, points, mask, request.viewpoint, self.voxels.reach_m)
+
+    @torch.no_grad()
+    def field(self, request: GraspRequest) -> SceneField:
+        """Return the completed scene of a request, in its frame."""
+        grid, observed = self.look(request)
         reach_m = self.voxels.reach_m
-        observed = torch.from_numpy(observe(grid, points, mask, request.viewpoint, reach_m))[None]
-        distance = self.completer(observed.to(self.completer.device))
+        distance = self.completer(torch.from_numpy(observed)[None].to(self.completer.device))
         return SceneField.of(grid, distance.clamp(-reach_m, reach_m), reach_m)
 
 

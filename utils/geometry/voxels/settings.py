@@ -45,7 +45,12 @@ class VoxelSettings:
     @classmethod
     def from_plain(cls, settings: Mapping[str, Any]) -> "VoxelSettings":
         """Return what :attr:`plain` gave."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+        return cls(
+            size=settings["size"],
+            voxel_m=tuple(settings["voxel_m"]),
+            extent_m=tuple(settings["extent_m"]),
+            reach_m=settings["reach_m"],
+        )
 
     def grid(
         self,
