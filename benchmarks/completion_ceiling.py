@@ -1,13 +1,14 @@
 """What a field of the whole scene gains in picking over what one view shows: none, as predicted, and the truth.
 
     python -m benchmarks.completion_ceiling --sets "clutter of 6 to 12=data/test_clutter.h5:test" "YCB=data/ycb.h5:test"
-        --completion runs/completion/<run>/checkpoints/best.ckpt --output benchmarks/results/completion_ceiling.json
+        --completion runs/completion/checkpoints/best.ckpt --output benchmarks/results/completion_ceiling.json
 
 A model draws --samples grasps of each item by its own sampling, and each row tries one of them. ``rank``: the best by
 score, and by score and the hand's clearance in the observed points or in a field (``sampling/rank/clearance.yaml``);
 the protocol chooses the approach, by the true scene. ``approach``: the best by score, on the way that the points, or
 the points and a field, tell. ``guidance``, with --guided: the best by score of grasps drawn again under
-physics_collision_free.
+physics_collision_free. With --tried, so many grasps of each item are tried, the better half by score and others drawn
+at random: how often does each order put a grasp that picks cleanly before one that does not?
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
@@ -24,7 +25,7 @@ import torch
 
 from benchmarks.common import command_line, commit, machine, table, write
 from benchmarks.picking import rate
-from benchmarks.picking_table import read_sets
+from benchmarks.picking_table import knowledge, read_sets
 from sceneleapultra.datasets.completion.truth import TrueDistances
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.provenance import file_hash
@@ -40,13 +41,14 @@ from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.geometry.voxels.field import SceneField
-from sceneleapultra.utils.geometry.voxels.grid import VoxelGrid
+from sceneleapultra.utils.geometry.voxels.grid import Standpoint, VoxelGrid
 from sceneleapultra.utils.records import Grasps
 from sceneleapultra.utils.requests import GraspRequest
 from sceneleapultra.utils.verdicts import VerdictTable
 
 UP = np.array([0.0, 0.0, 1.0])
 BASE = "rank: score"  # what rows are compared with
+TRIED = "tried"
 TRUE_SIZE, TRUE_VOXEL_M, REACH_M = 56, 0.006, 0.03
 
 
@@ -59,14 +61,8 @@ class TrueScene:
 
     def field(self, request: GraspRequest) -> SceneField:
         """Return the true field."""
-        grid = VoxelGrid.of(
-            request.target_points,
-            viewpoint=request.viewpoint,
-            up=UP,
-            table_height=0.0,
-            size=TRUE_SIZE,
-            voxel_m=TRUE_VOXEL_M,
-        )
+        seen = Standpoint(request.viewpoint, UP, 0.0)
+        grid = VoxelGrid.of(request.target_points, seen, size=TRUE_SIZE, voxel_m=TRUE_VOXEL_M)
         values = self.truth.field(self.item.scene, self.item.target, grid)
         return SceneField.of(grid, torch.from_numpy(values)[None], REACH_M)
 
@@ -80,6 +76,7 @@ class Row:
     number: int
     item: Item
     grasps: Grasps
+    scores: dict[str, np.ndarray]  # of the grasps, where several are tried
 
 
 @dataclass
@@ -95,6 +92,7 @@ class Chooser:
     samples: int
     truth: TrueDistances
     guided: bool
+    tried: int
     seconds: float = 0.0
 
     def rows(self, set_name: str, number: int, item: Item) -> Iterator[Row]:
@@ -115,18 +113,26 @@ class Chooser:
         made = self._draw(request, item, None)
         clearances = {"cloud": observed_clearance(self.model.hand, made.hand_pose, request)}
         clearances |= {n: field_clearance(self.model.hand, made.hand_pose, f) for n, f in fields.items()}
-        yield Row(BASE, set_name, number, item, _best(made, made.score))
-        for name, clearance in clearances.items():
-            chosen = _best(made, _with_clearance(made.score, clearance))
-            yield Row(f"rank: score and {name} clearance", set_name, number, item, chosen)
+        scores = {BASE: made.score} | {
+            f"rank: score and {name} clearance": _with_clearance(made.score, clearance)
+            for name, clearance in clearances.items()
+        }
+        for name, score in scores.items():
+            yield Row(name, set_name, number, item, _best(made, score), {})
+        if self.tried:
+            order, half = np.argsort(-made.score, kind="stable"), self.tried // 2
+            rng = np.random.default_rng([0, item.index])
+            some = [*order[:half], *rng.choice(order[half:], self.tried - half, replace=False)]
+            grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)[np.array(some)]
+            yield Row(TRIED, set_name, number, item, grasps, {n: s[some] for n, s in scores.items()})
         first = made.best(1)
         for name, field in {"cloud": None, **fields}.items():
             offset = choose_approaches(self.model.hand, first, request, field).offset_m
             grasps = replace(_best(made, made.score), approach=offset)
-            yield Row(f"approach: {name}", set_name, number, item, grasps)
+            yield Row(f"approach: {name}", set_name, number, item, grasps, {})
         for name, completes in {"cloud": None, **known}.items() if self.guided else ():
             guided = self._draw(request, item, completes, guided=True)
-            yield Row(f"guidance: {name}", set_name, number, item, _best(guided, guided.score))
+            yield Row(f"guidance: {name}", set_name, number, item, _best(guided, guided.score), {})
 
     def _draw(
         self, request: GraspRequest, item: Item, completion: Completes | None, *, guided: bool = False
@@ -181,7 +187,7 @@ def summary(rows: list[Row], verdicts: list[VerdictTable]) -> dict[str, Any]:
             for row, v in zip(rows, verdicts, strict=True)
             if row.name == name
         }
-        for name in dict.fromkeys(row.name for row in rows)
+        for name in dict.fromkeys(row.name for row in rows if row.name != TRIED)
     }
     for name, of_item in columns.items():
         clean, picked = (np.array([of_item[i][k] for i in of_item]) for k in (0, 1))
@@ -194,6 +200,26 @@ def summary(rows: list[Row], verdicts: list[VerdictTable]) -> dict[str, Any]:
             "lost": int((~clean & before).sum()),
         }
     return found
+
+
+def orders(rows: list[Row], verdicts: list[VerdictTable]) -> dict[str, Any]:
+    """Return how often each score puts a clean pick before another grasp of its item, and in how many items one is."""
+    chosen = [(row, v["picked_cleanly"]) for row, v in zip(rows, verdicts, strict=True) if row.name == TRIED]
+    if not chosen:
+        return {}
+    clean = np.concatenate([v for _, v in chosen])
+    item = np.repeat([row.number for row, _ in chosen], [len(v) for _, v in chosen])
+    return {
+        "tried": len(clean),
+        "clean_percent": round(100 * float(clean.mean()), 1),
+        "items_with_a_clean_pick": int(sum(bool(v.any()) for _, v in chosen)),
+        "auroc_within_item": {
+            name: knowledge(np.concatenate([row.scores[name] for row, _ in chosen]), clean, item)[
+                "auroc_within_item"
+            ]
+            for name in chosen[0][0].scores
+        },
+    }
 
 
 def main() -> None:
@@ -210,6 +236,9 @@ def main() -> None:
     parser.add_argument(
         "--guided", action="store_true", help="draw again under guidance, which takes longest"
     )
+    parser.add_argument(
+        "--tried", type=int, default=0, help="grasps of each item that are tried to compare orders"
+    )
     parser.add_argument("--protocol", default="scene-lift")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--output", type=Path)
@@ -221,7 +250,7 @@ def main() -> None:
     completion = None if options.completion is None else load_completion(options.completion)
     protocol: Protocol = build(load_group("protocol", options.protocol))
     truth = TrueDistances(reach_m=REACH_M, step_m=0.004)
-    chooser = Chooser(model, completion, options.samples, truth, options.guided)
+    chooser = Chooser(model, completion, options.samples, truth, options.guided, options.tried)
     document: dict[str, Any] = {
         "commit": commit(),
         "machine": machine("cpu"),
@@ -238,7 +267,11 @@ def main() -> None:
             if number % 10 == 9:
                 print(f"{name}: {number + 1} items", file=sys.stderr, flush=True)
         verdicts = try_once(HandModel.from_hand(hand), rows, protocol, options.workers)
-        document["sets"][name] = {"items": len(chosen), "rows": summary(rows, verdicts)}
+        document["sets"][name] = {
+            "items": len(chosen),
+            "rows": summary(rows, verdicts),
+            "orders": orders(rows, verdicts),
+        }
         lines += [
             [
                 name,

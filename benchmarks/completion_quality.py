@@ -1,6 +1,6 @@
 """How well scenes are completed: overlap and surfaces of a checkpoint beside what the view shows alone.
 
-    python -m benchmarks.completion_quality runs/completion/<run>/checkpoints/best.ckpt
+    python -m benchmarks.completion_quality runs/completion/checkpoints/best.ckpt
         --sets "unseen objects=data/test_all.h5:test" "clutter of 6 to 12=data/test_clutter.h5:test"
         --output benchmarks/results/completion_quality.json
 

@@ -182,21 +182,9 @@ class GraspDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> GraspLoader:
         """Serve training items; a resumed run continues with the batch after the last one it trained on."""
-        rank, world, progress = 0, 1, None
-        if (trainer := self.trainer) is not None:
-            rank, world = trainer.global_rank, trainer.world_size
-
-            def progress() -> int:
-                return trainer.fit_loop.epoch_loop.batch_progress.total.ready
-
         data = self.dataset("train", augment=True)
-        sampler = EpochBatchSampler(
-            len(data),
-            batch_size=self.batch_size,
-            seed=self.loading.seed,
-            rank=rank,
-            world=world,
-            progress=progress,
+        sampler = EpochBatchSampler.following(
+            self.trainer, len(data), batch_size=self.batch_size, seed=self.loading.seed
         )
         return self._loader(data, sampler, sampler.some(3))
 

@@ -285,7 +285,12 @@ class ModelTest:
     def _settings(self) -> dict[str, Any]:
         """Return everything that the results depend on."""
         cfg: dict[str, Any] = OmegaConf.to_container(self.cfg, resolve=True)  # type: ignore[assignment]
-        facts = {"checkpoint": file_hash(self.checkpoint), "store": self.store.content_hash}
+        completion = self.cfg.completion
+        facts = {
+            "checkpoint": file_hash(self.checkpoint),
+            "store": self.store.content_hash,
+            "completion": None if completion is None else file_hash(find_checkpoint(completion)),
+        }
         return {key: value for key, value in cfg.items() if key not in _NOT_IN_RESULTS} | facts
 
     def _provenance(self, temperature: float, source: str, results: Sequence[GraspResults]) -> dict[str, Any]:

@@ -48,13 +48,7 @@ def least_distance(
 def field_clearance(
     hand: Hand, hand_pose: Float[np.ndarray, "g p"], field: SceneField
 ) -> Float[np.ndarray, "g"]:
-    """Return the least distance of each hand's collision spheres to table and neighbors of a completed scene (m).
-
-    Args:
-        hand: the hand.
-        hand_pose: grasps in the frame of the field.
-        field: the completed scene.
-    """
+    """Return the least distance of each hand's collision spheres to table and neighbors of a completed scene (m)."""
     T = np.linalg.inv(field.T_grid_cloud)  # about whose origin numbers are small
     moved = np.array(hand_pose, dtype=np.float64)
     moved[:, :3] -= T[:3, 3]

@@ -19,7 +19,6 @@ from sceneleapultra.utils.requests import GraspRequest
 SMALL = [
     "experiment=completion",
     "logger=csv",
-    "model.generator.dim=8",
     "data.cloud.size=16",
     "data.cloud.voxel_m=[0.014]",
     "data.cloud.extent_m=[]",

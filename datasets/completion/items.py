@@ -12,6 +12,7 @@ from sceneleapultra.datasets.completion.truth import TrueDistances
 from sceneleapultra.datasets.store.store import GraspStore, StoreItem
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.geometry.voxels.batch import VoxelBatch
+from sceneleapultra.utils.geometry.voxels.grid import Standpoint
 from sceneleapultra.utils.geometry.voxels.observe import observe
 from sceneleapultra.utils.geometry.voxels.settings import VoxelSettings
 
@@ -78,14 +79,14 @@ class VoxelItems(Dataset[VoxelBatch]):
             )
         is_target = view.instance == item.target + 1
         viewpoint = view.T_world_cam[:3, 3]
-        grid = self.voxels.grid(view.points[is_target], viewpoint=viewpoint, up=_UP, table_height=0.0)
+        grid = self.voxels.grid(view.points[is_target], Standpoint(viewpoint, _UP, 0.0))
         mirrored = False
         if self.augmentation is not None:
             rng = np.random.default_rng(keyed_seed(self.seed, epoch, item.index, _STREAM))
             turn = np.deg2rad(self.augmentation.turn_deg) * rng.uniform(-1.0, 1.0)
             grid = grid.turned(turn)
             mirrored = self.augmentation.mirror and rng.uniform() < 0.5
-        observed = observe(grid, view.points, is_target, viewpoint, self.voxels.reach_m)
+        observed = observe(grid, view.points, is_target, viewpoint)
         distance = self.truth.field(scene, item.target, grid)
         return VoxelBatch(
             observed=_tensor(observed, mirrored=mirrored),

@@ -1,7 +1,7 @@
 """The true signed distances of a scene on a grid, from its objects' convex pieces: what physics touches."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +15,8 @@ from sceneleapultra.utils.records import ObjectRecord, Scene
 _KEPT_OBJECTS = 4096  # of whom distances are remembered: some 150 KB each
 
 
-@dataclass(frozen=True)
-class _ObjectDistances:
-    """Distances to one object, at points of a lattice in its frame."""
+class _Lattice(NamedTuple):
+    """Distances to one object at points of a lattice in its frame, and where the lattice begins."""
 
     low: Float[np.ndarray, "3"]
     values: Float[np.ndarray, "x y z"]
@@ -33,7 +32,7 @@ class TrueDistances:
 
     def __init__(self, *, reach_m: float, step_m: float) -> None:
         self.reach_m, self.step_m = reach_m, step_m
-        self._known: OrderedDict[tuple[str, int], _ObjectDistances] = OrderedDict()
+        self._known: OrderedDict[tuple[str, int], _Lattice] = OrderedDict()
 
     def field(self, scene: Scene, target: int, grid: VoxelGrid) -> Float[np.ndarray, "2 x y z"]:
         """Return the distances to the target and to the nearest other object at a grid's voxels, the table left out.
@@ -63,7 +62,7 @@ class TrueDistances:
         )
         return distance
 
-    def _lattice(self, record: ObjectRecord) -> _ObjectDistances:
+    def _lattice(self, record: ObjectRecord) -> _Lattice:
         key = (record.name, record.vertices.tobytes().__hash__())
         if key in self._known:
             self._known.move_to_end(key)
@@ -73,7 +72,7 @@ class TrueDistances:
         axes = [np.arange(a, b + self.step_m, self.step_m) for a, b in zip(low, high, strict=True)]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
         values = _cut_off_distance(ConvexSdf(record.pieces), points.reshape(-1, 3), self.reach_m)
-        self._known[key] = _ObjectDistances(low, values.reshape(points.shape[:3]).astype(np.float16))
+        self._known[key] = _Lattice(low, values.reshape(points.shape[:3]).astype(np.float16))
         if len(self._known) > _KEPT_OBJECTS:
             self._known.popitem(last=False)
         return self._known[key]

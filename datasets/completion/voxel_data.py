@@ -1,6 +1,7 @@
 """A store as scene completion reads it: grids about every target, made when they are asked for."""
 
 from collections.abc import Iterable
+from functools import cached_property
 
 import pytorch_lightning as pl
 import torch
@@ -55,24 +56,20 @@ class VoxelDataModule(pl.LightningDataModule):
         self.batch_size, self.min_points, self.max_items = batch_size, min_points, max_items
         self.voxels, self.augment, self.workers, self.seed = cloud, augment, workers, seed
         self.truth = TrueDistances(reach_m=cloud.reach_m, step_m=truth_step_m)
-        self._store: GraspStore | None = None
 
     @property
     def cloud(self) -> dict[str, object]:
         """What a checkpoint keeps, to make the grids of any other cloud alike."""
         return self.voxels.plain
 
-    def setup(self, stage: str) -> None:
-        """Open and check the store."""
-        if self._store is None:
-            self._store = GraspStore(self.path, hand=self.hand)
-
-    @property
+    @cached_property
     def store(self) -> GraspStore:
         """The open store."""
-        self.setup("fit")
-        assert self._store is not None
-        return self._store
+        return GraspStore(self.path, hand=self.hand)
+
+    def setup(self, stage: str) -> None:
+        """Open and check the store."""
+        self.store.open()
 
     @property
     def data_hash(self) -> str:
@@ -98,16 +95,9 @@ class VoxelDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> "DataLoader[VoxelBatch]":
         """Serve training items; a resumed run continues with the batch after the last one it trained on."""
-        rank, world, progress = 0, 1, None
-        if (trainer := self.trainer) is not None:
-            rank, world = trainer.global_rank, trainer.world_size
-
-            def progress() -> int:
-                return trainer.fit_loop.epoch_loop.batch_progress.total.ready
-
         data = self.dataset("train", augment=True)
-        sampler = EpochBatchSampler(
-            len(data), batch_size=self.batch_size, seed=self.seed, rank=rank, world=world, progress=progress
+        sampler = EpochBatchSampler.following(
+            self.trainer, len(data), batch_size=self.batch_size, seed=self.seed
         )
         return self._loader(data, sampler)
 

@@ -4,6 +4,7 @@ The global batch of step k holds the same items for one process with batch W b a
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -49,6 +50,18 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         self.num_items, self.batch_size, self.seed = num_items, batch_size, seed
         self.rank, self.world, self.progress = rank, world, progress
         self._passes = 0
+
+    @classmethod
+    def following(cls, trainer: Any, num_items: int, *, batch_size: int, seed: int) -> "EpochBatchSampler":
+        """Return the batches of a Trainer's process, from where its run stands; of a lone one without a Trainer."""
+        rank, world, progress = 0, 1, None
+        if trainer is not None:
+            rank, world = trainer.global_rank, trainer.world_size
+
+            def progress() -> int:
+                return int(trainer.fit_loop.epoch_loop.batch_progress.total.ready)
+
+        return cls(num_items, batch_size=batch_size, seed=seed, rank=rank, world=world, progress=progress)
 
     def __len__(self) -> int:
         """Return batches per epoch; the last incomplete global batch is left to the next permutation."""

@@ -14,7 +14,7 @@ from sceneleapultra.models.completion.completer import SceneCompleter
 from sceneleapultra.utils.core.nonfinite import check_finite
 from sceneleapultra.utils.core.plugins import check_targets, targets_of
 from sceneleapultra.utils.geometry.voxels.field import SceneField
-from sceneleapultra.utils.geometry.voxels.grid import VoxelGrid
+from sceneleapultra.utils.geometry.voxels.grid import Standpoint, VoxelGrid
 from sceneleapultra.utils.geometry.voxels.observe import observe
 from sceneleapultra.utils.geometry.voxels.settings import VoxelSettings
 from sceneleapultra.utils.requests import GraspRequest
@@ -40,13 +40,9 @@ class CompletionModel:
     def look(self, request: GraspRequest) -> tuple[VoxelGrid, Float[np.ndarray, "c x y z"]]:
         """Return a request's grid, and what is observed of its voxels."""
         points, mask = request.points, request.object_mask
-        grid = self.voxels.grid(
-            request.target_points,
-            viewpoint=request.viewpoint,
-            up=request.up,
-            table_height=level_plane(request).height,
-        )
-        return grid, observe(grid, points, mask, request.viewpoint, self.voxels.reach_m)
+        seen = Standpoint(request.viewpoint, request.up, level_plane(request).height)
+        grid = self.voxels.grid(request.target_points, seen)
+        return grid, observe(grid, points, mask, request.viewpoint)
 
     @torch.no_grad()
     def field(self, request: GraspRequest) -> SceneField:

@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from sceneleapultra.utils.geometry.voxels.field import SceneField
-from sceneleapultra.utils.geometry.voxels.grid import VoxelGrid, voxel_length
+from sceneleapultra.utils.geometry.voxels.grid import Standpoint, VoxelGrid, voxel_length
 from sceneleapultra.utils.geometry.voxels.observe import BEHIND, CHANNELS, FREE, observe
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -35,13 +35,13 @@ def seen(spheres: list[tuple[np.ndarray, float]]) -> tuple[np.ndarray, np.ndarra
 
 def grid_about_target() -> VoxelGrid:
     points, of = seen([TARGET])
-    return VoxelGrid.of(points[of == 0], viewpoint=CAMERA, up=UP, table_height=0.0, size=32, voxel_m=VOXEL_M)
+    return VoxelGrid.of(points[of == 0], Standpoint(CAMERA, UP, 0.0), size=32, voxel_m=VOXEL_M)
 
 
 def channels(spheres: list[tuple[np.ndarray, float]]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     grid = grid_about_target()
     points, of = seen(spheres)
-    found = observe(grid, points, of == 0, CAMERA, 0.03)
+    found = observe(grid, points, of == 0, CAMERA)
     places = grid.centers @ grid.T_cloud_grid[:3, :3].T + grid.T_cloud_grid[:3, 3]
     return dict(zip(CHANNELS, found, strict=True)), places
 
@@ -110,7 +110,7 @@ def test_where_nothing_was_measured_a_voxel_is_neither_free_nor_hidden() -> None
     grid = grid_about_target()
     points, of = seen([TARGET])
     half = points[:, 1] < 0.0
-    found = observe(grid, points[half], (of == 0)[half], CAMERA, 0.03)
+    found = observe(grid, points[half], (of == 0)[half], CAMERA)
     side = grid.centers[..., 1] * grid.T_cloud_grid[1, 1] > 0.05
     assert side.sum() > 1000
     assert (found[FREE][side] == 0.0).all()
@@ -125,7 +125,7 @@ def test_a_scene_turned_with_its_camera_has_the_same_voxels(angle: float) -> Non
     turn = Rotation.from_euler("z", angle).as_matrix()
     offset = np.array([0.4, -2.0, 0.3])
     grids = [
-        VoxelGrid.of(p[of == 0], viewpoint=v, up=UP, table_height=h, size=16, voxel_m=0.012)
+        VoxelGrid.of(p[of == 0], Standpoint(v, UP, h), size=16, voxel_m=0.012)
         for p, v, h in ((points, CAMERA, 0.0), (points @ turn.T + offset, turn @ CAMERA + offset, 0.3))
     ]
     # The middle of a box about the points turns with them only up to the box's own turn.
@@ -134,8 +134,8 @@ def test_a_scene_turned_with_its_camera_has_the_same_voxels(angle: float) -> Non
     moved.T_cloud_grid[:3, :3] = turn @ grids[0].T_cloud_grid[:3, :3]
     moved.T_cloud_grid[:3, 3] = turn @ grids[0].T_cloud_grid[:3, 3] + offset
     assert np.linalg.norm(same.T_cloud_grid[:3, 3] - moved.T_cloud_grid[:3, 3]) < 0.02
-    first = observe(grids[0], points, of == 0, CAMERA, 0.03)
-    second = observe(moved, points @ turn.T + offset, of == 0, turn @ CAMERA + offset, 0.03)
+    first = observe(grids[0], points, of == 0, CAMERA)
+    second = observe(moved, points @ turn.T + offset, of == 0, turn @ CAMERA + offset)
     assert (np.abs(first - second) > 1e-5).mean() < 1e-3, "but for points on the border of two voxels"
 
 

@@ -2,9 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+
+
+class Standpoint(NamedTuple):
+    """From where a cloud was seen, and what it stands on, in the frame of the cloud."""
+
+    viewpoint: Float[np.ndarray, "3"]  # camera center
+    up: Float[np.ndarray, "3"]  # unit vector against gravity
+    table_height: float  # of the table's top along ``up`` (m)
 
 
 @dataclass(frozen=True)
@@ -21,25 +30,10 @@ class VoxelGrid:
 
     @classmethod
     def of(
-        cls,
-        target_points: Float[np.ndarray, "m 3"],
-        *,
-        viewpoint: Float[np.ndarray, "3"],
-        up: Float[np.ndarray, "3"],
-        table_height: float,
-        size: int,
-        voxel_m: float,
+        cls, target_points: Float[np.ndarray, "m 3"], seen: Standpoint, *, size: int, voxel_m: float
     ) -> "VoxelGrid":
-        """Place a grid about what is seen of a target.
-
-        Args:
-            target_points: of the target in the frame of the cloud (m).
-            viewpoint: camera center.
-            up: unit vector against gravity.
-            table_height: of the table's top along ``up`` (m).
-            size: voxels along each side.
-            voxel_m: length of a voxel's side.
-        """
+        """Place a grid of ``size``^3 voxels of a length about what is seen of a target."""
+        viewpoint, up, table_height = seen
         points = np.asarray(target_points, dtype=np.float64)
         middle = (points.min(0) + points.max(0)) / 2
         away = middle - viewpoint

@@ -11,38 +11,34 @@ from scipy.spatial import cKDTree
 
 from sceneleapultra.utils.geometry.voxels.grid import VoxelGrid
 
+TABLE_M = 0.005  # what is lower than this and not of the target is the table
+_GAP_M = 0.02  # a voxel whose nearest measured point is further than this from its ray is not known
+_DEPTH_M, _HEIGHT_M, _RESOLUTION_M = 0.03, 0.1, 0.01  # units of the last three channels
+Vector = Float[np.ndarray, "3"]
+
 CHANNELS = (
     "target_seen",  # 1 where a point of the target lies
     "other_seen",  # 1 where a point of another object lies
     "free",  # 1 where a ray passed
     "hidden_by_target",  # 1 behind the target
     "hidden_by_other",  # 1 behind another object
-    "behind",  # how far behind the measured surface, along the optical axis, in shares of the reach, -1 to 1
+    "behind",  # how far behind the measured surface, along the optical axis, in shares of 3 cm, -1 to 1
     "height",  # above the table, in shares of 10 cm
     "resolution",  # the voxel's side, in cm
 )
 FREE, BEHIND = CHANNELS.index("free"), CHANNELS.index("behind")
-TABLE_M = 0.005  # what is lower than this and not of the target is the table
-_GAP_M = 0.02  # a voxel whose nearest measured point is further than this from its ray is not known
-_HEIGHT_M = 0.1
-_RESOLUTION_M = 0.01
 
 
 def observe(
-    grid: VoxelGrid,
-    points: Float[np.ndarray, "n 3"],
-    is_target: Bool[np.ndarray, "n"],
-    viewpoint: Float[np.ndarray, "3"],
-    reach_m: float,
+    grid: VoxelGrid, points: Float[np.ndarray, "n 3"], is_target: Bool[np.ndarray, "n"], viewpoint: Vector
 ) -> Float[np.ndarray, "c x y z"]:
-    """Return the channels of a grid.
+    """Return the channels of a grid, whose table is that of the cloud.
 
     Args:
-        grid: whose table is that of the cloud.
+        grid: where.
         points: of the cloud (m).
         is_target: which of them belong to the target.
         viewpoint: camera center in the frame of the cloud.
-        reach_m: how far behind a surface is told apart.
     """
     local, camera = grid.to_grid(points.astype(np.float64)), grid.to_grid(viewpoint)
     is_table = (local[:, 2] < TABLE_M) & ~is_target
@@ -58,7 +54,7 @@ def observe(
     found[FREE] = (known & (behind < -half)).reshape(shape)
     found[3] = (hidden & is_target[nearest]).reshape(shape)
     found[4] = (hidden & ~is_target[nearest]).reshape(shape)
-    found[BEHIND] = np.where(known, np.clip(behind / reach_m, -1.0, 1.0), 0.0).reshape(shape)
+    found[BEHIND] = np.where(known, np.clip(behind / _DEPTH_M, -1.0, 1.0), 0.0).reshape(shape)
     found[6] = (centers[:, 2] / _HEIGHT_M).reshape(shape)
     found[7] = grid.voxel_m / _RESOLUTION_M
     return found

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sceneleapultra.utils.geometry.voxels.grid import VoxelGrid, voxel_length
+from sceneleapultra.utils.geometry.voxels.grid import Standpoint, VoxelGrid, voxel_length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,20 +52,7 @@ class VoxelSettings:
             reach_m=settings["reach_m"],
         )
 
-    def grid(
-        self,
-        target_points: Float[np.ndarray, "m 3"],
-        *,
-        viewpoint: Float[np.ndarray, "3"],
-        up: Float[np.ndarray, "3"],
-        table_height: float,
-    ) -> VoxelGrid:
+    def grid(self, target_points: Float[np.ndarray, "m 3"], seen: Standpoint) -> VoxelGrid:
         """Return the grid about a target; see :meth:`VoxelGrid.of`."""
-        return VoxelGrid.of(
-            target_points,
-            viewpoint=viewpoint,
-            up=up,
-            table_height=table_height,
-            size=self.size,
-            voxel_m=voxel_length(target_points, self.voxel_m, self.extent_m),
-        )
+        length = voxel_length(target_points, self.voxel_m, self.extent_m)
+        return VoxelGrid.of(target_points, seen, size=self.size, voxel_m=length)
