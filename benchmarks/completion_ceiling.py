@@ -7,8 +7,8 @@ A model draws --samples grasps of each item by its own sampling, and each row tr
 score, and by score and the hand's clearance in the observed points or in a field (``sampling/rank/clearance.yaml``);
 the protocol chooses the approach, by the true scene. ``approach``: the best by score, on the way that the points, or
 the points and a field, tell. ``guidance``, with --guided: the best by score of grasps drawn again under
-physics_collision_free. With --tried, so many grasps of each item are tried, the better half by score and others drawn
-at random: how often does each order put a grasp that picks cleanly before one that does not?
+physics_collision_free. With --attempted, so many grasps of each item are tried, the better half by score and others
+drawn at random: how often does each order put a grasp that picks cleanly before one that does not?
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
@@ -48,7 +48,7 @@ from sceneleapultra.utils.verdicts import VerdictTable
 
 UP = np.array([0.0, 0.0, 1.0])
 BASE = "rank: score"  # what rows are compared with
-TRIED = "tried"
+ATTEMPTED = "attempted"
 TRUE_SIZE, TRUE_VOXEL_M, REACH_M = 56, 0.006, 0.03
 
 
@@ -61,8 +61,8 @@ class TrueScene:
 
     def field(self, request: GraspRequest) -> SceneField:
         """Return the true field."""
-        seen = Standpoint(request.viewpoint, UP, 0.0)
-        grid = VoxelGrid.of(request.target_points, seen, size=TRUE_SIZE, voxel_m=TRUE_VOXEL_M)
+        standpoint = Standpoint(request.viewpoint, UP, 0.0)
+        grid = VoxelGrid.of(request.target_points, standpoint, size=TRUE_SIZE, voxel_m=TRUE_VOXEL_M)
         values = self.truth.field(self.item.scene, self.item.target, grid)
         return SceneField.of(grid, torch.from_numpy(values)[None], REACH_M)
 
@@ -92,7 +92,7 @@ class Chooser:
     samples: int
     truth: TrueDistances
     guided: bool
-    tried: int
+    attempted: int
     seconds: float = 0.0
 
     def rows(self, set_name: str, number: int, item: Item) -> Iterator[Row]:
@@ -119,12 +119,12 @@ class Chooser:
         }
         for name, score in scores.items():
             yield Row(name, set_name, number, item, _best(made, score), {})
-        if self.tried:
-            order, half = np.argsort(-made.score, kind="stable"), self.tried // 2
+        if self.attempted:
+            order, half = np.argsort(-made.score, kind="stable"), self.attempted // 2
             rng = np.random.default_rng([0, item.index])
-            some = [*order[:half], *rng.choice(order[half:], self.tried - half, replace=False)]
+            some = [*order[:half], *rng.choice(order[half:], self.attempted - half, replace=False)]
             grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)[np.array(some)]
-            yield Row(TRIED, set_name, number, item, grasps, {n: s[some] for n, s in scores.items()})
+            yield Row(ATTEMPTED, set_name, number, item, grasps, {n: s[some] for n, s in scores.items()})
         first = made.best(1)
         for name, field in {"cloud": None, **fields}.items():
             offset = choose_approaches(self.model.hand, first, request, field).offset_m
@@ -187,7 +187,7 @@ def summary(rows: list[Row], verdicts: list[VerdictTable]) -> dict[str, Any]:
             for row, v in zip(rows, verdicts, strict=True)
             if row.name == name
         }
-        for name in dict.fromkeys(row.name for row in rows if row.name != TRIED)
+        for name in dict.fromkeys(row.name for row in rows if row.name != ATTEMPTED)
     }
     for name, of_item in columns.items():
         clean, picked = (np.array([of_item[i][k] for i in of_item]) for k in (0, 1))
@@ -204,13 +204,15 @@ def summary(rows: list[Row], verdicts: list[VerdictTable]) -> dict[str, Any]:
 
 def orders(rows: list[Row], verdicts: list[VerdictTable]) -> dict[str, Any]:
     """Return how often each score puts a clean pick before another grasp of its item, and in how many items one is."""
-    chosen = [(row, v["picked_cleanly"]) for row, v in zip(rows, verdicts, strict=True) if row.name == TRIED]
+    chosen = [
+        (row, v["picked_cleanly"]) for row, v in zip(rows, verdicts, strict=True) if row.name == ATTEMPTED
+    ]
     if not chosen:
         return {}
     clean = np.concatenate([v for _, v in chosen])
     item = np.repeat([row.number for row, _ in chosen], [len(v) for _, v in chosen])
     return {
-        "tried": len(clean),
+        "attempted": len(clean),
         "clean_percent": round(100 * float(clean.mean()), 1),
         "items_with_a_clean_pick": int(sum(bool(v.any()) for _, v in chosen)),
         "auroc_within_item": {
@@ -237,7 +239,7 @@ def main() -> None:
         "--guided", action="store_true", help="draw again under guidance, which takes longest"
     )
     parser.add_argument(
-        "--tried", type=int, default=0, help="grasps of each item that are tried to compare orders"
+        "--attempted", type=int, default=0, help="grasps of each item that are tried to compare orders"
     )
     parser.add_argument("--protocol", default="scene-lift")
     parser.add_argument("--workers", type=int, default=0)
@@ -250,7 +252,7 @@ def main() -> None:
     completion = None if options.completion is None else load_completion(options.completion)
     protocol: Protocol = build(load_group("protocol", options.protocol))
     truth = TrueDistances(reach_m=REACH_M, step_m=0.004)
-    chooser = Chooser(model, completion, options.samples, truth, options.guided, options.tried)
+    chooser = Chooser(model, completion, options.samples, truth, options.guided, options.attempted)
     document: dict[str, Any] = {
         "commit": commit(),
         "machine": machine("cpu"),

@@ -49,17 +49,17 @@ def figures(
     """Yield the figures of an item by method and part."""
     view, mask = item.view, item.target_mask
     request = GraspRequest(points=view.points, object_mask=mask, viewpoint=view.T_world_cam[:3, 3], up=UP)
-    grid, observed = model.look(request)
+    grid, observed = model.observed(request)
     predicted, true = model.field(request).values[0].numpy(), truth.field(item.scene, item.target, grid)
     hidden = observed[FREE] == 0.0
-    seen = [mask, ~mask & (view.points[:, 2] > TABLE_M)]
+    visible = [mask, ~mask & (view.points[:, 2] > TABLE_M)]
     half = grid.size * grid.voxel_m / 2
     for i, part in enumerate(PARTS):
         if not (true[i] < 0.0).any():
             continue
         inside, solid = predicted[i] < 0.0, true[i] < 0.0
-        whole, back = (surface_points(true[i], grid, among) for among in (None, hidden))
-        surfaces = [surface_points(predicted[i], grid, among) for among in (None, hidden)]
+        whole, back = (surface_points(true[i], grid, counted) for counted in (None, hidden))
+        surfaces = [surface_points(predicted[i], grid, counted) for counted in (None, hidden)]
         found = {"iou": overlap(inside, solid), "hidden_iou": overlap(inside[hidden], solid[hidden])}
         yield (
             "completed",
@@ -70,7 +70,7 @@ def figures(
                 **{f"hidden_{name}": x for name, x in surface_errors(surfaces[1], back).items()},
             },
         )
-        points = grid.to_grid(view.points[seen[i]].astype(np.float64))
+        points = grid.to_grid(view.points[visible[i]].astype(np.float64))
         points = points[(np.abs(points - [0.0, 0.0, half]) <= half).all(-1)]
         yield (
             "view alone",

@@ -63,7 +63,7 @@ def choose_approaches(
     placed = GraspPose.from_hand_pose(torch.from_numpy(pose.astype(np.float32)).to(hand.joint_limits.device))
     spheres, radii = (x.cpu().double().numpy() for x in hand.spheres(placed))
 
-    about = None if field is None else field.seen_from(_shift(center))
+    about = None if field is None else field.moved_to(_shift(center))
 
     def depths(rows: np.ndarray, offset: np.ndarray) -> Float[np.ndarray, "r"]:
         distance, _ = tree.query(spheres[rows] + offset[:, None], distance_upper_bound=radii.max() + _FAR_M)

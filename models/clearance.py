@@ -56,7 +56,7 @@ def field_clearance(
     shift[:3, 3] = T[:3, 3]
     pose = torch.from_numpy(moved.astype(np.float32)).to(hand.joint_limits.device)
     centers, radii = hand.spheres(GraspPose.from_hand_pose(pose))
-    gap = field.seen_from(shift).distance(centers)[..., OTHERS] - radii
+    gap = field.moved_to(shift).distance(centers)[..., OTHERS] - radii
     clearance: np.ndarray = gap.amin(-1).double().cpu().numpy()
     return clearance
 

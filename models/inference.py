@@ -130,7 +130,7 @@ class GraspModel(GraspSampler):
             seeds=[seed],
             sampling=config,
             trajectory=trajectory,
-            fields=None if completed is None else [completed.seen_from(prepared.T_cloud_frame)],
+            fields=None if completed is None else [completed.moved_to(prepared.T_cloud_frame)],
         )
         return self._result(request, prepared, made, 0, config, completed)
 
@@ -169,7 +169,7 @@ class GraspModel(GraspSampler):
         config = self._chosen(sampling)
         completed = [self.completed(request) for request in requests]
         fields = [
-            scene.seen_from(one.T_cloud_frame)
+            scene.moved_to(one.T_cloud_frame)
             for scene, one in zip(completed, prepared, strict=True)
             if scene is not None
         ]

@@ -37,17 +37,17 @@ class CompletionModel:
     completer: SceneCompleter
     voxels: VoxelSettings
 
-    def look(self, request: GraspRequest) -> tuple[VoxelGrid, Float[np.ndarray, "c x y z"]]:
+    def observed(self, request: GraspRequest) -> tuple[VoxelGrid, Float[np.ndarray, "c x y z"]]:
         """Return a request's grid, and what is observed of its voxels."""
         points, mask = request.points, request.object_mask
-        seen = Standpoint(request.viewpoint, request.up, level_plane(request).height)
-        grid = self.voxels.grid(request.target_points, seen)
+        standpoint = Standpoint(request.viewpoint, request.up, level_plane(request).height)
+        grid = self.voxels.grid(request.target_points, standpoint)
         return grid, observe(grid, points, mask, request.viewpoint)
 
     @torch.no_grad()
     def field(self, request: GraspRequest) -> SceneField:
         """Return the completed scene of a request, in its frame."""
-        grid, observed = self.look(request)
+        grid, observed = self.observed(request)
         reach_m = self.voxels.reach_m
         distance = self.completer(torch.from_numpy(observed)[None].to(self.completer.device))
         return SceneField.of(grid, distance.clamp(-reach_m, reach_m), reach_m)

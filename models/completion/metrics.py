@@ -44,14 +44,14 @@ class OverlapPart(MetricPart):
 
 
 def surface_points(
-    distance: Float[np.ndarray, "x y z"], grid: VoxelGrid, among: Bool[np.ndarray, "x y z"] | None = None
+    distance: Float[np.ndarray, "x y z"], grid: VoxelGrid, counted: Bool[np.ndarray, "x y z"] | None = None
 ) -> Float[np.ndarray, "n 3"]:
     """Return where a field passes zero between neighboring voxels, in the grid's frame (m).
 
     Args:
         distance: signed distances at the voxels' centers.
         grid: where they are.
-        among: voxels that count; a crossing counts where the voxel outside does.
+        counted: voxels that count; a crossing counts where the voxel outside does.
     """
     centers, found = grid.centers, [np.zeros((0, 3))]
     for axis in range(3):
@@ -59,8 +59,8 @@ def surface_points(
         high = tuple(slice(1, None) if i == axis else slice(None) for i in range(3))
         a, b = distance[low], distance[high]
         crosses = (a < 0.0) != (b < 0.0)
-        if among is not None:
-            crosses &= np.where(a >= 0.0, among[low], among[high])
+        if counted is not None:
+            crosses &= np.where(a >= 0.0, counted[low], counted[high])
         share = (a / np.where(a == b, 1.0, a - b))[crosses, None]
         found.append(centers[low][crosses] * (1.0 - share) + centers[high][crosses] * share)
     return np.concatenate(found)

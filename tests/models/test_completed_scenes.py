@@ -53,7 +53,7 @@ def test_clearance_is_that_of_the_hands_spheres() -> None:
     pose[:, :3] += far
     shift = np.eye(4)
     shift[:3, 3] = -far
-    moved = field_clearance(HAND, pose, wall(x_m).seen_from(shift))
+    moved = field_clearance(HAND, pose, wall(x_m).moved_to(shift))
     assert moved[0] == pytest.approx(nearest, abs=1e-5), "in a map's frame, too"
 
 

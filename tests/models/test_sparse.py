@@ -122,7 +122,7 @@ def test_where_nothing_is_taken_away_both_views_agree(generator):
     assert_close(two, one, atol=1e-4, rtol=1e-4)
 
 
-def test_a_sparse_scene_is_seen_from_the_same_anchors(generator):
+def test_a_sparse_scene_is_moved_to_the_same_anchors(generator):
     cloud, view = clouds(), sparse_view(scenarios={"single": 1.0})
     full = generator.encode(cloud)
     sparse = generator.encode(view.sparsify(cloud, view.draw([0, 1, 2], 96, seed=0, step=0)))

@@ -172,7 +172,7 @@ def test_the_worst_of_several_hypotheses_counts_and_a_field_moves_with_its_frame
     torch.testing.assert_close(field.distance(point), torch.full((1, 2), 0.005))
     shift = np.eye(4)
     shift[:3, 3] = [1.0, -2.0, 0.5]
-    moved = field.seen_from(shift).distance(point - torch.tensor([1.0, -2.0, 0.5]))
+    moved = field.moved_to(shift).distance(point - torch.tensor([1.0, -2.0, 0.5]))
     torch.testing.assert_close(moved, field.distance(point))
 
 

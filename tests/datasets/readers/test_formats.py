@@ -133,7 +133,7 @@ def test_urdf_names_of_joints() -> None:
     assert joint_order(shuffled, HAND, "x").tolist() == [4, 5, 6, 7, 12, 13, 14, 15, 8, 9, 10, 11, 0, 1, 2, 3]
 
 
-def test_a_table_seen_from_above() -> None:
+def test_a_table_moved_to_above() -> None:
     """A camera 0.5 m above a table, looking down 45 degrees: the plane y + z = sqrt(0.5) in its frame (y down)."""
     rng = np.random.default_rng(0)
     x, s = rng.uniform(-0.3, 0.3, (2, 500))

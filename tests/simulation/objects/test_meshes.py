@@ -119,7 +119,7 @@ def test_an_open_surface_needs_pieces_and_then_they_are_the_solid(tmp_path: Path
     np.testing.assert_allclose(record.vertices.min(0), union.vertices.min(0) - center, atol=1e-6)
 
 
-def test_a_surface_seen_from_inside_is_turned_out(tmp_path: Path) -> None:
+def test_a_surface_moved_to_inside_is_turned_out(tmp_path: Path) -> None:
     mesh = trimesh.creation.box((0.04, 0.05, 0.06))
     mesh.invert()
     mesh.export(tmp_path / "box.stl")

@@ -104,7 +104,7 @@ def test_pixels_without_depth_are_left_out_with_their_mask_and_color(largest: in
     assert f"{(~valid).sum():,} of {valid.size:,} points hold no surface" in request.notes[0]
 
 
-def test_a_table_seen_from_above_without_noise_is_no_end_of_the_range() -> None:
+def test_a_table_moved_to_above_without_noise_is_no_end_of_the_range() -> None:
     depth = np.full((120, 160), 0.6)
     depth[40:80, 60:100] = 0.5
     cloud = GraspRequest.from_points(

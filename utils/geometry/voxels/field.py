@@ -31,7 +31,7 @@ class SceneField:
         """Return a field of a cloud."""
         return cls(values, np.linalg.inv(grid.T_cloud_grid), grid.voxel_m, reach_m)
 
-    def seen_from(self, T_cloud_frame: Float[np.ndarray, "4 4"]) -> "SceneField":
+    def moved_to(self, T_cloud_frame: Float[np.ndarray, "4 4"]) -> "SceneField":
         """Return the field for points of another frame."""
         return replace(self, T_grid_cloud=self.T_grid_cloud @ T_cloud_frame)
 

@@ -30,10 +30,10 @@ class VoxelGrid:
 
     @classmethod
     def of(
-        cls, target_points: Float[np.ndarray, "m 3"], seen: Standpoint, *, size: int, voxel_m: float
+        cls, target_points: Float[np.ndarray, "m 3"], standpoint: Standpoint, *, size: int, voxel_m: float
     ) -> "VoxelGrid":
         """Place a grid of ``size``^3 voxels of a length about what is seen of a target."""
-        viewpoint, up, table_height = seen
+        viewpoint, up, table_height = standpoint
         points = np.asarray(target_points, dtype=np.float64)
         middle = (points.min(0) + points.max(0)) / 2
         away = middle - viewpoint

@@ -80,10 +80,10 @@ def _behind(
     side = np.cross(axis, np.eye(3)[int(np.argmin(np.abs(axis)))])
     side /= np.linalg.norm(side)
     frame = np.stack([side, np.cross(axis, side), axis])
-    seen, wanted = (points - camera) @ frame.T, (centers - camera) @ frame.T
-    image = cKDTree(seen[:, :2] / seen[:, 2:])
+    visible, wanted = (points - camera) @ frame.T, (centers - camera) @ frame.T
+    image = cKDTree(visible[:, :2] / visible[:, 2:])
     apart, nearest = image.query(wanted[:, :2] / wanted[:, 2:])
-    depth = seen[nearest, 2]
+    depth = visible[nearest, 2]
     # In the table's plane a ray from the camera's height has gone 1 / (its share of the way down to the voxel).
     with np.errstate(divide="ignore"):
         down = camera[2] / (camera[2] - centers[:, 2])

@@ -52,7 +52,7 @@ class VoxelSettings:
             reach_m=settings["reach_m"],
         )
 
-    def grid(self, target_points: Float[np.ndarray, "m 3"], seen: Standpoint) -> VoxelGrid:
+    def grid(self, target_points: Float[np.ndarray, "m 3"], standpoint: Standpoint) -> VoxelGrid:
         """Return the grid about a target; see :meth:`VoxelGrid.of`."""
         length = voxel_length(target_points, self.voxel_m, self.extent_m)
-        return VoxelGrid.of(target_points, seen, size=self.size, voxel_m=length)
+        return VoxelGrid.of(target_points, standpoint, size=self.size, voxel_m=length)
