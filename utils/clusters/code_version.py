@@ -24,10 +24,10 @@ def code_version() -> str:
     return digest.hexdigest()[:12]
 
 
-def other_code(where: str, theirs: str) -> str:
+def other_code(where: str, theirs: str, ours: str) -> str:
     """Say that a worker would compute with other code than this program."""
     return (
-        f"{where} has another version of the project or of its packages (hash {theirs}, here {code_version()}), which "
+        f"{where} has another version of the project or of its packages (hash {theirs}, the program has {ours}), which "
         "may compute something else. Install the same there, or put the project on a file system that all share."
     )
 

@@ -107,7 +107,7 @@ class WorkerPool:
         ):
             host, version = connection.recv()
             if version != code_version():
-                self._problem = other_code(f"A worker on {host}", version)
+                self._problem = other_code(f"A worker on {host}", version, code_version())
                 return
             with self._counted():
                 self._serve(connection)

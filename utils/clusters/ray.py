@@ -19,6 +19,7 @@ from sceneleapultra.utils.clusters.pool import LOST, LOST_SENTENCE
 from sceneleapultra.utils.core.parallel import AHEAD, Executor, Result, Submit, Task
 from sceneleapultra.utils.core.signals import SIGNALS
 
+_CONNECT_S = 10.0
 _KEPT = 2  # functions that a process keeps, with what they keep
 _sessions = count()
 _functions: OrderedDict[str, Callable[[Any], Any]] = OrderedDict()  # of a worker
@@ -106,18 +107,20 @@ class RayExecutor(Executor):
 
         if ray.is_initialized():
             return
+        address = os.environ.get("RAY_ADDRESS", "auto") if self.address == "auto" else self.address
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         before = {number: signal.getsignal(number) for number in SIGNALS}
         try:
+            _require_listener(address)  # Ray itself would try for minutes
             ray.init(
-                address=self.address,
+                address=address,
                 runtime_env={"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}},
                 log_to_driver=False,
                 configure_logging=False,
             )
-        except (ConnectionError, ray.exceptions.RayError) as error:
+        except (OSError, ray.exceptions.RayError) as error:
             raise ConnectionError(
-                f"launcher=ray: no Ray cluster answers at {self.address}. Start one with: ray start --head, and on "
+                f"launcher=ray: no Ray cluster answers at {address}. Start one with: ray start --head, and on "
                 "every other machine: ray start --address=<head>:6379; or leave launcher=ray out."
             ) from error
         finally:
@@ -126,14 +129,24 @@ class RayExecutor(Executor):
                     signal.signal(number, handler)
 
 
+def _require_listener(address: str) -> None:
+    """Make sure that somebody listens at an address of the form host:port.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+
+
 def _work(name: str, function: list[Any], version: str, task: bytes) -> bytes:
     """Do one task in a process of Ray's; the function is fetched once by each."""
     import ray
 
     if version != code_version():
-        return pickle.dumps(
-            (False, ValueError(other_code(f"The Ray node {socket.gethostname()}", code_version())))
-        )
+        sentence = other_code(f"The Ray node {socket.gethostname()}", code_version(), version)
+        return pickle.dumps((False, ValueError(sentence)))
     if name not in _functions:
         _functions[name] = pickle.loads(ray.get(function[0]))
         if len(_functions) > _KEPT:
