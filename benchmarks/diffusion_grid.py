@@ -227,7 +227,8 @@ def timed(checkpoint: Path, sampler: str, steps: int, grasps: int = 64) -> dict[
 
 def publish(document: dict[str, Any]) -> None:
     """Write the table and the plot of docs/diffusion.md."""
-    note = f"`python -m benchmarks.{document['command']}`, commit {document['commit']}."
+    file = "[diffusion_grid.json](../benchmarks/results/diffusion_grid.json)"
+    note = f"`python -m benchmarks.{document['command']}`, {file}."
     if document["not_run"]:
         note += f" Not run for want of time: {', '.join(document['not_run'])}."
     page = ROOT / "docs" / "diffusion.md"
