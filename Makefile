@@ -29,7 +29,7 @@ CUDA := triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cu
 LOCK := $(VENV)/bin/uv pip compile -q pyproject.toml --extra train --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-annotate --no-header --constraint constraints.txt $(addprefix --no-emit-package ,torch $(CUDA))
 
-.PHONY: help setup demo quickstart test test-all check format lock audit clean
+.PHONY: help setup demo quickstart test test-all check format docs lock audit clean
 
 help:
 	@echo "make demo         set up, grasp on a cluttered table with the shipped model, test it in simulation: demo/grasps.png"
@@ -37,6 +37,7 @@ help:
 	@echo "make test         set up, run the tests (test-all: with the slow ones and those of several processes)"
 	@echo "make check        set up, lint, format, types, import layers"
 	@echo "make format       apply the formatter"
+	@echo "make docs         set up, build the documentation as a folder of pages: site/index.html"
 	@echo "make lock         choose versions anew where pyproject.toml asks for it, with hashes (UPGRADE=1: the newest of all)"
 	@echo "make audit        is what is installed what is locked, and is a weakness of it known?"
 
@@ -84,6 +85,14 @@ check: setup
 format: setup
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+$(VENV)/documented: $(VENV)/installed
+	$(PYTHON) -m pip install -q --no-build-isolation -e '.[docs]'
+	touch $@
+
+# Nothing of it needs a network; a link that leads nowhere is an error.
+docs: $(VENV)/documented
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
 
 # Versions that are locked stay as far as pyproject.toml and constraints.txt allow it.
 lock: setup

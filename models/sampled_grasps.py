@@ -26,7 +26,7 @@ EVEN = 0.5  # the model expects a grasp below these odds to fail
 class SampledGrasps:
     """Grasps of one cloud in the cloud's own frame, best first unless the rank leaves their order.
 
-    Example:
+    Examples:
         >>> best = grasps.to_dict()["grasps"][0]
         >>> best["position"], best["quat_wxyz"], best["qpos"], best["p_stable"], best["clearance_m"]
     """

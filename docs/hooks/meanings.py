@@ -1,0 +1,47 @@
+"""What the docstring of a class or a function says of each of its arguments, read without importing it."""
+
+import ast
+import functools
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+_SECTION = re.compile(r"^(?:Args|Attributes):\n((?:[ ]{4}.*\n?|\n(?=[ ]{4}))*)", re.MULTILINE)
+_ENTRY = re.compile(r"^    (\w+(?:, \w+)*):\s*(.*(?:\n {5,}.*)*)", re.MULTILINE)
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def _home(target: str) -> tuple[ast.Module, str] | None:
+    """Return the module that a dotted name lies in, parsed, and the name within; imported names are followed."""
+    module, _, name = target.rpartition(".")
+    base = ROOT / module.replace(".", "/")
+    path = next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+    if path is None:
+        return None
+    tree = _tree(path)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and any(a.name == name for a in node.names):
+            return _home(f"{node.module}.{name}")
+    return tree, name
+
+
+@functools.cache
+def arguments(target: str) -> dict[str, str]:
+    """Return {argument: meaning} of what ``_target_`` names; empty where its docstring lists none."""
+    found = _home(target)
+    if found is None:
+        return {}
+    tree, name = found
+    meanings: dict[str, str] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+            inner = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+            for documented in (node, *inner):
+                for section in _SECTION.findall((ast.get_docstring(documented) or "") + "\n"):
+                    for names, text in _ENTRY.findall(section):
+                        meanings |= {each: " ".join(text.split()) for each in names.split(", ")}
+    return meanings

@@ -1,0 +1,144 @@
+"""Does the documentation's site hold what the project is: sentences, results, keys, commands, in both languages?"""
+
+import ast
+import functools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sceneleapultra.utils.core.config import CONFIG_DIR
+
+ROOT = CONFIG_DIR.parent
+DOCS = ROOT / "docs"
+CODE = ("utils", "hands", "simulation", "datasets", "models", "reporting", "evaluation", "serving", "scripts")
+LAB = {
+    "results.md",
+    "results.zh.md",
+}  # the history of the models names commits, and so do benchmarks' results
+
+
+@pytest.fixture(autouse=True)
+def hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import the site's generators as MkDocs does: by their folder."""
+    monkeypatch.syspath_prepend(str(DOCS / "hooks"))
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Yield every text of a module, with an ellipsis where a value is filled in."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(v.value) if isinstance(v, ast.Constant) else "…" for v in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+@functools.cache
+def sentences() -> list[str]:
+    files = [path for folder in CODE for path in (ROOT / folder).rglob("*.py")]
+    return [text for path in files for text in texts(ast.parse(path.read_text()))]
+
+
+def quoted() -> list[str]:
+    return re.findall(r"^> (.+)$", (DOCS / "faq.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("sentence", quoted())
+def test_a_sentence_of_the_faq_is_one_of_the_code(sentence: str) -> None:
+    parts = [re.escape(part) for part in sentence.split("…")]
+    pattern = re.compile(".*".join(parts), re.DOTALL)
+    assert any(pattern.search(text) for text in sentences()), sentence
+
+
+def test_every_result_has_a_page_with_its_numbers_and_command() -> None:
+    from benchmark_pages import benchmark_pages  # type: ignore[import-not-found]
+
+    pages = benchmark_pages()
+    for path in (ROOT / "benchmarks" / "results").glob("*.json"):
+        page = pages[f"benchmarks/{path.stem}.md"]
+        assert re.search(r"\| command[^|]* \| `python (-m )?benchmarks[./]\w+", page), path.name
+        document = json.loads(path.read_text())
+        if isinstance(document, dict):
+            for name in {"commit", "machine", "protocol"} & {
+                k for k, v in document.items() if isinstance(v, str)
+            }:
+                assert document[name][:40].replace("_", r"\_") in page, f"{path.name}: {name}"
+
+
+def test_tables_of_results_hold_every_row(tmp_path: Path) -> None:
+    from benchmark_pages import result_page  # type: ignore[import-not-found]
+
+    rows = [{"model": f"m{i}", "rate": {"value": i / 8}} for i in range(3)]
+    path = tmp_path / "plan_x.json"
+    path.write_text(json.dumps({"commit": "abc", "rows": rows}))
+    page = result_page(path)
+    assert "| model | rate: value |" in page
+    assert [line for line in page.splitlines() if re.match(r"\| m\d", line)] == [
+        "| m0 | 0 |",
+        "| m1 | 0.125 |",
+        "| m2 | 0.25 |",
+    ]
+    assert "| seed | not recorded |" in page
+
+
+def test_every_key_of_the_configuration_has_a_row() -> None:
+    from configuration_pages import configuration_pages  # type: ignore[import-not-found]
+
+    text = "\n".join(configuration_pages().values())
+    for path in CONFIG_DIR.rglob("*.yaml"):
+        for key in yaml.safe_load(path.read_text()) or {}:
+            if key not in {"defaults", "_target_", "_partial_", "hydra"} and "local" not in path.parts:
+                assert f"| `{key}` |" in text, f"{path.name}: {key}"
+
+
+def test_comments_beside_and_above_keys_are_their_meaning() -> None:
+    from configuration_pages import head, keys  # type: ignore[import-not-found]
+
+    text = "# What.\n# @package _global_\na: 1 # one\nb:\n  # above,\n  # in two lines\n  c: [1, 2]\n  d: '#no' # yes\n"
+    assert head(text) == "What."
+    assert [tuple(key) for key in keys(text)] == [
+        ("a", "1", "one"),
+        ("b", "", ""),
+        ("b.c", "[1, 2]", "above, in two lines"),
+        ("b.d", "'#no'", "yes"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "page", sorted(p for p in DOCS.rglob("*.md") if p.name not in LAB), ids=lambda p: p.name
+)
+def test_pages_name_no_commits(page: Path) -> None:
+    found = re.findall(r"(?<![\w-])(?=[0-9a-f]*\d)(?=\d*[a-f])[0-9a-f]{7}(?![\w-])", page.read_text())
+    assert not found, f"{page.name} names {found}: commits stand in benchmarks/results and docs/results.md."
+
+
+def shape(page: Path) -> tuple[list[int], list[str], list[tuple[list[str], list[str]]]]:
+    """Return what a page and its translation share: levels of headings, fenced blocks, numbers and code in tables."""
+    text = page.read_text()
+    fenced = re.compile(r"^```\w*\n.*?^```$", re.MULTILINE | re.DOTALL)
+    prose = fenced.sub("", text)
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", prose, re.MULTILINE)]
+    rows = []
+    for row in re.findall(r"^\|.*$", prose, re.MULTILINE):
+        row = re.sub(r"\]\([^)]*\)", "]", row)
+        code = sorted(re.findall(r"`[^`]+`", row))
+        rows.append((sorted(re.findall(r"\d+(?:\.\d+)?", re.sub(r"`[^`]+`", "", row))), code))
+    return levels, fenced.findall(text), rows
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.zh.md")), ids=lambda p: p.name)
+def test_a_page_in_chinese_says_what_the_page_in_english_says(page: Path) -> None:
+    levels, fenced, rows = shape(page.with_name(page.name.replace(".zh.md", ".md")))
+    chinese = shape(page)
+    assert chinese[0] == levels, "headings"
+    assert chinese[1] == fenced, "commands"
+    assert [b for a, b in zip(rows, chinese[2], strict=True) if a != b] == [], "tables"
+
+
+def test_nothing_of_the_site_is_fetched() -> None:
+    text = (ROOT / "mkdocs.yml").read_text()
+    assert "font: false" in text and "- offline" in text and "use_directory_urls: false" in text
+    assert "://" not in text
