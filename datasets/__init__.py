@@ -7,14 +7,16 @@ from sceneleapultra.datasets.store.schema import SPLITS
 
 if TYPE_CHECKING:
     from sceneleapultra.datasets.grasp_data import GraspDataModule
+    from sceneleapultra.datasets.several_hands import HandsDataModule
     from sceneleapultra.datasets.store.store import GraspStore, StoreItem
     from sceneleapultra.datasets.store.writer import StoreWriter
 
-__all__ = ["SPLITS", "GraspDataModule", "GraspStore", "StoreItem", "StoreWriter"]
+__all__ = ["SPLITS", "GraspDataModule", "GraspStore", "HandsDataModule", "StoreItem", "StoreWriter"]
 
 _MODULES = {
     "GraspDataModule": "grasp_data",
     "GraspStore": "store.store",
+    "HandsDataModule": "several_hands",
     "StoreItem": "store.store",
     "StoreWriter": "store.writer",
 }

@@ -1,7 +1,7 @@
 """A store as Lightning reads it: typed batches, the same for any number of workers and processes."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from sceneleapultra.datasets.items.item_dataset import GraspLoader, Index, ItemD
 from sceneleapultra.datasets.items.items import ItemSettings
 from sceneleapultra.datasets.items.loading import LoadingSettings, choose_loading
 from sceneleapultra.datasets.items.quarantine import Quarantine
-from sceneleapultra.datasets.items.sampler import EpochBatchSampler, epoch_order
+from sceneleapultra.datasets.items.sampler import EpochBatchSampler, epoch_order, progress_of
 from sceneleapultra.datasets.store.schema import GRASP_COLUMNS
 from sceneleapultra.datasets.store.store import GraspStore
 from sceneleapultra.hands import load_hand
@@ -36,7 +36,12 @@ class GraspDataModule(pl.LightningDataModule):
 
     Raises:
         ValueError: a setting is out of its range.
+
+    Attributes:
+        several_hands: whether batches are of one hand after another.
     """
+
+    several_hands = False
 
     def __init__(
         self,
@@ -182,9 +187,17 @@ class GraspDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> GraspLoader:
         """Serve training items; a resumed run continues with the batch after the last one it trained on."""
+        return self.training_loader(progress_of(self.trainer))
+
+    def training_loader(self, progress: Callable[[], int] | None) -> GraspLoader:
+        """Serve training items from the batch on that ``progress`` says, see :class:`EpochBatchSampler`."""
         data = self.dataset("train", augment=True)
         sampler = EpochBatchSampler.following(
-            self.trainer, len(data), batch_size=self.batch_size, seed=self.loading.seed
+            self.trainer,
+            len(data),
+            batch_size=self.batch_size,
+            seed=self.loading.seed,
+            progress=progress,
         )
         return self._loader(data, sampler, sampler.some(3))
 

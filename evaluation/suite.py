@@ -13,6 +13,7 @@ import numpy as np
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sceneleapultra.datasets import GraspStore
+from sceneleapultra.datasets.store.by_hand import stores_by_hand
 from sceneleapultra.datasets.store.schema import SPLITS
 from sceneleapultra.evaluation.evaluate import evaluate_method
 from sceneleapultra.evaluation.folders import (
@@ -38,6 +39,7 @@ from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.guidance.guide import check_prompts
+from sceneleapultra.models.many_hands import served
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.reporting.pictures import render_png
 from sceneleapultra.reporting.report import Gallery, write_report
@@ -86,10 +88,15 @@ class ModelTest:
             raise unknown_name("split", unknown[0], SPLITS)
         checkpoint = find_checkpoint(cfg.checkpoint)
         model = load_grasp_model(checkpoint, device=cfg.device, completion=cfg.completion)
-        hand = Hand(model.hand.description)  # on the CPU, wherever the model is
         run_dir = run_folder(checkpoint)
         require_match(model, checkpoint)
-        store = GraspStore(trained_on(run_dir, checkpoint) if cfg.store is None else cfg.store, hand)
+        path = trained_on(run_dir, checkpoint) if cfg.store is None else cfg.store
+        if model.generator.hand_encoder is not None:  # it serves the hand of the store it is tested on
+            files = stores_by_hand(path)
+            name = model.hand.name if model.hand.name in files else next(iter(files))
+            model, path = served(model, name), files[name]
+        hand = Hand(model.hand.description)  # on the CPU, wherever the model is
+        store = GraspStore(path, hand)
         job = cls(cfg, checkpoint, model, hand, run_dir, store, protocol)
         model.generator.process.check_solver(job.sampling.solver)
         if cfg.prompt == "category":
@@ -100,11 +107,16 @@ class ModelTest:
     def training_store(self) -> GraspStore:
         """The store the model was trained on: what retrieval retrieves from, and where validation objects are.
 
-        A checkpoint that lies in no run folder is taken to be trained on the store it is tested on.
+        A checkpoint that lies in no run folder is taken to be trained on the store it is tested on, and so is one for
+        many hands that was trained without the hand it is tested with.
         """
         if not (self.run_dir / "config.yaml").is_file():
             return self.store
-        return GraspStore(trained_on(self.run_dir, self.checkpoint), self.hand)
+        path = trained_on(self.run_dir, self.checkpoint)
+        if self.model.generator.hand_encoder is None:
+            return GraspStore(path, self.hand)
+        own = stores_by_hand(path).get(self.hand.name)
+        return self.store if own is None else GraspStore(own, self.hand)  # no other hand's grasps are its own
 
     @cached_property
     def executor(self) -> Executor:

@@ -77,6 +77,11 @@ def _generator_problems(generator: GraspGenerator, data: Any) -> Iterator[str]:
             f"model.generator.hand={generator.hand.name} and data.hand={data.hand.name} differ: a model learns one "
             f"hand from its own grasps. Pass hand={data.hand.name}, which sets both."
         )
+    if data.several_hands and generator.hand_encoder is None:
+        yield (
+            "data=several_hands serves several, model.generator.hand_encoder=none makes a model of one. Pass "
+            "model/generator/hand_encoder=graph, or data=default."
+        )
     reads = bool(generator.conditioning.conditions)
     if reads and data.prompt == "none":
         yield (

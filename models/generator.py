@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sceneleapultra.hands import GraspPose, load_hand
+from sceneleapultra.hands.rows import HandRows
 from sceneleapultra.models.network.conditioning import Conditioning, prompt_dim
 from sceneleapultra.models.network.conditions.base import Condition
 from sceneleapultra.models.network.contacts import ContactFeatures
@@ -24,11 +25,13 @@ from sceneleapultra.models.network.decoder.base import (
     StepView,
 )
 from sceneleapultra.models.network.encoder.base import SceneEncoder
+from sceneleapultra.models.network.hand_encoder import HandEncoder, HandEncoderConfig, HandTokens
 from sceneleapultra.models.network.heads.base import Head, HeadConfig, HeadInputs, SceneHead
 from sceneleapultra.models.network.heads.score import ScoreHead
 from sceneleapultra.models.network.pair_geometry import PairGeometry
 from sceneleapultra.models.network.surface import Surface, observed_surface
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
+from sceneleapultra.models.palm_normalizer import PalmNormalizer
 from sceneleapultra.models.process import GenerativeProcess
 from sceneleapultra.models.representation import GraspCodec, PoseRepresentation, StateNormalizer
 from sceneleapultra.models.sampling import sample
@@ -59,6 +62,7 @@ class GraspGenerator(nn.Module):
         conditions: dict[str, Condition],
         representation: PoseRepresentation,
         contact_points: int | None,
+        hand_encoder: HandEncoderConfig | None,
         condition_dropout: dict[str, float],
         compile: bool,
         sampling: SamplingConfig,
@@ -69,10 +73,19 @@ class GraspGenerator(nn.Module):
         self.hand = load_hand(hand)
         self.encoder, self.process, self.sampling = encoder, process, sampling
         self.representation, self.contact_points, self.compiled = representation, contact_points, compile
-        self.codec = GraspCodec(self.hand, reference_depth=representation.reference_depth)
+        many = hand_encoder is not None
+        self.codec = GraspCodec(self.hand, reference_depth=representation.reference_depth, of_palm=many)
         dim_state = self.codec.layout.dim
-        self.normalizer = StateNormalizer(dim_state)
+        self.normalizer = PalmNormalizer(self.hand) if many else StateNormalizer(dim_state)
+        self.hand_encoder = None if hand_encoder is None else HandEncoder(hand_encoder)
+        self.hand_rows = HandRows(self.hand) if many else None
+        dim_hand = None if hand_encoder is None else hand_encoder.dim
         self.dim_input = process.input_dim(dim_state)
+        if self.dim_input != dim_state and many:
+            raise ValueError(
+                "model.generator.hand_encoder makes states of any hand, a latent code is of none. Pass "
+                "model/generator/hand_encoder=none."
+            )
         if self.dim_input != dim_state and decoder.hand_geometry:
             raise ValueError(
                 "model.generator.decoder.hand_geometry=true reads the hand of a noised grasp, which a latent code is "
@@ -85,6 +98,7 @@ class GraspGenerator(nn.Module):
                 dim_scene=encoder.dim,
                 dim_out=dim_state,
                 dim_prompt=self.dim_prompt,
+                dim_hand=dim_hand,
             )
         )
         self.conditioning = Conditioning(
@@ -94,11 +108,11 @@ class GraspGenerator(nn.Module):
         self.geometry = PairGeometry(width, scale)
         self.hand_geometry = PairGeometry(width, scale) if decoder.hand_geometry else None
         self.contacts = (
-            ContactFeatures(self.hand, dim=decoder.dim, scale=decoder.contact_scale)
+            ContactFeatures(self.hand, dim=decoder.dim, scale=decoder.contact_scale, dim_hand=dim_hand)
             if decoder.hand_geometry
             else None
         )
-        inputs = HeadInputs(self.hand, self.codec, encoder.dim)
+        inputs = HeadInputs(self.hand, self.codec, encoder.dim, dim_hand)
         self.heads: dict[str, Head] = nn.ModuleDict(  # type: ignore[assignment]
             {name: head.build(inputs) for name, head in heads.items()}
         )
@@ -148,7 +162,14 @@ class GraspGenerator(nn.Module):
             outputs=outputs,
             scene_kept=torch.ones(tokens.xyz.shape[0], dtype=torch.bool, device=tokens.xyz.device),
             prompts={},
+            hand=self.hand_tokens(),
         )
+
+    def hand_tokens(self) -> HandTokens | None:
+        """Return the hand's tokens; None for a model of one hand."""
+        if self.hand_encoder is None or self.hand_rows is None:
+            return None
+        return self.hand_encoder(self.hand_rows)
 
     def observed_surface(self, cloud: Cloud, tokens: SceneTokens) -> Surface:
         """Return the surface that links may touch."""
@@ -171,6 +192,7 @@ class GraspGenerator(nn.Module):
             set_id=set_id,
             prompt=None if prompt is None else self.decoder.prompt_keys_values(prompt.tokens),
             prompt_valid=None if prompt is None else prompt.valid,
+            hand=scene.hand,
         )
         return AnchoredScene(
             scene=scene, index=index, origins=origins, frames=frames, prompt=prompt, context=context
@@ -227,10 +249,11 @@ class GraspGenerator(nn.Module):
             point, tokens = self.codec.reference_point(pose), anchored.scene.tokens
             dropped = self.conditioning.null_scene is not None
             share = (alpha_t * anchored.scene.scene_kept if dropped else alpha_t)[:, None, None]
-            hand_view = self.hand_geometry(point, pose.rotation, tokens)
+            axes, scene = self.codec.axes(pose), anchored.scene
+            hand_view = self.hand_geometry(point, axes, tokens)
             view = StepView(
                 geometry=torch.addcmul(view.geometry, share[..., None], hand_view),
-                grasp_features=share * self.contacts(pose, anchored.scene.surface),
+                grasp_features=share * self.contacts(pose, axes, scene.surface, scene.hand),
             )
         return self.decoder(x_t, t, view, anchored.context)
 

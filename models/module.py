@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sceneleapultra.models.checkpoints.load import build_generator
 from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION
 from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.many_hands import SharedGenerators
 from sceneleapultra.models.metrics import EpochMetrics
 from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.optim import build_param_groups, use_settings
@@ -82,6 +83,7 @@ class GraspModule(pl.LightningModule):
         self.metrics = EpochMetrics()
         self.passes: Passes | None = None
         objective.prepare(generator)
+        self._of_hands = SharedGenerators(generator) if isinstance(generator, GraspGenerator) else None
 
     def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
         """Return the weighted sum of the loss terms."""
@@ -98,7 +100,7 @@ class GraspModule(pl.LightningModule):
                 self._losses_of, lambda terms: self.objective.total(terms, step), batch, self
             )
         else:
-            context = self.objective.context(self.generator, batch, step=step, training=training)
+            context = self.context_of(batch, step=step, training=training)
             self.losses = self.objective.losses(context, training=training)
             loss = self.objective.total(self.losses, step)
         values = {f"{stage}/{name}": term.detach() for name, term in self.losses.items()}
@@ -111,6 +113,13 @@ class GraspModule(pl.LightningModule):
             on_step=training,
         )
         return loss
+
+    def context_of(self, batch: Any, *, step: int, training: bool) -> Any:
+        """Return what the loss reads of a batch, with the generator of the batch's hand."""
+        generator: Any = self.generator
+        if self._of_hands is not None and batch.hand:
+            generator = self._of_hands.of(batch.hand[0])
+        return self.objective.context(generator, batch, step=step, training=training)
 
     def on_validation_epoch_start(self) -> None:
         """Begin to collect figures of merit."""
@@ -135,7 +144,7 @@ class GraspModule(pl.LightningModule):
         return self._weighted(self._losses_of(batch))
 
     def _losses_of(self, batch: Any) -> dict[str, Tensor]:
-        context = self.objective.context(self.generator, batch, step=self.global_step, training=True)
+        context = self.context_of(batch, step=self.global_step, training=True)
         return self.objective.losses(context, training=True)
 
     def _weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.hands.rows import palm_axes
 from sceneleapultra.utils.geometry.rotation import matrix_from_rot6d, rot6d_from_matrix
 from sceneleapultra.utils.requests import LearnedViews
 from sceneleapultra.utils.training.pose_statistics import Statistics
@@ -77,18 +78,34 @@ class GraspCodec(nn.Module):
     Args:
         hand: the hand whose palm carries the reference point.
         reference_depth: distance of the reference point in front of the palm (m).
+        of_palm: states hold the orientation of the palm's axes, which mean the same for every hand, instead of the
+            base's, which are as its description happens to have them.
     """
 
     _reference: Tensor
     joint_limits: Tensor
+    _axes: Tensor | None
+    _palm_center: Tensor | None
 
-    def __init__(self, hand: Hand, *, reference_depth: float) -> None:
+    def __init__(self, hand: Hand, *, reference_depth: float, of_palm: bool) -> None:
         super().__init__()
         self.layout = StateLayout(hand.num_joints)
         self.reference_depth = reference_depth
         reference = hand.palm_center + reference_depth * hand.palm_direction
         self.register_buffer("_reference", reference[:, None], persistent=False)
         self.register_buffer("joint_limits", hand.joint_limits.clone(), persistent=False)
+        self.register_buffer("_axes", palm_axes(hand) if of_palm else None, persistent=False)
+        self.register_buffer("_palm_center", hand.palm_center.clone() if of_palm else None, persistent=False)
+
+    def axes(self, pose: GraspPose) -> Float[Tensor, "*b 3 3"]:
+        """Return the axes in which a network sees what is about the hand, in the frame of the pose."""
+        return pose.rotation if self._axes is None else pose.rotation @ self._axes
+
+    def origin(self, pose: GraspPose) -> Float[Tensor, "*b 3"]:
+        """Return where those axes begin: at the base, or at the palm's center."""
+        if self._palm_center is None:
+            return pose.translation
+        return pose.translation + pose.rotation @ self._palm_center
 
     def reference_point(self, pose: GraspPose) -> Float[Tensor, "*b 3"]:
         """Return the point in front of the palm that the translation speaks of, in the frame of the pose."""
@@ -110,7 +127,7 @@ class GraspCodec(nn.Module):
         with torch.autocast(origins.device.type, enabled=False):
             inverse = frames.transpose(-1, -2)
             translation = (inverse @ (self.reference_point(pose) - origins)[..., None]).squeeze(-1)
-            rotation = rot6d_from_matrix(inverse @ pose.rotation)
+            rotation = rot6d_from_matrix(inverse @ self.axes(pose))
         return torch.cat([translation, pose.qpos, rotation, squeeze_qpos - pose.qpos], dim=-1)
 
     def decode(
@@ -125,6 +142,8 @@ class GraspCodec(nn.Module):
             own = torch.cat([matrix_from_rot6d(parts["rotation"]), parts["translation"][..., None]], dim=-1)
             turned = torch.bmm(frames.reshape(-1, 3, 3), own.reshape(-1, 3, 4)).view(own.shape)
             rotation, point = turned[..., :3], origins + turned[..., 3]
+            if self._axes is not None:
+                rotation = rotation @ self._axes.T
             translation = point - self._offset(rotation)
         qpos = parts["joints"].clamp(low, high)
         pose = GraspPose(translation=translation, rotation=rotation, qpos=qpos)
@@ -150,6 +169,11 @@ class StateNormalizer(nn.Module):
         self.data_hash = ""
         self.views: LearnedViews | None = None
 
+    @property
+    def columns(self) -> list[int]:
+        """Which of a state's numbers the statistics of data are measured of."""
+        return list(range(len(self.mean)))
+
     def check(self, owner: str) -> None:
         """Make sure that numbers can be divided by their widths, and views compared.
 
@@ -174,6 +198,10 @@ class StateNormalizer(nn.Module):
         """Normalize by these statistics from now on; their frame and data are remembered."""
         self.mean.copy_(torch.from_numpy(statistics.mean))
         self.std.copy_(torch.from_numpy(statistics.scale))
+        self.set_origin(statistics)
+
+    def set_origin(self, statistics: Statistics) -> None:
+        """Remember what the statistics are of."""
         self.fitted.fill_(True)
         self.frame, self.data_hash = (statistics.describes[name] for name in ("frame", "data_hash"))
         self.views = statistics.views

@@ -45,16 +45,25 @@ def compute_statistics(
     """
     generator = module.generator
     assert isinstance(generator, GraspGenerator)
-    states, views = [np.zeros((0, generator.codec.layout.dim))], []
+    columns = generator.normalizer.columns
+    states, views = [np.zeros((0, len(columns)))], []
     with torch.no_grad():
         for batch in batches:
             assert batch.grasp_success is not None
             views += _view_numbers(batch)
-            context = module.objective.context(generator, batch, step=0, training=False)
-            rows = generator.states(context.pose, context.squeeze_qpos, context.scene.tokens, context.index)
-            states.append(rows[context.valid & batch.grasp_success].double().numpy())
+            context = module.context_of(batch, step=0, training=False)
+            rows = context.generator.states(
+                context.pose, context.squeeze_qpos, context.scene.tokens, context.index
+            )
+            measured = rows[context.valid & batch.grasp_success][:, context.generator.normalizer.columns]
+            states.append(measured.double().numpy())
     names = generator.codec.layout.names(generator.hand.joint_names)
-    return Statistics.of(np.concatenate(states), names, describes, LearnedViews.of(views) if views else None)
+    return Statistics.of(
+        np.concatenate(states),
+        [names[i] for i in columns],
+        describes,
+        LearnedViews.of(views) if views else None,
+    )
 
 
 def _view_numbers(batch: GraspBatch) -> list[ViewNumbers]:

@@ -71,7 +71,7 @@ def predict(
         input: depth image (.png, .npy, .npz), cloud (.ply, .pcd, .npy, .npz), mesh (.obj, .stl, .ply, folder) or data
             set (.h5)
         checkpoint: a file, or the name of a shipped model
-        hand: the mirror image of the model's hand (leap_left), for which cloud and grasps are mirrored
+        hand: another than the model's: its mirror image (leap_left), or any, if the model serves many
         num_grasps: how many
         best: how many of them are kept: the best, and the best of those that differ from it and from one another
         intrinsics: of a depth image: FX FY CX CY (pixels), the nine numbers of K, or a JSON file of them
@@ -138,12 +138,12 @@ def predict(
     from sceneleapultra.evaluation.folders import home_of
     from sceneleapultra.evaluation.prediction_page import write_prediction
     from sceneleapultra.evaluation.tuning import tuned_for, tuned_temperature
-    from sceneleapultra.hands import Hand, load_hand
+    from sceneleapultra.hands import Hand
     from sceneleapultra.models import load_grasp_model
-    from sceneleapultra.models.mirrored import MirroredModel
+    from sceneleapultra.models.many_hands import served
 
     model = load_grasp_model(path, device=device, plugins=plugins or [], completion=completion)
-    sampler = model if hand is None else MirroredModel.of(model, load_hand(hand))
+    sampler = model if hand is None else served(model, hand)
     if sampling["temperature"] == "tuned":
         chosen = model.generator.sampling.changed(**{**sampling, "temperature": None})
         sampling = {**sampling, "temperature": tuned_temperature(home_of(path), tuned_for(path, chosen))}

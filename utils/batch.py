@@ -42,6 +42,7 @@ class GraspBatch:
     grasp_collision_free: Float[Tensor, "b g"] | None = None
     object_name: tuple[str, ...] = ()
     item_index: tuple[int, ...] = ()
+    hand: tuple[str, ...] = ()  # name, the same for all; none where there is but one
     positive_prompt: tuple[str, ...] = ()  # what to grasp, in words; none where nothing is said
     negative_prompts: tuple[tuple[str, ...], ...] = ()  # what not to grasp, of each scene
 

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from sceneleapultra.datasets.completion.items import VoxelAugmentation, VoxelItems
 from sceneleapultra.datasets.completion.truth import TrueDistances
-from sceneleapultra.datasets.items.sampler import EpochBatchSampler
+from sceneleapultra.datasets.items.sampler import EpochBatchSampler, progress_of
 from sceneleapultra.datasets.store.store import GraspStore
 from sceneleapultra.hands import load_hand
 from sceneleapultra.utils.core.parallel import follow_parent
@@ -97,7 +97,11 @@ class VoxelDataModule(pl.LightningDataModule):
         """Serve training items; a resumed run continues with the batch after the last one it trained on."""
         data = self.dataset("train", augment=True)
         sampler = EpochBatchSampler.following(
-            self.trainer, len(data), batch_size=self.batch_size, seed=self.seed
+            self.trainer,
+            len(data),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            progress=progress_of(self.trainer),
         )
         return self._loader(data, sampler)
 

@@ -16,6 +16,13 @@ def epoch_order(num_items: int, seed: int, epoch: int) -> Int[np.ndarray, "n"]:
     return np.random.default_rng([seed, epoch]).permutation(num_items)
 
 
+def progress_of(trainer: Any | None) -> Callable[[], int] | None:
+    """Return what says how many batches a run has trained on, over all epochs; None without a trainer."""
+    if trainer is None:
+        return None
+    return lambda: int(trainer.fit_loop.epoch_loop.batch_progress.total.ready)
+
+
 class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
     """Yields batches of (epoch, item), one pass per call of ``iter``.
 
@@ -52,15 +59,17 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         self._passes = 0
 
     @classmethod
-    def following(cls, trainer: Any, num_items: int, *, batch_size: int, seed: int) -> "EpochBatchSampler":
-        """Return the batches of a Trainer's process, from where its run stands; of a lone one without a Trainer."""
-        rank, world, progress = 0, 1, None
-        if trainer is not None:
-            rank, world = trainer.global_rank, trainer.world_size
-
-            def progress() -> int:
-                return int(trainer.fit_loop.epoch_loop.batch_progress.total.ready)
-
+    def following(
+        cls,
+        trainer: Any,
+        num_items: int,
+        *,
+        batch_size: int,
+        seed: int,
+        progress: Callable[[], int] | None,
+    ) -> "EpochBatchSampler":
+        """Return the batches of a Trainer's process; of a lone one without a Trainer."""
+        rank, world = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
         return cls(num_items, batch_size=batch_size, seed=seed, rank=rank, world=world, progress=progress)
 
     def __len__(self) -> int:

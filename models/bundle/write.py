@@ -37,6 +37,11 @@ def write_bundle(
         OSError: it cannot be written; nothing is left.
     """
     generator = model.generator
+    if generator.hand_encoder is not None:
+        raise ValueError(
+            "A bundle is of one hand, this model makes its weights of a hand's graph. Export a model that was trained "
+            "with model/generator/hand_encoder=none."
+        )
     about = {
         "checkpoint_version": CHECKPOINT_VERSION,
         "hand": {"name": model.hand.name, "description_hash": model.hand.table_hash},

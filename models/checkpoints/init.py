@@ -88,6 +88,7 @@ def start_from(generator: GraspGenerator, path: str | Path, *, frame: str) -> No
     head = generator.heads["score"] if "score" in generator.heads else None  # noqa: SIM401 (a ModuleDict)
     if isinstance(head, TokenScoreHead):
         out = head.decoder.out
+        assert isinstance(out, nn.Linear)  # of two numbers, for any hand
         with torch.no_grad():
             if not out.weight[1].any() and out.bias[1] == SURELY_COLLISION_FREE:
                 out.bias[1] = 0.0

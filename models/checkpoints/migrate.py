@@ -158,6 +158,13 @@ def _anchors_may_be_weighed(checkpoint: Checkpoint) -> None:
         generator["sampling"]["graspness"] = 0.0
 
 
+def _may_serve_many_hands(checkpoint: Checkpoint) -> None:
+    """12: weights may be made of the hand's graph."""
+    generator = checkpoint["model_config"]["generator"]
+    if "decoder" in generator:
+        generator["hand_encoder"] = None
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
@@ -176,5 +183,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _colors_may_be_dropped,
     _generator_apart,
     _anchors_may_be_weighed,
+    _may_serve_many_hands,
 )
 CHECKPOINT_VERSION = len(STEPS)

@@ -45,4 +45,5 @@ def scene_of(tensors: Mapping[str, Tensor]) -> SceneContext:
         outputs={},
         scene_kept=torch.ones(xyz.shape[0], dtype=torch.bool, device=xyz.device),
         prompts={},
+        hand=None,
     )

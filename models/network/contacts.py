@@ -5,10 +5,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sceneleapultra.hands import GraspPose, Hand
+from sceneleapultra.hands.rows import contact_points
+from sceneleapultra.models.network.hand_encoder import HandTokens, LinearOfTokens
 from sceneleapultra.models.network.surface import Surface
 from sceneleapultra.utils.geometry.points import gather
 
-_PER_POINT = (
+PER_POINT = (
     6  # signed distance along the normal, distance, whether it is the target, the normal in the hand's frame
 )
 
@@ -33,20 +35,22 @@ class LinkContacts(nn.Module):
     def __init__(self, hand: Hand, *, scale: float) -> None:
         super().__init__()
         self.hand, self.scale = hand, scale
-        keypoints, contacts = hand.require("keypoints").stacked, hand.require("contacts").stacked
-        finger = torch.nn.functional.one_hot(hand.contact_finger, len(hand.finger_names)).to(contacts)
-        # Key points of all links, and the middle of each finger's pad: both are linear in the bodies' transforms.
-        stacked = torch.cat([keypoints, contacts @ (finger / finger.sum(0))], dim=1)
+        stacked, _ = contact_points(hand)
         self.register_buffer("_stacked", stacked, persistent=False)
-        self.num_keypoints, self.dim = keypoints.shape[1], _PER_POINT * stacked.shape[1]
+        self.num_keypoints, self.dim = len(hand.require("keypoints")), PER_POINT * stacked.shape[1]
 
     def forward(
-        self, pose: GraspPose, surface: Surface, points: Float[Tensor, "b g k 3"] | None = None
-    ) -> Float[Tensor, "b g c"]:
-        """Return the numbers of each grasp, in units of ``scale``; the pose is in the frame of the cloud.
+        self,
+        pose: GraspPose,
+        axes: Float[Tensor, "b g 3 3"],
+        surface: Surface,
+        points: Float[Tensor, "b g k 3"] | None = None,
+    ) -> Float[Tensor, "b g k c"]:
+        """Return the numbers of each point, in units of ``scale``; the pose is in the frame of the cloud.
 
         Args:
             pose: of the grasps.
+            axes: in which normals are given, see :meth:`~sceneleapultra.models.representation.GraspCodec.axes`.
             surface: that they may touch.
             points: of the hand, see ``points``, where they are known.
         """
@@ -57,8 +61,8 @@ class LinkContacts(nn.Module):
             normal, offset = found[..., 3:6], points - found[..., :3]
             along, distance = (offset * normal).sum(-1, keepdim=True), offset.norm(dim=-1, keepdim=True)
             near = torch.cat([along, distance], dim=-1).div(self.scale).clamp(-3.0, 3.0)
-            local = torch.bmm(normal.flatten(0, 1), pose.rotation.flatten(0, 1)).view_as(normal)
-            return torch.cat([near, found[..., 6:], local], dim=-1).flatten(-2)
+            local = torch.bmm(normal.flatten(0, 1), axes.flatten(0, 1)).view_as(normal)
+            return torch.cat([near, found[..., 6:], local], dim=-1)
 
     def points(
         self, pose: GraspPose, T_base_body: Float[Tensor, "b g bodies 4 4"]
@@ -78,13 +82,22 @@ class ContactFeatures(nn.Module):
         hand: whose kinematics and points are used.
         dim: width of the embedding.
         scale: see :class:`LinkContacts`.
+        dim_hand: width of a hand's tokens; None for a network of one hand.
     """
 
-    def __init__(self, hand: Hand, *, dim: int, scale: float) -> None:
+    def __init__(self, hand: Hand, *, dim: int, scale: float, dim_hand: int | None) -> None:
         super().__init__()
         self.links = LinkContacts(hand, scale=scale)
-        self.mlp = nn.Sequential(nn.Linear(self.links.dim, dim), nn.GELU(), nn.Linear(dim, dim))
+        first: nn.Module = nn.Linear(self.links.dim, dim)
+        if dim_hand is not None:
+            first = LinearOfTokens(dim_token=dim_hand, per_part=PER_POINT, rest=0, dim_out=dim)
+        self.mlp = nn.Sequential(first, nn.GELU(), nn.Linear(dim, dim))
 
-    def forward(self, pose: GraspPose, surface: Surface) -> Float[Tensor, "b g d"]:
+    def forward(
+        self, pose: GraspPose, axes: Float[Tensor, "b g 3 3"], surface: Surface, hand: HandTokens | None
+    ) -> Float[Tensor, "b g d"]:
         """Return one embedding per grasp; the pose is in the frame of the cloud."""
-        return self.mlp(self.links(pose, surface))
+        near = self.links(pose, axes, surface)
+        if hand is None:
+            return self.mlp(near.flatten(-2))
+        return self.mlp[1:](self.mlp[0](near, None, hand.point))

@@ -12,6 +12,7 @@ from torch import Tensor
 from sceneleapultra.hands import GraspPose
 from sceneleapultra.models.network.conditions.base import PromptTokens
 from sceneleapultra.models.network.decoder.base import GraspContext, KeysValues
+from sceneleapultra.models.network.hand_encoder import HandTokens
 from sceneleapultra.models.network.surface import Surface
 from sceneleapultra.models.network.tokens import SceneTokens
 
@@ -27,6 +28,7 @@ class SceneContext:
     outputs: dict[str, Tensor]  # of the scene heads, by name; "anchors": logits (b s), -inf beside the target
     scene_kept: Bool[Tensor, "b"]  # false where the decoder must do without the scene
     prompts: dict[str, PromptTokens]  # by condition
+    hand: HandTokens | None  # None for a model of one hand
 
     def repeat(self, times: int) -> "SceneContext":
         """Return the scenes several times over, one whole batch after the other."""
@@ -45,6 +47,7 @@ class SceneContext:
             outputs={name: again(x) for name, x in self.outputs.items()},
             scene_kept=again(self.scene_kept),
             prompts={name: PromptTokens(**each(p)) for name, p in self.prompts.items()},
+            hand=self.hand,
         )
 
 

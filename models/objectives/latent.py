@@ -106,6 +106,7 @@ class LatentVariable(Objective):
                 dim_scene=generator.encoder.dim,
                 dim_out=2 * generator.dim_input,
                 dim_prompt=generator.dim_prompt,
+                dim_hand=None,
             )
         )
 

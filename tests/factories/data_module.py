@@ -24,7 +24,9 @@ LOADING = LoadingSettings(
 )
 
 
-def module(store: Path | str, **changes: Any) -> GraspDataModule:
+def module(
+    store: Path | str, *, kind: type[GraspDataModule] = GraspDataModule, **changes: Any
+) -> GraspDataModule:
     """Return a data module with changes of its own keys, or of its cloud's, grasps' and loading's."""
     loading = replace(LOADING, quarantine=str(Path(store).parent / "quarantine.jsonl"))
     parts = {}
@@ -45,7 +47,7 @@ def module(store: Path | str, **changes: Any) -> GraspDataModule:
             "jitter": {"probability": 1.0, "sigma_m": 1e-3},
         },
     }
-    return GraspDataModule(**parts, **{**rest, **changes})
+    return kind(**parts, **{**rest, **changes})
 
 
 def assert_equal(first: list[GraspBatch], second: list[GraspBatch]) -> None:

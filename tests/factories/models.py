@@ -145,6 +145,7 @@ def small_generator(*, weights: int = 0, **changes) -> GraspGenerator:
         "conditions": {},
         "representation": PoseRepresentation(anchored=True, reference_depth=0.02),
         "contact_points": 32,
+        "hand_encoder": None,
         "condition_dropout": {"scene": 0.0, "color": 0.0},
         "compile": False,
         "sampling": small_sampling(),

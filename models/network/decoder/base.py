@@ -14,6 +14,7 @@ from sceneleapultra.models.network.decoder.attention import (
     hidden_tokens,
     require_backend,
 )
+from sceneleapultra.models.network.hand_encoder import HandTokens
 
 KeysValues = tuple[tuple[Tensor, Tensor], ...]  # per block
 
@@ -26,6 +27,7 @@ class DecoderDims:
     dim_scene: int  # width of scene tokens
     dim_out: int  # outputs per grasp
     dim_prompt: int | None  # width of a prompt's tokens; None for a model without prompts
+    dim_hand: int | None  # width of a hand's tokens; None for a model of one hand
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class GraspContext:
     set_id: Int[Tensor, "b g"]  # grasps of equal number are one set and attend to one another; -1 for padding
     prompt: KeysValues | None  # of the prompt's tokens, (b h l e) each; None for a model without prompts
     prompt_valid: Bool[Tensor, "b l"] | None
+    hand: HandTokens | None  # None for a model of one hand
 
     @cached_property
     def scenes(self) -> tuple[AttendedScene, ...]:

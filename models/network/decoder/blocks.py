@@ -24,6 +24,7 @@ from sceneleapultra.models.network.decoder.base import (
     StepView,
 )
 from sceneleapultra.models.network.decoder.time import FourierTime, time_layers
+from sceneleapultra.models.network.hand_encoder import StateIn, StateOut
 
 
 class BlockView(NamedTuple):
@@ -51,6 +52,7 @@ class BlockDecoder(Decoder, ABC):
     """A decoder whose ``blocks`` attend to the set, the scene and the prompt."""
 
     blocks: Sequence[AttentionBlock]
+    out: nn.Module
 
     def __init__(self, config: DecoderConfig, dims: DecoderDims, state_in: nn.Module) -> None:
         super().__init__()
@@ -71,7 +73,8 @@ class BlockDecoder(Decoder, ABC):
         self, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"], view: StepView, context: GraspContext
     ) -> Float[Tensor, "b g o"]:
         """See :class:`Decoder`."""
-        x = self.state_in(x_t) + self.anchor_in(context.anchor)
+        of_hand = (context.hand,) if isinstance(self.state_in, StateIn) else ()
+        x = self.state_in(x_t, *of_hand) + self.anchor_in(context.anchor)
         if view.grasp_features is not None:
             x = x + view.grasp_features
         geometry = view.geometry.flatten(0, 1)
@@ -82,13 +85,15 @@ class BlockDecoder(Decoder, ABC):
             BlockView(context.set_id, geometry, scene, prompt)
             for scene, prompt in zip(context.scenes, prompts, strict=True)
         ]
-        return self.refine(x, self.time(self.fourier_time(t)), views)
+        x = self.refine(x, self.time(self.fourier_time(t)), views)
+        out: Tensor = self.out(x, *of_hand) if isinstance(self.out, StateOut) else self.out(x)
+        return out
 
     @abstractmethod
     def refine(
         self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b c"], views: Sequence[BlockView]
-    ) -> Float[Tensor, "b g o"]:
-        """Run the blocks, each on its view, and the output layers."""
+    ) -> Float[Tensor, "b g c"]:
+        """Run the blocks, each on its view, up to the output layer ``out``."""
 
     def run_block(
         self, block: AttentionBlock, x: Float[Tensor, "b g c"], time: Tensor, view: BlockView

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sceneleapultra.models.network.decoder.base import DecoderConfig, DecoderDims
 from sceneleapultra.models.network.decoder.blocks import BlockDecoder, BlockView, attention_layers
+from sceneleapultra.models.network.hand_encoder import StateIn, StateOut
 
 _SUBLAYERS = 3  # set attention, cross-attention, feed-forward; a prompt adds a fourth
 
@@ -61,19 +62,25 @@ class SetDiT(BlockDecoder):
     """Denoises a set of grasps jointly; permutation-equivariant over the set, any number of grasps."""
 
     def __init__(self, config: DecoderConfig, dims: DecoderDims) -> None:
-        super().__init__(config, dims, state_in=nn.Linear(dims.dim_state, config.dim))
+        dim, token = config.dim, dims.dim_hand
+        state_in = nn.Linear(dims.dim_state, dim) if token is None else StateIn(dim_token=token, dim=dim)
+        super().__init__(config, dims, state_in=state_in)
         self.sublayers = _SUBLAYERS + (dims.dim_prompt is not None)
         self.modulation = nn.Linear(self.dim, self.sublayers * 3 * self.dim)
         self.blocks: list[Block] = nn.ModuleList(Block(config, dims) for _ in range(config.depth))  # type: ignore[assignment]
         self.out_norm = nn.LayerNorm(self.dim)
-        self.out = nn.Linear(self.dim, dims.dim_out)
+        self.out = (
+            nn.Linear(self.dim, dims.dim_out)
+            if token is None or dims.dim_out != dims.dim_state
+            else StateOut(dim_token=token, dim=dim)
+        )
         for layer in (self.modulation, self.out):  # adaLN-zero: the network starts as the identity
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     def refine(
         self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b c"], views: Sequence[BlockView]
-    ) -> Float[Tensor, "b g o"]:
+    ) -> Float[Tensor, "b g c"]:
         """See :class:`BlockDecoder`."""
         # By time for all blocks, to which each adds its own offset.
         shared = self.modulation(time).unflatten(-1, (1, self.sublayers, 3, 1, -1))
@@ -81,4 +88,4 @@ class SetDiT(BlockDecoder):
         modulation[:, :, :, 1].add_(1.0)  # scales are relative to one
         for block, own, view in zip(self.blocks, modulation.unbind(1), views, strict=True):
             x = self.run_block(block, x, own, view)
-        return self.out(self.out_norm(x))
+        return self.out_norm(x)

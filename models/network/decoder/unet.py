@@ -105,6 +105,11 @@ class SetUNet(BlockDecoder):
     """Denoises grasps by residual blocks with skips from the first half of the blocks to the second."""
 
     def __init__(self, config: DecoderConfig, dims: DecoderDims) -> None:
+        if dims.dim_hand is not None:
+            raise ValueError(
+                "model/generator/decoder=unet is of one hand. Pass model/generator/decoder=dit, or "
+                "model/generator/hand_encoder=none."
+            )
         dim, depth = config.dim, config.depth
         layers = (nn.Linear(dims.dim_state, 2 * dim), nn.SiLU(), nn.Linear(2 * dim, dim))
         super().__init__(config, dims, state_in=nn.Sequential(*layers))
@@ -120,7 +125,7 @@ class SetUNet(BlockDecoder):
 
     def refine(
         self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b c"], views: Sequence[BlockView]
-    ) -> Float[Tensor, "b g o"]:
+    ) -> Float[Tensor, "b g c"]:
         """See :class:`BlockDecoder`."""
         skips: list[Tensor] = []
         for i, (block, view) in enumerate(zip(self.blocks, views, strict=True)):
@@ -129,4 +134,4 @@ class SetUNet(BlockDecoder):
             x = self.run_block(block, x, time, view)
             if i < self.num_skips:
                 skips.append(x)
-        return self.out(x)
+        return x

@@ -29,6 +29,7 @@ class HeadInputs:
     hand: Hand
     codec: GraspCodec
     dim_token: int  # width of the encoder's tokens
+    dim_hand: int | None  # width of a hand's tokens; None for a model of one hand
 
 
 class Head(nn.Module, ABC):

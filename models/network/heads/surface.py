@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sceneleapultra.hands import GraspPose
-from sceneleapultra.models.network.contacts import LinkContacts
+from sceneleapultra.models.network.contacts import PER_POINT, LinkContacts
 from sceneleapultra.models.network.context import DecodedGrasps, SceneContext
+from sceneleapultra.models.network.hand_encoder import layer_of_parts, through
 from sceneleapultra.models.network.heads.base import HeadInputs
 from sceneleapultra.models.network.heads.score import ScoreHead, ScoreHeadConfig
 from sceneleapultra.models.network.surface import Surface
@@ -34,17 +35,23 @@ class SurfaceScoreHead(ScoreHead):
 
     def __init__(self, inputs: HeadInputs, config: "SurfaceScoreConfig") -> None:
         super().__init__()
-        self.hand, self.config, self.keep = inputs.hand, config, config.keep
+        self.hand, self.codec, self.config, self.keep = inputs.hand, inputs.codec, config, config.keep
         self.links = LinkContacts(self.hand, scale=config.contact_scale)
         groups = inputs.codec.layout.groups
         self._joints, self._squeeze = groups["joints"], groups["squeeze"]
-        width, layers = _PER_POINT + 2 * len(self.hand.body_names), []
-        for wider in config.widths:
-            layers += [nn.Linear(width, wider), nn.LayerNorm(wider), nn.GELU()]
+        # What comes of the hand's bodies, joints and points has as many numbers as there are, or a token for each.
+        token, bodies, joints = inputs.dim_hand, len(self.hand.body_names), self.hand.num_joints
+        points = self.links.dim // PER_POINT
+        width = config.widths[0]
+        layers: list[nn.Module] = [layer_of_parts(token, bodies, 2, _PER_POINT, width)]
+        for wider in config.widths[1:]:
+            layers += [nn.LayerNorm(width), nn.GELU(), nn.Linear(width, wider)]
             width = wider
-        self.per_point = nn.Sequential(*layers)
-        self.stable = _head(2 * width + 2 * self.hand.num_joints + 6, config.dim)
-        self.collision_free = _head(2 * width + 2 * self.links.dim, config.dim // 2)
+        self.per_point = nn.Sequential(*layers, nn.LayerNorm(width), nn.GELU())
+        around, dim = 2 * width, config.dim
+        self.stable = _head(layer_of_parts(token, joints, 2, around + 6, dim), dim)
+        first = layer_of_parts(token, points, 2 * PER_POINT, around, dim // 2)
+        self.collision_free = _head(first, dim // 2)
 
     def forward(
         self, grasps: DecodedGrasps, scene: SceneContext, kept: Bool[Tensor, "b s"] | None = None
@@ -66,17 +73,19 @@ class SurfaceScoreHead(ScoreHead):
                     shown = shown & gather(kept, index)
                     if device_kind(shown.device.type) == "cpu":  # a GPU would be waited for
                         index, shown = _first_shown(index, shown)
-            points = self._points(pose, T_base_body, surface, index)
-            contacts = self.links(both, surface, placed).unflatten(1, (2, g)).transpose(1, 2).flatten(2)
-            own = self._own(grasps, scene)
-        x, mask = self.per_point(points), shown[..., None]
+            points, links = self._points(pose, T_base_body, surface, index)
+            contacts = self.links(both, self.codec.axes(both), surface, placed).unflatten(1, (2, g))
+            joints, local = self._own(grasps, scene)
+        hand = scene.hand
+        x = through(self.per_point, (points,), links, (), hand and hand.body)
+        mask = shown[..., None]
         # No GELU is below -1: that only stands for the maximum of no point at all.
         highest = x.masked_fill(~mask, float("-inf")).amax(-2).clamp(min=-1.0)
         mean = (x * mask).sum(-2) / mask.sum(-2).clamp(min=1)
-        around = torch.cat([highest, mean], dim=-1)
+        around = (highest, mean)
         parts = [
-            self.stable(torch.cat([around, own], dim=-1)),
-            self.collision_free(torch.cat([around, contacts], dim=-1)),
+            through(self.stable, around, joints, (local,), hand and hand.joint),
+            through(self.collision_free, around, contacts.permute(0, 2, 3, 1, 4), (), hand and hand.point),
         ]
         return torch.cat(parts, dim=-1).float()
 
@@ -105,26 +114,33 @@ class SurfaceScoreHead(ScoreHead):
         T_base_body: Float[Tensor, "b h bodies 4 4"],
         surface: Surface,
         index: Int[Tensor, "b g n"],
-    ) -> Float[Tensor, "b g n c"]:
-        """Return what the network sees of each point; the kinematics are of the grasps, then of the same squeezed."""
+    ) -> tuple[Float[Tensor, "b g n c"], Float[Tensor, "b g n bodies 2 1"]]:
+        """Return what the network sees of each point, and its distances to the bodies of the hand, then squeezed."""
         found, rotation = gather(surface.table, index), pose.rotation.flatten(0, 1)
         offset = (found[..., :3] - pose.translation[..., None, :]).flatten(0, 1)
         local = torch.bmm(offset, rotation).unflatten(0, index.shape[:2])
-        normal = torch.bmm(found[..., 3:6].flatten(0, 1), rotation).view_as(local)
         links = self.hand.geometry.by_body(local[:, None], T_base_body.unflatten(1, (2, -1)))
         links = links.div(self.config.contact_scale).clamp(_NEAREST, _FURTHEST)
-        links = links.permute(0, 2, 4, 1, 3).flatten(-2)
-        return torch.cat([local / self.config.reach, normal, found[..., 6:], links], dim=-1)
+        origin, axes = self.codec.origin(pose), self.codec.axes(pose).flatten(0, 1)
+        if origin is not pose.translation:
+            offset = (found[..., :3] - origin[..., None, :]).flatten(0, 1)
+            local = torch.bmm(offset, axes).view_as(local)
+        normal = torch.bmm(found[..., 3:6].flatten(0, 1), axes).view_as(local)
+        near = torch.cat([local / self.config.reach, normal, found[..., 6:]], dim=-1)
+        return near, links.permute(0, 2, 4, 3, 1)[..., None]
 
-    def _own(self, grasps: DecodedGrasps, scene: SceneContext) -> Float[Tensor, "b g c"]:
-        """Return the joints, gravity and the middle of what is seen of the target, in the hand's frame."""
+    def _own(
+        self, grasps: DecodedGrasps, scene: SceneContext
+    ) -> tuple[Float[Tensor, "b g j 2 1"], Float[Tensor, "b g 6"]]:
+        """Return position and squeeze of the joints; gravity and the middle of what is seen of the target."""
         pose, surface = grasps.pose, scene.surface
         weight = surface.target.to(surface.xyz.dtype)[..., None]
         middle = (surface.xyz * weight).sum(1) / weight.sum(1).clamp(min=1.0)
-        offset = (middle[:, None] - pose.translation) / self.config.reach
-        local = torch.stack([offset, scene.up[:, None].expand_as(offset)], dim=-2) @ pose.rotation
+        offset = (middle[:, None] - self.codec.origin(pose)) / self.config.reach
+        local = torch.stack([offset, scene.up[:, None].expand_as(offset)], dim=-2) @ self.codec.axes(pose)
         states = grasps.states
-        return torch.cat([states[..., self._joints], states[..., self._squeeze], local.flatten(-2)], dim=-1)
+        joints = torch.stack([states[..., self._joints], states[..., self._squeeze]], dim=-1)
+        return joints[..., None], local.flatten(-2)
 
 
 def _first_shown(
@@ -136,9 +152,9 @@ def _first_shown(
     return index.gather(-1, order), shown.gather(-1, order)
 
 
-def _head(width: int, dim: int) -> nn.Sequential:
+def _head(first: nn.Module, dim: int) -> nn.Sequential:
     return nn.Sequential(
-        *(nn.Linear(width, dim), nn.LayerNorm(dim), nn.GELU()),
+        *(first, nn.LayerNorm(dim), nn.GELU()),
         *(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, 1)),
     )
 

@@ -44,28 +44,33 @@ class TokenScoreHead(ScoreHead):
                 dim_scene=inputs.dim_token,
                 dim_out=2,
                 dim_prompt=None,
+                dim_hand=inputs.dim_hand,
             )
         )
         self.geometry = PairGeometry(config.dim_geometry, config.geometry_scale)
-        self.contacts = ContactFeatures(inputs.hand, dim=config.dim, scale=config.contact_scale)
+        self.codec = inputs.codec
+        self.contacts = ContactFeatures(
+            inputs.hand, dim=config.dim, scale=config.contact_scale, dim_hand=inputs.dim_hand
+        )
 
     def forward(
         self, grasps: DecodedGrasps, scene: SceneContext, kept: Bool[Tensor, "b s"] | None = None
     ) -> Float[Tensor, "b g 2"]:
         """See :class:`~sceneleapultra.models.network.heads.base.GraspHead`; all tokens are shown."""
-        tokens, states = scene.tokens, grasps.states
+        tokens, states, axes = scene.tokens, grasps.states, self.codec.axes(grasps.pose)
         features = tokens.features.detach()
         context = GraspContext(
             keys_values=self.decoder.keys_values(features),
-            geometry=self.geometry(grasps.point, grasps.pose.rotation, tokens),
+            geometry=self.geometry(grasps.point, axes, tokens),
             anchor=gather(features, grasps.index),
             token_valid=tokens.valid,
             set_id=torch.zeros_like(grasps.index),
             prompt=None,
             prompt_valid=None,
+            hand=scene.hand,
         )
         t = torch.zeros(states.shape[0], device=states.device)
-        contacts = self.contacts(grasps.pose, scene.surface)
+        contacts = self.contacts(grasps.pose, axes, scene.surface, scene.hand)
         return self.decoder(states, t, StepView(context.geometry, contacts), context).float()
 
 
