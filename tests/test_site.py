@@ -131,11 +131,14 @@ def shape(page: Path) -> tuple[list[int], list[str], list[tuple[list[str], list[
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.zh.md")), ids=lambda p: p.name)
 def test_a_page_in_chinese_says_what_the_page_in_english_says(page: Path) -> None:
-    levels, fenced, rows = shape(page.with_name(page.name.replace(".zh.md", ".md")))
+    english = page.with_name(page.name.replace(".zh.md", ".md"))
+    levels, fenced, rows = shape(english)
     chinese = shape(page)
     assert chinese[0] == levels, "headings"
     assert chinese[1] == fenced, "commands"
     assert [b for a, b in zip(rows, chinese[2], strict=True) if a != b] == [], "tables"
+    quotes = [re.findall(r"^> .*$", p.read_text(), re.MULTILINE) for p in (english, page)]
+    assert quotes[0] == quotes[1], "quoted messages"
 
 
 def test_nothing_of_the_site_is_fetched() -> None:

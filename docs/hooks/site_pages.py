@@ -16,6 +16,7 @@ from benchmark_pages import benchmark_pages
 from column_page import column_page
 from command_page import command_page
 from configuration_pages import configuration_pages
+from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -23,6 +24,9 @@ DOCS, STAGE = ROOT / "docs", ROOT / "build" / "docs"
 _LEFT_OUT = ("hooks", "extending")  # below docs/, and no pages
 _FOLDERS = ("reference/configuration/index.md", "benchmarks/index.md")
 _LINK = re.compile(r"(?<=\]\()([^)#\s:]+)(#[^)]*)?(?=\))")
+_FETCHED = re.compile(
+    r'(?:<(?:script|img|iframe)[^>]*\bsrc|<link[^>]*(?:stylesheet|preload|icon)[^>]*\bhref)="?((?:https?:)?//[^" >]+)'
+)
 _NOTE = '!!! note ""\n    本页尚未译成中文，以下为英文原文。\n\n'  # noqa: RUF001
 
 
@@ -89,6 +93,17 @@ def on_config(config: Any) -> Any:
     config.docs_dir = str(STAGE)
     fill(config.nav)
     return config
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """Refuse a page that would fetch something: the site is read without a network.
+
+    Raises:
+        PluginError: names page and address.
+    """
+    if found := _FETCHED.search(output):
+        raise PluginError(f"{page.file.src_uri} would fetch {found[1]}. Put a copy below docs/.")
+    return output
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
