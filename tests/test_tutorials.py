@@ -20,7 +20,6 @@ from sceneleapultra.utils.core.config import CONFIG_DIR
 
 ROOT = CONFIG_DIR.parent
 PAGES = sorted(p for p in (ROOT / "docs" / "tutorials").glob("*.md") if not p.name.endswith(".zh.md"))
-QUICK = ("first_grasps",)  # seconds
 EXTRAS = {"serve": "fastapi"}  # what a page says it needs beside the project, and runs
 _BLOCK = re.compile(
     r"(?:^<!-- rehearsal: ([^\n]*) -->\n)?^```(bash|python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL
@@ -87,11 +86,9 @@ def shell(tmp_path: Path) -> dict[str, str]:
     return kept | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "160", "WANDB_MODE": "disabled"}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1600)
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(p, marks=[] if p.stem in QUICK else pytest.mark.slow, id=p.stem) for p in PAGES],
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 def test_a_tutorial_runs_and_prints_what_it_shows(page: Path, tmp_path: Path, shell: dict[str, str]) -> None:
     if page.stem in EXTRAS:
         pytest.importorskip(EXTRAS[page.stem])
