@@ -156,7 +156,7 @@ class SceneCompletion(Objective):
         seed: of what is left to chance elsewhere.
     """
 
-    next_step = ("python predict.py", "completion")
+    next_step = ("python test_lightning.py checkpoint=leap_table", "completion")
     measures_statistics = False  # no pose is learned
     context_type = CompletionContext
 
