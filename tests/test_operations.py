@@ -6,7 +6,7 @@ says what is counted.
 
 import pytest
 
-from benchmarks.latency import WORK, count
+from benchmarks.latency_work import WORK, count
 
 BOUNDS = {  # operations, and those of them that compute something
     "encode_pointnet2": (400, 210),

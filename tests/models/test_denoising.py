@@ -155,7 +155,7 @@ def test_bf16_keeps_coordinates_rotations_and_kinematics_in_float32(generator):
         origins, frames = generator.reference_frames(tokens, index)
         states = generator.states(pose, batch.squeeze_qpos, tokens, index)
         back, _ = codec.decode(states, origins, frames)
-        views = [geometry(origins, pose.rotation, tokens), contacts(pose, surface)]
+        views = [geometry(origins, pose.rotation, tokens), contacts(pose, pose.rotation, surface, None)]
         return [*views, codec.reference_point(pose), states, back.translation, back.rotation]
 
     exact = shown()
