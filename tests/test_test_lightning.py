@@ -27,12 +27,9 @@ from sceneleapultra.utils.core.config import CONFIG_DIR, load_group
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = [
     "experiment=quickstart",
-    "logger=csv",
-    "callbacks=default",
-    "callbacks.simulation.max_items=1",
-    "callbacks.simulation.samples_per_item=1",
-    "callbacks.simulation.sampling.steps=2",
-    "callbacks.simulation.workers=1",
+    *("logger=csv", "callbacks=default"),
+    *("callbacks.simulation.max_items=1", "callbacks.simulation.samples_per_item=1"),
+    *("callbacks.simulation.sampling.steps=2", "callbacks.simulation.workers=1"),
     "trainer.max_steps=2",
     "trainer.val_check_interval=2",
     "scheduler.warmup_steps=1",
@@ -145,6 +142,7 @@ def test_from_checkpoint_to_report(run_dir: Path, checkpoint: Path, capsys: pyte
     assert "nearest training view" in said
 
 
+@pytest.mark.slow
 def test_a_test_that_was_cut_off_goes_on_in_its_folder(
     run_dir: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -232,6 +230,7 @@ def test_a_shipped_model_by_name_lifts_out_of_scenes(tiny_store: Path, tmp_path:
     assert "test: picked cleanly" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_tuning_is_used_again_and_a_number_needs_none(run_dir: Path, checkpoint: Path, tmp_path: Path):
     few = ["splits=[test]", "top=null", "baselines={}", f"checkpoint={checkpoint}"]
     few += [f"output={tmp_path}", "pictures=0"]

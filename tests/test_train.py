@@ -89,6 +89,7 @@ def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     assert_same(state(whole), state(tmp_path))
 
 
+@pytest.mark.slow
 def test_loading_processes_do_not_change_the_run(
     tiny: Callable[..., Any], whole: Path, tmp_path: Path
 ) -> None:

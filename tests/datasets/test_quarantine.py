@@ -21,6 +21,7 @@ def damaged(path: Path, scene: int = 2) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_first_bad_item_stops_the_run(store_path: Path, workers: int) -> None:
     data = module(damaged(store_path), workers=workers)

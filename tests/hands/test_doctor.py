@@ -81,6 +81,7 @@ def test_what_people_wrote_is_proposed_without_hints(name: str) -> None:
             assert angle_deg(pad.pad_direction, own.pad_direction) < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRIPPERS)
 def test_grippers_are_claws_that_close(tmp_path: Path, name: str) -> None:
     meant = GRIPPERS[name]
@@ -111,6 +112,7 @@ def test_a_turned_hand_is_read_the_same() -> None:
     assert (one.fingers, one.thumb, one.flexion_sign) == (other.fingers, other.thumb, other.flexion_sign)
 
 
+@pytest.mark.slow
 def test_a_card_gives_back_what_was_proposed(tmp_path: Path) -> None:
     file = write(tmp_path / "my files", "jaws.urdf")
     proposal = propose(load_hand(file))[0]

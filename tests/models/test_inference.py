@@ -219,6 +219,7 @@ assert made.hand_pose.shape == (2, 23) and np.isfinite(made.hand_pose).all()
 """
 
 
+@pytest.mark.slow
 def test_sampling_needs_no_lightning():
     done = subprocess.run(
         [sys.executable, "-c", NO_LIGHTNING], cwd=CONFIG_DIR.parent, capture_output=True, text=True

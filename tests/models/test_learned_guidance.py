@@ -162,6 +162,7 @@ def reweighted_one_by_one(generator: GraspGenerator, batch: GraspBatch, weight: 
     return torch.stack(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_anchors_are_as_likely_as_learned_times_the_chance_that_their_grasp_is_stable(name):
     """Neither the other scenes of a batch nor the grasps tried on other anchors matter."""

@@ -154,6 +154,7 @@ def words(tiny_store: Path, tiny_data: list[str], tmp_path: Path) -> list[str]:
     return [f"data.store={store}", *tiny_data[1:], *few, "data.batch_size=4", f"run_dir={tmp_path / 'run'}"]
 
 
+@pytest.mark.slow
 def test_the_command_measures_augmented_batches_in_each_mode(words: list[str], capsys, run_program) -> None:
     """Turned about the vertical, the palm's x axis points anywhere level; the camera's mode is only tilted."""
     words = [*words, "model.generator.representation.anchored=false"]
@@ -171,6 +172,7 @@ def test_the_command_measures_augmented_batches_in_each_mode(words: list[str], c
     assert len(list(path.parent.glob("*.json"))) == 2
 
 
+@pytest.mark.slow
 def test_they_are_measured_once_and_again_for_anything_else(words: list[str], monkeypatch) -> None:
     first, path = find_statistics(compose_training(words))
     written = path.read_text(), path.stat().st_mtime_ns

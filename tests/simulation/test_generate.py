@@ -81,6 +81,7 @@ def test_two_workers_make_what_one_makes_in_order(
         assert_same(one, other)
 
 
+@pytest.mark.slow
 def test_mixed_methods_labeled_by_lifting_are_the_same_with_two_workers(hand: Hand) -> None:
     lifted = settings("dataset=leap_pick", "objects.per_scene=[1]", "grasps.robustness.trials=0", "views=0")
     one, other = (list(make(hand, lifted, 2, LocalExecutor(workers=workers))) for workers in (1, 2))

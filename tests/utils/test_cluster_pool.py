@@ -135,6 +135,7 @@ def test_the_secret_is_the_users_own(pool: WorkerPool, tmp_path: Path) -> None:
     assert (tmp_path / "address.json").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_a_worker_at_work_ends_with_its_program(pool: WorkerPool, start, tmp_path: Path) -> None:
     """The program is another process, killed while a task sleeps."""
     program = (

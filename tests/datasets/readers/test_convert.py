@@ -36,6 +36,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_stopped_and_parallel_conversions_end_the_same(conversion, source, tmp_path) -> None:
     whole = conversion("bodex")(source, tmp_path / "whole.h5")
     expected = GraspStore(whole.store).content_hash
@@ -116,6 +117,7 @@ def turned(vector: np.ndarray) -> np.ndarray:
     return np.r_[vector[:3], quat]
 
 
+@pytest.mark.slow
 def test_grasps_whose_wrist_moves_are_left_out_and_counted(conversion, own_source, tmp_path) -> None:
     """One pre-grasp 5 mm away stays below 10 mm; one squeeze turned by 30 degrees is beyond 10."""
     files = sorted(own_source.rglob("grasps/**/*.npy"))

@@ -230,6 +230,7 @@ def test_bodex_itself_speaks_of_the_palm(conversion, tmp_path) -> None:
 REFERENCE = Path(__file__).resolve().parents[4] / "shared/data/dexgraspbench_reference"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="needs ../shared/data/dexgraspbench_reference")
 def test_grasps_of_the_official_benchmark_lie_on_their_objects(converted, conversion, tmp_path) -> None:
     """Grasps that DexGraspBench itself held, with its hand and its objects; taken for palm poses they are refused."""

@@ -15,6 +15,7 @@ from sceneleapultra.utils.geometry.frames import MODES
 HAND = load_hand("leap_right")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FORMATS, "sceneleapcache"])
 def test_distances_survive_reader_mode_and_augmentation(generated, conversion, tmp_path, name) -> None:
     write_source(name, tmp_path / "source", generated)

@@ -51,6 +51,7 @@ def test_another_item_and_another_grasp_are_drawn(tiny_store: Path) -> None:
         assert browser.grasp == 0
 
 
+@pytest.mark.slow
 def test_two_methods_stand_beside_each_other(tested: Path) -> None:
     with browsing(tested) as browser:
         browser._beside.value = browser._beside.options[-1]
@@ -77,6 +78,7 @@ def test_a_trial_is_replayed_as_it_was_judged(tested: Path) -> None:
         assert all(node.visible for node in browser.stage.drawn("side0/hand"))
 
 
+@pytest.mark.slow
 def test_sampling_ends_at_the_grasps_of_the_same_seed(predicted: Path) -> None:
     from factories.shipped import LEAP_TABLE_CPU
 

@@ -78,6 +78,7 @@ def rank(index: int, folder: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_ranks_with_unequal_shares_give_the_figures_of_the_whole(tmp_path: Path):
     multiprocessing.spawn(rank, (tmp_path,), nprocs=2)
     whole = EpochMetrics()

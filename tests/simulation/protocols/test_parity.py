@@ -108,6 +108,7 @@ def test_parity_on_all(reference) -> None:
         assert len(found.metrics[name]) <= 0.16 * len(rows), report
 
 
+@pytest.mark.slow
 def test_loaded_hand_gives_the_same_verdicts(reference) -> None:
     hand = load_hand(HAND, semantics="leap_right")
     loaded = replace(reference, hand=HandModel.from_hand(hand), _compiled={})

@@ -22,6 +22,7 @@ def gripper(folder: Path, name: str) -> Hand:
     return Hand(replace(description, semantics=replace(description.semantics, **known)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRIPPERS)
 def test_grippers_close_and_hold(
     tmp_path: Path, scene: Scene, sim_close: SimClose, grasp_settings: GraspSettings, name: str

@@ -229,6 +229,7 @@ def test_a_run_tells_where_its_time_went(
     assert "encode" not in vars(trainer.lightning_module.generator), "the clocks are taken off"
 
 
+@pytest.mark.slow
 def test_a_trace_shows_stages_around_what_ran_in_them(tiny_data: list[str], tmp_path: Path) -> None:
     steps = ["profiler=stages", "callbacks.stages.warmup_steps=2", "callbacks.stages.trace_steps=2"]
     run(tiny_data, tmp_path, *steps, "data.loading.workers=0", "callbacks.stages.every_n_steps=2")

@@ -44,6 +44,7 @@ def sweep(study: Study, folder: Path, trials: int) -> None:
         study.end(number, failed=False)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_stopped_proposes_what_an_unstopped_one_does(tmp_path: Path) -> None:
     whole = opened(tmp_path / "whole")
     sweep(whole, tmp_path / "whole", 7)
