@@ -40,7 +40,7 @@ MISTAKES = [
     (
         "config",
         ["experiment=quickstrat"],
-        "Unknown experiment 'quickstrat'. Did you mean 'quickstart'? Available: leap_table, leap_table_cpu, "
+        "Unknown experiment 'quickstrat'. Did you mean 'quickstart'? Available: completion, leap_table, leap_table_cpu, "
         "leap_table_own, quickstart.",
     ),
     (
