@@ -40,8 +40,8 @@ MISTAKES = [
     (
         "config",
         ["experiment=quickstrat"],
-        "Unknown experiment 'quickstrat'. Did you mean 'quickstart'? Available: completion, leap_table, leap_table_cpu, "
-        "leap_table_own, quickstart.",
+        "Unknown experiment 'quickstrat'. Did you mean 'quickstart'? Available: completion, leap_table, "
+        "leap_table_cpu, leap_table_own, quickstart.",
     ),
     (
         "config",
