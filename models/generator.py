@@ -194,6 +194,8 @@ class GraspGenerator(nn.Module):
             prompt_valid=None if prompt is None else prompt.valid,
             hand=scene.hand,
         )
+        context.prepare()
+        scene.surface.prepare()
         return AnchoredScene(
             scene=scene, index=index, origins=origins, frames=frames, prompt=prompt, context=context
         )

@@ -29,6 +29,10 @@ class Surface:
         """Position, normal and whether it is the target's of every point, for one gather of all three."""
         return torch.cat([self.xyz, self.normal, self.target[..., None].to(self.xyz.dtype)], dim=-1)
 
+    def prepare(self) -> None:
+        """Compute what every step reads, outside of what ``torch.compile`` traces: it cannot follow a cache's lock."""
+        _ = self.table, self._products
+
     @torch.no_grad()
     def nearest(self, points: Float[Tensor, "b g k 3"]) -> Int[Tensor, "b g k"]:
         """Return the index of the valid surface point nearest to each point.

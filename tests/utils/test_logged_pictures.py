@@ -36,6 +36,7 @@ def test_mlflow_shows_it(mlflow_file: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_wandb_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
+    pytest.importorskip("wandb").finish()  # a run that another test began
     logger = wandb_logger(project="tests", name="mine", save_dir=str(tmp_path), offline=True)
     log_picture([logger], "val/grasps", lambda: PICTURE, 7)
     logger.experiment.finish()

@@ -43,6 +43,10 @@ class GraspContext:
     prompt_valid: Bool[Tensor, "b l"] | None
     hand: HandTokens | None  # None for a model of one hand
 
+    def prepare(self) -> None:
+        """Compute what every step reads, outside of what ``torch.compile`` traces: it cannot follow a cache's lock."""
+        _ = self.scenes
+
     @cached_property
     def scenes(self) -> tuple[AttendedScene, ...]:
         """What each block attends to of the scene, laid out once for all steps."""
