@@ -13,6 +13,10 @@ from numpy.testing import assert_allclose
 
 from factories.shipped import LEAP_TABLE, LEAP_TABLE_CPU
 from sceneleapultra.models import load_grasp_model
+from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.network.contacts import LinkContacts
+from sceneleapultra.models.network.context import GeneratedGrasps
+from sceneleapultra.models.representation import GraspCodec
 from sceneleapultra.models.sampling import SampleRandom, SamplingRun, StartPoint
 from sceneleapultra.utils.batch import GraspBatch
 
@@ -28,22 +32,28 @@ def batch() -> GraspBatch:
     return GraspBatch(**{name: torch.from_numpy(REFERENCE[f"cloud/{name}"]) for name in CLOUD})
 
 
-@pytest.mark.parametrize("guidance", NAMES)
-@pytest.mark.parametrize("name", PATHS)
-def test_grasps_and_scores_are_those_of_0_1(name: str, guidance: str, batch: GraspBatch) -> None:
-    model = load_grasp_model(PATHS[name]).generator
+def solved(
+    model: GraspGenerator, batch: GraspBatch, name: str, guidance: str
+) -> tuple[SamplingRun, GeneratedGrasps]:
+    """Sample from 0.1's anchors and noise, in the precision of the clouds."""
     sampling = model.sampling.changed(
         steps=8,
         temperature=0.5,
         guidance=NAMES[guidance],
         rank="stable" if guidance == "hold" else "score",
     )
-    key = f"{name}/{guidance}"
-    expected = {path.rsplit("/", 1)[1]: REFERENCE[path] for path in REFERENCE if path.startswith(f"{key}/")}
+    anchors, noise = (torch.from_numpy(REFERENCE[f"{name}/{guidance}/{k}"]) for k in ("anchors", "noise"))
     with torch.no_grad():
         run = SamplingRun(model, batch, sampling, SampleRandom([0, 0, 0], torch.device("cpu")))
-        start = StartPoint(torch.from_numpy(expected["anchors"]), torch.from_numpy(expected["noise"]))
-        made = run.solve(start, trajectory=False)
+        return run, run.solve(StartPoint(anchors, noise.to(batch.scene_pc.dtype)), trajectory=False)
+
+
+@pytest.mark.parametrize("guidance", NAMES)
+@pytest.mark.parametrize("name", PATHS)
+def test_grasps_and_scores_are_those_of_0_1(name: str, guidance: str, batch: GraspBatch) -> None:
+    run, made = solved(load_grasp_model(PATHS[name]).generator, batch, name, guidance)
+    key = f"{name}/{guidance}"
+    expected = {path.rsplit("/", 1)[1]: REFERENCE[path] for path in REFERENCE if path.startswith(f"{key}/")}
     exact = {
         name: REFERENCE[f"exact/{key}/{name}"] for name in expected if name not in ("anchors", "noise", "nfe")
     }
@@ -53,3 +63,37 @@ def test_grasps_and_scores_are_those_of_0_1(name: str, guidance: str, batch: Gra
         rounding = np.abs(expected[part][finite] - value[finite]).max()
         assert_allclose(given, value, rtol=0, atol=MARGIN * rounding, err_msg=part)
     assert made.nfe == int(expected["nfe"])
+    if guidance == "none":  # nothing magnifies rounding
+        for part in ("hand_pose", "pregrasp_qpos", "squeeze_qpos"):
+            assert_allclose(getattr(made, part), expected[part], rtol=0, atol=1e-6, err_msg=part)
+
+
+@pytest.mark.parametrize("guidance", NAMES)
+@pytest.mark.parametrize("name", PATHS)
+def test_in_double_precision_they_are_those_of_0_1(
+    name: str, guidance: str, batch: GraspBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing rounds, another order of the same arithmetic changes nothing: the two compute the same function."""
+    single = torch.Tensor.float
+    monkeypatch.setattr(torch.Tensor, "float", lambda x: x if x.dtype == torch.float64 else single(x))
+    torch.set_default_dtype(torch.float64)
+    try:
+        cloud = batch.map(lambda x: x.double() if x.is_floating_point() else x)
+        _, made = solved(in_double(load_grasp_model(PATHS[name]).generator), cloud, name, guidance)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for part, atol in {"hand_pose": 1e-7, "pregrasp_qpos": 1e-7, "squeeze_qpos": 1e-7, "score": 1e-6}.items():
+        found, expected = getattr(made, part), REFERENCE[f"exact/{name}/{guidance}/{part}"]
+        assert found.dtype == torch.float64
+        assert_allclose(found, expected, rtol=0, atol=atol, err_msg=part)
+
+
+def in_double(model: GraspGenerator) -> GraspGenerator:
+    """Return a generator in double precision, with what is computed of a hand computed in it too."""
+    model = model.double()
+    model.codec = GraspCodec(model.hand, reference_depth=model.codec.reference_depth, of_palm=False)
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, LinkContacts):
+                setattr(module, name, LinkContacts(model.hand, scale=child.scale))
+    return model
