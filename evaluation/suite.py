@@ -13,7 +13,7 @@ import numpy as np
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.datasets.store.by_hand import stores_by_hand
+from sceneleapultra.datasets.store.by_hand import of_one_hand, stores_by_hand
 from sceneleapultra.datasets.store.schema import SPLITS
 from sceneleapultra.evaluation.evaluate import evaluate_method
 from sceneleapultra.evaluation.folders import (
@@ -92,9 +92,8 @@ class ModelTest:
         require_match(model, checkpoint)
         path = trained_on(run_dir, checkpoint) if cfg.store is None else cfg.store
         if model.generator.hand_encoder is not None:  # it serves the hand of the store it is tested on
-            files = stores_by_hand(path)
-            name = model.hand.name if model.hand.name in files else next(iter(files))
-            model, path = served(model, name), files[name]
+            name, path = of_one_hand(path, model.hand.name)
+            model = served(model, name)
         hand = Hand(model.hand.description)  # on the CPU, wherever the model is
         store = GraspStore(path, hand)
         job = cls(cfg, checkpoint, model, hand, run_dir, store, protocol)

@@ -10,6 +10,7 @@ from factories.data_module import module
 from factories.stores import edited
 from sceneleapultra.datasets import HandsDataModule
 from sceneleapultra.datasets.several_hands import InTurn
+from sceneleapultra.datasets.store.by_hand import of_one_hand
 from sceneleapultra.hands import load_hand
 
 
@@ -73,3 +74,11 @@ def test_a_model_of_a_hand_without_a_store(stores: list[Path]) -> None:
         ValueError, match=r"expected a store of the model's hand=leap_right among .*leap_left"
     ):
         data.setup("fit")
+
+
+def test_the_hand_of_several_stores_is_the_models_own_or_the_only_one(stores: list[Path]) -> None:
+    right, left = (str(path) for path in stores)
+    assert of_one_hand([right, left], "leap_left") == ("leap_left", [left])
+    assert of_one_hand(left, "leap_right") == ("leap_left", [left])
+    with pytest.raises(ValueError, match=r"found those of leap_right, leap_left\. Name those of one hand"):
+        of_one_hand([right, left], "allegro_like")
