@@ -21,7 +21,7 @@ def stores_by_hand(store: str | Path | Sequence[str]) -> dict[str, list[str]]:
 
 
 def of_one_hand(store: str | Path | Sequence[str], own: str) -> tuple[str, list[str]]:
-    """Return the hand that a model for many is asked to serve, and its files: its own if there are any, or the only one.
+    """Return the hand that a model for many is to serve, and its files: its own if there are any, or the only one.
 
     Raises:
         FileNotFoundError: a file is not there.
