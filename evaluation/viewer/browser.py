@@ -31,8 +31,8 @@ class Browser:
         last = len(catalog) - 1
         self._item = gui.add_slider("item", 0, max(last, 1), 1, 0, visible=last > 0)
         self._caption = gui.add_markdown("")
-        self._method = gui.add_dropdown("method", ("",))
-        self._beside = gui.add_dropdown("beside", (_NOBODY,))
+        self._method: viser.GuiDropdownHandle[str] = gui.add_dropdown("method", ("",))
+        self._beside: viser.GuiDropdownHandle[str] = gui.add_dropdown("beside", (_NOBODY,))
         self._grasp = gui.add_slider("grasp, best first", 1, 2, 1, 1)
         self._moment = gui.add_dropdown("hand at", STAGES)
         with gui.add_folder("Layers", expand_by_default=False):
@@ -42,10 +42,10 @@ class Browser:
         with gui.add_folder("What is known of it"):
             self._details = gui.add_markdown("")
         self._react(self._item, self._read)
-        for control in (self._method, self._beside):
-            self._react(control, self._place_sides)
-        for control in (self._grasp, self._moment):
-            self._react(control, self._draw_hands)
+        for name in (self._method, self._beside):
+            self._react(name, self._place_sides)
+        for moment in (self._grasp, self._moment):
+            self._react(moment, self._draw_hands)
         for box in self._layers.values():
             self._react(box, self.show_layers)
         with stage.lock:

@@ -59,7 +59,7 @@ class MlflowRegistry(Registry):
             path = fetched / _FOLDER / "model.ckpt"
             if not path.is_file():
                 fetched.mkdir(parents=True, exist_ok=True)
-                self._client.download_artifacts(run, _FOLDER, str(fetched))
+                self._client.download_artifacts(str(run), _FOLDER, str(fetched))
         check_unchanged(path, version)
         return path
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sceneleapultra.utils.core.locks import _owner, owned_lock
+from sceneleapultra.utils.core.locks import _owner, owned_folder, owned_lock
 
 
 def _hold(path: Path, ready: Any) -> None:
@@ -89,3 +89,10 @@ def test_the_age_of_a_lock(tmp_path: Path, seconds: float, text: str) -> None:
     owner = {"pid": 7, "host": "node", "doing": "training", "since": time.time() - seconds}
     assert _owner(json.dumps(owner)) == f"process 7 on node for {text}: training"
     assert _owner("") == _owner("{") == _owner("[]") == "another process"
+
+
+def test_what_a_killed_holder_left_half_written_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".2404.tmp.metrics.csv").write_text("step,lo")
+    (tmp_path / "metrics.csv").write_text("step,loss\n")
+    with owned_folder(tmp_path, doing="training", remedy=""):
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "metrics.csv"]

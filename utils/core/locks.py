@@ -63,6 +63,8 @@ def owned_lock(path: Path, *, doing: str, wait: bool) -> Iterator[None]:
 def owned_folder(folder: Path, *, doing: str, remedy: str) -> Iterator[None]:
     """Keep others out of a folder from before the first file is written to the end; it is made where it is missing.
 
+    What a holder that was killed left half written in it is removed.
+
     Raises:
         ValueError: another process holds it; with the remedy.
     """
@@ -72,6 +74,8 @@ def owned_folder(folder: Path, *, doing: str, remedy: str) -> Iterator[None]:
             stack.enter_context(owned_lock(folder / "lock", doing=doing, wait=False))
         except BlockingIOError as error:
             raise ValueError(f"{folder} is in use: {error} {remedy}.") from error
+        for part in folder.glob(".*.tmp.*"):
+            part.unlink(missing_ok=True)
         yield
 
 

@@ -78,9 +78,12 @@ class Study:
         import optuna
 
         storage = open_storage(storage_of(folder))
-        direction = {"min": "minimize", "max": "maximize"}[mode]
+        directions = optuna.study.StudyDirection
         study = optuna.create_study(
-            storage=storage, study_name=NAME, direction=direction, load_if_exists=True
+            storage=storage,
+            study_name=NAME,
+            direction={"min": directions.MINIMIZE, "max": directions.MAXIMIZE}[mode],
+            load_if_exists=True,
         )
         before = study.user_attrs.get(_FACTS)
         if before is None:
