@@ -1,4 +1,4 @@
-"""What of a request lies beside its object, as a hand's distance to it is measured; needs no torch."""
+"""What of a request lies beside its object: how a hand's distance to it is measured and counts; needs no torch."""
 
 import numpy as np
 from jaxtyping import Float
@@ -24,3 +24,23 @@ def points_beside(
     moved = np.array(hand_pose, dtype=np.float64)
     moved[:, :3] -= center
     return beside.astype(np.float32), moved.astype(np.float32)
+
+
+def odds_of_clear_success(
+    score: Float[np.ndarray, "g"], clearance_m: Float[np.ndarray, "g"], margin_m: float, softness_m: float
+) -> Float[np.ndarray, "g"]:
+    """Return the log-odds of two independent events: success as a score has it, and that the hand stays clear.
+
+    ``p = sigmoid(score) sigmoid((c - margin_m) / softness_m)`` with c the clearance.
+
+    Args:
+        score: log-odds of success.
+        clearance_m: from each hand to what is beside the object; negative: it is inside.
+        margin_m: clearance of even odds.
+        softness_m: over which these odds change by a factor e.
+    """
+    clear = (clearance_m - margin_m) / softness_m
+    log_p = -np.logaddexp(0.0, -score.astype(np.float64)) - np.logaddexp(0.0, -clear)
+    log_p = log_p.clip(max=-1e-7)
+    odds: np.ndarray = (log_p - np.log(-np.expm1(log_p))).astype(score.dtype)
+    return odds

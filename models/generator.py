@@ -301,7 +301,7 @@ class GraspGenerator(nn.Module):
             seeds: of anchors and noise, one per scene.
             sampling: instead of the generator's own; a mapping changes that by name.
             trajectory: whether to return the poses after every step of the solver.
-            fields: completed scenes in the frames of the clouds, for guidance and ranks that read them.
+            fields: completed scenes in the frames of the clouds, for guidance by physics.
 
         Raises:
             ValueError: seeds that are not one per scene; a solver, prompt, guidance or rank that this model does not

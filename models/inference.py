@@ -201,30 +201,29 @@ class GraspModel(GraspSampler):
         completed: SceneField | None,
     ) -> SampledGrasps:
         """Return the grasps of the i-th scene, in the frame of its request."""
-        order = torch.arange(made.score.shape[1], device=made.score.device)
-        if config.rank.sort:
-            order = made.score[i].argsort(descending=True)
         solver = config.solver
-        columns = [x[i].cpu().numpy() for x in (made.hand_pose, made.squeeze_qpos, made.score)]
-        require_finite(columns, solver.name, solver.steps, solver.temperature)
-
-        def of_best(values: torch.Tensor) -> np.ndarray:
-            return values[i, order].cpu().numpy()
-
-        hand_pose = prepared.restore(of_best(made.hand_pose))
-        odds = None if made.log_odds is None else of_best(made.log_odds.sigmoid()).astype(np.float64)
-        visited = None if made.trajectory is None else made.trajectory[:, i, order].cpu().numpy()
+        hand_pose, squeeze, score = (
+            x[i].cpu().numpy() for x in (made.hand_pose, made.squeeze_qpos, made.score)
+        )
+        require_finite((hand_pose, squeeze, score), solver.name, solver.steps, solver.temperature)
+        hand_pose = prepared.restore(hand_pose)
         clearance_m = observed_clearance(self.hand, hand_pose, request)
         if completed is not None:
             clearance_m = np.minimum(clearance_m, field_clearance(self.hand, hand_pose, completed))
+        score = config.rank.of_answer(score, clearance_m)
+        order = np.argsort(-score, kind="stable") if config.rank.sort else np.arange(len(score))
+        odds = None
+        if made.log_odds is not None:
+            odds = made.log_odds[i].sigmoid().cpu().numpy()[order].astype(np.float64)
+        visited = None if made.trajectory is None else made.trajectory[:, i].cpu().numpy()[:, order]
         return SampledGrasps(
-            hand_pose=hand_pose,
-            pregrasp_qpos=of_best(made.pregrasp_qpos),
-            squeeze_qpos=of_best(made.squeeze_qpos),
-            score=of_best(made.score),
+            hand_pose=hand_pose[order],
+            pregrasp_qpos=made.pregrasp_qpos[i].cpu().numpy()[order],
+            squeeze_qpos=squeeze[order],
+            score=score[order],
             p_stable=None if odds is None else odds[:, 0],
             p_collision_free=None if odds is None else odds[:, 1],
-            clearance_m=clearance_m,
+            clearance_m=clearance_m[order],
             joint_names=tuple(self.hand.joint_names),
             hand=self.hand.name,
             frame=request.frame,

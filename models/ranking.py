@@ -1,20 +1,19 @@
 """What sampled grasps are ordered by: learned odds of success, or their likelihood under the model's flow."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
+from sceneleapultra.models.beside import odds_of_clear_success
 from sceneleapultra.models.diffusion.likelihood import FlowRank
 from sceneleapultra.models.diffusion.solvers import NoiseSource
 from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps
 from sceneleapultra.models.network.heads.base import success_log_odds
-from sceneleapultra.utils.geometry.voxels.field import OTHERS, SceneField, field_distances
 
 if TYPE_CHECKING:
     from sceneleapultra.models.generator import GraspGenerator
@@ -34,7 +33,6 @@ class Unranked:
         grasps: what is ranked.
         rng: of a rank that draws.
         log_odds: what the generator's score head says of them; None where it was not asked.
-        fields: completed scenes; None where nothing is known but the clouds.
     """
 
     generator: "GraspGenerator"
@@ -42,7 +40,6 @@ class Unranked:
     grasps: DecodedGrasps
     rng: NoiseSource
     log_odds: LogOdds | None
-    fields: Sequence[SceneField] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +63,17 @@ class Rank(ABC):
             ValueError: a generator that cannot be ranked so.
         """
 
+    def of_answer(
+        self, score: Float[np.ndarray, "g"], clearance_m: Float[np.ndarray, "g"]
+    ) -> Float[np.ndarray, "g"]:
+        """Return what the grasps of an answer are ordered by, where their clearances are known: the score as it is.
+
+        Args:
+            score: of :meth:`score`.
+            clearance_m: from each hand to what is beside the object.
+        """
+        return score
+
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedRank(Rank):
@@ -83,9 +91,10 @@ class LearnedRank(Rank):
 
 @dataclass(frozen=True, kw_only=True)
 class ClearanceRank(LearnedRank):
-    """By the learned log-odds, lowered where the hand is inside of what a completed scene takes for solid.
+    """By the learned log-odds, lowered where the hand comes near to what is beside the object, or is inside of it.
 
-    ``log p + log sigmoid((c - margin_m) / softness_m)`` with c the least distance of the hand to table and neighbors.
+    An answer to a request is ordered so (:func:`~sceneleapultra.models.beside.odds_of_clear_success`). A batch, of whose
+    scenes the generator sees no more than it learned from, is ordered by the log-odds alone.
     """
 
     margin_m: float
@@ -96,18 +105,11 @@ class ClearanceRank(LearnedRank):
         if not self.softness_m > 0.0:
             raise ValueError(f"rank.softness_m: expected more than 0 m, got {self.softness_m}.")
 
-    def score(self, made: Unranked) -> Scores:
+    def of_answer(
+        self, score: Float[np.ndarray, "g"], clearance_m: Float[np.ndarray, "g"]
+    ) -> Float[np.ndarray, "g"]:
         """Return log-odds of success that take the clearance for an event of its own."""
-        if made.fields is None:
-            raise ValueError(
-                "sampling.rank=clearance needs a completed scene. Pass completion=<checkpoint of "
-                "experiment=completion>, or sampling.rank=score."
-            )
-        centers, radii = made.generator.hand.spheres(made.grasps.pose)
-        gap = (field_distances(made.fields, centers)[..., OTHERS] - radii).amin(-1)
-        log_p = functional.logsigmoid(super().score(made))
-        log_p = log_p + functional.logsigmoid((gap - self.margin_m) / self.softness_m)
-        return log_p - torch.log(-torch.expm1(log_p).clamp(max=-1e-7))
+        return odds_of_clear_success(score, clearance_m, self.margin_m, self.softness_m)
 
 
 @dataclass(frozen=True, kw_only=True)

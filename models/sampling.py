@@ -114,7 +114,7 @@ class SamplingRun:
         batch: scenes.
         config: how.
         rng: of further noise that the solver draws.
-        fields: completed scenes; None where nothing is known but the clouds.
+        fields: completed scenes, for guidance; None where nothing is known but the clouds.
 
     Attributes:
         scene: the encoded scenes.
@@ -128,7 +128,7 @@ class SamplingRun:
         rng: SampleRandom,
         fields: Sequence[SceneField] | None = None,
     ) -> None:
-        self.generator, self.config, self._rng, self._fields = generator, config, rng, fields
+        self.generator, self.config, self._rng = generator, config, rng
         cloud = Cloud.of(batch)
         self.opening = config.pregrasp_opening * generator.hand.closing
         self._guide: Callable[..., Guide] = partial(
@@ -170,7 +170,7 @@ class SamplingRun:
             pred_pose=pose.pack(),
             pregrasp_qpos=(pose.qpos - self.opening.to(pose.qpos)).clamp(low, high),
             squeeze_qpos=(pose.qpos + config.squeeze_gain * (squeeze - pose.qpos)).clamp(low, high),
-            score=config.rank.score(Unranked(generator, anchored, grasps, self._rng, log_odds, self._fields)),
+            score=config.rank.score(Unranked(generator, anchored, grasps, self._rng, log_odds)),
             log_odds=log_odds,
             nfe=self._anchor_nfe + guide.nfe,
             trajectory=visited,

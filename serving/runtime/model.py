@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sceneleapultra.models.beside import FAR_CLEARANCE_M, GRASPS_AT_ONCE, MEASURED, points_beside
+from sceneleapultra.models.beside import (
+    FAR_CLEARANCE_M,
+    GRASPS_AT_ONCE,
+    MEASURED,
+    odds_of_clear_success,
+    points_beside,
+)
 from sceneleapultra.models.bundle.manifest import read_manifest
 from sceneleapultra.models.bundle.parts import CONFIG, HAND, NORMALIZER, RUNTIME
 from sceneleapultra.models.bundle.probe import check_probe
@@ -115,21 +121,25 @@ class OnnxModel(GraspSampler):
         prepared = self.prepare(request, num_grasps, seed=seed, T_cloud_object=T_cloud_object)
         run = Generation(self.engine, self.about, settings, seed)
         made = run(prepared, num_grasps)
-        score = _score(made.log_odds, settings["rank"]["by"])
+        rank = settings["rank"]
+        score = _score(made.log_odds, rank["by"])
         require_finite(
             [made.hand_pose, made.squeeze_qpos, score],
             run.solver.name,
             run.solver.steps,
             run.solver.temperature,
         )
-        order = np.argsort(-score, kind="stable") if settings["rank"]["sort"] else np.arange(num_grasps)
-        hand_pose = prepared.restore(made.hand_pose[order])
+        hand_pose = prepared.restore(made.hand_pose)
+        clearance_m = self._clearance(hand_pose, request)
+        if "margin_m" in rank:
+            score = odds_of_clear_success(score, clearance_m, rank["margin_m"], rank["softness_m"])
+        order = np.argsort(-score, kind="stable") if rank["sort"] else np.arange(num_grasps)
         qpos, squeeze = made.hand_pose[order, 3:-4], made.squeeze_qpos[order]
         opening = np.float32(settings["pregrasp_opening"]) * self._flexion
         odds = np.exp(log_sigmoid(made.log_odds[order])).astype(np.float64)
         scorer = settings["guidance"]["scorer"]
         return SampledGrasps(
-            hand_pose=hand_pose,
+            hand_pose=hand_pose[order],
             pregrasp_qpos=(qpos - opening).clip(self._low, self._high),
             squeeze_qpos=(qpos + np.float32(settings["squeeze_gain"]) * (squeeze - qpos)).clip(
                 self._low, self._high
@@ -137,7 +147,7 @@ class OnnxModel(GraspSampler):
             score=score[order],
             p_stable=odds[:, 0],
             p_collision_free=odds[:, 1],
-            clearance_m=self._clearance(hand_pose, request),
+            clearance_m=clearance_m[order],
             joint_names=tuple(joint["name"] for joint in self.card["joints"]),
             hand=str(self.card["name"]),
             frame=request.frame,

@@ -66,7 +66,7 @@ def refuse_what_needs_torch(settings: Mapping[str, Any]) -> None:
         )
     if guidance["classifier_free"]["scale"] != 1.0:
         raise ValueError(f"sampling.cfg_scale: this engine has no prediction without the scene. {remedy}")
-    if not settings["rank"]["_target_"].endswith("LearnedRank"):
+    if not settings["rank"]["_target_"].endswith(("LearnedRank", "ClearanceRank")):
         raise ValueError(
             f"sampling.rank: a likelihood follows a flow with its gradients, with torch only. {remedy}"
         )
