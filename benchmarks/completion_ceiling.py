@@ -32,6 +32,7 @@ from sceneleapultra.evaluation.provenance import file_hash
 from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel, SampledGrasps, load_grasp_model
 from sceneleapultra.models.approach import choose_approaches
+from sceneleapultra.models.beside import odds_of_clear_success
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.clearance import field_clearance, observed_clearance
 from sceneleapultra.models.completion.complete import Completes, load_completion
@@ -137,7 +138,8 @@ class Chooser:
     def _draw(
         self, request: GraspRequest, item: Item, completion: Completes | None, *, guided: bool = False
     ) -> SampledGrasps:
-        model, sampling = replace(self.model, completion=completion), self.model.generator.sampling
+        model = replace(self.model, completion=completion)
+        sampling = self.model.generator.sampling.changed(rank="score")
         if guided:
             physics = build(load_group("sampling/guidance", "physics_collision_free")).physics
             sampling = replace(sampling, guidance=replace(sampling.guidance, physics=physics))
@@ -147,8 +149,7 @@ class Chooser:
 
 def _with_clearance(score: np.ndarray, clearance_m: np.ndarray) -> np.ndarray:
     rank = load_group("sampling/rank", "clearance")
-    odds = (clearance_m - rank.margin_m) / rank.softness_m
-    return -np.logaddexp(0.0, -score) - np.logaddexp(0.0, -odds)
+    return odds_of_clear_success(score, clearance_m, rank.margin_m, rank.softness_m)
 
 
 def _best(made: SampledGrasps, score: np.ndarray) -> Grasps:

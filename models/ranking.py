@@ -93,8 +93,8 @@ class LearnedRank(Rank):
 class ClearanceRank(LearnedRank):
     """By the learned log-odds, lowered where the hand comes near to what is beside the object, or is inside of it.
 
-    An answer to a request is ordered so (:func:`~sceneleapultra.models.beside.odds_of_clear_success`). A batch, of whose
-    scenes the generator sees no more than it learned from, is ordered by the log-odds alone.
+    Answers to requests are ordered so, see :func:`~sceneleapultra.models.beside.odds_of_clear_success`; batches, of
+    whose scenes only what the network reads is known, by the log-odds alone.
     """
 
     margin_m: float

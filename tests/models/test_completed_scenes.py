@@ -99,25 +99,7 @@ def test_guidance_moves_hands_out_of_what_is_solid() -> None:
     assert (after[touched] < 0.5 * before[touched]).all()
 
 
-def test_the_rank_by_clearance_is_the_product_of_two_probabilities() -> None:
-    generator, batch = small_generator(), scene_batch()
-    fields = [wall(0.02, base_m=-0.3)] * 3
-    drawn = {}
-    for rank in ("score", "clearance"):
-        sampling = small_sampling().changed(rank=rank)
-        drawn[rank] = generator.sample(batch, 6, seeds=[0, 1, 2], sampling=sampling, fields=fields)
-    score, pose = drawn["score"].score, drawn["score"].hand_pose
-    assert torch.equal(pose, drawn["clearance"].hand_pose)
-    clearance = np.stack([field_clearance(generator.hand, p.numpy(), fields[0]) for p in pose])
-    even = 1.0 / (1.0 + np.exp(-(clearance + 0.01) / 0.005))
-    np.testing.assert_allclose(
-        drawn["clearance"].score.sigmoid().numpy(), score.sigmoid().numpy() * even, atol=1e-5
-    )
-    with pytest.raises(ValueError, match=r"rank=clearance needs a completed scene\. Pass completion="):
-        generator.sample(batch, 2, seeds=[0, 1, 2], sampling=small_sampling().changed(rank="clearance"))
-
-
-def test_no_field_changes_nothing_without_guidance_and_rank() -> None:
+def test_no_field_changes_nothing_without_guidance() -> None:
     generator, batch = small_generator(), scene_batch()
     one = generator.sample(batch, 3, seeds=[0, 1, 2])
     two = generator.sample(batch, 3, seeds=[0, 1, 2], fields=[wall(0.0)] * 3)

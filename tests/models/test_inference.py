@@ -16,6 +16,7 @@ from factories.views import CLOUD, cloud, sample, small_model
 from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.checkpoints.migrate import migrate
 from sceneleapultra.models.module import build_module
+from sceneleapultra.models.ranking import ClearanceRank
 from sceneleapultra.models.representation import PoseRepresentation
 from sceneleapultra.utils.core.config import CONFIG_DIR
 
@@ -54,6 +55,30 @@ def test_grasps_are_in_the_frame_of_the_cloud(model):
     expected = one.hand_pose[:, :3] @ R.T + shift
     distance = np.linalg.norm(two.hand_pose[:, None, :3] - expected[None], axis=-1)
     assert distance.min(0).max() < 1e-4 and distance.min(1).max() < 1e-4
+
+
+def test_the_rank_by_clearance_is_the_product_of_two_probabilities(model):
+    """Of success as the score has it, and of staying clear: a grasp that is far enough comes before a better score."""
+    points, mask = cloud()
+    y, z = np.meshgrid(np.linspace(-0.2, 0.2, 60), np.linspace(0.0, 0.3, 40))
+    wall = np.stack([np.full(y.size, 0.2), y.ravel(), z.ravel()], axis=1).astype(np.float32)
+    points, mask = np.concatenate([points, wall]), np.append(mask, np.zeros(len(wall), dtype=bool))
+    by_score = sample(model, points, mask, sampling={"rank": "score"})
+    middle = float(by_score.clearance_m.min() + by_score.clearance_m.max()) / 2.0
+    far = int((by_score.clearance_m > middle).sum())
+    rank = ClearanceRank(sort=True, by="success", margin_m=middle, softness_m=1e-4)
+    made = sample(model, points, mask, sampling={"rank": rank})
+    assert (np.diff(made.score) <= 0).all()
+    assert (made.clearance_m[:far] > middle).all() and (made.clearance_m[far:] < middle).all()
+    one, two = (np.lexsort(grasps.hand_pose.T) for grasps in (by_score, made))
+    assert not np.array_equal(one, two)
+    assert_allclose(made.hand_pose[two], by_score.hand_pose[one], atol=0)
+    assert_allclose(made.p_stable[two], by_score.p_stable[one], atol=0)
+    success, product = (
+        1.0 / (1.0 + np.exp(-x.astype(np.float64))) for x in (by_score.score[one], made.score[two])
+    )
+    clear = 1.0 / (1.0 + np.exp((middle - made.clearance_m[two]) / 1e-4))
+    assert_allclose(product, success * clear, rtol=1e-4, atol=1e-12)
 
 
 def test_few_points_are_enough_behind_the_msample(model):

@@ -120,6 +120,9 @@ def test_a_bundle_with_graphs(tmp_path: Path) -> None:
         assert int(made["nfe"]) == expected.nfe
 
     engine = load_onnx_model(bundle, threads=1)
+    clear, same = (m.sample_request(request, 8, sampling={"rank": "clearance"}) for m in (engine, model))
+    np.testing.assert_allclose(clear.score, same.score, rtol=0, atol=1e-3)
+    assert (np.diff(clear.score) <= 0).all()
     guided = engine.sample_request(request, 8, sampling={"guidance": "score", "steps": 4}, trajectory=True)
     assert "not moved up the score head's gradient" in guided.warnings[0]
     assert guided.trajectory is not None and guided.trajectory.shape == (5, 8, 23) and guided.nfe == 8
