@@ -11,6 +11,7 @@ MEASURED = 192  # points of which the exact distance is taken: those deepest in 
 GRASPS_AT_ONCE = 8
 _REACH_M = 0.35  # of a hand about its object
 _CELL_M = 0.002  # one point of each is kept
+_TABLE_QUANTILE, _ABOVE_TABLE_M = 0.1, 0.01  # of the heights; what is higher stands on the table
 
 
 def points_beside(
@@ -26,6 +27,14 @@ def points_beside(
     return beside.astype(np.float32), moved.astype(np.float32)
 
 
+def neighbors_among(beside: Float[np.ndarray, "n 3"], up: Float[np.ndarray, "3"]) -> Float[np.ndarray, "m 3"]:
+    """Return those points beside the object that stand on the table instead of being its surface."""
+    if len(beside) == 0:
+        return beside
+    height = beside @ up.astype(beside.dtype)
+    return beside[height > np.quantile(height, _TABLE_QUANTILE) + _ABOVE_TABLE_M]
+
+
 def odds_of_clear_success(
     score: Float[np.ndarray, "g"], clearance_m: Float[np.ndarray, "g"], margin_m: float, softness_m: float
 ) -> Float[np.ndarray, "g"]:
@@ -35,7 +44,7 @@ def odds_of_clear_success(
 
     Args:
         score: log-odds of success.
-        clearance_m: from each hand to what is beside the object; negative: it is inside.
+        clearance_m: from each hand to its object's neighbors; negative: it is inside of one.
         margin_m: clearance of even odds.
         softness_m: over which these odds change by a factor e.
     """

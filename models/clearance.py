@@ -6,7 +6,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sceneleapultra.hands import GraspPose, Hand
-from sceneleapultra.models.beside import FAR_CLEARANCE_M, GRASPS_AT_ONCE, MEASURED, points_beside
+from sceneleapultra.models.beside import (
+    FAR_CLEARANCE_M,
+    GRASPS_AT_ONCE,
+    MEASURED,
+    neighbors_among,
+    points_beside,
+)
 from sceneleapultra.models.observed_points import deepest, sphere_power
 from sceneleapultra.utils.geometry.voxels.field import OTHERS, SceneField
 from sceneleapultra.utils.requests import GraspRequest
@@ -22,9 +28,22 @@ def observed_clearance(
         hand_pose: grasps in the frame of the request.
         request: what was observed.
     """
+    return _clearance(hand, *points_beside(request, hand_pose))
+
+
+def neighbor_clearance(
+    hand: Hand, hand_pose: Float[np.ndarray, "g p"], request: GraspRequest
+) -> Float[np.ndarray, "g"]:
+    """Return the same to the points of neighbors alone, not of the table (m)."""
     beside, moved = points_beside(request, hand_pose)
+    return _clearance(hand, neighbors_among(beside, request.up), moved)
+
+
+def _clearance(
+    hand: Hand, beside: Float[np.ndarray, "n 3"], moved: Float[np.ndarray, "g p"]
+) -> Float[np.ndarray, "g"]:
     if len(beside) == 0:
-        return np.full(len(hand_pose), FAR_CLEARANCE_M)
+        return np.full(len(moved), FAR_CLEARANCE_M)
     device = hand.joint_limits.device
     points = torch.from_numpy(beside).to(device)
     parts = torch.from_numpy(moved).to(device).split(GRASPS_AT_ONCE)

@@ -1,6 +1,6 @@
 """From a checkpoint and a cloud to grasps: the one call a user's program needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from sceneleapultra.models.bundle.manifest import is_bundle
 from sceneleapultra.models.bundle.probe import check_probe
 from sceneleapultra.models.checkpoints.load import load_generator
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
-from sceneleapultra.models.clearance import field_clearance, hand_span, observed_clearance
+from sceneleapultra.models.clearance import field_clearance, hand_span, neighbor_clearance, observed_clearance
 from sceneleapultra.models.completion.complete import Completes, load_completion
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.context import GeneratedGrasps
@@ -207,10 +207,15 @@ class GraspModel(GraspSampler):
         )
         require_finite((hand_pose, squeeze, score), solver.name, solver.steps, solver.temperature)
         hand_pose = prepared.restore(hand_pose)
-        clearance_m = observed_clearance(self.hand, hand_pose, request)
-        if completed is not None:
-            clearance_m = np.minimum(clearance_m, field_clearance(self.hand, hand_pose, completed))
-        score = config.rank.of_answer(score, clearance_m)
+
+        def clearance(of_observed: Callable[..., np.ndarray]) -> np.ndarray:
+            observed = of_observed(self.hand, hand_pose, request)
+            if completed is None:
+                return observed
+            return np.minimum(observed, field_clearance(self.hand, hand_pose, completed))
+
+        clearance_m = clearance(observed_clearance)
+        score = config.rank.of_answer(score, lambda: clearance(neighbor_clearance))
         order = np.argsort(-score, kind="stable") if config.rank.sort else np.arange(len(score))
         odds = None
         if made.log_odds is not None:

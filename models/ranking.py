@@ -1,6 +1,7 @@
 """What sampled grasps are ordered by: learned odds of success, or their likelihood under the model's flow."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -64,13 +65,13 @@ class Rank(ABC):
         """
 
     def of_answer(
-        self, score: Float[np.ndarray, "g"], clearance_m: Float[np.ndarray, "g"]
+        self, score: Float[np.ndarray, "g"], clearance_m: Callable[[], Float[np.ndarray, "g"]]
     ) -> Float[np.ndarray, "g"]:
-        """Return what the grasps of an answer are ordered by, where their clearances are known: the score as it is.
+        """Return what the grasps of an answer are ordered by, whose whole cloud is known: the score as it is.
 
         Args:
             score: of :meth:`score`.
-            clearance_m: from each hand to what is beside the object.
+            clearance_m: measures the distance of each hand to its object's neighbors.
         """
         return score
 
@@ -91,7 +92,7 @@ class LearnedRank(Rank):
 
 @dataclass(frozen=True, kw_only=True)
 class ClearanceRank(LearnedRank):
-    """By the learned log-odds, lowered where the hand comes near to what is beside the object, or is inside of it.
+    """By the learned log-odds, lowered where the hand comes near to a neighbor of its object, or is inside of one.
 
     Answers to requests are ordered so, see :func:`~sceneleapultra.models.beside.odds_of_clear_success`; batches, of
     whose scenes only what the network reads is known, by the log-odds alone.
@@ -106,10 +107,10 @@ class ClearanceRank(LearnedRank):
             raise ValueError(f"rank.softness_m: expected more than 0 m, got {self.softness_m}.")
 
     def of_answer(
-        self, score: Float[np.ndarray, "g"], clearance_m: Float[np.ndarray, "g"]
+        self, score: Float[np.ndarray, "g"], clearance_m: Callable[[], Float[np.ndarray, "g"]]
     ) -> Float[np.ndarray, "g"]:
         """Return log-odds of success that take the clearance for an event of its own."""
-        return odds_of_clear_success(score, clearance_m, self.margin_m, self.softness_m)
+        return odds_of_clear_success(score, clearance_m(), self.margin_m, self.softness_m)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from sceneleapultra.models.beside import (
     FAR_CLEARANCE_M,
     GRASPS_AT_ONCE,
     MEASURED,
+    neighbors_among,
     odds_of_clear_success,
     points_beside,
 )
@@ -130,9 +131,11 @@ class OnnxModel(GraspSampler):
             run.solver.temperature,
         )
         hand_pose = prepared.restore(made.hand_pose)
-        clearance_m = self._clearance(hand_pose, request)
+        beside, moved = points_beside(request, hand_pose)
+        clearance_m = self._clearance(beside, moved)
         if "margin_m" in rank:
-            score = odds_of_clear_success(score, clearance_m, rank["margin_m"], rank["softness_m"])
+            among = self._clearance(neighbors_among(beside, request.up), moved)
+            score = odds_of_clear_success(score, among, rank["margin_m"], rank["softness_m"])
         order = np.argsort(-score, kind="stable") if rank["sort"] else np.arange(num_grasps)
         qpos, squeeze = made.hand_pose[order, 3:-4], made.squeeze_qpos[order]
         opening = np.float32(settings["pregrasp_opening"]) * self._flexion
@@ -157,11 +160,10 @@ class OnnxModel(GraspSampler):
         )
 
     def _clearance(
-        self, hand_pose: Float[np.ndarray, "g p"], request: GraspRequest
+        self, beside: Float[np.ndarray, "n 3"], moved: Float[np.ndarray, "g p"]
     ) -> Float[np.ndarray, "g"]:
-        beside, moved = points_beside(request, hand_pose)
         if len(beside) == 0:
-            return np.full(len(hand_pose), FAR_CLEARANCE_M)
+            return np.full(len(moved), FAR_CLEARANCE_M)
         missing = max(0, MEASURED - len(beside))
         points = np.concatenate([beside, np.full((missing, 3), _FAR_M, dtype=np.float32)])
         parts = [moved[i : i + GRASPS_AT_ONCE] for i in range(0, len(moved), GRASPS_AT_ONCE)]

@@ -9,16 +9,20 @@ import pytest
 import torch
 from hydra import initialize_config_dir
 from numpy.testing import assert_allclose
+from scipy.spatial.transform import Rotation
 
 from factories.models import small_encoder, small_generator
 from factories.shipped import LEAP_TABLE_CPU
 from factories.views import CLOUD, cloud, sample, small_model
 from sceneleapultra.models import GraspModel, load_grasp_model
+from sceneleapultra.models.beside import neighbors_among
 from sceneleapultra.models.checkpoints.migrate import migrate
+from sceneleapultra.models.clearance import observed_clearance
 from sceneleapultra.models.module import build_module
 from sceneleapultra.models.ranking import ClearanceRank
 from sceneleapultra.models.representation import PoseRepresentation
 from sceneleapultra.utils.core.config import CONFIG_DIR
+from sceneleapultra.utils.requests import GraspRequest
 
 SHIPPED = LEAP_TABLE_CPU
 
@@ -58,18 +62,24 @@ def test_grasps_are_in_the_frame_of_the_cloud(model):
 
 
 def test_the_rank_by_clearance_is_the_product_of_two_probabilities(model):
-    """Of success as the score has it, and of staying clear: a grasp that is far enough comes before a better score."""
+    """Of success as the score has it, and of staying clear of a wall that stands beside the object on a table."""
     points, mask = cloud()
-    y, z = np.meshgrid(np.linspace(-0.2, 0.2, 60), np.linspace(0.0, 0.3, 40))
-    wall = np.stack([np.full(y.size, 0.2), y.ravel(), z.ravel()], axis=1).astype(np.float32)
-    points, mask = np.concatenate([points, wall]), np.append(mask, np.zeros(len(wall), dtype=bool))
+    x, y, z = np.meshgrid(np.linspace(-0.2, 0.2, 60), np.linspace(-0.2, 0.2, 60), [0.0])
+    floor = np.stack([x.ravel(), y.ravel(), z.ravel()], axis=1).astype(np.float32)
+    wall = np.stack([np.full(x.size, 0.2), y.ravel(), 0.15 + 0.6 * x.ravel()], axis=1).astype(np.float32)
+    wall = wall[wall[:, 2] > 0.02]
+    points = np.concatenate([points, floor, wall])
+    mask = np.append(mask, np.zeros(len(floor) + len(wall), dtype=bool))
     by_score = sample(model, points, mask, sampling={"rank": "score"})
-    middle = float(by_score.clearance_m.min() + by_score.clearance_m.max()) / 2.0
-    far = int((by_score.clearance_m > middle).sum())
+    alone = np.concatenate([points[:300], wall]), np.append(mask[:300], np.zeros(len(wall), dtype=bool))
+    request = GraspRequest(*alone, viewpoint=np.array([0.5, 0.0, 0.5]), up=np.array([0.0, 0.0, 1.0]))
+    clearance_m = observed_clearance(model.hand, by_score.hand_pose, request)
+    middle = float(clearance_m.min() + clearance_m.max()) / 2.0
     rank = ClearanceRank(sort=True, by="success", margin_m=middle, softness_m=1e-4)
     made = sample(model, points, mask, sampling={"rank": rank})
+    far = {pose.tobytes() for pose in by_score.hand_pose[clearance_m > middle]}
+    assert 0 < len(far) < len(made) and {pose.tobytes() for pose in made.hand_pose[: len(far)]} == far
     assert (np.diff(made.score) <= 0).all()
-    assert (made.clearance_m[:far] > middle).all() and (made.clearance_m[far:] < middle).all()
     one, two = (np.lexsort(grasps.hand_pose.T) for grasps in (by_score, made))
     assert not np.array_equal(one, two)
     assert_allclose(made.hand_pose[two], by_score.hand_pose[one], atol=0)
@@ -77,8 +87,21 @@ def test_the_rank_by_clearance_is_the_product_of_two_probabilities(model):
     success, product = (
         1.0 / (1.0 + np.exp(-x.astype(np.float64))) for x in (by_score.score[one], made.score[two])
     )
-    clear = 1.0 / (1.0 + np.exp((middle - made.clearance_m[two]) / 1e-4))
-    assert_allclose(product, success * clear, rtol=1e-4, atol=1e-12)
+    clear = 1.0 / (1.0 + np.exp((middle - clearance_m[one]) / 1e-4))
+    assert_allclose(product, success * clear, rtol=1e-3, atol=1e-9)
+
+
+def test_neighbors_are_what_stands_out_of_the_table():
+    rng = np.random.default_rng(0)
+    table, box = rng.uniform(-0.3, 0.3, (900, 3)), rng.uniform(0.0, 0.05, (100, 3))
+    table[:, 2] = rng.normal(0.0, 0.001, 900)
+    R = Rotation.from_rotvec([0.4, -0.7, 0.2]).as_matrix()
+    points = np.concatenate([table, box]) @ R.T
+    expected = points[900:][box[:, 2] > 0.0125]
+    found = neighbors_among(points, R[:, 2])
+    assert {tuple(p) for p in expected} <= {tuple(p) for p in found}
+    assert len(found) <= (box[:, 2] > 0.005).sum()
+    assert neighbors_among(points[:0], R[:, 2]).shape == (0, 3)
 
 
 def test_few_points_are_enough_behind_the_msample(model):
