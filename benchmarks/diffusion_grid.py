@@ -4,7 +4,7 @@
 
 Every model is trained by train_lightning.py for the same number of steps and judged by test_lightning.py; a part that
 is done already is not done again, so the command continues where it was stopped. Writes
-benchmarks/results/diffusion_grid.json, and the table and the plot of docs/diffusion.md.
+benchmarks/results/diffusion_grid.json, and the plot of docs/diffusion.md.
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
@@ -88,7 +88,7 @@ class Grid:
             "not_run": self.skipped,
         }
         write(document, RESULTS / "diffusion_grid.json")
-        publish(document)
+        plot(document["sweep"], ROOT / "docs" / "pictures" / "diffusion_sweep.png")
 
     def sweep(self) -> list[dict[str, Any] | None]:
         """Judge the swept model, and its student, at rising numbers of evaluations."""
@@ -223,47 +223,6 @@ def timed(checkpoint: Path, sampler: str, steps: int, grasps: int = 64) -> dict[
         made = model.sample(points, grasps, **view, sampling={"solver": sampler, "steps": steps})
         seconds.append(time.process_time() - start)
     return {"nfe": made.nfe, "ms_per_grasp": 1e3 * min(seconds) / grasps}
-
-
-def publish(document: dict[str, Any]) -> None:
-    """Write the table and the plot of docs/diffusion.md."""
-    file = "[diffusion_grid.json](../benchmarks/results/diffusion_grid.json)"
-    note = f"`python -m benchmarks.{document['command']}`, {file}."
-    if document["not_run"]:
-        note += f" Not run for want of time: {', '.join(document['not_run'])}."
-    page = ROOT / "docs" / "diffusion.md"
-    before, _, rest = page.read_text().partition("<!-- grid -->")
-    after = rest.partition("<!-- /grid -->")[2]
-    sweep = list({row["name"]: row for row in reversed(document["sweep"])}.values())[::-1]
-    grid = f"{table(document['grid'])}\n\n{table(sweep)}"
-    picture = "![Success against function evaluations](pictures/diffusion_sweep.png)"
-    page.write_text(f"{before}<!-- grid -->\n{note}\n\n{grid}\n\n{picture}\n<!-- /grid -->{after}")
-    plot(document["sweep"], ROOT / "docs" / "pictures" / "diffusion_sweep.png")
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Write judged models as Markdown."""
-    columns = ["model", "sampler", "NFE", "ms per grasp", "success, % [95 %]", "and clear, %"]
-    columns += ["penetration, mm", "joint spread, rad", "coverage, %", "objects solved, %"]
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    for row in rows:
-        low, high = row["stable"]["by_object95"]
-        success = f"{shown(row['success']['value'], 100)} [{100 * low:.0f}, {100 * high:.0f}]"
-        cells = [row["name"].partition(",")[0], f"{row['sampler']} {row['steps']}", row["nfe"]]
-        cells += [
-            f"{row['ms_per_grasp']:.1f}",
-            success,
-            shown(row["stable_and_collision_free"]["value"], 100),
-        ]
-        cells += [shown(row["penetration_mm"]), shown(row["diversity"]["joints_rad"], digits=2)]
-        cells += [shown(row["coverage"], 100), shown(row["stable_objects"], 100)]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
-
-
-def shown(value: float | None, factor: float = 1.0, digits: int = 1) -> str:
-    """Write a number that may be missing."""
-    return "-" if value is None else f"{factor * value:.{digits}f}"
 
 
 def plot(sweep: list[dict[str, Any]], path: Path) -> None:
