@@ -27,6 +27,10 @@ _LINK = re.compile(r"(?<=\]\()([^)#\s:]+)(#[^)]*)?(?=\))")
 _FETCHED = re.compile(
     r'(?:<(?:script|img|iframe)[^>]*\bsrc|<link[^>]*(?:stylesheet|preload|icon)[^>]*\bhref)="?((?:https?:)?//[^" >]+)'
 )
+# A line that ends within a Chinese sentence: a browser would show a space there.
+_BREAK = re.compile(
+    r"(?<=[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef])\n *(?=[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef])"
+)
 _NOTE = '!!! note ""\n    本页尚未译成中文，以下为英文原文。\n\n'  # noqa: RUF001
 
 
@@ -107,7 +111,7 @@ def on_post_page(output: str, page: Any, config: Any) -> str:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Lead links out of docs/ to copies in the site, and say so where a page is not translated."""
+    """Lead links out of docs/ to copies in the site, join broken Chinese lines, name pages that are not translated."""
     name = page.file.src_uri
     up = "../" * name.count("/")
 
@@ -115,7 +119,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         path = _linked(DOCS / name, link)
         return link[0] if path is None else f"{up}{_shown_as(path)}"
 
-    text = _LINK.sub(moved, markdown)
+    text = _BREAK.sub("", _LINK.sub(moved, markdown))
     foreign = page.file.locale_alternate_of == "zh" and not name.endswith(".zh.md")
     if foreign and "\n::: " in text:  # names of code have one home
         return f'# Python\n\n代码文档只有英文版:<a href="{up}../{name.removesuffix(".md")}.html">Python</a>\n'
