@@ -79,16 +79,16 @@ class Grid:
                 sampler, steps = OWN[process]
                 cells.append(self.cell(name, [*of_process, *of_decoder, *SIZE], sampler, steps))
         cells.append(self.cell("cvae", ["model=grasp_cvae"], *OWN["cvae"]))
-        sweep = self.sweep()
+        sweep = [point for point in self.sweep() if point]
         document = {
             "command": " ".join([Path(sys.argv[0]).stem, *map(str, sys.argv[1:])]),
             "commit": commit(),
             "grid": [cell for cell in cells if cell],
-            "sweep": [point for point in sweep if point],
+            "sweep": sweep,
             "not_run": self.skipped,
         }
         write(document, RESULTS / "diffusion_grid.json")
-        plot(document["sweep"], ROOT / "docs" / "pictures" / "diffusion_sweep.png")
+        plot(sweep, ROOT / "docs" / "pictures" / "diffusion_sweep.png")
 
     def sweep(self) -> list[dict[str, Any] | None]:
         """Judge the swept model, and its student, at rising numbers of evaluations."""
