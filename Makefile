@@ -86,8 +86,8 @@ format: setup
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-$(VENV)/documented: $(VENV)/installed
-	$(PYTHON) -m pip install -q --no-build-isolation -e '.[docs]'
+$(VENV)/documented: $(VENV)/installed requirements-docs.lock
+	$(PYTHON) -m pip install -q --require-hashes --no-deps --no-build-isolation -r requirements-docs.lock
 	touch $@
 
 # Nothing of it needs a network; a link that leads nowhere is an error.
@@ -99,6 +99,7 @@ lock: setup
 	@$(LOCK) $(if $(UPGRADE),--upgrade) -o requirements.lock
 	@$(LOCK) $(if $(UPGRADE),--upgrade) --extra dev --constraint requirements.lock -o requirements-dev.lock
 	@$(LOCK) --extra serve --constraint requirements-dev.lock -o docker/requirements.lock
+	@$(LOCK) $(if $(UPGRADE),--upgrade) --extra docs --constraint requirements-dev.lock -o requirements-docs.lock
 
 audit: setup
 	$(PYTHON) -m pytest -q tests/test_lock.py

@@ -20,8 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 RUNTIME = [Requirement(text) for text in PROJECT["dependencies"] + EXTRAS["train"]]
+DOCS = [Requirement(text) for text in EXTRAS["docs"]]
 DEV = [Requirement(text) for text in EXTRAS["dev"]]
 SERVE = [r for text in EXTRAS["serve"] if (r := Requirement(text)).name != PROJECT["name"]]
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-docs.lock", "docker/requirements.lock")
 # torch, and what only its CUDA build needs: other files for each way of computing.
 UNLOCKED = re.compile(r"torch|triton|cuda-\w+|nvidia-[\w-]+")
 
@@ -75,6 +77,7 @@ def needed(requirements: list[Requirement]) -> Iterator[str]:
         ("requirements.lock", RUNTIME),
         ("requirements-dev.lock", RUNTIME + DEV),
         ("docker/requirements.lock", RUNTIME + SERVE),
+        ("requirements-docs.lock", RUNTIME + DOCS),
     ],
 )
 def test_a_lock_covers_what_the_project_asks_for(lock: str, wanted: list[Requirement]) -> None:
@@ -104,8 +107,24 @@ def test_the_locks_agree_and_keep_the_constraints() -> None:
     assert {line for line in pinned if line != torch} <= set(runtime)
 
 
+def test_the_site_is_built_with_the_same_versions() -> None:
+    # Where a package is needed may differ: the marker is left aside.
+    runtime, dev, docs = (
+        {
+            canonicalize_name(e.requirement.name): e.hashes
+            for e in entries(f"requirements{name}.lock")
+            if e.here
+        }
+        for name in ("", "-dev", "-docs")
+    )
+    assert runtime.items() <= docs.items()
+    assert {name: docs[name] for name in dev.keys() & docs.keys()} == {
+        n: dev[n] for n in dev.keys() & docs.keys()
+    }
+
+
 def test_no_lock_names_an_index() -> None:
-    for lock in ("requirements.lock", "requirements-dev.lock", "docker/requirements.lock", "constraints.txt"):
+    for lock in (*LOCKS, "constraints.txt"):
         text = (ROOT / lock).read_text()
         assert not re.search(r"://|--(extra-)?index|--find-links", text)
 
