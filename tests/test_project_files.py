@@ -13,7 +13,7 @@ from sceneleapultra.models.checkpoints.zoo import shipped_models
 from sceneleapultra.utils.core.config import CONFIG_DIR
 
 ROOT = CONFIG_DIR.parent
-LABORATORY = {"results.md"}
+LABORATORY = {"results.md", "results.zh.md"}
 _COMMIT = re.compile(r"(?<![\w.-])(?=[0-9a-f]*[a-f])(?=[0-9a-f]*[0-9])[0-9a-f]{7,8}(?![\w.-])")
 
 
