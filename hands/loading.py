@@ -34,6 +34,7 @@ from sceneleapultra.hands.description import (
 from sceneleapultra.hands.hand import Hand
 from sceneleapultra.hands.importers import describe_mjcf, describe_urdf
 from sceneleapultra.hands.mirror import mirrored
+from sceneleapultra.hands.procedural import draw_hand, procedural_seed
 from sceneleapultra.utils.core.config import CONFIG_DIR, load_group
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.core.plain_data import read_yaml
@@ -50,8 +51,8 @@ def load_hand(
     """Load a hand.
 
     Args:
-        source: name of ``config/hand/<name>.yaml``; or path of a card (its folder will do), of a ``.yaml`` description,
-            of a ``.urdf`` or a MuJoCo ``.xml``.
+        source: name of ``config/hand/<name>.yaml``, or ``procedural_<seed>`` for one that is drawn; or path of a card
+            (its folder will do), of a ``.yaml`` description, of a ``.urdf`` or a MuJoCo ``.xml``.
         semantics: for a path, the name of a ``config/hand`` file whose `semantics` and `actuation` it takes.
         dtype: of all buffers; with ``torch.float64`` the description's numbers keep their full precision.
 
@@ -59,6 +60,8 @@ def load_hand(
         ValueError: unknown name, or a file that does not describe a hand.
         FileNotFoundError: the path, or the description that the config names, does not exist.
     """
+    if (seed := procedural_seed(str(source))) is not None:
+        return deepcopy(_drawn(seed, dtype))
     path = Path(source)
     shipped = (CONFIG_DIR / "hand" / f"{source}.yaml").is_file()
     if not shipped and (path / CARD).is_file():
@@ -100,6 +103,11 @@ def _hand(path: Path, config: dict[str, Any] | None, dtype: torch.dtype) -> Hand
 def _built(path: Path, content: bytes, config: str, dtype: torch.dtype) -> Hand:
     """Build a hand once in a process; ``content`` is what the file holds now, so that a changed one is read anew."""
     return Hand(_describe(path, json.loads(config)), dtype=dtype)
+
+
+@lru_cache(maxsize=8)
+def _drawn(seed: int, dtype: torch.dtype) -> Hand:
+    return Hand(draw_hand(seed), dtype=dtype)
 
 
 def _config(name: str) -> dict[str, Any]:

@@ -1,5 +1,8 @@
-"""A hand on the command line that is no option of ``config/hand``: the path of its card, or of the card's folder."""
+"""A hand on the command line that is no option of ``config/hand``: the path of its card or of the card's folder, or
+one that is drawn from a seed.
+"""
 
+import re
 from pathlib import Path
 
 from sceneleapultra.utils.core.config import CONFIG_DIR
@@ -7,10 +10,11 @@ from sceneleapultra.utils.core.overrides import groups_of
 
 _KEY = "hand="
 _CARD = "hand.yaml"
+_DRAWN = re.compile(_KEY + r"procedural_\d+")
 
 
 def name_hand_files(words: list[str], config_name: str) -> list[str]:
-    """Return the words with ``hand=<path>`` as Hydra takes it: ``hand=file hand.name=<path>``.
+    """Return the words with ``hand=<path>`` as Hydra takes it: ``hand=file hand.name=<path>``; so with a drawn hand.
 
     Args:
         words: the command line behind the program's name.
@@ -23,6 +27,9 @@ def name_hand_files(words: list[str], config_name: str) -> list[str]:
         return words
     found: list[str] = []
     for word in words:
+        if _DRAWN.fullmatch(word):
+            found += [f"{_KEY}file", f"hand.name={word.removeprefix(_KEY)}"]
+            continue
         path = Path(word.removeprefix(_KEY).strip("'" + '"'))
         if not word.startswith(_KEY) or path.suffix in (".urdf", ".xml") or not _is_path(path):
             found.append(word)
