@@ -28,6 +28,7 @@ from sceneleapultra.models.network.encoder.base import SceneEncoder
 from sceneleapultra.models.network.hand_encoder import HandEncoder, HandEncoderConfig, HandTokens
 from sceneleapultra.models.network.heads.base import Head, HeadConfig, HeadInputs, SceneHead
 from sceneleapultra.models.network.heads.score import ScoreHead
+from sceneleapultra.models.network.low_rank import add_adapters
 from sceneleapultra.models.network.pair_geometry import PairGeometry
 from sceneleapultra.models.network.surface import Surface, observed_surface
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
@@ -116,6 +117,8 @@ class GraspGenerator(nn.Module):
         self.heads: dict[str, Head] = nn.ModuleDict(  # type: ignore[assignment]
             {name: head.build(inputs) for name, head in heads.items()}
         )
+        if hand_encoder is not None and hand_encoder.adapter_rank is not None:
+            add_adapters(self, ("hand_encoder", "decoder"), hand_encoder.adapter_rank)
         if "anchors" not in self.heads:
             raise ValueError(
                 f"model.generator.heads needs 'anchors', which chooses where grasps are, got {sorted(self.heads)}."

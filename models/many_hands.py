@@ -11,6 +11,7 @@ from sceneleapultra.models.checkpoints.load import build_generator
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.inference import GraspModel
 from sceneleapultra.models.mirrored import MirroredModel
+from sceneleapultra.models.network.low_rank import merged_state
 
 
 class SharedGenerators:
@@ -81,6 +82,18 @@ def served(model: GraspModel, hand: str) -> GraspModel:
     generator.load_state_dict(model.generator.state_dict())
     generator = generator.to(model.generator.device).eval()
     return GraspModel(generator, model.cloud_settings, completion=model.completion)
+
+
+def merged(generator: GraspGenerator) -> GraspGenerator:
+    """Return the same generator without adapters, their changes added to its weights."""
+    config: Mapping[str, Any] | None = generator.config
+    assert config is not None
+    encoder = {**config["hand_encoder"], "adapter_rank": None}
+    with torch.random.fork_rng(devices=[]):
+        plain = build_generator({**config, "hand_encoder": encoder})
+    assert isinstance(plain, GraspGenerator) and isinstance(plain, nn.Module)
+    plain.load_state_dict(merged_state(generator))
+    return plain.to(generator.device).train(generator.training)
 
 
 def _for_hand(generator: GraspGenerator, hand: str) -> GraspGenerator:

@@ -9,6 +9,7 @@ import torch
 
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.module import GraspModule
+from sceneleapultra.models.palm_normalizer import PalmNormalizer
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.locks import owned_lock
 from sceneleapultra.utils.requests import GraspRequest, LearnedViews
@@ -29,8 +30,14 @@ _DEPENDS_ON = {
 
 
 def statistics_settings(module: GraspModule) -> dict[str, Any] | None:
-    """Return what a module's states depend on, as plain settings; None for one that takes statistics from elsewhere."""
-    if not module.objective.measures_statistics:
+    """Return what a module's states depend on, as plain settings; None for one that takes statistics from elsewhere.
+
+    A model for many hands that started from a checkpoint has its statistics from there.
+    """
+    normalizer = getattr(module.generator, "normalizer", None)
+    if not module.objective.measures_statistics or (
+        isinstance(normalizer, PalmNormalizer) and bool(normalizer.fitted)
+    ):
         return None
     return {part: {key: module.config[part][key] for key in keys} for part, keys in _DEPENDS_ON.items()}
 

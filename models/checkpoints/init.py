@@ -11,6 +11,7 @@ from sceneleapultra.models.checkpoints.migrate import SURELY_COLLISION_FREE
 from sceneleapultra.models.checkpoints.weights import load_encoder, shape_of
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.heads.tokens import TokenScoreHead
+from sceneleapultra.models.network.low_rank import adapters, is_adapter
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +25,11 @@ def init_weights(
         FileNotFoundError: no such checkpoint.
         ValueError: it does not fit.
     """
+    if init_from is None and adapters(generator):
+        raise ValueError(
+            "model.generator.hand_encoder.adapter_rank trains adapters of a trained model alone, init_from=null names "
+            "none. Pass init_from=<its checkpoint>, or adapter_rank=null."
+        )
     if init_from is not None:
         if not isinstance(generator, GraspGenerator):
             raise ValueError(
@@ -37,6 +43,8 @@ def init_weights(
 
 def start_from(generator: GraspGenerator, path: str | Path, *, frame: str) -> None:
     """Take over the weights of a checkpoint's generator; statistics, optimizer, schedule and averaging start afresh.
+
+    A model for many hands keeps its statistics: those of a few grasps of one hand would change what its weights mean.
 
     A head that the checkpoint lacks, or has of another kind, keeps its initial weights. A score head that never learned
     whether grasps are collision-free, but was made sure of it so that its order stays, starts at even odds: from
@@ -64,7 +72,8 @@ def start_from(generator: GraspGenerator, path: str | Path, *, frame: str) -> No
     theirs: dict[str, Tensor] = dict(trained.named_parameters())
     for key in [*mine, *theirs]:
         have, need = shape_of(theirs, key), shape_of(mine, key)
-        if have != need and not key.startswith(left):
+        begins = key not in theirs and is_adapter(key)
+        if have != need and not key.startswith(left) and not begins:
             raise ValueError(
                 f"init_from: {path} has {key} {have}, the model to be trained {need}. Pass the model settings of the "
                 "checkpoint's run, or init_from=null."
@@ -84,7 +93,9 @@ def start_from(generator: GraspGenerator, path: str | Path, *, frame: str) -> No
     for name in fresh:
         _log.info(f"init_from: {path} has no head '{name}' of this kind; it keeps its initial weights.")
     own, taken = generator.state_dict(), trained.state_dict()
-    generator.load_state_dict({key: own[key] if key.startswith(left) else taken[key] for key in own})
+    generator.load_state_dict(
+        {key: own[key] if key.startswith(left) or key not in taken else taken[key] for key in own}
+    )
     head = generator.heads["score"] if "score" in generator.heads else None  # noqa: SIM401 (a ModuleDict)
     if isinstance(head, TokenScoreHead):
         out = head.decoder.out

@@ -165,6 +165,13 @@ def _may_serve_many_hands(checkpoint: Checkpoint) -> None:
         generator["hand_encoder"] = None
 
 
+def _may_be_adapted(checkpoint: Checkpoint) -> None:
+    """13: a model for many hands may have low-rank adapters."""
+    encoder = checkpoint["model_config"]["generator"].get("hand_encoder")
+    if encoder is not None:
+        encoder["adapter_rank"] = None
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
@@ -184,5 +191,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _generator_apart,
     _anchors_may_be_weighed,
     _may_serve_many_hands,
+    _may_be_adapted,
 )
 CHECKPOINT_VERSION = len(STEPS)

@@ -34,6 +34,7 @@ class HandEncoderConfig:
     dim: int
     depth: int
     heads: int
+    adapter_rank: int | None
 
     def __post_init__(self) -> None:
         """Refuse sizes that no encoder can have."""
@@ -42,6 +43,11 @@ class HandEncoderConfig:
                 raise ValueError(
                     f"model.generator.hand_encoder.{key}: expected at least 1, got {getattr(self, key)}."
                 )
+        if self.adapter_rank is not None and self.adapter_rank < 1:
+            raise ValueError(
+                f"model.generator.hand_encoder.adapter_rank: expected at least 1, or null for none, got "
+                f"{self.adapter_rank}."
+            )
         if self.dim % self.heads:
             raise ValueError(
                 f"model.generator.hand_encoder.dim={self.dim} must be divisible by heads={self.heads}."

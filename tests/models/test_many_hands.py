@@ -4,41 +4,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch.testing import assert_close
 
+from factories.many_hands import many
 from factories.models import awake, scene_batch, small_decoder, small_generator, small_module
 from sceneleapultra.hands import GraspPose, load_hand
 from sceneleapultra.hands.rows import HandRows, contact_points, palm_axes
-from sceneleapultra.models.checkpoints.load import build_generator
-from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.many_hands import SharedGenerators
 from sceneleapultra.models.network.decoder.unet import UNetConfig
 from sceneleapultra.models.network.hand_encoder import HandEncoder, HandEncoderConfig, StateIn, StateOut
 from sceneleapultra.models.representation import GraspCodec, StateLayout
-from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.geometry.rotation import matrix_from_rot6d, so3_exp
 
 HANDS = ("leap_right", "leap_left", "allegro_like", "parallel_gripper")
-GRAPH = HandEncoderConfig(dim=16, depth=1, heads=2)
-
-
-SMALL = [
-    "model/generator/encoder=pointnet2_small",
-    "run_dir=unused",
-    "model/generator/hand_encoder=graph",
-    "model.generator.hand_encoder={dim:16,depth:1,heads:2}",
-    "model.generator.decoder={dim:32,depth:1,heads:2,dim_geometry:8}",
-    "sampling.solver.steps=2",
-    "model.generator.encoder.levels={fine:{centers:32,neighbors:[8]},coarse:{centers:16,neighbors:[8]}}",
-]
-
-
-def many(hand: str = "leap_right", *changes: str) -> GraspGenerator:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        cfg = compose("config", overrides=[*SMALL, *changes, f"hand={hand}"])
-    torch.manual_seed(0)
-    return awake(build_generator(cfg.model.generator)).eval()
+GRAPH = HandEncoderConfig(dim=16, depth=1, heads=2, adapter_rank=None)
 
 
 @pytest.mark.parametrize("name", HANDS)
