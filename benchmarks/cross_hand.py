@@ -1,4 +1,4 @@
-"""One model for many hands on a hand it never saw, against retargeting, a model of that hand alone, and a few of its objects.
+"""One model for many hands on a hand it never saw, against retargeting, a model of that hand alone, and tuning.
 
     python -m benchmarks.cross_hand --runs runs/cross_hand --held-out allegro_like leap_left
         --output benchmarks/results/cross_hand.json
@@ -111,7 +111,7 @@ def train_without(folder: Path, hand: str, number: int) -> Path:
 
 
 def few_store_of(folder: Path, hand: str, count: int) -> Path:
-    """Return the hand's store with grasps of its first training objects alone; its validation scenes stay as they are."""
+    """Return the hand's store with grasps of its first training objects alone; validation scenes stay as they are."""
     path = folder / f"{hand}_{count}.h5"
     if path.is_file():
         return path

@@ -1,8 +1,8 @@
 """Grasps of one hand carried over to another by fingertips: what one does without a model of the other hand.
 
 The other hand's palm starts where the first one's is, axis by axis; then palm and joints move until each fingertip's
-pad is where the first hand has one. Thumb goes to thumb, other fingers to the places between the first hand's, from side
-to side. With the palm left there, joints alone follow the fingertips of the pre-grasp and of the squeeze.
+pad is where the first hand has one. Thumb goes to thumb, other fingers to the places between the first hand's, from
+side to side. With the palm left there, joints alone follow the fingertips of the pre-grasp and of the squeeze.
 """
 
 from dataclasses import dataclass
