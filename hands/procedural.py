@@ -98,7 +98,7 @@ def draw_hand(seed: int) -> HandDescription:
     count = int(rng.integers(2, 5))
     radius, spacing = rng.uniform(0.009, 0.012), rng.uniform(0.034, 0.046)
     half = (rng.uniform(0.012, 0.018), spacing * count / 2, rng.uniform(0.036, 0.048))
-    lengths = (rng.uniform(0.042, 0.056), rng.uniform(0.032, 0.042), rng.uniform(0.022, 0.032))
+    lengths: Vector = (rng.uniform(0.042, 0.056), rng.uniform(0.032, 0.042), rng.uniform(0.022, 0.032))
     lengths = lengths[: int(rng.integers(2, 4))]
     if len(lengths) == 2:
         lengths = (lengths[0], lengths[1] + 0.012)

@@ -12,6 +12,7 @@ from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.inference import GraspModel
 from sceneleapultra.models.mirrored import MirroredModel
 from sceneleapultra.models.network.low_rank import merged_state
+from sceneleapultra.models.palm_normalizer import PalmNormalizer
 
 
 class SharedGenerators:
@@ -36,6 +37,8 @@ class SharedGenerators:
         if hand not in self._others:
             self._others[hand] = sharing(self.generator, hand)
         other = self._others[hand]
+        if isinstance(other.normalizer, PalmNormalizer):
+            other.normalizer.spread()  # statistics may have come since it was built: they are measured with it
         if other.training != self.generator.training:
             other.train(self.generator.training)
         return other

@@ -50,13 +50,14 @@ class PalmNormalizer(StateNormalizer):
         self.palm_mean.copy_(torch.from_numpy(statistics.mean))
         self.palm_std.copy_(torch.from_numpy(statistics.scale))
         self.set_origin(statistics)
-        self._spread()
+        self.spread()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what accompanies the statistics, after which they are all there."""
         super().set_extra_state(state)
-        self._spread()
+        self.spread()
 
-    def _spread(self) -> None:
+    def spread(self) -> None:
+        """Put the statistics of palms, which generators of several hands share, among those of the joints."""
         self.mean[self._palm] = self.palm_mean
         self.std[self._palm] = self.palm_std

@@ -27,7 +27,7 @@ def checkpoint(generator: GraspGenerator, path: Path) -> Path:
     generator.normalizer.palm_std.copy_(1 + torch.arange(9) * 0.1)
     generator.normalizer.fitted.fill_(True)
     generator.normalizer.frame = "tabletop"
-    generator.normalizer._spread()
+    generator.normalizer.spread()
     weights = {f"generator.{key}": value for key, value in generator.state_dict().items()}
     config = {"generator": generator.config, "objective": None, "cloud": {}, "plugins": []}
     saved = {"state_dict": weights, "model_config": config, "version": CHECKPOINT_VERSION}

@@ -115,6 +115,20 @@ def test_a_step_on_another_hand_changes_the_shared_weights() -> None:
     assert module.context_of(batch, step=0, training=True).generator is module.generator
 
 
+def test_statistics_that_come_later_are_those_of_every_hand() -> None:
+    """They are measured with the generators of all hands, which are there before the statistics are."""
+    own = many("leap_right")
+    shared = SharedGenerators(own)
+    shared.of("allegro_like")
+    own.normalizer.palm_mean.copy_(torch.arange(9) * 0.01)
+    own.normalizer.palm_std.copy_(1 + torch.arange(9) * 0.1)
+    own.normalizer.spread()
+    other = shared.of("allegro_like").normalizer
+    for mine, theirs in ((own.normalizer.mean, other.mean), (own.normalizer.std, other.std)):
+        assert_close(theirs[other.columns], mine[own.normalizer.columns], rtol=0, atol=0)
+        assert not torch.equal(theirs[3:19], mine[3:19])
+
+
 def test_what_serves_one_hand_says_so() -> None:
     with pytest.raises(
         ValueError, match="This model is of hand 'leap_right' alone, asked for 'allegro_like'"
