@@ -188,7 +188,7 @@ def model_method(run_dir: Path, hand: str | None = None) -> ModelMethod:
     )
 
 
-def judge(folder: Path, hand: str, row: str, number: int) -> dict[str, Any]:
+def evaluate_row(folder: Path, hand: str, row: str, number: int) -> dict[str, Any]:
     """Lift what a row answers, on the same items for every row: its best of a few, and one drawn at random."""
     kept = folder / "rows" / f"{hand}-{row}.json"
     if kept.is_file():
@@ -245,7 +245,7 @@ def main() -> None:
                 train_without(folder, hand, of_many)
             if count:
                 tune(folder, hand, int(count), kind, of_tuning)
-            rows.setdefault(hand, {})[row] = judge(folder, hand, row, options.items)
+            rows.setdefault(hand, {})[row] = evaluate_row(folder, hand, row, options.items)
     document = {
         "what": f"{options.steps} steps of a model of {len(HANDS) - 1} hands, of one hand, and of tuning",
         "hands": list(HANDS),

@@ -55,7 +55,7 @@ class Carrier:
     def _wanted(self, pose: GraspPose) -> Float[Tensor, "g f 3"]:
         """Return where the other hand's fingertips should be."""
         tips = fingertips(self.source, pose)
-        theirs, own = across(self.source), across(self.target)
+        theirs, own = from_side_to_side(self.source), from_side_to_side(self.target)
         wanted = torch.empty(len(tips), len(self.target.finger_names), 3)
         wanted[:, self.target.finger_names.index(self.target.thumb)] = tips[
             :, self.source.finger_names.index(self.source.thumb)
@@ -100,7 +100,7 @@ def fingertips(hand: Hand, pose: GraspPose) -> Float[Tensor, "g f 3"]:
     return torch.einsum("gcx,cf->gfx", points, finger / finger.sum(0))
 
 
-def across(hand: Hand) -> list[int]:
+def from_side_to_side(hand: Hand) -> list[int]:
     """Return the fingers beside the thumb, from side to side of the palm."""
     rest = GraspPose(torch.zeros(1, 3), torch.eye(3)[None], hand.rest_qpos[None])
     side = fingertips(hand, rest)[0] @ palm_axes(hand)[:, 0]
