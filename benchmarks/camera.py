@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import command_line, commit, table, write
+from benchmarks.common import command_line, table, write
 from benchmarks.simulated_views import DEPTH_SCALE, SimulatedView, depth_image, real_targets, simulated_view
 from sceneleapultra.evaluation.methods.training_index import transform_grasps
 from sceneleapultra.evaluation.requests import request_from_store
@@ -236,15 +236,13 @@ def main() -> None:
     difference = paired_difference(mask, pixel, options.seed)
     print("pixel minus mask", difference, flush=True)
     document = {
-        "command": f"camera --scenes {options.scenes} --grasps {options.grasps} --seed {options.seed}",
-        "commit": commit(),
         "scenes": options.scenes,
         "real_targets": len(range(2, options.scenes, 3)) if reals else 0,
         "protocol": options.protocol,
         "pixel_minus_mask": difference,
         "calls": found,
     }
-    write(document, options.json)
+    write(document, options.json, seed=options.seed)
     lines = [
         [
             name,

@@ -1,10 +1,14 @@
-"""What every benchmark needs: its command line, the machine and commit it measured, tables, and a place for results."""
+"""What every benchmark needs: its command line, how its numbers came about, tables, and a place for results."""
 
 import argparse
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,12 @@ def machine(device: str) -> str:
     return platform.processor()
 
 
+def command() -> str:
+    """Name the command that runs, as it is typed in the root of the checkout."""
+    words = [word.replace(f"{ROOT}/", "") for word in sys.argv[1:]]
+    return shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *words])
+
+
 def commit() -> str:
     """Name the commit that was measured, with a plus where files differ from it."""
     command = ["git", "describe", "--always", "--dirty=+"]
@@ -41,9 +51,26 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def write(document: Any, path: Path | None, *, show: bool = False) -> None:
-    """Write results as JSON where asked to, and print them with ``show``."""
-    text = json.dumps(document, indent=1)
+def write(
+    document: Mapping[str, Any],
+    path: Path | None,
+    *,
+    seed: int | Sequence[int] | None,
+    device: str = "cpu",
+    show: bool = False,
+) -> None:
+    """Write results as JSON where asked to, and print them with ``show``; how they came about stands first.
+
+    Args:
+        document: the results.
+        path: where to write them.
+        seed: what everything was drawn from, or the seeds in turn; None where nothing is drawn.
+        device: where networks ran.
+        show: print, too.
+    """
+    facts = {"command": command(), "seed": seed, "commit": commit(), "machine": machine(device)}
+    facts["torch"] = version("torch")
+    text = json.dumps({**facts, **document, **facts}, indent=1)
     if show:
         print(text)
     if path is not None:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import command_line, commit, machine, table, write
+from benchmarks.common import command_line, table, write
 from benchmarks.picking import rate
 from benchmarks.picking_table import knowledge, read_sets
 from sceneleapultra.datasets.completion.truth import TrueDistances
@@ -255,8 +255,6 @@ def main() -> None:
     truth = TrueDistances(reach_m=REACH_M, step_m=0.004)
     chooser = Chooser(model, completion, options.samples, truth, options.guided, options.attempted)
     document: dict[str, Any] = {
-        "commit": commit(),
-        "machine": machine("cpu"),
         "model": f"{options.model} ({file_hash(path)})",
         "completion": None if options.completion is None else file_hash(options.completion),
         "protocol": f"{protocol.name} ({protocol.hash})",
@@ -286,7 +284,7 @@ def main() -> None:
             for row, r in document["sets"][name]["rows"].items()
         ]
         document["completion_ms"] = round(1e3 * chooser.seconds / sum(map(len, items.values())), 1)
-        write(document, options.output)
+        write(document, options.output, seed=0)
     print(table(["set", "row", "picked cleanly, %", "picked, %", "items gained, lost"], lines), flush=True)
 
 

@@ -145,7 +145,7 @@ def main() -> None:
         document[name] = {"overrides": overrides, "cpu_s": round(cpu_s, 1), "shares": rows}
         successes.append([f"{name} the term", *map(rate, rows), f"{cpu_s:.0f}"])
         losses.append([f"{name} the term", *(f"{loss:.3f}" for loss in noise)])
-    write(document, arguments.output)
+    write(document, arguments.output, seed=cfg.seed)
     header = ["model", *(f"{100 * share:.0f} % of the points" for share in SHARES)]
     print("Success, % [95 %]\n\n" + table([*header, "training, processor s"], successes))
     print("\nDenoising loss on validation items\n\n" + table(header, losses))

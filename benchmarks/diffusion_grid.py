@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, ROOT, command_line, commit, write
+from benchmarks.common import RESULTS, ROOT, command_line, write
 
 PROCESSES = {
     "ddpm": [
@@ -81,13 +81,11 @@ class Grid:
         cells.append(self.cell("cvae", ["model=grasp_cvae"], *OWN["cvae"]))
         sweep = [point for point in self.sweep() if point]
         document = {
-            "command": " ".join([Path(sys.argv[0]).stem, *map(str, sys.argv[1:])]),
-            "commit": commit(),
             "grid": [cell for cell in cells if cell],
             "sweep": sweep,
             "not_run": self.skipped,
         }
-        write(document, RESULTS / "diffusion_grid.json")
+        write(document, RESULTS / "diffusion_grid.json", seed=0)
         plot(sweep, ROOT / "docs" / "pictures" / "diffusion_sweep.png")
 
     def sweep(self) -> list[dict[str, Any] | None]:

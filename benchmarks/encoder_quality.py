@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from benchmarks.common import command_line, machine, table, write
+from benchmarks.common import command_line, table, write
 from benchmarks.trials import RECIPE, steps, test, train, validation_loss
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.network.tokens import Cloud
@@ -156,10 +156,9 @@ def main() -> None:
         row["difference_from_first"] = mean_interval(of_each - first)
     document = {
         "what": f"experiment=quickstart with each encoder, {arguments.steps} steps",
-        "machine": f"{machine(arguments.device)}, torch {torch.__version__}",
         "encoders": rows,
     }
-    write(document, arguments.output)
+    write(document, arguments.output, seed=arguments.seeds, device=arguments.device)
     header = [
         "encoder",
         "success, % [95 %]",

@@ -1,9 +1,9 @@
 """What does each scene encoder cost? Time, memory, parameters and tokens.
 
-``python -m benchmarks.encoders`` measures every encoder of config/model/encoder on clouds of 1000, 4000 and 10000
-points, in float32 and bfloat16, beside a PointNet++ as most of the field writes it, and writes a JSON file. On a CPU
-each cell has a process of its own, time is the process's on one thread, memory what the resident set grew by; on a GPU
-time is the wall's, memory what was allocated.
+``python -m benchmarks.encoders`` measures every encoder of config/model/generator/encoder on clouds of 1000, 4000 and
+10000 points, in float32 and bfloat16, beside a PointNet++ as most of the field writes it, and writes a JSON file. On a
+CPU each cell has a process of its own, time is the process's on one thread, memory what the resident set grew by; on a
+GPU time is the wall's, memory what was allocated.
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
-from benchmarks.common import RESULTS, ROOT, command_line, commit, machine, write
+from benchmarks.common import RESULTS, ROOT, command_line, machine, write
 from benchmarks.reference_pointnet2 import ReferencePointNet2
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
@@ -32,7 +32,7 @@ REFERENCE = "reference"
 def main() -> None:
     """Measure, print a table and write the file."""
     parser = command_line(__doc__)
-    names = sorted(p.stem for p in (CONFIG_DIR / "model" / "encoder").glob("*.yaml"))
+    names = sorted(p.stem for p in (CONFIG_DIR / "model/generator/encoder").glob("*.yaml"))
     parser.add_argument("--encoders", nargs="+", default=[*names, REFERENCE], choices=[*names, REFERENCE])
     parser.add_argument("--points", nargs="+", type=int, default=[1000, 4000, 10000])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
@@ -48,13 +48,8 @@ def main() -> None:
         print(json.dumps(cell(name, int(points), precision, int(tokens), arguments)))
         return
     cells: list[dict[str, Any]] = []
-    result: dict[str, Any] = {
-        "machine": machine(arguments.device),
-        "threads": 1,
-        "torch": torch.__version__,
-    }
-    result |= {"commit": commit(), "batch": arguments.batch, "cells": cells}
-    stem = "".join(c if c.isalnum() else "_" for c in result["machine"])
+    result: dict[str, Any] = {"threads": 1, "batch": arguments.batch, "cells": cells}
+    stem = "".join(c if c.isalnum() else "_" for c in machine(arguments.device))
     out = arguments.out or RESULTS / f"encoders_{stem}.json"
     head = f"{'encoder':24} {'points':>6} {'precision':9} {'tokens':>6} {'params':>9}"
     print(head + f" {'fwd ms':>9} {'f+b ms':>9} {'fwd MB':>8} {'f+b MB':>8}")
@@ -65,7 +60,7 @@ def main() -> None:
             made = cell(name, points, precision, tokens, arguments)
         cells.append(made)
         print(row(made), flush=True)
-        write(result, out)
+        write(result, out, seed=0, device=arguments.device)
     print(out)
 
 

@@ -22,7 +22,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from benchmarks.common import RESULTS, ROOT, command_line, commit, machine, table, write
+from benchmarks.common import RESULTS, ROOT, command, command_line, commit, machine, table, write
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.beside import MEASURED
 from sceneleapultra.models.checkpoints.load import build_generator
@@ -162,6 +162,7 @@ def measure(name: str) -> dict[str, Any]:
             return {"refused": str(error)}
         size = sum(file.stat().st_size for file in Path(folder).glob("*.onnx"))
         return {
+            "command": command(),
             "commit": commit(),
             "megabytes": size / 1e6,
             "rows": list(parity(generator, Path(folder), only)),
@@ -203,7 +204,7 @@ def main() -> None:
     document |= {"machine": machine("cpu"), "torch": torch.__version__}
     for name in chosen.models:
         document["models"][name] = measure(name)
-        write(document, RESULT)
+        write(document, RESULT, seed=0)
         before, _, rest = PAGE.read_text().partition(BEGIN)
         PAGE.write_text(f"{before}{BEGIN}\n\n{tables(document)}\n\n{END}{rest.partition(END)[2]}")
         print(name, flush=True)

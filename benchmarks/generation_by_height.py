@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import command_line, commit, machine, table, write
+from benchmarks.common import command_line, table, write
 from benchmarks.generation_rate import settings
 from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.simulation.generate import GenerateSettings
@@ -155,13 +155,11 @@ def main() -> None:
         table(["objects", "way", "height", "scenes", "with a grasp", "free", "good", "good per cpu s"], lines)
     )
     document = {
-        "commit": commit(),
-        "machine": machine("cpu"),
         "tries": arguments.tries,
         "rows": result,
         "objects": [by_object(rows[i : i + len(WAYS)]) for i in range(0, len(rows), len(WAYS))],
     }
-    write(document, arguments.output)
+    write(document, arguments.output, seed=first)
 
 
 if __name__ == "__main__":

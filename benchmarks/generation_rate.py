@@ -8,14 +8,13 @@ Prints JSON. Processor seconds are the measure on a machine that others use too;
 
 import sceneleapultra.utils.core.environment  # noqa: F401
 
-import json
 import time
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from benchmarks.common import command_line
+from benchmarks.common import command_line, write
 from sceneleapultra.hands import load_hand
 from sceneleapultra.simulation.generate import GenerateSettings, SceneReport, generate_scenes, prepare_objects
 from sceneleapultra.simulation.objects import FAMILIES
@@ -84,7 +83,7 @@ def main() -> None:
         result["families"] = {
             family: totals([r for r in reports if r.families == (family,)]) for family in FAMILIES
         }
-    print(json.dumps(result, indent=1))
+    write(result, None, seed=made.seed, show=True)
 
 
 if __name__ == "__main__":

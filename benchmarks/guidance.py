@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from benchmarks.common import command_line
+from benchmarks.common import command_line, write
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.evaluation.evaluate import evaluate_method
 from sceneleapultra.evaluation.items import Item
@@ -146,7 +146,7 @@ def main() -> None:
         "protocol": options.protocol,
         "temperature": options.temperature,
     }
-    print(json.dumps({**facts, "guidance": measured}, indent=1))
+    write({**facts, "guidance": measured}, None, seed=0, show=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import command_line, commit, machine, table, write
+from benchmarks.common import command_line, table, write
 from benchmarks.trials import RECIPE, steps, train
 
 NO_SCORE = "model.objective.terms.score.weight=0"
@@ -174,13 +174,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     costs = step_costs(arguments)
     document = {
         "what": f"experiment=quickstart, {arguments.steps} steps of {arguments.scenes} scenes, one thread",
-        "machine": machine("cpu"),
-        "commit": commit(),
         "step_ms": costs,
         "best_contact_auroc": best_contact_auroc(arguments),
         "rows": rows,
     }
-    write(document, arguments.output)
+    write(document, arguments.output, seed=range(arguments.seeds))
     if arguments.picture is not None:
         draw(arguments, arguments.picture)
     keys = [*LOSSES, *FIGURES]

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, command_line, commit, machine, table, write
+from benchmarks.common import RESULTS, command_line, table, write
 from benchmarks.latency_work import WORK
 
 HERE = Path(__file__).resolve().parent.parent
@@ -59,8 +59,8 @@ def main() -> None:
         for name, r in rows.items()
     ]
     print(table(head, lines))
-    facts = {"machine": machine("cpu"), "threads": 1, "commit": commit(), "rounds": arguments.rounds}
-    write({**facts, "against": _commit_of(arguments.against), "measured": rows}, arguments.out)
+    facts = {"threads": 1, "rounds": arguments.rounds, "against": _commit_of(arguments.against)}
+    write({**facts, "measured": rows}, arguments.out, seed=0)
 
 
 class Side:

@@ -33,7 +33,6 @@ from sceneleapultra.datasets.items.quarantine import Quarantine
 from sceneleapultra.datasets.store.layout import repack
 from sceneleapultra.datasets.store.store import GraspStore
 from sceneleapultra.utils.core.config import build, load_group
-from sceneleapultra.utils.training.run_folder import git_state
 
 torch.set_num_threads(1)
 BATCH = 16
@@ -254,7 +253,6 @@ def main() -> None:
                         for other in ("predecessor", "memory")
                     }
     result = {
-        "commit": git_state()[0],
         "store": arguments.store.name,
         "content_hash": plain_module.data_hash,
         "batch_size": BATCH,
@@ -264,14 +262,15 @@ def main() -> None:
         "rounds": arguments.rounds,
         "items": {"store": len(plain), "predecessor": made["predecessor"].num_items},
         "bytes": sizes,
-        "machine": {"cores": os.cpu_count(), "load": os.getloadavg()[0], "python": platform.python_version()},
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
         "median": medians,
         "ratios": ratios,
         "rounds_samples_per_s": {
             k: [round(x) for x in cell["samples_per_s"]] for k, cell in measured.items()
         },
     }
-    write(result, arguments.output, show=True)
+    write(result, arguments.output, seed=0, show=True)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Bool
 from omegaconf import OmegaConf
 
-from benchmarks.common import command_line, commit, table, write
+from benchmarks.common import command_line, table, write
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.model import ModelMethod
@@ -227,7 +227,6 @@ def main() -> None:
         for name in dict.fromkeys(method)
     }
     document: dict[str, Any] = {
-        "commit": commit(),
         "checkpoint": f"{options.checkpoint} ({file_hash(checkpoint)})",
         "data": store.content_hash,
         "items": {name: len(chosen) for name, chosen in items.items()},
@@ -247,14 +246,14 @@ def main() -> None:
     if options.lone:
         tabletop: Protocol = build(load_group("protocol", "dgb-tabletop"))
         document["dgb_tabletop"] = agreement(verdicts, evaluate(hand, tabletop, groups, options.workers))
-    write(document, options.output)
+    write(document, options.output, seed=0)
     if options.conditions is not None:
         document["conditions"] = {}
         for name in options.conditions or CONDITIONS:
             found = evaluate(hand, variant(options.protocol, name), groups, options.workers)
             document["conditions"][name] = compared(found, verdicts)
             print(f"{name}: {json.dumps(document['conditions'][name])}", file=sys.stderr, flush=True)
-            write(document, options.output)
+            write(document, options.output, seed=0)
 
 
 if __name__ == "__main__":

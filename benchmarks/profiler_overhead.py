@@ -26,7 +26,6 @@ from benchmarks.common import command_line, write
 from sceneleapultra.models.assembly import assemble
 from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.training.profiling import DATA_STAGES, StageClock, StageProfiler
-from sceneleapultra.utils.training.run_folder import git_state
 
 _WARMUP = 6  # steps that are not measured
 
@@ -137,7 +136,6 @@ def main() -> None:
     nodes = timed.profiler.tree.nodes
     stages = sum(n.count for n in nodes.values()) / max(1, nodes["train", "step"].count)
     result = {
-        "commit": git_state()[0],
         "store": arguments.store.name,
         "step_ms": round(1e3 * typical, 2),
         "direct": {
@@ -150,9 +148,9 @@ def main() -> None:
             "percent_of_step": round(100 * (float(np.median(ratios)) - 1), 2),
             "interval_95": [round(100 * (float(bound) - 1), 2) for bound in (low, high)],
         },
-        "machine": {"cores": os.cpu_count(), "load": os.getloadavg()[0]},
+        "load": os.getloadavg()[0],
     }
-    write(result, arguments.output, show=True)
+    write(result, arguments.output, seed=0, show=True)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def measure(options: argparse.Namespace) -> None:
             "ms_per_sample": spent,
         }
         rows.append(row | {key: found[key] for key in KEPT})
-        write(rows, RESULTS / "samplers_and_ranks.json")
+        write({"rows": rows}, RESULTS / "samplers_and_ranks.json", seed=0)
         rate, (low, high) = 100 * found["stable"]["value"], found["stable"]["by_object95"]
         what = f"{sampler} {steps}" if keep is None else f"{sampler} {steps}, best {keep} of {k} by {rank}"
         print(

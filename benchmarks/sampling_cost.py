@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import command_line
+from benchmarks.common import command_line, write
 from sceneleapultra.evaluation.provenance import file_hash
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.generator import GraspGenerator
@@ -117,11 +117,10 @@ def main() -> None:
     facts = {
         "checkpoint": f"{options.checkpoint} ({file_hash(options.checkpoint)})",
         "parameters": sum(p.numel() for p in generator.parameters()),
-        "torch": torch.__version__,
         "threads": 1,
     }
     success = {} if options.store is None else labeled(options)
-    print(json.dumps({**facts, "cost": measured, **success}, indent=1))
+    write({**facts, "cost": measured, **success}, None, seed=0, show=True)
 
 
 def labeled(options: argparse.Namespace) -> dict[str, Any]:

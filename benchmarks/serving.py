@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import ROOT, command_line, commit, machine, table, write
+from benchmarks.common import ROOT, command_line, table, write
 from sceneleapultra.serving.client import GraspClient, ServiceRefusal
 
 SIZES, SEEDS = (4, 8, 16), 4
@@ -137,12 +137,7 @@ def main() -> None:
         try:
             url = json.loads(next(line for line in service.stderr if b'"ready"' in line))["url"]
             threading.Thread(target=service.stderr.read, daemon=True).start()
-            document: dict[str, Any] = {
-                "machine": machine(args.device),
-                "commit": commit(),
-                "loads": [],
-                "soak": None,
-            }
+            document: dict[str, Any] = {"loads": [], "soak": None}
             if args.soak_minutes:
                 document["soak"] = soak(url, request, args.soak_minutes, args.soak_rate)
                 print(json.dumps(document["soak"]))
@@ -159,7 +154,7 @@ def main() -> None:
                     for row in document["loads"]
                 ]
                 print(table(names, rows))
-            write(document, args.output)
+            write(document, args.output, seed=0, device=args.device)
         finally:
             service.terminate()
 

@@ -21,7 +21,6 @@ from sceneleapultra.datasets.store.blocks import CHECKSUMS
 from sceneleapultra.datasets.store.layout import repack
 from sceneleapultra.datasets.store.shard import Shard
 from sceneleapultra.datasets.store.store import GraspStore
-from sceneleapultra.utils.training.run_folder import git_state
 
 
 def cpu_ms(work: Callable[[], object]) -> float:
@@ -74,13 +73,12 @@ def main() -> None:
             lambda: read_views(one), lambda: read_views(other), arguments.rounds
         )
         result = {
-            "commit": git_state()[0],
             "bytes": arguments.store.stat().st_size,
             "views": read_views(one),
             "rounds": arguments.rounds,
             "rows": rows,
         }
-    write(result, arguments.output, show=True)
+    write(result, arguments.output, seed=None, show=True)
 
 
 if __name__ == "__main__":

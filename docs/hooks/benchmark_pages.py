@@ -14,7 +14,8 @@ BENCHMARKS = ROOT / "benchmarks"
 _MADE_BY = {"encoder_lite": "encoder_quality", "export": "export_parity"}
 _ROWS, _COLUMNS, _LETTERS = 200, 16, 120  # of a table, and of a cell; the file has the rest
 _SIDES = 8  # sections that may stand side by side
-_PROVENANCE = ("command", "commit", "seed", "machine")
+_PROVENANCE = ("command", "seed", "commit", "machine", "torch")
+_MISSING = "not recorded"
 Record = dict[str, Any]
 
 
@@ -41,15 +42,12 @@ def _question(path: Path) -> str:
     return _docstring(path).split("\n\n")[0]
 
 
-def _command(document: Any, path: Path) -> tuple[str, str]:
-    """Return what to call the command, and the command: of the results, else the first of the program's docstring."""
-    if isinstance(document, dict) and (words := document.get("command")):
-        return "command", f"python -m benchmarks.{words.replace('.py', '', 1)}"
+def _measures(path: Path) -> str:
+    """Return the first command of a program's docstring."""
     start = rf"^( *)(?:``)?(python (?:-m benchmarks[.]|benchmarks/){path.stem}\b.*\n(?:\1 +\S.*\n)*)"
     found = re.search(start, _docstring(path), re.MULTILINE)
     shown = found[2] if found else f"python -m benchmarks.{path.stem}"
-    words = re.sub(r"\s*\\?\n\s*", " ", shown).split("``")[0].split("  #")[0].strip()
-    return "command, by the program's docstring", words
+    return re.sub(r"\s*\\?\n\s*", " ", shown).split("``")[0].split("  #")[0].strip()
 
 
 def _find(node: Any, name: str) -> list[str]:
@@ -160,15 +158,28 @@ def _pairs(values: Record) -> str:
     return table(["what", "value"], [(cell(k), _shown(v)) for k, v in values.items()])
 
 
+def _fact(document: Any, name: str) -> str:
+    """Return how a result came about, as its page says it."""
+    if isinstance(document, dict) and name in document and not isinstance(document[name], dict):
+        value = document[name]
+        if value is None:
+            return "none: nothing is drawn at random"
+        return (
+            code(value)
+            if name == "command"
+            else cell(", ".join(map(str, value if isinstance(value, list) else [value])))
+        )
+    values = list(dict.fromkeys(_find(document, name)))
+    return cell(", ".join(values)) if values and name != "command" else _MISSING
+
+
 def result_page(path: Path) -> str:
     """Return the page of one file of results."""
     document = json.loads(path.read_text())
     made_by = program(path.stem)
-    label, command = _command(document, made_by)
-    facts = {label: code(command)}
-    for name in _PROVENANCE[1:]:
-        values = list(dict.fromkeys(_find(document, name)))
-        facts[name] = cell(", ".join(values)) if values else "not recorded"
+    facts = {name: _fact(document, name) for name in _PROVENANCE}
+    if facts["command"] == _MISSING:
+        facts["measured like it"] = code(_measures(made_by))
     provenance = table(["what", "value"], facts.items())
     rest = document if isinstance(document, dict) else {"rows": document}
     rest = {k: v for k, v in rest.items() if k not in _PROVENANCE or isinstance(v, dict)}
@@ -187,7 +198,8 @@ def benchmark_pages() -> dict[str, str]:
     rows = [(f"[{p.stem.replace('_', ' ')}]({p.stem}.md)", cell(_question(program(p.stem)))) for p in files]
     pages["benchmarks/index.md"] = (
         "# Benchmarks\n\nEvery number here is read from a file in `benchmarks/results/` when the site is built; each "
-        "page begins with the command that measures it again. *Not recorded*: the file does not say it.\n\n"
+        "page begins with what made it: command, seed, commit and machine. *Not recorded*: the file was written before "
+        "its program noted that; its page then names a command that measures the like.\n\n"
         f"{table(['results', 'question'], rows)}\n"
     )
     return pages
