@@ -22,7 +22,7 @@ from sceneleapultra.reporting.drawing import (
     draw_scene,
     origin_of,
 )
-from sceneleapultra.reporting.html import LAYERS, cards, table, write_page
+from sceneleapultra.reporting.html import cards, legend, table, write_page
 from sceneleapultra.utils.core.stats import wilson_interval
 
 LISTED = 20  # problems on the terminal and on the page
@@ -62,7 +62,7 @@ _OBJECT_HEADINGS = (
     "family",
     "scenes",
     "grasps",
-    "held",
+    "successes",
     "coverage",
     "repeated",
     "in something",
@@ -87,7 +87,7 @@ def _object_rows(counts: Sequence[ObjectCount]) -> list[tuple[str, ...]]:
     ]
 
 
-HEADINGS = ("family", "objects", "placed", "solved", "grasps", "held", "success")
+HEADINGS = ("family", "objects", "placed", "solved", "grasps", "successes", "success")
 
 
 def family_rows(counts: Mapping[str, Count]) -> list[tuple[str, ...]]:
@@ -116,8 +116,8 @@ def write_dataset_page(store: GraspStore, hand: Hand, found: Inspection, path: P
         f"{escape(hand.name)}, protocol {escape(str(store.attributes['protocol']))}.</p>",
         f"<h2>Problems</h2><p>{verdict}</p><ul>{problems}</ul>" if number else "<p>No problems found.</p>",
         "<h2>Success by family</h2>",
-        '<p class="legend">Placed: counted in each scene an object lies in. Solved: of those, with a grasp that held. '
-        "Brackets: 95 % Wilson interval.</p>",
+        '<p class="legend">Placed: counted in each scene an object lies in. Solved: of those, with a '
+        "successful grasp. Brackets: 95 % Wilson interval.</p>",
     ]
     for split in SPLITS:
         counts = {family: c for (s, family), c in sorted(found.counts.items()) if s == split}
@@ -141,7 +141,7 @@ def write_dataset_page(store: GraspStore, hand: Hand, found: Inspection, path: P
         low, high = hand.joint_limits[j].tolist()
         body.append(histogram(found.qpos[:, j], name, (low, high)))
     drawings = examples(store, hand)
-    body += ["</div><h2>Examples</h2>", LAYERS, cards(drawings)]
+    body += ["</div><h2>Examples</h2>", legend("labels"), cards(drawings)]
     facts = {k: v for k, v in store.attributes.items() if k != "generator"}
     settings = json.dumps(json.loads(store.attributes["generator"]), indent=2)
     body += [
@@ -153,7 +153,7 @@ def write_dataset_page(store: GraspStore, hand: Hand, found: Inspection, path: P
 
 
 def examples(store: GraspStore, hand: Hand) -> list[Drawing]:
-    """Draw items spread over the splits: a hand that held, and where the bases of all tested hands were."""
+    """Draw items spread over the splits: a hand that succeeded, and where the bases of all tested hands were."""
     drawings = []
     for split in SPLITS:
         items = store.items(split, min_points=1, require_success=True)
@@ -171,7 +171,7 @@ def _example(store: GraspStore, item: StoreItem, hand: Hand) -> Drawing:
         item.target,
         ColoredHands(hand, labeled.grasps.hand_pose[shown], [SUCCESS]),
         caption=f"{store.split_of(item.scene)}: {scene.objects[item.target].name}",
-        detail=f"scene {item.scene}, {labeled.success.sum()} of {len(labeled.success)} grasps held; dots: hand bases",
+        detail=f"scene {item.scene}, {labeled.success.sum()} of {len(labeled.success)} grasps succeed; dots: bases",
     )
     bases = labeled.grasps.hand_pose[:, :3] - origin_of(scene, item.target)
     places = (ColoredPoints(bases[~labeled.success], FAILURE), ColoredPoints(bases[labeled.success], SUCCESS))

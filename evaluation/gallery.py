@@ -68,14 +68,15 @@ def draw_row(result: GraspResults, row: int, item: Item, hand: Hand) -> Drawing:
     """Draw one tested grasp with its outcome."""
     table = result.table
     outcome, collision_free = Outcome(int(table["outcome"][row])), bool(table["collision_free"][row])
-    success = "picked cleanly" if "picked_cleanly" in table.values else "held"
+    lifted = "picked_cleanly" in table.values
+    success = "picked cleanly" if lifted else "stable"
     words = success if outcome == Outcome.SUCCESS else outcome.name.lower().replace("_", " ")
     detail = f"{1e3 * table['penetration_m'][row]:.1f} mm in the object"
     if np.isfinite(table["displacement_m"][row]) and outcome != Outcome.SUCCESS:
         detail += f", object moved {100 * table['displacement_m'][row]:.1f} cm"
     if not collision_free:
         detail += f", {-1e3 * table['clearance_m'][row]:.1f} mm in its surroundings"
-    color = outcome_color(outcome, collision_free)
+    color = outcome_color(outcome, lifted or collision_free)
     hands = ColoredHands(hand, result.grasps.hand_pose[row : row + 1], [color])
     caption = f"{item.object.name}: {words}"
     return draw_scene(item.scene, item.view, item.target, hands, caption=caption, detail=detail)

@@ -8,7 +8,7 @@ from sceneleapultra.hands import Hand
 from sceneleapultra.models.apart import best_and_apart
 from sceneleapultra.models.sampled_grasps import SampledGrasps
 from sceneleapultra.reporting.drawing import ColoredHands, Drawing, draw_scene, outcome_color
-from sceneleapultra.reporting.html import LAYERS, cards, write_page
+from sceneleapultra.reporting.html import Ends, cards, legend, write_page
 from sceneleapultra.reporting.pictures import render_png
 from sceneleapultra.reporting.requests import draw_request
 from sceneleapultra.utils.records import Grasps, Outcome
@@ -46,7 +46,8 @@ def write_prediction(
     else:
         drawings = [_draw_tested(*tested, grasps, i, made.describe(i), hand) for i in shown]
     remarks = "".join(f"<p>{escape(text)}</p>" for text in (*request.notes, *made.warnings))
-    write_page(title, [remarks, LAYERS, cards(drawings)], drawings, folder / "grasps.html")
+    ends: Ends = "untried" if tested is None else "lifted" if "picked_cleanly" in tested[1].values else "held"
+    write_page(title, [remarks, legend(ends), cards(drawings)], drawings, folder / "grasps.html")
     pictured = [drawings[i] for i in differing]
     render_png(pictured, folder / "grasps.png", columns=3, size=400, title=title)
 
@@ -55,7 +56,7 @@ def _draw_tested(
     item: Item, verdicts: VerdictTable, grasps: Grasps, i: int, detail: str, hand: Hand
 ) -> Drawing:
     outcome, lifted = Outcome(int(verdicts["outcome"][i])), "picked_cleanly" in verdicts.values
-    success = "picked cleanly" if lifted else "held"
+    success = "picked cleanly" if lifted else "stable"
     words = success if outcome == Outcome.SUCCESS else outcome.name.lower().replace("_", " ")
     color = outcome_color(outcome, lifted or bool(verdicts["collision_free"][i]))
     return draw_scene(

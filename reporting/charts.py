@@ -81,6 +81,7 @@ def outcome_bars(rows: Sequence[tuple[str, Mapping[str, int]]]) -> str:
     legend = " ".join(
         f'<span class="key"><i style="background:{color}"></i>{escape(name.replace("_", " "))}</span>'
         for name, color in OUTCOME_COLORS.items()
+        if any(outcomes.get(name) for _, outcomes in rows)
     )
     return _svg(height, parts) + f'<p class="legend">{legend}</p>'
 
@@ -177,4 +178,5 @@ def _axis(bottom: int) -> str:
 
 
 def _svg(height: int, parts: Sequence[str], width: int = _LABEL + _PLOT + 30) -> str:
-    return f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img">{"".join(parts)}</svg>'
+    drawn = f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img">{"".join(parts)}</svg>'
+    return f'<div class="chart">{drawn}</div>'

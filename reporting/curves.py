@@ -64,7 +64,7 @@ def lines(
         for i, name in enumerate((*series, *marks))
     )
     picture = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img">{"".join(parts)}</svg>'
-    return f'<h3>{escape(title)}</h3>{picture}<p class="legend">{legend}</p>'
+    return f'<h3>{escape(title)}</h3><div class="chart">{picture}</div><p class="legend">{legend}</p>'
 
 
 def shares(rows: Mapping[str, float]) -> str:
@@ -76,7 +76,8 @@ def shares(rows: Mapping[str, float]) -> str:
         parts.append(f'<rect x="230" y="{y}" width="{width:.1f}" height="16" fill="{SERIES_COLORS[0]}"/>')
         parts.append(f'<text x="{236 + width:.0f}" y="{y + 12}">{100 * share:.0f} %</text>')
     height = 24 * len(rows) + 8
-    return f'<svg viewBox="0 0 620 {height}" width="620" role="img">{"".join(parts)}</svg>'
+    picture = f'<svg viewBox="0 0 620 {height}" width="620" role="img">{"".join(parts)}</svg>'
+    return f'<div class="chart">{picture}</div>'
 
 
 def _color(i: int) -> str:

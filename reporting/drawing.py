@@ -96,7 +96,7 @@ class Drawing:
 
 
 def outcome_color(outcome: int, collision_free: bool) -> Rgb:
-    """Green where the grasp held, red where the hand was in the object or itself, orange where the object was lost."""
+    """Green where the grasp succeeded, red where the hand was in object or itself, orange where the object was lost."""
     if outcome == Outcome.SUCCESS:
         return SUCCESS if collision_free else COLLIDES
     return PENETRATION if outcome in (Outcome.PREGRASP_PENETRATION, Outcome.SELF_PENETRATION) else FAILURE

@@ -6,22 +6,40 @@ import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from sceneleapultra.reporting.drawing import ColoredMesh, Drawing, Replay, Rgb
+from sceneleapultra.reporting.drawing import (
+    COLLIDES,
+    FAILURE,
+    PENETRATION,
+    SUCCESS,
+    UNTESTED,
+    ColoredMesh,
+    Drawing,
+    Replay,
+    Rgb,
+)
 from sceneleapultra.reporting.pictures import table_top
 from sceneleapultra.utils.core.files import write_text
 
 _HERE = Path(__file__).parent
-LAYERS = """
-<p class="legend">Drag to turn; pinch, Ctrl and the wheel, or the wheel after a click to zoom; double-click to return.
-Hands:
-<span class="key"><i style="background:#339e54"></i>held</span>
-<span class="key"><i style="background:#8ca833"></i>held, but in table or neighbor</span>
-<span class="key"><i style="background:#e06b21"></i>lost the object</span>
-<span class="key"><i style="background:#c7292e"></i>rejected, too deep in object or itself</span></p>
+Ends = Literal["lifted", "held", "untried", "labels"]
+_REJECTED = (PENETRATION, "rejected, too deep in object or itself")
+# What the colors of hands mean where grasps were lifted, held, not tried, or only told apart as successes and failures.
+_KEYS: dict[Ends, tuple[tuple[Rgb, str], ...]] = {
+    "lifted": ((SUCCESS, "picked cleanly"), (FAILURE, "not picked, or not cleanly"), _REJECTED),
+    "held": (
+        (SUCCESS, "stable"),
+        (COLLIDES, "stable, but in table or neighbor"),
+        (FAILURE, "lost the object"),
+        _REJECTED,
+    ),
+    "untried": ((UNTESTED, "not tried in simulation"),),
+    "labels": ((SUCCESS, "success"), (FAILURE, "failure")),
+}
+_LAYERS = """
 <p class="layers"><label><input type="checkbox" data-layer="hand" checked> hand</label>
 <label><input type="checkbox" data-layer="object" checked> object</label>
 <label><input type="checkbox" data-layer="neighbor" checked> neighbors</label>
@@ -64,6 +82,23 @@ def render_page(title: str, body: Sequence[str], drawings: Sequence[Drawing]) ->
     )
 
 
+def legend(ends: Ends) -> str:
+    """Return how 3D views are turned, what the colors of hands mean, and switches for what is shown.
+
+    Args:
+        ends: what became of the grasps that are shown.
+    """
+    keys = "\n".join(
+        f'<span class="key"><i style="background:{_css(rgb)}"></i>{words}</span>'
+        for rgb, words in _KEYS[ends]
+    )
+    return (
+        '<p class="legend">Drag to turn; pinch, Ctrl and the wheel, or the wheel after a click to zoom; double-click '
+        "to return. By the keyboard: arrows, + and -, Home.\n"
+        f"Hands:\n{keys}</p>{_LAYERS}"
+    )
+
+
 def cards(drawings: Sequence[Drawing], first: int = 0) -> str:
     """Return a grid of 3D views; ``first`` is the number of the first drawing among those of its page."""
     views = "".join(_card(first + i, drawing) for i, drawing in enumerate(drawings))
@@ -83,9 +118,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _card(index: int, drawing: Drawing) -> str:
     hands = [mesh.rgb for mesh in drawing.meshes if mesh.role == "hand"]
     mark = _css(hands[0]) if hands else "#d8dee4"
+    caption, detail = escape(drawing.caption), escape(drawing.detail)
+    view = f'<canvas class="view" tabindex="0" role="img" aria-label="{caption}" data-drawing="{index}"></canvas>'
     return (
-        f'<div class="card" style="--mark:{mark}"><canvas class="view" data-drawing="{index}"></canvas>'
-        f"{_replay_controls(drawing)}<p>{escape(drawing.caption)}<br><small>{escape(drawing.detail)}</small></p></div>"
+        f'<div class="card" style="--mark:{mark}">{view}'
+        f"{_replay_controls(drawing)}<p>{caption}<br><small>{detail}</small></p></div>"
     )
 
 

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from sceneleapultra.reporting.charts import curve, forest, outcome_bars, percent
-from sceneleapultra.reporting.html import LAYERS, table
+from sceneleapultra.reporting.html import legend, table
 from sceneleapultra.reporting.report import ReportContext
 from sceneleapultra.reporting.results import ResultTable, Role
 
@@ -68,7 +68,8 @@ class Galleries:
     def render(self, results: ResultTable, context: ReportContext) -> str:
         """Return one grid of views for each gallery."""
         parts = [f"<h3>{escape(g.heading)}</h3>{context.show(g.drawings)}" for g in context.galleries]
-        return LAYERS + "".join(parts) if parts else ""
+        lifted = results.headline[0].key == "picked_cleanly"
+        return legend("lifted" if lifted else "held") + "".join(parts) if parts else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ class Quality:
             "not run",
         )
         rows = [(m, *self._cells(summary, measures)) for m, summary in results.of_split(split)]
-        meanings = "; ".join(f"<b>{escape(m['label'])}</b>: {escape(m['help'])}" for m in measures)
+        meanings = " ".join(f"<b>{escape(m['label'])}</b>: {escape(m['help'])}" for m in measures)
         return f'{table(headings, rows)}<p class="legend">{meanings}</p>'
 
     def _cells(self, s: Mapping[str, Any], measures: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

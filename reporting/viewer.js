@@ -171,6 +171,10 @@
     const fingers = new Map();
     let wheel = false; // the wheel zooms once the view was clicked; before that it scrolls the page
     const zoom = (by) => { eyes[index].width = Math.min(1, Math.max(0.05, eyes[index].width * Math.exp(by))); };
+    const turn = (right, up) => {
+      eyes[index].azimuth -= right;
+      eyes[index].elevation = Math.min(89, Math.max(-89, eyes[index].elevation + up));
+    };
     const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a[0] - b[0], a[1] - b[1]); };
     const lift = (event) => fingers.delete(event.pointerId);
     canvas.addEventListener("pointerdown", (event) => {
@@ -188,17 +192,25 @@
     }, { passive: false });
     canvas.addEventListener("pointermove", (event) => {
       if (!(event.buttons & 1) || !fingers.has(event.pointerId)) return;
-      const eye = eyes[index], before = fingers.size === 2 ? spread() : 0;
+      const before = fingers.size === 2 ? spread() : 0;
       fingers.set(event.pointerId, [event.clientX, event.clientY]);
       if (before) zoom(Math.log(before / Math.max(1, spread())));
       else if (event.shiftKey) zoom(event.movementY * 0.01);
-      else {
-        eye.azimuth -= event.movementX * 0.5;
-        eye.elevation = Math.min(89, Math.max(-89, eye.elevation + event.movementY * 0.5));
-      }
+      else turn(event.movementX * 0.5, event.movementY * 0.5);
       draw(index);
     });
-    canvas.addEventListener("dblclick", () => { Object.assign(eyes[index], start); draw(index); });
+    const back = () => Object.assign(eyes[index], start);
+    const keys = {
+      ArrowLeft: () => turn(-10, 0), ArrowRight: () => turn(10, 0), ArrowUp: () => turn(0, -10), ArrowDown: () => turn(0, 10),
+      "+": () => zoom(-0.2), "=": () => zoom(-0.2), "-": () => zoom(0.2), Home: back,
+    };
+    canvas.addEventListener("keydown", (event) => {
+      if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      keys[event.key]();
+      draw(index);
+    });
+    canvas.addEventListener("dblclick", () => { back(); draw(index); });
   });
   for (const box of document.querySelectorAll("input[data-layer]")) {
     box.addEventListener("change", () => {

@@ -8,7 +8,7 @@ from html import escape
 from sceneleapultra.hands import Hand
 from sceneleapultra.models.bundle.probe import probe_request
 from sceneleapultra.reporting.drawing import Drawing
-from sceneleapultra.reporting.html import LAYERS, cards, render_page
+from sceneleapultra.reporting.html import cards, legend, render_page
 from sceneleapultra.reporting.requests import draw_request
 from sceneleapultra.serving.answer import ServedGrasps
 from sceneleapultra.utils.requests import GraspRequest
@@ -43,7 +43,11 @@ class LastGrasps:
             hand: that grasps, on the processor.
         """
         drawings: list[Drawing] = []
-        body = [LAYERS] if self._answers else ["<p>No grasps yet. Reload this page after a request.</p>"]
+        body = (
+            [legend("untried")]
+            if self._answers
+            else ["<p>No grasps yet. Reload this page after a request.</p>"]
+        )
         for one in list(self._answers):
             grasps = one.served.grasps
             shown = range(min(_SHOWN, len(grasps)))

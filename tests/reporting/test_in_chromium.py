@@ -11,7 +11,7 @@ pytest.importorskip("playwright", reason="playwright is not installed")
 
 from factories.chromium import CHROMIUM, browser_page, pixels
 from sceneleapultra.reporting.drawing import ColoredMesh, Drawing, Replay
-from sceneleapultra.reporting.html import LAYERS, cards, table, write_page
+from sceneleapultra.reporting.html import cards, legend, table, write_page
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,7 +45,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     wide = table([f"a rather long heading {i}" for i in range(20)], [["1000000.0"] * 20])
     file = tmp_path_factory.mktemp("page") / "page.html"
-    return write_page("Rods", [LAYERS, cards([drawing]), "<br>" * 80, wide], [drawing], file)
+    return write_page("Rods", [legend("lifted"), cards([drawing]), "<br>" * 80, wide], [drawing], file)
 
 
 def rod(page: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -99,6 +99,24 @@ def test_the_wheel_scrolls_the_page_until_the_view_is_clicked(page_file: Path) -
         page.wait_for_timeout(300)
         assert page.evaluate("scrollY") == at
         np.testing.assert_allclose(rod(page)[1][0], before[0] * np.exp(-0.2), atol=0.01)
+
+
+def test_keys_turn_and_zoom_the_view_and_bring_it_back(page_file: Path) -> None:
+    with browser_page() as page:
+        page.goto(page_file.as_uri())
+        page.wait_for_timeout(500)
+        before = rod(page)[1]
+        page.locator("input[data-layer]").last.focus()
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.ariaLabel") == "a rod"
+        for _ in range(9):
+            page.keyboard.press("ArrowRight")
+        assert rod(page)[1][0] < 0.5 * before[0]  # seen along its length
+        page.keyboard.press("+")
+        page.keyboard.press("Home")
+        np.testing.assert_allclose(rod(page)[1], before, atol=0.02)
+        page.keyboard.press("-")
+        assert rod(page)[1][0] < 0.9 * before[0]
 
 
 def test_a_phone_in_the_dark_scrolls_down_only(page_file: Path) -> None:
