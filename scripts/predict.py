@@ -150,7 +150,7 @@ def predict(
     if request is None:
         from sceneleapultra.evaluation.requests import request_from_mesh
 
-        console.print(f"reading {input}; its convex pieces are computed once, which can take a minute")
+        console.print(f"reading {input}; convex pieces it lacks are computed once, which can take a minute")
         request, item = request_from_mesh(input, seed, repair=repair)
     if model.uses_color and request.rgb is None:
         raise ValueError(f"{checkpoint} was trained with colors, {input} has none. Pass a view with colors.")
