@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 _SECTION = re.compile(r"^(?:Args|Attributes):\n((?:[ ]{4}.*\n?|\n(?=[ ]{4}))*)", re.MULTILINE)
 _ENTRY = re.compile(r"^    (\w+(?:, \w+)*):\s*(.*(?:\n {5,}.*)*)", re.MULTILINE)
 _ROLE = re.compile(r":\w+:(?=`)")
+_SEE = re.compile(r"see :class:`~?([\w.]+)`[.]?")
 _SEE_CONFIG = re.compile(r"(?:;|, as)? ``config/[^`]*`` (?:says|explains) [^.]*")  # the reader is there
 
 
@@ -49,13 +50,21 @@ def _documented(target: str) -> list[str]:
     return texts
 
 
+def _plain(text: str) -> str:
+    """Return a text of a docstring without its roles."""
+    return _ROLE.sub("", text).replace("``", "`")
+
+
 @functools.cache
 def arguments(target: str) -> dict[str, str]:
     """Return {argument: meaning} of what ``_target_`` names; empty where its docstring lists none."""
     meanings: dict[str, str] = {}
     for section in (s for text in _documented(target) for s in _SECTION.findall(text + "\n")):
         for names, text in _ENTRY.findall(section):
-            meanings |= {each: " ".join(text.split()) for each in names.split(", ")}
+            text = " ".join(text.split())
+            for each in names.split(", "):
+                there = _SEE.fullmatch(text)
+                meanings[each] = arguments(there[1]).get(each, "") if there else _plain(text)
     return meanings
 
 
@@ -66,5 +75,5 @@ def summary(target: str) -> str:
     for node in found[0].body if found else []:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == found[1]:
             text = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
-            return _SEE_CONFIG.sub("", _ROLE.sub("", text)).replace("``", "`")
+            return _plain(_SEE_CONFIG.sub("", text))
     return ""
