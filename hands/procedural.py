@@ -6,8 +6,6 @@ closes towards them. A link is a capsule along the +z of its body; its pad looks
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -18,12 +16,12 @@ from sceneleapultra.hands.description import (
     Body,
     ContactPatch,
     HandDescription,
-    Joint,
     Palm,
     Primitive,
     Semantics,
     Vector,
 )
+from sceneleapultra.hands.drawn_finger import DrawnFinger
 
 _NAME = re.compile(r"procedural_(\d+)")
 _TO_FINGERS: Vector = (0.0, 0.5**0.5, 0.0, 0.5**0.5)  # z to the palm's direction, x to the fingers'
@@ -45,53 +43,6 @@ def procedural_seed(name: str) -> int | None:
     return None if found is None else int(found[1])
 
 
-@dataclass(frozen=True)
-class _Finger:
-    """A finger before it becomes bodies.
-
-    Attributes:
-        pos: of its base in the palm's frame (m).
-        quat_wxyz: of its base in the palm's frame.
-        lengths: of its links, base to tip (m).
-        radius: of its links (m).
-        aside: greatest angle of the joint that moves it sideways; None without one.
-        limits: of the joints that close it.
-        rest: positions of the latter in the resting pose.
-    """
-
-    name: str
-    pos: Vector
-    quat_wxyz: Vector
-    lengths: Vector
-    radius: float
-    aside: float | None
-    limits: tuple[tuple[float, float], ...]
-    rest: Vector
-
-    @property
-    def links(self) -> tuple[str, ...]:
-        """Names of the links that close."""
-        return tuple(f"{self.name}_{k}" for k in range(len(self.lengths)))
-
-    @property
-    def side(self) -> str:
-        """Name of the body that moves sideways, and of its joint."""
-        return f"{self.name}_side"
-
-    def bodies(self) -> Iterator[Body]:
-        """Yield its bodies, base to tip."""
-        parent, pos, quat = "palm", self.pos, self.quat_wxyz
-        if self.aside is not None:
-            joint = Joint(self.side, (1.0, 0.0, 0.0), -self.aside, self.aside)
-            knuckle = Primitive("sphere", (self.radius,))
-            yield Body(self.side, parent, pos, quat, joint, None, (knuckle,))
-            parent, pos, quat = self.side, (0.0, 0.0, 0.0), IDENTITY_QUAT
-        for name, length, (low, high) in zip(self.links, self.lengths, self.limits, strict=True):
-            capsule = Primitive("capsule", (self.radius, length / 2), (0.0, 0.0, length / 2))
-            yield Body(name, parent, pos, quat, Joint(name, (0.0, 1.0, 0.0), low, high), None, (capsule,))
-            parent, pos, quat = name, (0.0, 0.0, length), IDENTITY_QUAT
-
-
 def draw_hand(seed: int) -> HandDescription:
     """Draw a hand of two to four fingers and a thumb; the same seed draws the same hand."""
     rng = np.random.default_rng([seed, 17])
@@ -108,7 +59,7 @@ def draw_hand(seed: int) -> HandDescription:
     for i in range(count):
         scale = rng.uniform(0.88, 1.0)
         fingers.append(
-            _Finger(
+            DrawnFinger(
                 name=f"finger_{i}",
                 pos=(-half[0], spacing * ((count - 1) / 2 - i), 0.0),
                 quat_wxyz=IDENTITY_QUAT,
@@ -120,7 +71,7 @@ def draw_hand(seed: int) -> HandDescription:
             )
         )
     thumb_limits = tuple((float(rng.uniform(-0.6, -0.3)), float(rng.uniform(1.2, 1.7))) for _ in range(2))
-    thumb = _Finger(
+    thumb = DrawnFinger(
         name="thumb",
         pos=(-half[0] / 2, float(rng.uniform(-0.25, 0.25) * spacing), -1.7 * half[2]),
         quat_wxyz=_TO_FINGERS,
@@ -133,7 +84,7 @@ def draw_hand(seed: int) -> HandDescription:
     return _assembled(f"procedural_{seed}", half, [*fingers, thumb])
 
 
-def _assembled(name: str, half: tuple[float, float, float], fingers: list[_Finger]) -> HandDescription:
+def _assembled(name: str, half: tuple[float, float, float], fingers: list[DrawnFinger]) -> HandDescription:
     box = Primitive("box", half, (-half[0], 0.0, -half[2]))
     palm = Body("palm", None, (0.0, 0.0, 0.0), IDENTITY_QUAT, None, None, (box,))
     bodies = [palm, *(body for finger in fingers for body in finger.bodies())]
