@@ -22,6 +22,8 @@ def assemble(cfg: DictConfig) -> tuple[Any, Any, Any]:
     check_optimizer(cfg.optimizer, cfg.scheduler)
     data, parts = build(cfg.data), {name: build(cfg[name]) for name in ("optimizer", "scheduler")}
     model = build_module(cfg.model, cloud=data.cloud, **parts)
+    model.learning_rates = build(cfg.learning_rates)
+    model.configure_optimizers()  # once, before any data is read: its settings are looked at when it is called
     check_data(model, data)
     # The Trainer's own time limit counts the time of earlier starts, and validates out of turn.
     changes = {"max_time": None, "fast_dev_run": 1 if cfg.dry_run else cfg.trainer.fast_dev_run}

@@ -11,10 +11,17 @@ from torch import Tensor, nn
 from sceneleapultra.models.checkpoints.load import build_generator
 from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION
 from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.learning_rates import (
+    LearningRates,
+    build_param_groups,
+    check_groups,
+    check_schedule,
+    take_shares,
+)
 from sceneleapultra.models.many_hands import SharedGenerators
 from sceneleapultra.models.metrics import EpochMetrics
 from sceneleapultra.models.objectives.objective import Objective
-from sceneleapultra.models.optim import build_param_groups, use_settings
+from sceneleapultra.models.optim import use_settings
 from sceneleapultra.models.passes import Passes
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.plugins import plugins_in_use
@@ -64,6 +71,7 @@ class GraspModule(pl.LightningModule):
     Attributes:
         losses: unweighted terms of the last step, for what looks into them (guards, probes).
         metrics: figures of merit of the heads over a validation epoch.
+        learning_rates: of parts of the model; None learns all of it with the optimizer's.
         passes: how a training step's batch is divided; None computes it at once, and leaves its graph to Lightning.
     """
 
@@ -81,6 +89,7 @@ class GraspModule(pl.LightningModule):
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
         self.losses: dict[str, Tensor] = {}
         self.metrics = EpochMetrics()
+        self.learning_rates: LearningRates | None = None
         self.passes: Passes | None = None
         objective.prepare(generator)
         self._of_hands = SharedGenerators(generator) if isinstance(generator, GraspGenerator) else None
@@ -152,9 +161,17 @@ class GraspModule(pl.LightningModule):
         return {name: self.objective.terms[name].weight_at(step) * x for name, x in losses.items()}
 
     def configure_optimizers(self) -> Any:
-        """Build the optimizer over decay and no-decay groups, and its schedule in steps."""
-        optimizer = self.optimizer_factory(build_param_groups(self))
+        """Build the optimizer over decay and no-decay groups, and its schedule in steps.
+
+        Raises:
+            ValueError: learning rates of parts that the model has not, or that the schedule would not keep.
+        """
+        shares = {} if self.learning_rates is None else self.learning_rates.shares(self.generator)
+        optimizer = self.optimizer_factory(build_param_groups(self, shares))
+        take_shares(optimizer)
+        peaks = [group["lr"] for group in optimizer.param_groups]
         scheduler = self.scheduler_factory(optimizer)
+        check_schedule(optimizer, peaks, scheduler)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
@@ -192,7 +209,8 @@ class GraspModule(pl.LightningModule):
         """Continue what was saved.
 
         Raises:
-            ValueError: the checkpoint is of an earlier version, which can be sampled from and started from only.
+            ValueError: the checkpoint is of an earlier version, which can be sampled from and started from only; or
+                other parts of the model had learning rates of their own.
         """
         if checkpoint.get("version", 0) != CHECKPOINT_VERSION:
             raise ValueError(
@@ -200,6 +218,8 @@ class GraspModule(pl.LightningModule):
                 f"{checkpoint.get('version', 0)}, now {CHECKPOINT_VERSION}) and cannot be continued. Start another "
                 "from its weights with run_dir=<a new folder> init_from=<the checkpoint>."
             )
+        for state in checkpoint.get("optimizer_states", []):
+            check_groups(state["param_groups"], self.configure_optimizers()["optimizer"].param_groups)
         self.objective.load_training_state(checkpoint["training_state"])
         if (
             self.passes is not None

@@ -1,4 +1,4 @@
-"""How weights are updated: which of them decay, and how the learning rate moves with the step.
+"""How weights are updated, and how the learning rate moves with the step.
 
 The schedules are factories over an optimizer, for ``_partial_`` configs. Each wraps its rule in a plain function,
 because LambdaLR saves and restores the fields of callable objects: a run continued with more steps would keep its
@@ -8,22 +8,12 @@ old end.
 import math
 from typing import Any
 
-from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 # Of a group of parameters: what it consists of, and how a step is computed, which hardware decides.
 _KEPT = ("params", "fused", "foreach", "capturable", "differentiable", "maximize")
 _MOVED = ("lr", "betas", "momentum", "max_lr", "min_lr", "max_momentum", "base_momentum")  # by some schedules
-
-
-def build_param_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Split trainable parameters: matrices take the optimizer's weight decay; biases, gains and norms do not decay."""
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trainable if p.ndim >= 2]},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
 
 
 def adamw(

@@ -28,7 +28,18 @@ GROUPS = [
     *("model/generator/heads/anchors", "model/generator/heads/score"),
     *(f"model/objective/{part}" for part in ("weighting", "matching", "terms")),
     *("sampling", "sampling/solver", "sampling/guidance", "sampling/rank"),
-    *("data", "hand", "optimizer", "scheduler", "hardware", "trainer", "callbacks", "logger", "paths"),
+    *(
+        "data",
+        "hand",
+        "optimizer",
+        "learning_rates",
+        "scheduler",
+        "hardware",
+        "trainer",
+        "callbacks",
+        "logger",
+        "paths",
+    ),
 ]
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
 RECIPES = [

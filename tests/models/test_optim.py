@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from sceneleapultra.models.learning_rates import build_param_groups
 from sceneleapultra.models.optim import (
     adamw,
-    build_param_groups,
     one_cycle,
     use_settings,
     warmup_constant,
@@ -26,7 +26,7 @@ def test_only_matrices_decay() -> None:
     module = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
     module.append(nn.Linear(2, 2).requires_grad_(False))
     settings = {"lr": 1.0, "weight_decay": 0.1, "betas": (0.9, 0.99), "eps": 1e-8}
-    optimizer = adamw(build_param_groups(module), **settings, fused=True)
+    optimizer = adamw(build_param_groups(module, {}), **settings, fused=True)
     decay, plain = optimizer.param_groups
     assert [p.shape for p in decay["params"]] == [(2, 3)] and decay["weight_decay"] == 0.1
     assert [p.shape for p in plain["params"]] == [(2,), (2,), (2,)] and plain["weight_decay"] == 0.0
@@ -64,7 +64,7 @@ def trained(steps: int, schedule=warmup_constant, module=None, **changes):
     """Return an optimizer after some steps, its schedule and its module."""
     torch.manual_seed(0)
     module = module or nn.Linear(3, 2)
-    optimizer = adamw(build_param_groups(module), **SETTINGS | changes)
+    optimizer = adamw(build_param_groups(module, {}), **SETTINGS | changes)
     scheduler = schedule(optimizer, warmup_steps=4) if schedule is warmup_constant else schedule(optimizer)
     for _ in range(steps):
         optimizer.zero_grad()

@@ -37,6 +37,7 @@ RESUMABLE = (
     "hardware",
     "paths",
     "optimizer",
+    "learning_rates",
     "scheduler",
     "name",
     "run_dir",

@@ -39,6 +39,10 @@ class SceneEncoder(nn.Module, ABC):
     def forward(self, cloud: Cloud) -> SceneTokens:
         """Encode; tokens of clouds that are short of points are marked invalid, their features are zero."""
 
+    def layers(self) -> list[list[nn.Module]]:
+        """Return the modules of each layer, from the points on; what is in none of them comes after the last."""
+        return []
+
     def point_features(self, cloud: Cloud) -> Float[Tensor, "b n f"]:
         """Return what is known of each point besides its place: whether it is the target's, and its color, 0 to 1.
 

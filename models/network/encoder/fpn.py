@@ -52,6 +52,10 @@ class FeaturePyramid(SceneEncoder):
         self.down = nn.ModuleList(FeaturePropagation(dim, width, dim) for width in reversed(dims[:-1]))
         self.which = nn.Parameter(torch.randn(2, dim) * 0.02)
 
+    def layers(self) -> list[list[nn.Module]]:
+        """Return those of the backbone."""
+        return self.backbone.layers()
+
     def forward(self, cloud: Cloud) -> SceneTokens:
         """Encode a cloud into ``num_fine`` and ``num_coarse`` tokens, in this order."""
         *finer, coarse = self.backbone.levels(cloud)

@@ -141,6 +141,10 @@ class PointHierarchy(PyramidEncoder):
         )
         self.out = nn.Linear(self.level_dims[-1 - propagate] + 3, dim)
 
+    def layers(self) -> list[list[nn.Module]]:
+        """Return the levels; skips, propagation and the last layer come after them."""
+        return [[stage] for stage in self.stages.values()]
+
     def forward(self, cloud: Cloud) -> SceneTokens:
         """Encode a cloud into ``num_tokens`` tokens."""
         levels = self.levels(cloud)

@@ -89,6 +89,10 @@ class PTv3(PyramidEncoder):
         if weights is not None:
             log.info("%s", load_weights(self.network, weights))
 
+    def layers(self) -> list[list[nn.Module]]:
+        """Return the stem and the blocks, in the order features pass them."""
+        return self.network.layers()
+
     def forward(self, cloud: Cloud) -> SceneTokens:
         """Encode a cloud into tokens.
 

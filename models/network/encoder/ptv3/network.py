@@ -49,6 +49,12 @@ class Stage(nn.Module):
         self.blocks = tuple(f"block{i}" for i in range(len(blocks)))
         self.checkpointing = checkpointing
 
+    def layers(self) -> list[list[nn.Module]]:
+        """Return the blocks, the first with the layer that leads to it."""
+        blocks = [[self.get_submodule(name)] for name in self.blocks]
+        entry = [module for name, module in self.named_children() if name not in self.blocks]
+        return [[*entry, *blocks[0]], *blocks[1:]] if blocks else [entry]
+
     def run(
         self, x: Float[Tensor, "n c"], convolved: Float[Tensor, "n c"], level: SerializedLevel
     ) -> Float[Tensor, "n c"]:
@@ -99,6 +105,11 @@ class PointTransformerV3(nn.Module):
             blocks = self._blocks(a.dec_channels[s], a.dec_heads[s], s, rates, total + first)
             up = Unpooling(widths[s + 1], a.enc_channels[s], a.dec_channels[s], a.norm)
             self.dec[f"dec{s}"] = Stage(blocks, a.checkpointing, up=up)
+
+    def layers(self) -> list[list[nn.Module]]:
+        """Return the stem, then the blocks, in the order features pass them."""
+        stages = [*self.enc.values(), *self.dec.values()]
+        return [[self.embedding], *(layer for stage in stages for layer in cast(Stage, stage).layers())]
 
     def _blocks(self, dim: int, heads: int, level: int, drops: Sequence[float], first: int) -> list[Block]:
         return [
