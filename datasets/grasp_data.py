@@ -198,6 +198,7 @@ class GraspDataModule(pl.LightningDataModule):
             batch_size=self.batch_size,
             seed=self.loading.seed,
             progress=progress,
+            phases=self.loading.progressive,
         )
         return self._loader(data, sampler, sampler.some(3))
 

@@ -22,11 +22,16 @@ class HandsDataModule(GraspDataModule):
         """Open and check the stores.
 
         Raises:
-            ValueError: none is of the model's own hand, or foreign data, which are of one.
+            ValueError: none is of the model's own hand; foreign data or phases, which are of one.
         """
         if self.root is not None:
             raise ValueError(
                 "data.root: foreign data are of one hand. Convert them first, and name the stores."
+            )
+        if self.loading.progressive:
+            raise ValueError(
+                "data.loading.progressive: phases are of one hand's data, data=several_hands serves several in turn. "
+                "Leave it out."
             )
         if not hasattr(self, "of_hand"):
             self.of_hand = self._by_hand()

@@ -56,6 +56,12 @@ def _encoder_problems(encoder: Any, data: Any) -> Iterator[str]:
             f"data.cloud.num_points={points} is fewer than the {needed} neighbors that a patch of "
             "model.generator.encoder takes. Raise the one or lower the other."
         )
+    for phase in data.loading.progressive:
+        if not max(encoder.num_centers, needed) <= phase.points <= points:
+            yield (
+                f"data.loading.progressive: expected {max(encoder.num_centers, needed)} points, which "
+                f"model.generator.encoder takes from a cloud, to data.cloud.num_points={points}, got {phase.points}."
+            )
     if data.min_points < needed:
         yield (
             f"data.min_points={data.min_points} lets in clouds of fewer points than the {needed} neighbors that a "

@@ -90,6 +90,20 @@ def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(
 
 
 @pytest.mark.slow
+def test_a_run_that_stops_within_a_phase_continues_bit_for_bit(
+    tiny: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phases = "data.loading.progressive=[{steps: 3, batch_size: 6, points: 128}]"
+    tiny(tmp_path / "whole", "trainer.max_steps=5", phases)
+    assert "3 steps of 6 scenes with 128 points; then as above" in " ".join(capsys.readouterr().out.split())
+    tiny(tmp_path / "two", "trainer.max_steps=2", phases)
+    tiny(tmp_path / "two", "trainer.max_steps=5", phases)
+    assert_same(state(tmp_path / "whole"), state(tmp_path / "two"))
+    with pytest.raises(ValueError, match=r"another configuration.*data\.loading\.progressive"):
+        tiny(tmp_path / "two", "trainer.max_steps=6", phases.replace("3", "4"))
+
+
+@pytest.mark.slow
 def test_loading_processes_do_not_change_the_run(
     tiny: Callable[..., Any], whole: Path, tmp_path: Path
 ) -> None:

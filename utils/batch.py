@@ -55,6 +55,12 @@ class GraspBatch:
         columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: v[start:end] for k, v in columns.items() if v is not None})
 
+    def points(self, number: int) -> "GraspBatch":
+        """Return the scenes with the first points of their clouds."""
+        names = ("scene_pc", "point_valid", "object_mask", "scene_rgb", "point_class")
+        columns = {name: getattr(self, name) for name in names}
+        return replace(self, **{k: v[:, :number] for k, v in columns.items() if v is not None})
+
     @classmethod
     def join(cls, batches: Sequence["GraspBatch"]) -> "GraspBatch":
         """Return the scenes of batches that hold the same columns in the same sizes as one batch."""

@@ -23,7 +23,7 @@ from sceneleapultra.utils.core.signals import held
 from sceneleapultra.utils.records import View
 from sceneleapultra.utils.training.profiling import DATA_STAGES, LoadRecord, StageClock, StageProfiler
 
-Index = tuple[int, int]  # epoch and position
+Index = tuple[int, int] | tuple[int, int, int]  # epoch, position, and the points of smaller clouds
 _GRASPS, _POINTS, _ORDER = range(3)  # streams of what is left to chance
 
 
@@ -44,7 +44,7 @@ class ItemChunk:
 
 
 class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
-    """Items of one split; an index is (epoch, position), and with the seed decides every random choice.
+    """Items of one split; an index and the seed decide every random choice.
 
     Args:
         store: where they are.
@@ -106,7 +106,7 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
         with clock("data.total"):
             with clock("data.open"):
                 self.store.open()
-            for epoch, position in indices:
+            for epoch, position, *_ in indices:
                 entry = self.entries[position]
                 try:
                     with clock("data.read_scene"):
@@ -120,7 +120,7 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
                     grasps.append(self._draw(pool, entry, epoch))
                 clouds.append(cloud)
                 good.append((epoch, entry.item))
-            batch = self._batch(clouds, grasps, good) if good else None
+            batch = self._batch(clouds, grasps, good, *indices[0][2:]) if good else None
         record = None
         if clock.on:
             counts = (now - then for now, then in zip(self._counts(), before, strict=True))
@@ -136,7 +136,11 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
         return (self._cache.hits, self._cache.misses, read.mapped, read.decoded, read.fetched())
 
     def _batch(
-        self, clouds: list[ItemCloud], grasps: list[ItemGrasps], items: list[tuple[int, StoreItem]]
+        self,
+        clouds: list[ItemCloud],
+        grasps: list[ItemGrasps],
+        items: list[tuple[int, StoreItem]],
+        points: int | None = None,
     ) -> GraspBatch:
         index = tuple(item.index for _, item in items)
         rest: dict[str, Any] = {
@@ -152,6 +156,7 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
             rest["draw_key"] = draw_keys(self.seed, epochs, torch.tensor(index))
         with self._clock("data.transform"):
             batch = collate(clouds, grasps, self.settings.grasps.number, **rest)
+            batch = batch if points is None else batch.points(points)
         with self._clock("data.augment"):
             return batch if self.augmentation is None else self.augmentation(batch)
 

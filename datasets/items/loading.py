@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sceneleapultra.datasets.items.item_dataset import Index, ItemDataset
+from sceneleapultra.datasets.items.phases import Phase
 from sceneleapultra.utils.core.resources import workers_per_process
 
 _BATCH_S = 0.01  # a batch should be ready this often: faster than any training step waits for
@@ -25,6 +26,7 @@ class LoadingSettings:
     augment_on: Literal["workers", "device"]
     max_bad_fraction: float
     quarantine: str
+    progressive: tuple[Phase, ...]
     seed: int
 
     def __post_init__(self) -> None:

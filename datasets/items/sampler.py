@@ -3,12 +3,15 @@
 The global batch of step k holds the same items for one process with batch W b as for W processes with batch b.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 from torch.utils.data import Sampler
+
+from sceneleapultra.datasets.items.item_dataset import Index
+from sceneleapultra.datasets.items.phases import Phase, Place, place_of
 
 
 def epoch_order(num_items: int, seed: int, epoch: int) -> Int[np.ndarray, "n"]:
@@ -23,8 +26,8 @@ def progress_of(trainer: Any | None) -> Callable[[], int] | None:
     return lambda: int(trainer.fit_loop.epoch_loop.batch_progress.total.ready)
 
 
-class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
-    """Yields batches of (epoch, item), one pass per call of ``iter``.
+class EpochBatchSampler(Sampler[list[Index]]):
+    """Yields batches of (epoch, item), in phases with the points of clouds, one pass per call of ``iter``.
 
     Args:
         num_items: items of the data set.
@@ -33,7 +36,9 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         rank: of this process.
         world: number of processes.
         progress: says how many batches a run has trained on, over all epochs. A pass begins with the next one,
-            whether or not the run was interrupted, and ends with its epoch. None: each pass is the next epoch.
+            whether or not the run was interrupted, and ends with its epoch, or with its phase. None: each pass
+            follows the one before.
+        phases: at the start of the run, with batches of their own.
 
     Raises:
         ValueError: fewer items than one global batch holds.
@@ -48,14 +53,17 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         rank: int,
         world: int,
         progress: Callable[[], int] | None,
+        phases: Sequence[Phase] = (),
     ) -> None:
-        if num_items < batch_size * world:
+        largest = max([batch_size, *(phase.batch_size for phase in phases)])
+        if num_items < largest * world:
+            key = "data.batch_size" if largest == batch_size else "data.loading.progressive: batch_size"
             raise ValueError(
-                f"data.batch_size={batch_size} on {world} processes needs {batch_size * world} training items, the "
-                f"store has {num_items}. Lower data.batch_size or generate more scenes."
+                f"{key}={largest} on {world} processes needs {largest * world} training items, the store has "
+                f"{num_items}. Lower it, or generate more scenes."
             )
         self.num_items, self.batch_size, self.seed = num_items, batch_size, seed
-        self.rank, self.world, self.progress = rank, world, progress
+        self.rank, self.world, self.progress, self.phases = rank, world, progress, phases
         self._passes = 0
 
     @classmethod
@@ -67,30 +75,46 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         batch_size: int,
         seed: int,
         progress: Callable[[], int] | None,
+        phases: Sequence[Phase] = (),
     ) -> "EpochBatchSampler":
         """Return the batches of a Trainer's process; of a lone one without a Trainer."""
         rank, world = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-        return cls(num_items, batch_size=batch_size, seed=seed, rank=rank, world=world, progress=progress)
+        share = {"rank": rank, "world": world}
+        return cls(num_items, batch_size=batch_size, seed=seed, progress=progress, phases=phases, **share)
 
     def __len__(self) -> int:
-        """Return batches per epoch; the last incomplete global batch is left to the next permutation."""
-        return self.num_items // (self.batch_size * self.world)
+        """Return the most batches of an epoch; the last incomplete global batch is left to the next permutation."""
+        smallest = min([self.batch_size, *(phase.batch_size for phase in self.phases)])
+        return self.num_items // (smallest * self.world)
 
-    def some(self, count: int) -> list[list[tuple[int, int]]]:
+    def some(self, count: int) -> list[list[Index]]:
         """Return batches as long as this process's, to measure on; they advance nothing."""
         return [
             [(0, (k * self.batch_size + i) % self.num_items) for i in range(self.batch_size)]
             for k in range(count)
         ]
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Index]]:
         """Yield this process's share of each global batch of an epoch, or of what is left of a begun one."""
         # A generator: the data loader asks for more iterators than it draws from.
-        done = self._passes * len(self) if self.progress is None else self.progress()
+        done = self._before() if self.progress is None else self.progress()
         self._passes += 1
-        epoch, skip = divmod(done, len(self))
-        order = epoch_order(self.num_items, self.seed, epoch)
-        for k in range(skip, len(self)):
-            first = k * self.world * self.batch_size
-            share = order[first : first + self.world * self.batch_size][self.rank :: self.world]
-            yield [(epoch, int(i)) for i in share]
+        here = self._place(done)
+        points = () if here.points is None else (here.points,)
+        order = epoch_order(self.num_items, self.seed, here.epoch)
+        for k in range(here.batch, here.batch + here.left):
+            first = k * self.world * here.batch_size
+            share = order[first : first + self.world * here.batch_size][self.rank :: self.world]
+            yield [(here.epoch, int(i), *points) for i in share]
+
+    def _place(self, done: int) -> Place:
+        return place_of(
+            done, self.phases, num_items=self.num_items, world=self.world, batch_size=self.batch_size
+        )
+
+    def _before(self) -> int:
+        """Return the batches of all passes so far."""
+        done = 0
+        for _ in range(self._passes):
+            done += self._place(done).left
+        return done

@@ -12,6 +12,8 @@ from torch import Tensor
 from factories.data_module import assert_equal, epochs, module
 from factories.records import CLAIMED, claimed, scene_record, writer
 from factories.stores import edited
+from sceneleapultra.datasets.items.phases import Phase
+from sceneleapultra.datasets.items.sampler import epoch_order
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 
@@ -150,7 +152,15 @@ class Recorder(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(store: Path, max_steps: int, folder: Path, resume: Path | None = None, **changes: Any) -> Recorder:
+def fit(
+    store: Path,
+    max_steps: int,
+    folder: Path,
+    resume: Path | None = None,
+    *,
+    progressive: tuple[Phase, ...] = (),
+    **changes: Any,
+) -> Recorder:
     recorder = Recorder()
     trainer = pl.Trainer(
         max_steps=max_steps,
@@ -165,7 +175,7 @@ def fit(store: Path, max_steps: int, folder: Path, resume: Path | None = None, *
         default_root_dir=folder,
         **changes,
     )
-    trainer.fit(recorder, datamodule=module(store), ckpt_path=resume)
+    trainer.fit(recorder, datamodule=module(store, progressive=progressive), ckpt_path=resume)
     trainer.save_checkpoint(folder / f"{max_steps}.ckpt")
     return recorder
 
@@ -190,6 +200,31 @@ def test_a_stopped_run_with_accumulated_gradients(finished_store: Path, tmp_path
     resume = tmp_path / "4.ckpt"
     rest = fit(finished_store, 7, tmp_path, resume=resume, accumulate_grad_batches=2).seen
     assert len(whole) == 14 and begun + rest == whole
+
+
+PHASES = (Phase(steps=4, batch_size=8, points=50), Phase(steps=3, batch_size=2, points=70))
+
+
+def test_a_phase_serves_the_first_points_of_more_scenes(finished_store: Path) -> None:
+    """24 items: an epoch of three batches of 8 and the first of the next, three batches of 2, then six of 4."""
+    plain = module(finished_store, augment={})
+    batches = epochs(module(finished_store, augment={}, progressive=PHASES).train_dataloader(), 4)
+    assert [(b.size, b.scene_pc.shape[1]) for b in batches] == [(8, 50)] * 4 + [(2, 70)] * 3 + [(4, 100)] * 6
+    whole = plain.dataset("train", augment=True)
+    first, _ = whole.__getitems__([(0, int(i)) for i in epoch_order(24, 0, 0)[:8]])
+    assert_equal([batches[0]], [first.points(50)])
+    last, _ = whole.__getitems__([(3, int(i)) for i in epoch_order(24, 0, 3)[:4]])
+    assert_equal([batches[7]], [last])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("first", [2, 4, 5, 7, 9])
+def test_a_stopped_run_continues_within_its_phase(finished_store: Path, tmp_path: Path, first: int) -> None:
+    whole = fit(finished_store, 16, tmp_path, progressive=PHASES).seen
+    assert [len(items) for items, _ in whole] == [8] * 4 + [2] * 3 + [4] * 9
+    begun = fit(finished_store, first, tmp_path, progressive=PHASES).seen
+    resume = tmp_path / f"{first}.ckpt"
+    assert begun + fit(finished_store, 16, tmp_path, resume, progressive=PHASES).seen == whole
 
 
 def test_a_store_of_another_hand(store_path: Path) -> None:

@@ -20,6 +20,7 @@ LOADING = LoadingSettings(
     augment_on="workers",
     max_bad_fraction=0.0,
     quarantine="",
+    progressive=(),
     seed=0,
 )
 

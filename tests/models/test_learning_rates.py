@@ -172,6 +172,7 @@ def tiny(tiny_data: list[str]) -> Callable[..., Any]:
     return run
 
 
+@pytest.mark.slow
 def test_a_run_with_shares_continues_bit_for_bit(tiny: Callable[..., Any], tmp_path: Path) -> None:
     shares = [
         "learning_rates.layer_decay=0.5",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sceneleapultra.utils.core.console import card, shown
 from sceneleapultra.utils.core.overrides import written
@@ -62,6 +62,11 @@ def print_start_card(
         + passes,
         "steps": str(cfg.trainer.max_steps),
     }
+    if phases := OmegaConf.select(cfg, "data.loading.progressive"):
+        rows["phases"] = (
+            "; ".join(f"{p.steps} steps of {p.batch_size} scenes with {p.points} points" for p in phases)
+            + "; then as above"
+        )
     commands = {}
     if not cfg.dry_run and "tensorboard" in cfg.logger:
         commands["curves"] = f"tensorboard --logdir {shlex.quote(shown(cfg.run_dir))}"

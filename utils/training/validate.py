@@ -160,6 +160,15 @@ def _passes_divide_the_batch(cfg: DictConfig) -> Iterator[str]:
         yield f"hardware.max_passes={most}: expected a whole number of at least 1."
 
 
+def _phases_take_whole_steps(cfg: DictConfig) -> Iterator[str]:
+    if OmegaConf.select(cfg, "data.loading.progressive") and cfg.trainer.accumulate_grad_batches != 1:
+        yield (
+            "data.loading.progressive changes batches between steps, and trainer.accumulate_grad_batches="
+            f"{cfg.trainer.accumulate_grad_batches} makes a step of several. Pass trainer.accumulate_grad_batches=1 "
+            "with hardware.passes, which needs as little memory."
+        )
+
+
 def _terms_keep_their_graphs(cfg: DictConfig) -> Iterator[str]:
     divided = cfg.hardware.passes != 1 or (cfg.hardware.max_passes != 1 and cfg.hardware.accelerator != "cpu")
     if OmegaConf.select(cfg, "callbacks.term_gradients") is not None and divided:
@@ -181,5 +190,6 @@ RULES: tuple[Rule, ...] = (
     _precision_needs_gpu,
     _mixed_precision_is_not_fused,
     _passes_divide_the_batch,
+    _phases_take_whole_steps,
     _terms_keep_their_graphs,
 )
