@@ -212,7 +212,7 @@ class GraspDataModule(pl.LightningDataModule):
 
     def _in_order(self, split: str) -> GraspLoader:
         data = self.dataset(split, augment=False)
-        positions = [(0, i) for i in range(len(data))]
+        positions: list[Index] = [(0, i) for i in range(len(data))]
         batches = [positions[i : i + self.batch_size] for i in range(0, len(positions), self.batch_size)]
         return self._loader(data, batches, batches[:3])
 

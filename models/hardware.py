@@ -23,13 +23,19 @@ def fit_to_hardware(cfg: DictConfig, model: GraspModule, trainer: Any) -> None:
     settings, device = cfg.hardware, trainer.strategy.root_device
     if device.type == "cuda":
         check_size(settings.gpu_gib, torch.cuda.get_device_properties(device).total_memory)
-    recompute(model.generator, settings.recompute)
-    number = settings.passes
-    if number == "plan":
-        from sceneleapultra.models.memory.plan import Planned  # here: most runs need no plan
+    number, most, recomputed = settings.passes, settings.max_passes, list(settings.recompute)
+    if number == "auto":
+        from sceneleapultra.models.memory.choice import choose  # here: most runs need no plan
+
+        made = choose(cfg, model, device)
+        number, most, recomputed = made.passes, made.max_passes, made.recompute
+        model.memory_note = made.reason
+    elif number == "plan":
+        from sceneleapultra.models.memory.plan import Planned
 
         number = Planned.of(cfg, device.type).way(int(settings.gpu_gib * GIB), settings.recompute).passes
-    most = max(number, settings.max_passes if device.type == "cuda" else number)
+    recompute(model.generator, recomputed)
+    most = max(number, most if device.type == "cuda" else number)
     if most == 1:
         return
     if (reason := indivisible(model.objective, model)) is None:

@@ -44,7 +44,7 @@ class LearningRates:
         for name in self.multipliers:
             if name not in known:
                 raise unknown_name("learning_rates.multipliers", name, _near(name, known))
-        shares = {}
+        shares: dict[nn.Parameter, tuple[str, float]] = {}
         for name in sorted(self.multipliers, key=len):  # longer names last: they count
             shares |= {p: (name, self.multipliers[name]) for p in generator.get_submodule(name).parameters()}
         if self.layer_decay != 1.0:

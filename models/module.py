@@ -72,6 +72,7 @@ class GraspModule(pl.LightningModule):
         losses: unweighted terms of the last step, for what looks into them (guards, probes).
         metrics: figures of merit of the heads over a validation epoch.
         learning_rates: of parts of the model; None learns all of it with the optimizer's.
+        memory_note: what is known of the memory of its training, for who starts it.
         passes: how a training step's batch is divided; None computes it at once, and leaves its graph to Lightning.
     """
 
@@ -90,6 +91,7 @@ class GraspModule(pl.LightningModule):
         self.losses: dict[str, Tensor] = {}
         self.metrics = EpochMetrics()
         self.learning_rates: LearningRates | None = None
+        self.memory_note = ""
         self.passes: Passes | None = None
         objective.prepare(generator)
         self._of_hands = SharedGenerators(generator) if isinstance(generator, GraspGenerator) else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sceneleapultra.utils.core.environment  # noqa: F401
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,7 +13,7 @@ from sceneleapultra.utils.core.cli import hydra_program
 from sceneleapultra.utils.core.console import card
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.core.plugins import use_plugins
-from sceneleapultra.utils.core.resources import workers_per_process
+from sceneleapultra.utils.core.resources import free_main_memory, workers_per_process
 
 if TYPE_CHECKING:
     from sceneleapultra.models.memory.plan import Planned, Way
@@ -36,7 +35,7 @@ def target_of(cfg: DictConfig) -> Target:
     """Return the device that is planned for.
 
     Raises:
-        ValueError: an unknown card, or one and a size that differ.
+        ValueError: an unknown card, one and a size that differ, or no device whose memory is known.
     """
     if cfg.gpu is not None and cfg.gpu not in cfg.gpus:
         raise ValueError(
@@ -60,10 +59,12 @@ def target_of(cfg: DictConfig) -> Target:
     if cfg.hardware.accelerator != "cpu" and torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
         return Target(f"{torch.cuda.get_device_name()}, what is free of it", "cuda", free)
-    rows = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return Target(
-        "this machine's main memory, what is free of it", "cpu", 1024 * int(rows["MemAvailable"].split()[0])
-    )
+    available = free_main_memory()
+    if available is None:
+        raise ValueError(
+            "This machine does not say how much memory is free. Pass gpu=<a card> or gpu_gib=<its memory in GiB>."
+        )
+    return Target("this machine's main memory, what is free of it", "cpu", available)
 
 
 def plan(cfg: DictConfig) -> tuple[Planned, Target]:

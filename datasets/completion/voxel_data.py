@@ -1,6 +1,6 @@
 """A store as scene completion reads it: grids about every target, made when they are asked for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import pytorch_lightning as pl
@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from sceneleapultra.datasets.completion.items import VoxelAugmentation, VoxelItems
 from sceneleapultra.datasets.completion.truth import TrueDistances
+from sceneleapultra.datasets.items.item_dataset import Index
 from sceneleapultra.datasets.items.sampler import EpochBatchSampler, progress_of
 from sceneleapultra.datasets.store.store import GraspStore
 from sceneleapultra.hands import load_hand
@@ -119,7 +120,7 @@ class VoxelDataModule(pl.LightningDataModule):
         batches = [places[i : i + self.batch_size] for i in range(0, len(places), self.batch_size)]
         return self._loader(data, batches)
 
-    def _loader(self, data: VoxelItems, batches: Iterable[list[tuple[int, int]]]) -> "DataLoader[VoxelBatch]":
+    def _loader(self, data: VoxelItems, batches: Iterable[Sequence[Index]]) -> "DataLoader[VoxelBatch]":
         return DataLoader(
             data,
             batch_sampler=batches,  # type: ignore[arg-type]

@@ -92,7 +92,10 @@ class Planned:
 
     def need(self, memory: StepMemory, passes: int) -> int:
         """Return what the device must have for a pass; sums of gradients are kept beside those of several passes."""
-        held = memory.peak + (memory.gradients if passes > 1 else 0)
+        return self.with_overhead(memory.peak + (memory.gradients if passes > 1 else 0))
+
+    def with_overhead(self, held: int) -> int:
+        """Return what the device must have for so many bytes of tensors."""
         return held if self.device == "cpu" else _DRIVER + int(_ALLOCATOR * held)
 
     def way(self, limit: int, recomputed: Sequence[str]) -> Way:

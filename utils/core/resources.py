@@ -46,6 +46,15 @@ def workers_per_process(wanted: int | str, local_processes: int) -> int:
     raise ValueError(f"data.loading.workers must be 'auto' or a number from 0, got {wanted!r}.")
 
 
+def free_main_memory() -> int | None:
+    """Return the bytes of main memory that can be had without swapping; None where Linux does not say it."""
+    file = Path("/proc/meminfo")
+    if not file.is_file():
+        return None
+    rows = dict(line.split(":") for line in file.read_text().splitlines())
+    return 1024 * int(rows["MemAvailable"].split()[0])
+
+
 def _quota(folder: Path) -> float | None:
     if (both := folder / "cpu.max").is_file():  # version 2
         quota, period = both.read_text().split()

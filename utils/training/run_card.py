@@ -60,6 +60,7 @@ def print_start_card(
         "devices": f"{world} x {trainer.strategy.root_device.type}, precision {trainer.precision}",
         "batch": f"{micro} scenes x {accumulation} accumulated x {world} processes = {micro * accumulation * world}"
         + passes,
+        "memory": getattr(model, "memory_note", "") or "`sceneleap plan` with these overrides foretells it",
         "steps": str(cfg.trainer.max_steps),
     }
     if phases := OmegaConf.select(cfg, "data.loading.progressive"):

@@ -148,8 +148,10 @@ def _passes_divide_the_batch(cfg: DictConfig) -> Iterator[str]:
     if passes == "plan":
         if cfg.hardware.gpu_gib is None:
             yield "hardware.passes=plan needs the memory of the GPU. Pass hardware.gpu_gib=<GiB>, or a number."
+    elif passes == "auto":
+        pass
     elif not isinstance(passes, int) or isinstance(passes, bool) or passes < 1:
-        yield f"hardware.passes={passes}: expected a whole number of at least 1, or plan."
+        yield f"hardware.passes={passes}: expected a whole number of at least 1, plan or auto."
     elif isinstance(scenes, int) and scenes % passes:
         near = max(n for n in range(1, passes) if scenes % n == 0)
         yield (
@@ -170,7 +172,9 @@ def _phases_take_whole_steps(cfg: DictConfig) -> Iterator[str]:
 
 
 def _terms_keep_their_graphs(cfg: DictConfig) -> Iterator[str]:
-    divided = cfg.hardware.passes != 1 or (cfg.hardware.max_passes != 1 and cfg.hardware.accelerator != "cpu")
+    divided = cfg.hardware.passes not in (1, "auto") or (
+        cfg.hardware.max_passes != 1 and cfg.hardware.accelerator != "cpu"
+    )
     if OmegaConf.select(cfg, "callbacks.term_gradients") is not None and divided:
         yield (
             "callbacks.term_gradients needs a step computed at once. Pass hardware.passes=1 hardware.max_passes=1."
