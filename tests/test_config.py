@@ -27,19 +27,8 @@ GROUPS = [
     *(f"model/generator/{part}" for part in ("encoder", "decoder", "process", "conditions")),
     *("model/generator/heads/anchors", "model/generator/heads/score"),
     *(f"model/objective/{part}" for part in ("weighting", "matching", "terms")),
-    *("sampling", "sampling/solver", "sampling/guidance", "sampling/rank"),
-    *(
-        "data",
-        "hand",
-        "optimizer",
-        "learning_rates",
-        "scheduler",
-        "hardware",
-        "trainer",
-        "callbacks",
-        "logger",
-        "paths",
-    ),
+    *("learning_rates", "sampling", "sampling/solver", "sampling/guidance", "sampling/rank"),
+    *("data", "hand", "optimizer", "scheduler", "hardware", "trainer", "callbacks", "logger", "paths"),
 ]
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONFIG_DIR / g).glob("*.yaml"))]
 RECIPES = [
@@ -192,13 +181,6 @@ def test_an_experiment_names_its_store_by_a_data_group(compose) -> None:
             ["hardware.precision=bf16-mixed", "optimizer.fused=true"],
             "optimizer.fused=true: Lightning clips no gradients of a fused optimizer at trainer.precision=bf16-mixed.",
         ),
-        (
-            [
-                "data.loading.progressive=[{steps: 5, batch_size: 2, points: 300}]",
-                "trainer.accumulate_grad_batches=2",
-            ],
-            "data.loading.progressive changes batches between steps, and trainer.accumulate_grad_batches=2",
-        ),
         (["model.objective.seed=${nowhere}"], "model.objective.seed: "),
         (["run_dir=???"], "run_dir: a value is required"),
         (
@@ -271,15 +253,6 @@ def test_rules_answer_with_a_sentence(compose, overrides: list[str], sentence: s
             "data.prompt=none gives no prompts to model.generator.conditions.",
         ),
         (["data.prompt=category"], "data.prompt=category, but the model reads no prompts."),
-        (
-            ["data.loading.progressive=[{steps: 5, batch_size: 64, points: 100}]"],
-            "data.loading.progressive: expected 256 points, which model.generator.encoder takes from a cloud, to "
-            "data.cloud.num_points=10000, got 100.",
-        ),
-        (
-            ["data.loading.progressive=[{steps: 5, batch: 64, points: 512}]"],
-            "data.loading.progressive.0.batch",
-        ),
         (["data.colors=true"], "data.colors=true, but model.generator.encoder does not use colors."),
         (
             ["model.generator.encoder.use_color=true"],
