@@ -11,7 +11,8 @@ from benchmarks.common import RESULTS
 
 
 def test_the_table_is_that_of_the_results() -> None:
-    assert json.loads((RESULTS / "targets.json").read_text()) == targets.document(), "run `make bench`"
+    written = json.loads((RESULTS / "targets.json").read_text())
+    assert written["rows"] == targets.document()["rows"], "run `make bench`"
 
 
 def test_a_ratio_is_of_the_same_cells() -> None:
