@@ -257,7 +257,7 @@ def main() -> None:
         "temperature": TEMPERATURE,
         "rows": rows,
     }
-    write(document, options.output)
+    write(document, options.output, seed=0)
     lines = [
         [
             hand,
