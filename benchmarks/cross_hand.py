@@ -215,7 +215,7 @@ def evaluate_row(folder: Path, hand: str, row: str, number: int) -> dict[str, An
         rows = VerdictTable.concatenate([v for v, r in zip(verdicts, roles, strict=True) if r == role])
         names = rows["object_name"]
         found[role] = {key: rate(rows[key], names) for key in ("picked", "picked_cleanly")}
-    write(found, kept)
+    write(found, kept, seed=0)
     return found
 
 
