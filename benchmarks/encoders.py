@@ -22,6 +22,7 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.common import RESULTS, ROOT, command_line, machine, write
 from benchmarks.reference_pointnet2 import ReferencePointNet2
+from sceneleapultra.models.network.encoder.base import SceneEncoder
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.geometry.points import farthest_point_order, gather
@@ -128,6 +129,12 @@ def encoder(
         reference = ReferencePointNet2(tokens).to(arguments.device)
         target = cloud.target.float()[..., None]
         return reference, lambda: reference(cloud.points, target), tokens
+    made = untrained_encoder(name, points).to(arguments.device)
+    return made, lambda: made(cloud).features, made.num_tokens
+
+
+def untrained_encoder(name: str, points: int) -> SceneEncoder:
+    """Build an encoder of config/model/generator/encoder for clouds of so many points."""
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose(
             "config",
@@ -137,8 +144,8 @@ def encoder(
                 "run_dir=unused",
             ],
         )
-    made = build(cfg.model.generator.encoder).to(arguments.device)
-    return made, lambda: made(cloud).features, made.num_tokens
+    made: SceneEncoder = build(cfg.model.generator.encoder)
+    return made
 
 
 def scene(batch: int, points: int, device: str) -> Cloud:
