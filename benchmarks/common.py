@@ -76,3 +76,19 @@ def write(
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
+
+
+def put_into_pages(stem: str, command: str, text: str) -> None:
+    """Write tables into a page of docs/ in both languages, between the comments that name a command.
+
+    Raises:
+        ValueError: a page has no such comments.
+    """
+    begin, end = f"<!-- {command} -->", f"<!-- end of {command.split()[-1]} -->"
+    for path in (ROOT / "docs" / f"{stem}.md", ROOT / "docs" / f"{stem}.zh.md"):
+        before, _, rest = path.read_text().partition(begin)
+        if end not in rest:
+            raise ValueError(
+                f"{path} has no {begin} and {end}, between which the tables belong. Write them there."
+            )
+        path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}")

@@ -1,16 +1,19 @@
-"""How near exported graphs come to the network they were made of, and how long both take: the tables of docs/export.md.
+"""How near exported graphs come to the model in double precision, and how long both take: the tables of docs/export.md.
 
     python -m benchmarks.export_parity                                # the shipped model, every encoder, every process
-    python -m benchmarks.export_parity --models encoder=fpn process=flow
+    python -m benchmarks.export_parity --models leap_table
 
-Each model is exported, and compared over three numbers of scenes and three numbers of points; what was measured before
-stays in benchmarks/results/export.json. But for the shipped model weights are random and decoders have one block: of an
-encoder its own graphs are compared, of a process those that it alters. One thread; of each time the second run counts.
+Compared over three numbers of scenes and three of points: what every graph gives, and whole samples of a few steps from
+the same anchors and noise. What is right is what the model computes in double precision; beside the graphs stands what
+torch makes of it in single precision, which rounds, too. But for the shipped model weights are random, decoders have
+one block and all encoders 96 tokens, so that the graph of an encoder goes with that of any process: each is exported
+once, and every pair is sampled from. One thread. Writes benchmarks/results/export.json.
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
 
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator
@@ -22,44 +25,60 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from benchmarks.common import RESULTS, ROOT, command, command_line, commit, machine, table, write
+from benchmarks.common import RESULTS, command_line, commit, machine, put_into_pages, table, write
+from benchmarks.double import double_precision, in_double
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.beside import MEASURED
+from sceneleapultra.models.bundle.parts import RUNTIME
 from sceneleapultra.models.checkpoints.load import build_generator
 from sceneleapultra.models.export.graphs import Graph, graphs_of
 from sceneleapultra.models.export.onnx import write_graphs
 from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.network.tokens import Cloud
+from sceneleapultra.serving.runtime.generator import Generation
 from sceneleapultra.serving.runtime.sessions import GraphSessions
 from sceneleapultra.utils.core.config import CONFIG_DIR
 
 BATCHES, POINTS, GRASPS = (1, 2, 5), (512, 1024, 2048), (1, 16, 33)
-RESULT, PAGE = RESULTS / "export.json", ROOT / "docs" / "export.md"
-BEGIN, END = "<!-- python -m benchmarks.export_parity -->", "<!-- end -->"
+RESULT = RESULTS / "export.json"
 SHIPPED = "leap_table"
+# Every encoder, with 96 tokens of width 96. pointnet2_small and _medium are other sizes of pointnet2.
+ENCODERS = {
+    "pointnet_lite": (),
+    "pointnet2": (),
+    "fpn": (),
+    "pointnet2_predecessor": ("dim=96", "levels.fourth.centers=96"),
+    "ptv3_light": ("dim=96", "num_tokens=96"),
+}
+PROCESSES = ("cosine", "flow", "edm", "ddpm", "vp_linear")
 OF_ENCODER, OF_PROCESS = ("encoder", "anchor"), ("denoiser", "schedule")
-SMALL = ("model.generator.decoder.depth=1", "model/generator/encoder=pointnet_lite")
+BASE = ("pointnet_lite", "cosine")  # whose graphs all pairs share, but for an encoder's and a process's own
+STEPS = 4
 
 
-def models() -> list[str]:
-    """Name everything that is measured."""
-    folder = CONFIG_DIR / "model" / "generator"
-    found = [
-        f"{kind}={path.stem}"
-        for kind in ("encoder", "process")
-        for path in sorted((folder / kind).glob("*.yaml"))
-    ]
-    return [
-        SHIPPED,
-        *(name for name in found if name != "process=latent"),
-    ]  # a decoder of its own: not exported
-
-
-def untrained(name: str) -> GraspGenerator:
-    """Return a generator of the shipped configuration with random weights and one part exchanged."""
+def untrained(encoder: str, process: str) -> GraspGenerator:
+    """Return a generator with random weights; of all of them but the encoder's, always the same ones."""
+    overrides = ["run_dir=none", "model.generator.decoder.depth=1", f"model/generator/encoder={encoder}"]
+    overrides += [f"model.generator.encoder.{change}" for change in ENCODERS[encoder]]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        cfg = compose("config", overrides=["run_dir=none", *SMALL, f"model/generator/{name}"])
+        cfg = compose("config", overrides=[*overrides, f"model/generator/process={process}"])
     torch.manual_seed(0)
-    return build_generator(cfg.model.generator).eval()
+    generator: GraspGenerator = build_generator(cfg.model.generator)
+    if (encoder, process) != BASE:
+        own = generator.state_dict()
+        base = untrained(*BASE).state_dict()
+        shared = {k: v for k, v in base.items() if not k.startswith("encoder.") and k in own}
+        generator.load_state_dict(own | shared)
+    return generator.eval()
+
+
+def twin_of(generator: GraspGenerator) -> GraspGenerator:
+    """Return the same generator in double precision."""
+    assert generator.config is not None
+    with double_precision():
+        twin: GraspGenerator = build_generator(generator.config)
+        twin.load_state_dict(generator.state_dict())
+        return in_double(twin.eval())
 
 
 def scene(b: int, n: int, seed: int) -> dict[str, Tensor]:
@@ -82,12 +101,10 @@ def scene(b: int, n: int, seed: int) -> dict[str, Tensor]:
     }
 
 
-def grasps(
-    generator: GraspGenerator, b: int, g: int, made: dict[str, Tensor], seed: int
-) -> dict[str, Tensor]:
+def starts(generator: GraspGenerator, b: int, g: int, target: Tensor, seed: int) -> dict[str, Tensor]:
     """Return what the other graphs read: anchors on the target, noise at a middle time."""
     random = torch.Generator().manual_seed(seed)
-    index = torch.multinomial(made["token_target"].float(), g, replacement=True, generator=random)
+    index = torch.multinomial(target.float(), g, replacement=True, generator=random)
     return {
         "index": index,
         "set_id": torch.zeros_like(index),
@@ -98,116 +115,219 @@ def grasps(
     }
 
 
+def sizes(generator: GraspGenerator) -> Iterator[tuple[int, int, int]]:
+    """Yield numbers of scenes, points and grasps; an encoder takes at least as many points as it has centers."""
+    centers = generator.encoder.num_centers
+    points = POINTS if centers <= min(POINTS) else tuple(centers * k // 2 for k in (2, 3, 4))
+    for i, (b, n) in enumerate((b, n) for b in BATCHES for n in points):
+        yield b, n, GRASPS[i % len(GRASPS)]
+
+
 @torch.no_grad()
 def parity(generator: GraspGenerator, folder: Path, only: Collection[str] = ()) -> Iterator[dict[str, Any]]:
-    """Yield, for each size and graph, the largest difference, relative beyond 1, and both times (ms)."""
-    engine = GraphSessions(folder, threads=1)
-    for i, (b, n) in enumerate((b, n) for b in BATCHES for n in POINTS):
-        g = GRASPS[i % len(GRASPS)]
+    """Yield, for each size and graph, how far from double precision its outputs are, torch's too, and both times (ms).
+
+    Differences are relative where numbers are beyond 1. Every graph reads what torch gives, rounded to float32.
+    """
+    engine, twin = GraphSessions(folder, threads=1), twin_of(generator)
+    for i, (b, n, g) in enumerate(sizes(generator)):
         tensors = scene(b, n, seed=i)
-        for graph in graphs_of(generator):
+        for graph, exact in zip(graphs_of(generator), graphs_of(twin), strict=True):
             if graph.name == "anchor":
-                tensors |= grasps(generator, b, g, tensors, seed=i)
+                tensors |= starts(generator, b, g, tensors["token_target"], seed=i)
             if graph.name == "clearance":
                 tensors["hands"] = tensors["hand_pose"].flatten(0, 1)
-            expected, eager_ms = timed_torch(graph, tensors)
-            tensors |= expected
-            if not only or graph.name in only:
-                yield {"graph": graph.name, "b": b, "n": n, "g": g, "torch_ms": eager_ms} | compare(
-                    engine, graph, tensors, expected
-                )
+            made = run_torch(graph, tensors)
+            if only and graph.name not in only:
+                tensors |= made
+                continue
+            arrays = {name: tensors[name].numpy() for name in graph.inputs}
+            with double_precision():
+                right = run_torch(exact, {name: doubled(tensors[name]) for name in graph.inputs})
+            engine.run(graph.name, arrays)  # reads the file, plans for these sizes
+            begin = time.process_time()
+            made = run_torch(graph, tensors)
+            between = time.process_time()
+            found = engine.run(graph.name, arrays)
+            end = time.process_time()
+            times = {"torch_ms": 1e3 * (between - begin), "onnx_ms": 1e3 * (end - between)}
+            apart = {name: difference(found[name], right[name]) for name in graph.outputs}
+            worst = max(apart, key=apart.__getitem__)
+            own = max(difference(made[name].numpy(), right[name]) for name in graph.outputs)
+            where = {"graph": graph.name, "b": b, "n": n, "g": g, "output": worst}
+            yield where | times | {"apart": apart[worst], "torch_apart": own}
+            tensors |= made
 
 
-def timed_torch(graph: Graph, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], float]:
-    """Return what the network gives, by name, and the milliseconds that it took."""
-    inputs = [tensors[name] for name in graph.inputs]
-    graph(*inputs)
-    begin = time.process_time()
-    made = graph(*inputs)
-    took = time.process_time() - begin
-    return dict(zip(graph.outputs, made if isinstance(made, tuple) else (made,), strict=True)), 1e3 * took
+def run_torch(graph: Graph, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return what a graph gives before it is exported, by name."""
+    made = graph(*(tensors[name] for name in graph.inputs))
+    return dict(zip(graph.outputs, made if isinstance(made, tuple) else (made,), strict=True))
 
 
-def compare(
-    engine: GraphSessions, graph: Graph, tensors: dict[str, Tensor], expected: dict[str, Tensor]
-) -> dict[str, Any]:
-    """Run an exported graph; return how far which of its outputs is from the network's."""
-    arrays = {name: tensors[name].numpy() for name in graph.inputs}
-    engine.run(graph.name, arrays)  # reads the file, plans for these sizes
-    begin = time.process_time()
-    found = engine.run(graph.name, arrays)
-    took = time.process_time() - begin
-    apart = {name: difference(found[name], value.numpy()) for name, value in expected.items()}
-    worst = max(apart, key=apart.__getitem__)
-    return {"onnx_ms": 1e3 * took, "output": worst, "apart": apart[worst]}
+def doubled(x: Tensor) -> Tensor:
+    """Return numbers in double precision, all else as it is."""
+    return x.double() if x.is_floating_point() else x
 
 
-def difference(found: np.ndarray, expected: np.ndarray) -> float:
+@torch.no_grad()
+def sample_parity(generator: GraspGenerator, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield, for each size, how far from double precision whole samples of a few steps are, and torch's too.
+
+    ``pose``: the largest difference of a hand's position (m), joints and squeeze (rad) and quaternion; ``odds``: of a
+    probability that the score head gives.
+    """
+    engine, twin = GraphSessions(folder, threads=1), twin_of(generator)
+    about = json.loads((folder / RUNTIME).read_text())
+    steps = {} if generator.sampling.solver.kind == "latent" else {"steps": STEPS}
+    settings = about["sampling"] | {"solver": about["sampling"]["solver"] | steps}
+    for i, (b, n, g) in enumerate(sizes(generator)):
+        cloud = scene(b, n, seed=i)
+        arrays = {name: value.numpy() for name, value in cloud.items()}
+        arrays |= engine.run("encoder", arrays)
+        start = starts(generator, b, g, torch.from_numpy(arrays["token_target"]), seed=i)
+        run = Generation(engine, about, settings, seed=0)
+        index, noise = start["index"].numpy(), start["x_t"].numpy()
+        view, states = run.solve(arrays, index, noise, np.zeros_like(index))
+        last = {**arrays, **view, "x0": states[-1]}
+        found = engine.run("grasps", last)
+        found["p"] = 1.0 / (1.0 + np.exp(-engine.run("score", last)["log_odds"].astype(np.float64)))
+        made = whole_sample(generator, cloud, start, steps)
+        with double_precision():
+            exact, begun = ({name: doubled(x) for name, x in given.items()} for given in (cloud, start))
+            right = whole_sample(twin, exact, begun, steps)
+        rows = [apart_in_grasps(one, right) for one in (found, {k: v.numpy() for k, v in made.items()})]
+        yield {"b": b, "n": n, "g": g, "onnx": rows[0], "torch": rows[1]}
+
+
+def whole_sample(
+    generator: GraspGenerator, cloud: dict[str, Tensor], start: dict[str, Tensor], steps: dict[str, int]
+) -> dict[str, Tensor]:
+    """Return the grasps that torch makes from these anchors and this noise."""
+    names = ("points", "valid", "target", "viewpoint", "up")
+    encoded = generator.encode(Cloud(**{name: cloud[name] for name in names}, rgb=None))
+    anchored = generator.anchor(encoded, start["index"], torch.zeros_like(start["index"]))
+    solver = generator.sampling.changed(**steps).solver
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        return generator.predict_x0(x, t, anchored)
+
+    x0 = generator.process.solve(solver, denoise, start["x_t"], None, trajectory=False).x0
+    pose, squeeze = generator.grasps(x0, anchored)
+    p = generator.score_head(generator.decode(x0, anchored), encoded).sigmoid()
+    return {"hand_pose": pose.to_hand_pose(), "squeeze_qpos": squeeze, "p": p}
+
+
+def apart_in_grasps(found: dict[str, np.ndarray], right: dict[str, Tensor]) -> dict[str, float]:
+    """Return the largest differences of poses and of probabilities; a quaternion's sign is free."""
+    pose, exact = found["hand_pose"].astype(np.float64), right["hand_pose"].numpy()
+    sign = np.sign((pose[..., -4:] * exact[..., -4:]).sum(-1, keepdims=True))
+    pose = np.concatenate([pose[..., :-4], sign * pose[..., -4:]], axis=-1)
+    squeeze = np.abs(found["squeeze_qpos"] - right["squeeze_qpos"].numpy()).max()
+    odds = np.abs(found["p"] - right["p"].numpy()).max()
+    return {"pose": max(float(np.abs(pose - exact).max()), float(squeeze)), "odds": float(odds)}
+
+
+def difference(found: np.ndarray, expected: Tensor) -> float:
     """Return the largest difference, relative where numbers are beyond 1; equal infinities are equal."""
-    if found.shape != expected.shape or found.dtype != expected.dtype:
+    right = expected.numpy()
+    if found.shape != right.shape or (found.dtype.kind != right.dtype.kind):
         return float("inf")
-    same = found == expected
-    one, two = (np.where(same, 0.0, values.astype(np.float64)) for values in (found, expected))
+    same = found == right
+    one, two = (np.where(same, 0.0, values.astype(np.float64)) for values in (found, right))
     return float((np.abs(one - two) / np.maximum(1.0, np.abs(two))).max(initial=0.0))
 
 
-def measure(name: str) -> dict[str, Any]:
-    """Export a model and compare; a model that cannot be exported says why."""
-    generator = load_grasp_model(name).generator if name == SHIPPED else untrained(name)
-    only = {"encoder": OF_ENCODER, "process": OF_PROCESS}.get(name.split("=")[0], ())
-    with tempfile.TemporaryDirectory() as folder:
+def measure_shipped(folder: Path) -> dict[str, Any]:
+    """Export the shipped model and compare."""
+    generator = load_grasp_model(SHIPPED).generator
+    write_graphs(generator, folder)
+    return {
+        "commit": commit(),
+        "megabytes": sum(file.stat().st_size for file in folder.glob("*.onnx")) / 1e6,
+        "rows": list(parity(generator, folder)),
+        "samples": list(sample_parity(generator, folder)),
+    }
+
+
+def measure_pairs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Export every encoder and every process, and yield how each of them, and each pair of them, compares."""
+    write_graphs(untrained(*BASE), folder)
+    exported = []
+    for encoder in ENCODERS:
+        own = folder / encoder
+        shutil.copytree(folder, own, ignore=lambda _, names: [n for n in names if "." not in n])
+        generator = untrained(encoder, BASE[1])
         try:
-            write_graphs(generator, Path(folder), only=only)
+            if encoder != BASE[0]:
+                write_graphs(generator, own, only=("encoder",))
         except ValueError as error:
-            return {"refused": str(error)}
-        size = sum(file.stat().st_size for file in Path(folder).glob("*.onnx"))
-        return {
-            "command": command(),
-            "commit": commit(),
-            "megabytes": size / 1e6,
-            "rows": list(parity(generator, Path(folder), only)),
-        }
+            yield f"encoder={encoder}", {"refused": str(error)}
+            continue
+        exported.append(encoder)
+        yield f"encoder={encoder}", {"rows": list(parity(generator, own, OF_ENCODER))}
+    for process in PROCESSES:
+        generator, own = untrained(BASE[0], process), folder / BASE[0]
+        if process != BASE[1]:
+            write_graphs(generator, own, only=OF_PROCESS)
+        yield f"process={process}", {"rows": list(parity(generator, own, OF_PROCESS))}
+        for encoder in exported:
+            for name in (*(f"{graph}.onnx" for graph in OF_PROCESS), RUNTIME):
+                if encoder != BASE[0]:
+                    shutil.copy(own / name, folder / encoder / name)
+            samples = list(sample_parity(untrained(encoder, process), folder / encoder))
+            yield f"encoder={encoder} process={process}", {"samples": samples}
 
 
 def tables(document: dict[str, Any]) -> str:
     """Write what was measured as Markdown."""
+    known = document["models"]
+    shipped = known[SHIPPED]["rows"]
+    ends = [(row["b"], row["n"], row["g"]) for row in (shipped[0], shipped[-1])]
+    head = ["model", "graph", "graph from double precision", "torch from double precision"]
+    head += [f"torch / onnxruntime, ms: {b} scenes of {n} points, {g} grasps" for b, n, g in ends]
     lines = []
-    for name in models():
-        found = document["models"].get(name, {"rows": []})
+    for name, found in known.items():
         for graph in dict.fromkeys(row["graph"] for row in found.get("rows", [])):
             own = [row for row in found["rows"] if row["graph"] == graph]
-            one, many = own[0], own[-1]
-            lines.append(
-                [
-                    name,
-                    graph,
-                    f"{max(row['apart'] for row in own):.1e}",
-                    *(f"{row['torch_ms']:.1f} / {row['onnx_ms']:.1f}" for row in (one, many)),
-                ]
-            )
-    sizes = [f"{b} scenes of {n} points, {g} grasps" for b, n, g in ((1, 512, 1), (5, 2048, 33))]
-    header = ["model", "graph", "largest difference", *(f"torch / onnxruntime, ms: {size}" for size in sizes)]
-    refused = [
-        f"`{name}`: {found['refused']}" for name, found in document["models"].items() if "refused" in found
+            apart = [f"{max(row[key] for row in own):.1e}" for key in ("apart", "torch_apart")]
+            times = [f"{row['torch_ms']:.1f} / {row['onnx_ms']:.1f}" for row in (own[0], own[-1])]
+            lines.append([name, graph, *apart, *times])
+    parts = ("poses (m, rad)", "probabilities")
+    whole_head = ["samples", *(f"{part}: {side}" for part in parts for side in ("graphs", "torch"))]
+    whole = [
+        [name]
+        + [
+            f"{max(row[side][key] for row in found['samples']):.1e}"
+            for key in ("pose", "odds")
+            for side in ("onnx", "torch")
+        ]
+        for name, found in known.items()
+        if "samples" in found
     ]
+    refused = [f"`{name}`: {found['refused']}" for name, found in known.items() if "refused" in found]
     about = f"{document['machine']}, one thread, processor time; torch {document['torch']}."
-    return "\n\n".join([table(header, lines), about, *refused])
+    return "\n\n".join([table(whole_head, whole), table(head, lines), about, *refused])
 
 
 def main() -> None:
     """Measure what is asked for; write results and the page's tables."""
     parser = command_line(__doc__)
-    parser.add_argument("--models", nargs="*", default=models(), help="names as the table has them")
-    chosen = parser.parse_args()
+    parser.add_argument("--models", choices=("all", SHIPPED, "untrained"), default="all")
+    chosen = parser.parse_args().models
     torch.set_num_threads(1)
     document = json.loads(RESULT.read_text()) if RESULT.is_file() else {"models": {}}
     document |= {"machine": machine("cpu"), "torch": torch.__version__}
-    for name in chosen.models:
-        document["models"][name] = measure(name)
-        write(document, RESULT, seed=0)
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n\n{tables(document)}\n\n{END}{rest.partition(END)[2]}")
-        print(name, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        if chosen != "untrained":
+            document["models"][SHIPPED] = measure_shipped(Path(folder))
+            write(document, RESULT)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, found in measure_pairs(Path(folder)) if chosen != SHIPPED else ():
+            document["models"][name] = found
+            write(document, RESULT)
+            print(name, flush=True)
+    put_into_pages("export", "python -m benchmarks.export_parity", tables(document))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class Generation:
         logits = logits[0] / np.float32(self.settings["anchor_temperature"])
         index = (logits + self.rng.gumbel(num_grasps, logits.shape[-1])).argmax(-1)[None]
         noise = self.rng.normal(num_grasps, self.about["dim_input"])[None]
-        view, states = self._solve(scene, index, noise, np.zeros_like(index))
+        view, states = self.solve(scene, index, noise, np.zeros_like(index))
         visited = [self.engine.run("grasps", {**view, "x0": x}) for x in states]
         log_odds = self.engine.run("score", {**scene, **view, "x0": states[-1]})["log_odds"][0]
         return Generated(
@@ -85,7 +85,7 @@ class Generation:
         arrays = {name: value[None] for name, value in inputs.items()}
         return {**arrays, **self.engine.run("encoder", arrays)}
 
-    def _solve(
+    def solve(
         self, scene: Arrays, index: np.ndarray, noise: np.ndarray, set_id: np.ndarray
     ) -> tuple[Arrays, list[np.ndarray]]:
         """Return the scene as seen from these anchors, and the states after every step."""
@@ -106,7 +106,7 @@ class Generation:
         index = np.argsort(~target, axis=1, kind="stable")[:, : int(target.sum(1).max())]
         noise = np.zeros((*index.shape, self.about["dim_input"]), dtype=np.float32)
         sets = np.broadcast_to(np.arange(index.shape[1]), index.shape)
-        view, states = self._solve(scene, index, noise, sets)
+        view, states = self.solve(scene, index, noise, sets)
         log_odds = self.engine.run("score", {**scene, **view, "x0": states[-1]})["log_odds"]
         weights = np.array([scorer[name] for name in _WEIGHTS], dtype=np.float32)
         energy = -(log_sigmoid(log_odds) * weights).sum(-1)

@@ -11,12 +11,11 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from benchmarks.double import double_precision, in_double
 from factories.shipped import LEAP_TABLE, LEAP_TABLE_CPU
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.generator import GraspGenerator
-from sceneleapultra.models.network.contacts import LinkContacts
 from sceneleapultra.models.network.context import GeneratedGrasps
-from sceneleapultra.models.representation import GraspCodec
 from sceneleapultra.models.sampling import SampleRandom, SamplingRun, StartPoint
 from sceneleapultra.utils.batch import GraspBatch
 
@@ -70,30 +69,12 @@ def test_grasps_and_scores_are_those_of_0_1(name: str, guidance: str, batch: Gra
 
 @pytest.mark.parametrize("guidance", NAMES)
 @pytest.mark.parametrize("name", PATHS)
-def test_in_double_precision_they_are_those_of_0_1(
-    name: str, guidance: str, batch: GraspBatch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_in_double_precision_they_are_those_of_0_1(name: str, guidance: str, batch: GraspBatch) -> None:
     """Where nothing rounds, another order of the same arithmetic changes nothing: the two compute the same function."""
-    single = torch.Tensor.float
-    monkeypatch.setattr(torch.Tensor, "float", lambda x: x if x.dtype == torch.float64 else single(x))
-    torch.set_default_dtype(torch.float64)
-    try:
-        cloud = batch.map(lambda x: x.double() if x.is_floating_point() else x)
+    cloud = batch.map(lambda x: x.double() if x.is_floating_point() else x)
+    with double_precision():
         _, made = solved(in_double(load_grasp_model(PATHS[name]).generator), cloud, name, guidance)
-    finally:
-        torch.set_default_dtype(torch.float32)
     for part, atol in {"hand_pose": 1e-7, "pregrasp_qpos": 1e-7, "squeeze_qpos": 1e-7, "score": 1e-6}.items():
         found, expected = getattr(made, part), REFERENCE[f"exact/{name}/{guidance}/{part}"]
         assert found.dtype == torch.float64
         assert_allclose(found, expected, rtol=0, atol=atol, err_msg=part)
-
-
-def in_double(model: GraspGenerator) -> GraspGenerator:
-    """Return a generator in double precision, with what is computed of a hand computed in it too."""
-    model = model.double()
-    model.codec = GraspCodec(model.hand, reference_depth=model.codec.reference_depth, of_palm=False)
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, LinkContacts):
-                setattr(module, name, LinkContacts(model.hand, scale=child.scale))
-    return model

@@ -1,0 +1,35 @@
+"""Models in double precision: what their arithmetic means where nothing rounds."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.network.contacts import LinkContacts
+from sceneleapultra.models.representation import GraspCodec
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Build and run in double precision: what is asked to be float32 at least stays double."""
+    single = Tensor.float
+    with patch.object(Tensor, "float", lambda x: x if x.dtype == torch.float64 else single(x)):
+        torch.set_default_dtype(torch.float64)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
+def in_double(model: GraspGenerator) -> GraspGenerator:
+    """Return a generator in double precision, with what is computed of a hand computed in it too."""
+    model = model.double()
+    model.codec = GraspCodec(model.hand, reference_depth=model.codec.reference_depth, of_palm=False)
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, LinkContacts):
+                setattr(module, name, LinkContacts(model.hand, scale=child.scale))
+    return model
