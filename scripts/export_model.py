@@ -21,6 +21,7 @@ def export(
     *,
     onnx: bool = False,
     pt2: bool = False,
+    unrolled: int | None = None,
     plugins: list[str] | None = None,
 ) -> None:
     """Export a model.
@@ -30,13 +31,14 @@ def export(
         folder: to make
         onnx: the graphs for onnxruntime, too, which then needs no torch
         pt2: with --onnx, the same graphs as programs of torch.export, too
+        unrolled: with --onnx, a graph of so many steps of the solver, too: noise in, grasps out, no loop around it
         plugins: packages outside the project that the model is built from
 
     Raises:
         FileNotFoundError: no such checkpoint.
         FileExistsError: something is in the folder.
         ValueError: not a checkpoint of this project; what writes ONNX is not installed; or a part of the model has no
-            form in it; --pt2 without --onnx.
+            form in it; --pt2 or --unrolled without --onnx.
     """
     from sceneleapultra.models.bundle.manifest import check_free
     from sceneleapultra.models.checkpoints.zoo import find_checkpoint
@@ -46,8 +48,9 @@ def export(
         raise ValueError(
             f"{checkpoint} is a data set, and this exports models. Data sets: python scripts/export_dataset.py"
         )
-    if pt2 and not onnx:
-        raise ValueError("--pt2 writes the graphs of --onnx as programs, too. Pass --onnx with it.")
+    if (pt2 or unrolled is not None) and not onnx:
+        flag = "--pt2" if pt2 else "--unrolled"
+        raise ValueError(f"{flag} adds to the graphs of --onnx. Pass --onnx with it.")
     path = find_checkpoint(checkpoint)
     check_free(folder)
     if onnx:
@@ -61,7 +64,7 @@ def export(
 
     model = load_grasp_model(path, plugins=plugins or [])
     probe = probe_request(GraspRequest.of(read_sensor(EXAMPLE, None, None)))
-    write_bundle(model, probe, folder, onnx=onnx, pt2=pt2)
+    write_bundle(model, probe, folder, onnx=onnx, pt2=pt2, unrolled=unrolled)
     load_grasp_model(folder, plugins=plugins or [])
     size = sum(file.stat().st_size for file in folder.iterdir())
     say(f"bundle   {folder} ({size / 1e6:.1f} MB), read back and its probe sampled")

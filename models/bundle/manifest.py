@@ -15,7 +15,7 @@ from sceneleapultra import __version__
 from sceneleapultra.utils.core.files import flush, read_json_object, write_json
 
 MANIFEST = "manifest.json"
-FORMAT, VERSION = "sceneleapultra bundle", 1
+FORMAT, VERSION = "sceneleapultra bundle", 2  # 1: all weights float32
 _AGAIN = "Copy the bundle again, or export it anew."
 
 
@@ -54,7 +54,8 @@ def new_bundle(folder: Path, about: dict[str, Any]) -> Iterator[Path]:
         yield temporary
         files = sorted(path for path in temporary.iterdir())
         listed = {path.name: {"sha256": digest(path), "bytes": path.stat().st_size} for path in files}
-        head = {"format": FORMAT, "version": VERSION, "written_by": __version__}
+        version = 1 if about.get("precision", "float32") == "float32" else VERSION
+        head = {"format": FORMAT, "version": version, "written_by": __version__}
         write_json(temporary / MANIFEST, {**head, **about, "files": listed}, indent=1)
         for path in files:
             flush(path)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from sceneleapultra.models.bundle.manifest import read_manifest
 from sceneleapultra.models.bundle.parts import CONFIG, NORMALIZER, WEIGHTS
+from sceneleapultra.models.bundle.precision import restored
 from sceneleapultra.utils.core.files import read_json_object
 from sceneleapultra.utils.core.plain_data import check_plain
 
@@ -26,8 +27,8 @@ def bundle_checkpoint(folder: Path) -> dict[str, Any]:
     config = read_json_object(folder / CONFIG, _REMEDY)
     check_plain(config, folder / CONFIG)
     try:
-        weights = load_file(folder / WEIGHTS)
-    except SafetensorError as error:
+        weights = restored(load_file(folder / WEIGHTS))
+    except (SafetensorError, ValueError) as error:
         raise ValueError(f"{folder / WEIGHTS} holds no weights ({error}). {_REMEDY}") from error
     weights |= _normalizer(folder / NORMALIZER)
     return {

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sceneleapultra.models.bundle.card import hand_card
 from sceneleapultra.models.bundle.manifest import new_bundle
-from sceneleapultra.models.bundle.parts import CONFIG, HAND, NORMALIZER, WEIGHTS
+from sceneleapultra.models.bundle.parts import CONFIG, HAND, NORMALIZER, WEIGHTS, Precision
+from sceneleapultra.models.bundle.precision import round_weights
 from sceneleapultra.models.bundle.probe import PROBE, make_probe
 from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION
 from sceneleapultra.models.inference import GraspModel
@@ -20,16 +21,25 @@ _PROBE_STEPS = 2
 
 
 def write_bundle(
-    model: GraspModel, request: GraspRequest, folder: Path, *, onnx: bool = False, pt2: bool = False
+    model: GraspModel,
+    request: GraspRequest,
+    folder: Path,
+    *,
+    onnx: bool = False,
+    pt2: bool = False,
+    precision: Precision = "float32",
+    unrolled: int | None = None,
 ) -> None:
     """Write a model as a bundle.
 
     Args:
-        model: with its averaged weights, on the processor.
+        model: with its averaged weights, on the processor; with less than float32 it is left with rounded ones.
         request: the probe: what it should be asked at every loading.
         folder: to make.
         onnx: whether to write the graphs for an engine without torch, too.
         pt2: with ``onnx``, whether to write the same graphs as programs of ``torch.export``, too.
+        precision: of the weights, in all files.
+        unrolled: with ``onnx``, steps of a graph that samples without a loop.
 
     Raises:
         FileExistsError: something is there.
@@ -47,9 +57,11 @@ def write_bundle(
         "hand": {"name": model.hand.name, "description_hash": model.hand.table_hash},
         "frame": model.frame,
         "data_hash": model.data_hash,
+        "precision": precision,
     }
+    rounded = round_weights(generator, precision)
     state = generator.state_dict()
-    own = {key: value for key, value in state.items() if not key.startswith("normalizer.")}
+    own = {key: value for key, value in state.items() if not key.startswith("normalizer.")} | rounded
     with new_bundle(folder, about) as temporary:
         (temporary / WEIGHTS).write_bytes(save({key: value.contiguous() for key, value in own.items()}))
         write_json(
@@ -63,7 +75,7 @@ def write_bundle(
             from sceneleapultra.models.export.packages import require_onnx
 
             require_onnx()
-            write_graphs(generator, temporary, pt2=pt2)
+            write_graphs(generator, temporary, pt2=pt2, rounded=rounded, unrolled=unrolled)
 
 
 def _normalizer(model: GraspModel, state: dict[str, Any]) -> dict[str, Any]:

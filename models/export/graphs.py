@@ -1,7 +1,8 @@
 """A generator cut into graphs without loops: what an exporter sees, tensors in and tensors out, each with a name.
 
 The solver's loop, the choice of anchors and all random numbers stay outside, so batch, points, grasps and steps may be
-any number. The names say which axes may be: see :data:`AXES`.
+any number; only :class:`SamplerGraph` has a loop of so many steps inside. The names say which axes may be of any
+length: see :data:`AXES`.
 """
 
 from typing import Any, ClassVar
@@ -19,8 +20,11 @@ from sceneleapultra.models.network.tokens import Cloud
 # Axes besides the first that may have any length: n points, g grasps.
 AXES = {
     **dict.fromkeys(("points", "valid", "target", "rgb"), "n"),
-    **dict.fromkeys(("index", "set_id", "x_t", "x0", "origins", "frames", "geometry", "anchor"), "g"),
+    **dict.fromkeys(
+        ("index", "set_id", "noise", "x_t", "x0", "origins", "frames", "geometry", "anchor"), "g"
+    ),
 }
+MOST_UNROLLED = 8  # steps
 
 
 class Graph(nn.Module):
@@ -82,7 +86,21 @@ class AnchorGraph(Graph):
         return (*own, *self.generator.view(scene, index, *own))
 
 
-class DenoiserGraph(Graph):
+class AnchoredGraph(Graph):
+    """What reads a scene as the anchors of grasps see it."""
+
+    def anchored(self, set_id: Tensor, *views: Tensor) -> AnchoredScene:
+        """Return that scene, of its tensors."""
+        origins, frames, geometry, anchor, *tensors = views
+        scene = scene_of(dict(zip(self.scene_names, tensors, strict=True)))
+        view = (geometry, anchor, scene.tokens.valid, set_id)
+        context = GraspContext(scene.keys_values, *view, prompt=None, prompt_valid=None, hand=None)
+        return AnchoredScene(
+            scene=scene, index=set_id, origins=origins, frames=frames, prompt=None, context=context
+        )
+
+
+class DenoiserGraph(AnchoredGraph):
     """One evaluation: noised states at a time to the clean states predicted from them."""
 
     name = "denoiser"
@@ -94,14 +112,48 @@ class DenoiserGraph(Graph):
 
     def forward(self, x_t: Tensor, t: Tensor, set_id: Tensor, *views: Tensor) -> Tensor:
         """Evaluate."""
-        origins, frames, geometry, anchor, *tensors = views
-        scene = scene_of(dict(zip(self.scene_names, tensors, strict=True)))
-        view = (geometry, anchor, scene.tokens.valid, set_id)
-        context = GraspContext(scene.keys_values, *view, prompt=None, prompt_valid=None, hand=None)
-        anchored = AnchoredScene(
-            scene=scene, index=set_id, origins=origins, frames=frames, prompt=None, context=context
+        return self.generator.predict_x0(x_t, t, self.anchored(set_id, *views))
+
+
+class SamplerGraph(AnchoredGraph):
+    """A whole run of the generator's solver, its loop unrolled: noise to clean states, for engines without a loop.
+
+    Args:
+        generator: the generator.
+        steps: of the solver.
+
+    Raises:
+        ValueError: more steps than are unrolled.
+    """
+
+    name = "sampler"
+    outputs = ("x0",)
+
+    def __init__(self, generator: GraspGenerator, steps: int) -> None:
+        super().__init__(generator)
+        if not 1 <= steps <= MOST_UNROLLED:
+            raise ValueError(
+                f"--unrolled {steps}: expected 1 to {MOST_UNROLLED} steps; each is a copy of the denoiser in the "
+                "graph. Sample more of them by a loop around denoiser.onnx."
+            )
+        changes = {} if generator.sampling.solver.kind == "latent" else {"steps": steps}
+        self.solver = generator.sampling.changed(**changes).solver
+        self.inputs = ("noise", "set_id", *AnchorGraph.outputs, *self.scene_names)
+
+    def forward(self, noise: Tensor, set_id: Tensor, *views: Tensor) -> Tensor:
+        """Sample."""
+        generator, anchored = self.generator, self.anchored(set_id, *views)
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            return generator.predict_x0(x, t, anchored)
+
+        return generator.process.solve(self.solver, denoise, noise, self._no_noise, trajectory=False).x0
+
+    def _no_noise(self, _: Tensor) -> Tensor:
+        raise ValueError(
+            f"--unrolled: sampling.solver={self.solver.name} draws noise on its way, and this graph has one input of "
+            "noise. Leave it away, or export a model whose solver draws none, as ddim with eta 0."
         )
-        return self.generator.predict_x0(x_t, t, anchored)
 
 
 class GraspsGraph(Graph):
@@ -173,8 +225,13 @@ class ScheduleGraph(Graph):
         return times + 0.0, self.noise.alpha(times) + 0.0, self.noise.sigma(times) + 0.0
 
 
-def graphs_of(generator: GraspGenerator) -> list[Graph]:
-    """Return the graphs of a generator, in the order in which one needs the outputs of another."""
+def graphs_of(generator: GraspGenerator, unrolled: int | None = None) -> list[Graph]:
+    """Return the graphs of a generator, in the order in which one needs the outputs of another.
+
+    Args:
+        generator: the generator.
+        unrolled: steps of a sampler without a loop; None for no such graph.
+    """
     kinds: list[type[Graph]] = [
         EncoderGraph,
         AnchorGraph,
@@ -185,4 +242,5 @@ def graphs_of(generator: GraspGenerator) -> list[Graph]:
     ]
     if generator.sampling.solver.kind != "latent":
         kinds.append(ScheduleGraph)
-    return [kind(generator) for kind in kinds]
+    sampler = [] if unrolled is None else [SamplerGraph(generator, unrolled)]
+    return [*(kind(generator) for kind in kinds), *sampler]

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,9 @@ def check_exportable(generator: GraspGenerator) -> None:
     if any(isinstance(module, PTv3) for module in generator.encoder.modules()):
         raise ValueError(
             "model.generator.encoder: ptv3 cannot be exported to ONNX yet: how many voxels a cloud has, and how many "
-            "pairs of neighbors each tap (find_pairs in encoder/ptv3/sparse_conv.py), depends on the cloud. "
-            "Export without --onnx, or train another encoder."
+            "pairs of neighbors each tap, depends on the cloud, and torch.searchsorted, by which find_pairs "
+            "(models/network/encoder/ptv3/sparse_conv.py) looks for them, has no operator in ONNX. Export without "
+            "--onnx, or train another encoder."
         )
     if not generator.has_score_head:
         raise ValueError(
@@ -49,7 +50,13 @@ def check_exportable(generator: GraspGenerator) -> None:
 
 
 def write_graphs(
-    generator: GraspGenerator, folder: Path, *, pt2: bool = False, only: Collection[str] = ()
+    generator: GraspGenerator,
+    folder: Path,
+    *,
+    pt2: bool = False,
+    only: Collection[str] = (),
+    rounded: Mapping[str, Tensor] | None = None,
+    unrolled: int | None = None,
 ) -> None:
     """Write one ONNX file per graph.
 
@@ -58,9 +65,11 @@ def write_graphs(
         folder: where.
         pt2: whether to write the program that each is made of, too, for ``torch.export.load``.
         only: names of the graphs to write; empty: all.
+        rounded: weights in the form in which graphs store them, where they were rounded.
+        unrolled: steps of a graph that samples without a loop; None for no such graph.
 
     Raises:
-        ValueError: an operator has no form in ONNX; names the graph.
+        ValueError: an operator has no form in ONNX (names the graph), or a loop that cannot be unrolled.
     """
     check_exportable(generator)
     frozen = [parameter for parameter in generator.parameters() if parameter.requires_grad]
@@ -68,7 +77,7 @@ def write_graphs(
         parameter.requires_grad_(False)
     tensors = _example(generator)
     with torch.no_grad(), _quiet():
-        for graph in graphs_of(generator):
+        for graph in graphs_of(generator, unrolled):
             inputs = tuple(tensors[name].contiguous().clone() for name in graph.inputs)
             made = graph(*inputs)
             tensors |= dict(zip(graph.outputs, made if isinstance(made, tuple) else (made,), strict=True))
@@ -77,10 +86,15 @@ def write_graphs(
             program = _trace(graph, inputs)
             if pt2:
                 torch.export.save(program, folder / f"{graph.name}.pt2")
-            _write(program, graph, folder / f"{graph.name}.onnx")
+            path = folder / f"{graph.name}.onnx"
+            _write(program, graph, path)
+            if rounded:
+                from sceneleapultra.models.export.compact import compact_graph
+
+                compact_graph(path, rounded)
     for parameter in frozen:
         parameter.requires_grad_(True)
-    write_json(folder / RUNTIME, _about(generator), indent=1)
+    write_json(folder / RUNTIME, _about(generator) | {"unrolled": unrolled}, indent=1)
 
 
 def _trace(graph: Graph, inputs: tuple[Tensor, ...]) -> ExportedProgram:
@@ -111,6 +125,10 @@ def _write(program: ExportedProgram, graph: Graph, path: Path) -> None:
     except torch.onnx.OnnxExporterError as error:
         raise _no_form(graph, error) from error
     assert made is not None
+    for node in made.model.graph:  # where in whose files each was made: half the size of a small graph
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()
     made.save(str(path))
 
 
@@ -146,6 +164,7 @@ def _example(generator: GraspGenerator) -> dict[str, Tensor]:
         "index": torch.zeros(b, g, dtype=torch.long),
         "set_id": torch.zeros(b, g, dtype=torch.long),
         "x_t": torch.randn(b, g, dim, generator=torch_random),
+        "noise": torch.randn(b, g, dim, generator=torch_random),
         "t": torch.full((b,), 0.5),
         "hands": hands,
         "beside": 0.3 * torch.rand(MEASURED + 57, 3, generator=torch_random),

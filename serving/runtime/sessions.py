@@ -40,6 +40,8 @@ class GraphSessions:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = self.threads
             options.log_severity_level = 3
+            # Weights of 8 bits are restored once, here, and not at every run.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
             self._sessions[graph] = onnxruntime.InferenceSession(
                 str(self.folder / f"{graph}.onnx"), options, providers=["CPUExecutionProvider"]
             )

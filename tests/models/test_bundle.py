@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 import torch
 
+from factories.bundles import change
 from factories.models import small_cvae, small_encoder, small_generator
 from factories.shipped import LEAP_TABLE_CPU
 from factories.views import CLOUD, cloud, sample
@@ -44,17 +45,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def bundle(written: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(written, tmp_path / "bundle"))
-
-
-def change(bundle: Path, name: str, content: bytes) -> None:
-    """Change a file, and its entry in the manifest: as somebody who means to."""
-    (bundle / name).write_bytes(content)
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    with new_bundle(bundle.with_name("other"), {}) as folder:
-        (folder / name).write_bytes(content)
-    manifest["files"][name] = read_manifest(bundle.with_name("other"))["files"][name]
-    shutil.rmtree(bundle.with_name("other"))
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
 def refused(bundle: Path) -> str:
@@ -138,7 +128,7 @@ def test_a_folder_that_is_none_and_a_later_version_are_refused(bundle: Path, tmp
     assert "No checkpoint at" in refused(tmp_path / "nothing.here")
     manifest = json.loads((bundle / "manifest.json").read_text())
     (bundle / "manifest.json").write_text(json.dumps({**manifest, "version": 99}))
-    assert "version 99, this program reads up to 1" in refused(bundle)
+    assert "version 99, this program reads up to 2" in refused(bundle)
     (bundle / "manifest.json").write_text(json.dumps({**manifest, "checkpoint_version": 99}))
     assert "version 99" in refused(bundle)
     (bundle / "manifest.json").write_text(json.dumps({**manifest, "files": {"../x": {}}}))
