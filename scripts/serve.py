@@ -10,10 +10,12 @@ import sceneleapultra.utils.core.environment  # noqa: F401
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from sceneleapultra.utils.core import cli
 from sceneleapultra.utils.core.console import card
+
+_Engine = Literal["torch", "onnxruntime"]
 
 
 def serve(
@@ -22,6 +24,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8090,
     token_file: Path | None = None,
+    engine: _Engine = "torch",
     device: str = "cpu",
     plugins: list[str] | None = None,
     completion: str | None = None,
@@ -34,7 +37,8 @@ def serve(
         host: address to listen at; from others than this machine only with --token-file
         port: 0 for a free one
         token_file: file of the token that clients must send
-        device: where the model samples: cpu, cuda or cuda:<number>
+        engine: what computes grasps: torch, or onnxruntime with the graphs of a bundle
+        device: where torch samples: cpu, cuda or cuda:<number>
         plugins: packages outside the project that the model is built from
         completion: checkpoint of scene completion, by which hidden parts of scenes count in clearances and approaches
         limits: what is taken at most
@@ -60,6 +64,11 @@ def serve(
             "send."
         )
     find_checkpoint(checkpoint)
+    if engine == "onnxruntime" and (device != "cpu" or plugins or completion is not None):
+        raise ValueError(
+            "--engine onnxruntime runs graphs on the processor: --device, --plugins and --completion need torch. Leave "
+            "them away, or pass --engine torch."
+        )
 
     from sceneleapultra.serving.app import build_app
     from sceneleapultra.serving.engine import Engine
@@ -71,6 +80,8 @@ def serve(
         log_to()
 
         def load() -> Engine:
+            if engine == "onnxruntime":
+                return Engine.load_onnx(checkpoint)
             return Engine.load(
                 checkpoint,
                 device=device,
@@ -83,9 +94,9 @@ def serve(
         url = address(listener)
 
         def say_ready() -> None:
-            log("ready", model=checkpoint, hand=service.engine.hand, url=url, batch=service.engine.batch)
+            log("ready", model=checkpoint, hand=service.engine.hand.name, url=url, batch=service.engine.batch)
             card(
-                f"{checkpoint} for {service.engine.hand}",
+                f"{checkpoint} for {service.engine.hand.name}",
                 {"grasps": f"POST {url}/v1/grasps", "page": f"{url}/", "schema": f"{url}/openapi.json"},
             )
 

@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.models.approach import choose_approaches
 from sceneleapultra.models.bundle.manifest import MANIFEST, digest, is_bundle
 from sceneleapultra.models.bundle.probe import probe_request
 from sceneleapultra.models.checkpoints.zoo import ZOO, find_checkpoint
 from sceneleapultra.models.inference import GraspModel, load_grasp_model
 from sceneleapultra.models.sampled_grasps import SampledGrasps
+from sceneleapultra.models.sampler import GraspSampler
 from sceneleapultra.serving.answer import ServedGrasps
 from sceneleapultra.serving.reading import Work, in_fields
+from sceneleapultra.serving.runtime.model import load_onnx_model
 from sceneleapultra.serving.schema import GraspSettings
 from sceneleapultra.utils.core.mistakes import answer as explain
 from sceneleapultra.utils.requests import GraspRequest
@@ -35,14 +38,16 @@ class Engine:
     """A loaded model that answers requests.
 
     Args:
-        model: what samples.
+        model: what samples, with torch or on onnxruntime.
+        hand: of the model; its kinematics say which approaches are free.
         name: what it was named.
         weights: digest of its file.
-        batch: most requests of one call.
+        batch: most requests of one call; more than 1 with torch only.
     """
 
-    def __init__(self, model: GraspModel, *, name: str, weights: str, batch: int) -> None:
-        self.model, self.name, self.weights = model, name, weights
+    def __init__(self, model: GraspSampler, *, hand: Hand, name: str, weights: str, batch: int) -> None:
+        self.model, self.hand, self.name, self.weights = model, hand, name, weights
+        self.device = str(model.generator.device) if isinstance(model, GraspModel) else "onnxruntime"
         self.loaded = time.time()
         self.batch = self._safe_batch(batch)
 
@@ -61,12 +66,32 @@ class Engine:
         path = find_checkpoint(name)
         model = load_grasp_model(path, device=device, plugins=plugins, completion=completion)
         on_cpu = model.generator.device.type == "cpu"
-        return cls(model, name=name, weights=_weights_of(path), batch=1 if on_cpu else batch)
+        width = 1 if on_cpu else batch
+        return cls(model, hand=model.hand, name=name, weights=_weights_of(path), batch=width)
 
-    @property
-    def hand(self) -> str:
-        """The hand whose grasps it makes."""
-        return self.model.hand.name
+    @classmethod
+    def load_onnx(cls, name: str) -> "Engine":
+        """Load a bundle with graphs, on onnxruntime and a processor: requests are sampled one after the other.
+
+        Raises:
+            FileNotFoundError: no such folder.
+            ValueError: no bundle with graphs, see :func:`~sceneleapultra.serving.runtime.load_onnx_model`; or its
+                hand is described differently here.
+        """
+        path = find_checkpoint(name)
+        if not is_bundle(path):
+            raise ValueError(
+                f"--engine onnxruntime runs a bundle's graphs, and {name} is a checkpoint. Export it: "
+                f"sceneleap export {name} <folder> --onnx"
+            )
+        model = load_onnx_model(path)
+        hand = load_hand(model.hand_source)
+        if hand.table_hash != model.card["description_hash"]:
+            raise ValueError(
+                f"{path} was made with another description of hand '{hand.name}' (hash "
+                f"{model.card['description_hash']}, here {hand.table_hash}). Use the description it was made with."
+            )
+        return cls(model, hand=hand, name=name, weights=_weights_of(path), batch=1)
 
     def answer(self, works: Sequence[Work]) -> list[ServedGrasps | Exception]:
         """Sample requests of one key; each gets the grasps that it gets by itself, or why it gets none."""
@@ -93,6 +118,7 @@ class Engine:
 
     def _sample_batch(self, works: Sequence[Work]) -> list[SampledGrasps]:
         """Sample in one call, whose width is always the same: products of another height are rounded otherwise."""
+        assert isinstance(self.model, GraspModel)
         filled = [*works, *[works[0]] * (self.batch - len(works))]
         made = self.model.sample_batch(
             [work.request for work in filled],
@@ -108,7 +134,8 @@ class Engine:
         warnings = (*work.warnings, *([made.expectation] if made.expectation else []))
         made = made if work.settings.best is None else made.best(work.settings.best)
         made = made.with_warnings(warnings)
-        ways = choose_approaches(self.model.hand, made, work.request, self.model.completed(work.request))
+        field = self.model.completed(work.request) if isinstance(self.model, GraspModel) else None
+        ways = choose_approaches(self.hand, made, work.request, field)
         return ServedGrasps(
             grasps=made,
             waypoints=ways.waypoints(made),

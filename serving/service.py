@@ -115,7 +115,7 @@ class Service:
     def _read(self, content: bytes, kind: str) -> Work:
         settings, arrays = read_body(content, kind, self._work)
         engine = self.engine
-        return prepare(settings, arrays, engine.model, engine.hand)
+        return prepare(settings, arrays, engine.model, engine.hand.name)
 
     async def _sampled(self, work: Work, request: Request, begin: float) -> ServedGrasps:
         """Wait for the grasps, for the deadline or until the client leaves, whatever comes first."""
@@ -172,9 +172,10 @@ class Service:
             loop = asyncio.get_running_loop()
             try:
                 engine = await loop.run_in_executor(None, self._load)
-                if engine.hand != self.engine.hand:
+                now, before = engine.hand.name, self.engine.hand.name
+                if now != before:
                     raise ValueError(
-                        f"The model is for the hand {engine.hand} now, and clients expect {self.engine.hand}. "
+                        f"The model is for the hand {now} now, and clients expect {before}. "
                         "Start a service for it."
                     )
             except (ValueError, OSError) as error:
@@ -188,7 +189,7 @@ class Service:
 
     def card(self) -> ModelCard:
         """Return what is served."""
-        engine, hand = self.engine, self.engine.model.hand
+        engine, hand = self.engine, self.engine.hand
         return ModelCard(
             version="v1",
             model=engine.name,
@@ -198,17 +199,17 @@ class Service:
             joint_names=list(hand.joint_names),
             joint_limits=[(low, high) for low, high in hand.joint_limits.tolist()],
             uses_color=engine.model.uses_color,
-            device=str(engine.model.generator.device),
+            device=engine.device,
             limits=vars(self._work),
         )
 
     async def page(self) -> str:
         """Return the page of the last grasps."""
         engine = self.engine
-        title = f"Grasps by {engine.name} for {engine.hand}"
+        title = f"Grasps by {engine.name} for {engine.hand.name}"
 
         def draw() -> str:
-            return self.last.page(title, Hand(engine.model.hand.description))  # on the processor
+            return self.last.page(title, Hand(engine.hand.description))  # on the processor
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, draw)
 

@@ -47,7 +47,7 @@ class OnnxModel(GraspSampler):
         self.about, self.card, self.normalizer, config = (
             read_json_object(folder / name, _REMEDY) for name in (RUNTIME, HAND, NORMALIZER, CONFIG)
         )
-        self.cloud_settings = config["cloud"]
+        self.cloud_settings, self.hand_source = config["cloud"], str(config["generator"]["hand"])
         joints = self.card["joints"]
         self._low, self._high = (
             np.array([j[name] for j in joints], dtype=np.float32) for name in ("lower", "upper")

@@ -26,7 +26,8 @@ LIMITS, _ = Settings("serving/limits").read()
 
 
 def small_engine(batch: int = 1) -> Engine:
-    return Engine(small_model(), name="small", weights="0" * 12, batch=batch)
+    model = small_model()
+    return Engine(model, hand=model.hand, name="small", weights="0" * 12, batch=batch)
 
 
 def small_request(**changes: Any) -> dict[str, Any]:
