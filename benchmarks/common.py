@@ -78,13 +78,13 @@ def write(
         path.write_text(text + "\n")
 
 
-def put_into_pages(stem: str, command: str, text: str) -> None:
-    """Write tables into a page of docs/ in both languages, between the comments that name a command.
+def put_into_pages(stem: str, made_by: str, text: str) -> None:
+    """Write tables into a page of docs/ in both languages, between the comments that name what made them.
 
     Raises:
         ValueError: a page has no such comments.
     """
-    begin, end = f"<!-- {command} -->", f"<!-- end of {command.split()[-1]} -->"
+    begin, end = f"<!-- {made_by} -->", f"<!-- end of {made_by.split()[-1]} -->"
     for path in (ROOT / "docs" / f"{stem}.md", ROOT / "docs" / f"{stem}.zh.md"):
         before, _, rest = path.read_text().partition(begin)
         if end not in rest:

@@ -306,7 +306,7 @@ def tables(document: dict[str, Any]) -> str:
         if "samples" in found
     ]
     refused = [f"`{name}`: {found['refused']}" for name, found in known.items() if "refused" in found]
-    about = f"{document['machine']}, one thread, processor time; torch {document['torch']}."
+    about = f"{machine('cpu')}, one thread, processor time; torch {torch.__version__}."
     return "\n\n".join([table(whole_head, whole), table(head, lines), about, *refused])
 
 
@@ -317,15 +317,14 @@ def main() -> None:
     chosen = parser.parse_args().models
     torch.set_num_threads(1)
     document = json.loads(RESULT.read_text()) if RESULT.is_file() else {"models": {}}
-    document |= {"machine": machine("cpu"), "torch": torch.__version__}
     with tempfile.TemporaryDirectory() as folder:
         if chosen != "untrained":
             document["models"][SHIPPED] = measure_shipped(Path(folder))
-            write(document, RESULT)
+            write(document, RESULT, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         for name, found in measure_pairs(Path(folder)) if chosen != SHIPPED else ():
             document["models"][name] = found
-            write(document, RESULT)
+            write(document, RESULT, seed=0)
             print(name, flush=True)
     put_into_pages("export", "python -m benchmarks.export_parity", tables(document))
 

@@ -204,11 +204,11 @@ def main() -> None:
             found |= {"machine": machine(args.device), "commit": commit(), "load_average": os.getloadavg()[0]}
             if args.rates:
                 found["loads"] = measure(url, request, args.rates, args.seconds)
-                write(document, RESULT)
+                write(document, RESULT, seed=0, device=args.device)
                 print(page(found["loads"]), flush=True)
             if args.soak_minutes:
                 found["soak"] = soak(url, request, args.soak_minutes, args.soak_rate)
-                write(document, RESULT)
+                write(document, RESULT, seed=0, device=args.device)
                 print(json.dumps(found["soak"]))
         finally:
             service.terminate()

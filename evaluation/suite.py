@@ -261,6 +261,7 @@ class ModelTest:
             if cfg.top is not None:
                 few = items[: cfg.top.max_items]
                 for rank in cfg.top.ranks:
+                    assert isinstance(model.sampling, SamplingConfig)
                     ranked = replace(model, sampling=model.sampling.changed(rank=rank))
                     best = self.evaluate(
                         ranked, few, cfg.top.samples, start_bar, part=f"best by {rank}", keep=cfg.top.keep

@@ -1,6 +1,6 @@
 """A trained model as a method under test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.base import Proposal
 from sceneleapultra.evaluation.methods.training_index import transform_grasps
 from sceneleapultra.hands import Hand
-from sceneleapultra.models import GraspModel, load_grasp_model
+from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
+from sceneleapultra.models.sampler import GraspSampler
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.core.seeding import keyed_seed
@@ -24,8 +25,8 @@ from sceneleapultra.utils.requests import GraspRequest
 class ModelMethod:
     """A trained model, called as a user's program calls it: one partial cloud at a time."""
 
-    model: GraspModel
-    sampling: SamplingConfig
+    model: GraspSampler
+    sampling: SamplingConfig | Mapping[str, Any]
     seed: int
     prompted: bool = False  # whether the family of the object is the prompt
     name: str = "model"
