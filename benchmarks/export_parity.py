@@ -194,7 +194,7 @@ def sample_parity(generator: GraspGenerator, folder: Path) -> Iterator[dict[str,
         found["p"] = 1.0 / (1.0 + np.exp(-engine.run("score", last)["log_odds"].astype(np.float64)))
         made = whole_sample(generator, cloud, start, steps)
         with double_precision():
-            exact, begun = ({name: doubled(x) for name, x in given.items()} for given in (cloud, start))
+            exact, begun = ({name: doubled(x) for name, x in tensors.items()} for tensors in (cloud, start))
             right = whole_sample(twin, exact, begun, steps)
         rows = [apart_in_grasps(one, right) for one in (found, {k: v.numpy() for k, v in made.items()})]
         yield {"b": b, "n": n, "g": g, "onnx": rows[0], "torch": rows[1]}

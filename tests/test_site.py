@@ -32,7 +32,6 @@ UNRECORDED = set(
         "encoder_quality",
         "encoders_AMD_EPYC_2_cores",
         "encoders_NVIDIA_H200",
-        "export",
         "generation_by_height",
         "grid_sampling",
         "guidance_physics_test",

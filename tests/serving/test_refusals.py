@@ -42,7 +42,7 @@ class Slow(Engine):
 
 def slow_engine() -> Slow:
     fast = small_engine()
-    return Slow(fast.model, name="slow", weights="0" * 12, batch=1)
+    return Slow(fast.model, hand=fast.hand, name="slow", weights="0" * 12, batch=1)
 
 
 def require_problem(answer: Answer, status: int, sentence: str) -> None:
@@ -221,7 +221,8 @@ def test_a_defect_is_an_answer_without_its_trace_and_the_service_goes_on(
             return super().answer(works)
 
     def load() -> Engine:
-        return Broken(small_engine().model, name="broken", weights="0" * 12, batch=1)
+        small = small_engine()
+        return Broken(small.model, hand=small.hand, name="broken", weights="0" * 12, batch=1)
 
     with running(load) as service:
         require_problem(service.grasps(seed=13), 500, "A defect of the service; its log holds more")
