@@ -32,7 +32,7 @@ from sceneleapultra.evaluation.provenance import file_hash
 from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel, SampledGrasps, load_grasp_model
 from sceneleapultra.models.approach import choose_approaches
-from sceneleapultra.models.beside import odds_of_clear_success
+from sceneleapultra.models.beside import collision_free_success
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.clearance import field_clearance, observed_clearance
 from sceneleapultra.models.completion.complete import Completes, load_completion
@@ -149,7 +149,7 @@ class Chooser:
 
 def _with_clearance(score: np.ndarray, clearance_m: np.ndarray) -> np.ndarray:
     rank = load_group("sampling/rank", "clearance")
-    return odds_of_clear_success(score, clearance_m, rank.margin_m, rank.softness_m)
+    return collision_free_success(score, clearance_m, rank.margin_m, rank.softness_m)
 
 
 def _best(made: SampledGrasps, score: np.ndarray) -> Grasps:

@@ -27,7 +27,7 @@ def points_beside(
     return beside.astype(np.float32), moved.astype(np.float32)
 
 
-def neighbors_among(beside: Float[np.ndarray, "n 3"], up: Float[np.ndarray, "3"]) -> Float[np.ndarray, "m 3"]:
+def neighbor_points(beside: Float[np.ndarray, "n 3"], up: Float[np.ndarray, "3"]) -> Float[np.ndarray, "m 3"]:
     """Return those points beside the object that stand on the table instead of being its surface."""
     if len(beside) == 0:
         return beside
@@ -35,7 +35,7 @@ def neighbors_among(beside: Float[np.ndarray, "n 3"], up: Float[np.ndarray, "3"]
     return beside[height > np.quantile(height, _TABLE_QUANTILE) + _ABOVE_TABLE_M]
 
 
-def odds_of_clear_success(
+def collision_free_success(
     score: Float[np.ndarray, "g"], clearance_m: Float[np.ndarray, "g"], margin_m: float, softness_m: float
 ) -> Float[np.ndarray, "g"]:
     """Return the log-odds of two independent events: success as a score has it, and that the hand stays clear.
@@ -48,8 +48,8 @@ def odds_of_clear_success(
         margin_m: clearance of even odds.
         softness_m: over which these odds change by a factor e.
     """
-    clear = (clearance_m - margin_m) / softness_m
-    log_p = -np.logaddexp(0.0, -score.astype(np.float64)) - np.logaddexp(0.0, -clear)
+    log_odds = (clearance_m - margin_m) / softness_m
+    log_p = -np.logaddexp(0.0, -score.astype(np.float64)) - np.logaddexp(0.0, -log_odds)
     log_p = log_p.clip(max=-1e-7)
     odds: np.ndarray = (log_p - np.log(-np.expm1(log_p))).astype(score.dtype)
     return odds

@@ -10,7 +10,7 @@ from sceneleapultra.models.beside import (
     FAR_CLEARANCE_M,
     GRASPS_AT_ONCE,
     MEASURED,
-    neighbors_among,
+    neighbor_points,
     points_beside,
 )
 from sceneleapultra.models.observed_points import deepest, sphere_power
@@ -36,7 +36,7 @@ def neighbor_clearance(
 ) -> Float[np.ndarray, "g"]:
     """Return the same to the points of neighbors alone, not of the table (m)."""
     beside, moved = points_beside(request, hand_pose)
-    return _clearance(hand, neighbors_among(beside, request.up), moved)
+    return _clearance(hand, neighbor_points(beside, request.up), moved)
 
 
 def _clearance(

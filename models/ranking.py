@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sceneleapultra.models.beside import odds_of_clear_success
+from sceneleapultra.models.beside import collision_free_success
 from sceneleapultra.models.diffusion.likelihood import FlowRank
 from sceneleapultra.models.diffusion.solvers import NoiseSource
 from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps
@@ -94,7 +94,7 @@ class LearnedRank(Rank):
 class ClearanceRank(LearnedRank):
     """By the learned log-odds, lowered where the hand comes near to a neighbor of its object, or is inside of one.
 
-    Answers to requests are ordered so, see :func:`~sceneleapultra.models.beside.odds_of_clear_success`; batches, of
+    Answers to requests are ordered so, see :func:`~sceneleapultra.models.beside.collision_free_success`; batches, of
     whose scenes only what the network reads is known, by the log-odds alone.
     """
 
@@ -110,7 +110,7 @@ class ClearanceRank(LearnedRank):
         self, score: Float[np.ndarray, "g"], clearance_m: Callable[[], Float[np.ndarray, "g"]]
     ) -> Float[np.ndarray, "g"]:
         """Return log-odds of success that take the clearance for an event of its own."""
-        return odds_of_clear_success(score, clearance_m(), self.margin_m, self.softness_m)
+        return collision_free_success(score, clearance_m(), self.margin_m, self.softness_m)
 
 
 @dataclass(frozen=True, kw_only=True)

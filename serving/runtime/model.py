@@ -11,8 +11,8 @@ from sceneleapultra.models.beside import (
     FAR_CLEARANCE_M,
     GRASPS_AT_ONCE,
     MEASURED,
-    neighbors_among,
-    odds_of_clear_success,
+    collision_free_success,
+    neighbor_points,
     points_beside,
 )
 from sceneleapultra.models.bundle.manifest import read_manifest
@@ -134,8 +134,8 @@ class OnnxModel(GraspSampler):
         beside, moved = points_beside(request, hand_pose)
         clearance_m = self._clearance(beside, moved)
         if "margin_m" in rank:
-            among = self._clearance(neighbors_among(beside, request.up), moved)
-            score = odds_of_clear_success(score, among, rank["margin_m"], rank["softness_m"])
+            nearest_m = self._clearance(neighbor_points(beside, request.up), moved)
+            score = collision_free_success(score, nearest_m, rank["margin_m"], rank["softness_m"])
         order = np.argsort(-score, kind="stable") if rank["sort"] else np.arange(num_grasps)
         qpos, squeeze = made.hand_pose[order, 3:-4], made.squeeze_qpos[order]
         opening = np.float32(settings["pregrasp_opening"]) * self._flexion

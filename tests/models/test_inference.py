@@ -15,7 +15,7 @@ from factories.models import small_encoder, small_generator
 from factories.shipped import LEAP_TABLE_CPU
 from factories.views import CLOUD, cloud, sample, small_model
 from sceneleapultra.models import GraspModel, load_grasp_model
-from sceneleapultra.models.beside import neighbors_among
+from sceneleapultra.models.beside import neighbor_points
 from sceneleapultra.models.checkpoints.migrate import migrate
 from sceneleapultra.models.clearance import observed_clearance
 from sceneleapultra.models.module import build_module
@@ -98,10 +98,10 @@ def test_neighbors_are_what_stands_out_of_the_table():
     R = Rotation.from_rotvec([0.4, -0.7, 0.2]).as_matrix()
     points = np.concatenate([table, box]) @ R.T
     expected = points[900:][box[:, 2] > 0.0125]
-    found = neighbors_among(points, R[:, 2])
+    found = neighbor_points(points, R[:, 2])
     assert {tuple(p) for p in expected} <= {tuple(p) for p in found}
     assert len(found) <= (box[:, 2] > 0.005).sum()
-    assert neighbors_among(points[:0], R[:, 2]).shape == (0, 3)
+    assert neighbor_points(points[:0], R[:, 2]).shape == (0, 3)
 
 
 def test_few_points_are_enough_behind_the_msample(model):
