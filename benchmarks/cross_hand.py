@@ -29,7 +29,7 @@ from sceneleapultra.evaluation.methods.base import Proposal
 from sceneleapultra.evaluation.methods.model import ModelMethod
 from sceneleapultra.evaluation.stored import chosen_items, split_records
 from sceneleapultra.hands import load_hand
-from sceneleapultra.models import load_grasp_model
+from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.many_hands import served
 from sceneleapultra.simulation.protocols import HandModel, evaluate_many
 from sceneleapultra.utils.core.config import build, load_group
@@ -175,6 +175,7 @@ def method_of(folder: Path, hand: str, row: str) -> ModelMethod | Retargeted:
     """Return what is tested in a row of the table."""
     if row == "retargeted":
         method = model_method(folder / f"own_{NEAREST[hand]}")
+        assert isinstance(method.model, GraspModel)
         return Retargeted(method, Carrier(method.model.hand, load_hand(hand)))
     return model_method(folder / f"{row}_{hand}", hand)
 
