@@ -44,7 +44,6 @@ UNRECORDED = set(
         "picking",
         "picking_conditions",
         "picking_lone",
-        "picking_table",
         "plan",
         "pretraining",
         "profiler_overhead",
