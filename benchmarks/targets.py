@@ -1,9 +1,11 @@
-"""Which of the design report's targets are reached? One row for each, from what the other programs measured.
+"""Which of the project's targets of cost are reached? One row for each, from what the other programs measured.
 
 ``python -m benchmarks.targets`` (``make bench``) measures nothing: it reads ``benchmarks/results``, prints the table
 and writes ``targets.json``. A ratio is of two numbers of one file, so of one machine; the field's way is the one of
 ``benchmarks/reference_pointnet2.py``, and 100 ancestral steps, each of which encodes the scene.
 """
+
+import sceneleapultra.utils.core.environment  # noqa: F401
 
 import json
 from collections.abc import Callable
@@ -19,7 +21,7 @@ class Row:
     """A target beside what was measured.
 
     Attributes:
-        target: of the report.
+        target: what was aimed at.
         measured: what was compared with what, and how far apart they are.
         reached: yes, no, or in part; what the numbers show.
         machine: where.
