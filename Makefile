@@ -37,7 +37,7 @@ help:
 	@echo "make test         set up, run the tests (test-all: with the slow ones and those of several processes)"
 	@echo "make check        set up, lint, format, types, import layers"
 	@echo "make format       apply the formatter"
-	@echo "make bench        set up, put the design report's targets beside what benchmarks/results says"
+	@echo "make bench        set up, put the project's targets of cost beside what benchmarks/results says"
 	@echo "make docs         set up, build the documentation as a folder of pages: site/index.html"
 	@echo "make lock         choose versions anew where pyproject.toml asks for it, with hashes (UPGRADE=1: the newest of all)"
 	@echo "make audit        is what is installed what is locked, and is a weakness of it known?"
