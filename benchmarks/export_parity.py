@@ -64,6 +64,10 @@ def untrained(encoder: str, process: str) -> GraspGenerator:
         cfg = compose("config", overrides=[*overrides, f"model/generator/process={process}"])
     torch.manual_seed(0)
     generator: GraspGenerator = build_generator(cfg.model.generator)
+    with torch.no_grad():
+        for weights in generator.parameters():
+            if not weights.any():  # as layers begin that are added to others: what does nothing shows nothing
+                weights.normal_(std=0.05)
     if (encoder, process) != BASE:
         own = generator.state_dict()
         base = untrained(*BASE).state_dict()

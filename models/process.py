@@ -195,7 +195,7 @@ class LatentDecoding(GenerativeProcess):
         self.check_solver(solver)
         if trajectory:
             raise ValueError("A CVAE decodes in one step: it has no trajectory. Leave trajectory=False.")
-        t = torch.zeros(len(noise), device=noise.device)
+        t = torch.zeros(noise.shape[0], device=noise.device)
         return Samples(x0=denoise(solver.temperature * noise, t), nfe=1)
 
     def flow_score(self, denoise: Denoise, states: States, rank: FlowRank, rng: Rng) -> Float[Tensor, "b k"]:

@@ -42,7 +42,7 @@ class CountingDenoiser:
     def __call__(self, x: States, t: Float[Tensor, ""]) -> States:
         """Return the expected clean samples."""
         self.count += 1
-        x0 = self._denoise(x, t.expand(len(x)))
+        x0 = self._denoise(x, t.expand(x.shape[0]))
         return x0 if self._clip_x0 is None else x0.clamp(-self._clip_x0, self._clip_x0)
 
 

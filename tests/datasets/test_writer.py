@@ -139,18 +139,16 @@ def test_a_build_killed_at_20_moments_resumes_to_the_same_store(tmp_path, store_
     path, rng = tmp_path / "killed.h5", np.random.default_rng(0)
     expected = GraspStore(store_path).content_hash
     context = multiprocessing.get_context("fork")
-    start = time.monotonic()
-    _build(path)
-    whole_s = time.monotonic() - start
-    path.unlink()
-    kills = 0
+    kills, whole_s = 0, 60.0
     for _ in range(20):
-        process = context.Process(target=_build, args=(path,))
+        process, start = context.Process(target=_build, args=(path,)), time.monotonic()
         process.start()
-        process.join(rng.uniform(0.0, 0.8 * whole_s))
+        process.join(rng.uniform(0.0, 0.8 * whole_s) if whole_s < 60.0 else whole_s)
         if process.is_alive():
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
+        else:  # how long a build takes here is learned from those that ended, as others load the machine
+            whole_s = min(whole_s, time.monotonic() - start)
         process.join()
         if path.exists():
             store = GraspStore(path)

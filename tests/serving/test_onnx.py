@@ -95,7 +95,8 @@ def test_a_bundle_with_graphs(tmp_path: Path) -> None:
         assert row["apart"] <= max(1e-5, 2.0 * row["torch_apart"]), row
         assert row["torch_apart"] <= 5e-5, row
     for row in sample_parity(model.generator, bundle):
-        assert row["onnx"]["pose"] <= 1e-5 and row["onnx"]["odds"] <= 2e-5, row
+        for name, least in (("pose", 1e-5), ("odds", 2e-5)):  # single precision may choose another point
+            assert row["onnx"][name] <= max(least, 2.0 * row["torch"][name]), row
 
     np.savez(tmp_path / "asked.npz", points=points, mask=mask)
     words = [
