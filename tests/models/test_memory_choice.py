@@ -48,6 +48,7 @@ def test_few_scenes_foretell_many_and_what_comes_near_is_traced() -> None:
         fewest_passes(planned, 1 << 20, [])
 
 
+@pytest.mark.slow
 def test_a_run_on_a_cpu_says_what_it_needs_and_draws_the_same_numbers() -> None:
     cfg = compose()
     validate(cfg)

@@ -47,6 +47,7 @@ def test_it_is_the_solver_in_double_precision(tmp_path: Path) -> None:
 
 
 @pytest.mark.traced
+@pytest.mark.slow
 @torch.no_grad()
 def test_what_cannot_be_unrolled_is_a_sentence() -> None:
     generator = untrained("pointnet_lite", "cosine")
