@@ -31,17 +31,20 @@ class HasLossTerms(Protocol):
 def gradients_of_terms(
     terms: Mapping[str, Tensor], weights: Sequence[Tensor]
 ) -> Iterator[tuple[str, list[Tensor]]]:
-    """Yield the gradient of each term by the weights it depends on; a backward pass each."""
+    """Yield the gradient of each term by every weight, zero where it does not depend on it; a backward pass each."""
     for name, term in terms.items():
         if term.requires_grad:
-            found = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
-            yield name, [gradient for gradient in found if gradient is not None]
+            found = torch.autograd.grad(
+                term, weights, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            yield name, list(found)
 
 
 class TermGradientNorms(Callback):
     """Log the norm of each loss term's gradient, ``train/grad_norm_<term>``: which term pulls how much.
 
-    Costs a backward pass per term in the steps that are measured, and changes nothing of the training.
+    The gradient is that of the whole batch, whatever the number of processes. Costs a backward pass per term in the
+    steps that are measured, and changes nothing of the training.
 
     Args:
         every_n_steps: steps between measurements.
@@ -68,5 +71,5 @@ class TermGradientNorms(Callback):
             )
         weights = [p for p in pl_module.parameters() if p.requires_grad]
         for name, gradients in gradients_of_terms(pl_module.weighted_losses(), weights):
-            norms = torch._foreach_norm(gradients)
-            pl_module.log(f"train/grad_norm_{name}", torch.stack(list(norms)).norm())
+            whole = trainer.strategy.reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+            pl_module.log(f"train/grad_norm_{name}", whole.norm())
