@@ -1,4 +1,7 @@
-"""Is a weakness of what is locked known? Asks the database of pip-audit; says so when it cannot be asked."""
+"""Is a weakness of what is locked known? Asks the database of pip-audit; says so when it cannot be asked.
+
+The files of development and of the documentation and of the service hold whatever requirements.lock holds.
+"""
 
 import json
 import subprocess
@@ -7,17 +10,27 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-LOCK = Path(__file__).resolve().parent.parent / "requirements-dev.lock"
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = (
+    ROOT / "requirements-dev.lock",
+    ROOT / "requirements-docs.lock",
+    ROOT / "docker" / "requirements.lock",
+)
 
 
 def main() -> int:
     """Print what is known, one line for each weakness; return the exit status."""
-    packages, reason = ask(LOCK)
+    return max([report(lock) for lock in LOCKS])
+
+
+def report(lock: Path) -> int:
+    """Print what is known of a lock file; return 1 where a weakness is, or where a package was not looked up."""
+    packages, reason = ask(lock)
     asked = [package for package in packages if "skip_reason" not in package]
     if not asked:
         print(
             f"audit: the database of known weaknesses could not be asked ({reason}), so nothing is known of "
-            f"{LOCK.name}. Run make audit where the network reaches it."
+            f"{lock.name}. Run make audit where the network reaches it."
         )
         return 1
     for package in packages:
@@ -28,7 +41,8 @@ def main() -> int:
             print(f"audit: {package['skip_reason']}")
     weak = sum(len(package["vulns"]) for package in asked)
     print(
-        f"audit: {len(asked)} of {len(packages)} packages looked up, {weak} weaknesses known; torch is not among them."
+        f"audit: {lock.name}: {len(asked)} of {len(packages)} packages looked up, {weak} weaknesses known; torch is "
+        "not among them."
     )
     return 1 if weak or len(asked) < len(packages) else 0
 

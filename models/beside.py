@@ -11,7 +11,8 @@ MEASURED = 192  # points of which the exact distance is taken: those deepest in 
 GRASPS_AT_ONCE = 8
 _REACH_M = 0.35  # of a hand about its object
 _CELL_M = 0.002  # one point of each is kept
-_TABLE_QUANTILE, _ABOVE_TABLE_M = 0.1, 0.01  # of the heights; what is higher stands on the table
+TABLE_QUANTILE = 0.1  # of the heights of points beside the target: where the top of the table is
+_ABOVE_TABLE_M = 0.01  # what is higher stands on the table
 
 
 def points_beside(
@@ -32,7 +33,7 @@ def neighbor_points(beside: Float[np.ndarray, "n 3"], up: Float[np.ndarray, "3"]
     if len(beside) == 0:
         return beside
     height = beside @ up.astype(beside.dtype)
-    return beside[height > np.quantile(height, _TABLE_QUANTILE) + _ABOVE_TABLE_M]
+    return beside[height > np.quantile(height, TABLE_QUANTILE) + _ABOVE_TABLE_M]
 
 
 def collision_free_success(

@@ -9,9 +9,7 @@ from sceneleapultra.models.module import GraspModule
 from sceneleapultra.models.passes import Passes, indivisible
 from sceneleapultra.models.recomputing import recompute
 from sceneleapultra.utils.core.console import say
-
-GIB = 1 << 30
-_SPARED = 0.07  # of the memory that a GPU is sold with, what it may keep for itself
+from sceneleapultra.utils.core.resources import GIB, holds
 
 
 def fit_to_hardware(cfg: DictConfig, model: GraspModule, trainer: Any) -> None:
@@ -52,7 +50,7 @@ def check_size(gpu_gib: float | None, there: int) -> None:
     Raises:
         ValueError: it has fewer.
     """
-    if gpu_gib is not None and there < (1 - _SPARED) * gpu_gib * GIB:
+    if gpu_gib is not None and not holds(there, gpu_gib):
         raise ValueError(
             f"hardware.gpu_gib={gpu_gib:g}, but the GPU has {there / GIB:.1f}. Pass a preset of its size "
             "(hardware=low, medium, high or h200: 8, 16, 32 or 139 GiB), or hardware=auto."

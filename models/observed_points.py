@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sceneleapultra.models.beside import TABLE_QUANTILE
 from sceneleapultra.models.network.tokens import Cloud
 
 FAR_M = 1.0e3  # where points are put that do not exist: no distance to a hand comes near it
-_TABLE_QUANTILE = 0.1  # of the heights of points beside the target
 _SPHERES_APART = 4  # of the hand's spheres, neighbors overlap: every so many rank points well enough
 
 
@@ -48,7 +48,7 @@ def observed_table_height(cloud: Cloud, scanned: int) -> Float[Tensor, "b"]:
     other = (cloud.valid & ~cloud.target)[:, :scanned]
     height = (cloud.points[:, :scanned] * cloud.up[:, None]).sum(-1)
     ordered = height.masked_fill(~other, FAR_M).sort(-1).values
-    place = (other.sum(-1, keepdim=True) * _TABLE_QUANTILE).long()
+    place = (other.sum(-1, keepdim=True) * TABLE_QUANTILE).long()
     return torch.where(other.any(-1), ordered.gather(-1, place).squeeze(-1), -FAR_M)
 
 

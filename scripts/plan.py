@@ -13,13 +13,11 @@ from sceneleapultra.utils.core.cli import hydra_program
 from sceneleapultra.utils.core.console import card
 from sceneleapultra.utils.core.names import unknown_name
 from sceneleapultra.utils.core.plugins import use_plugins
-from sceneleapultra.utils.core.resources import free_main_memory, workers_per_process
+from sceneleapultra.utils.core.resources import GIB, free_main_memory, workers_per_process
 
 if TYPE_CHECKING:
     from sceneleapultra.models.memory.plan import Planned, Way
     from sceneleapultra.models.memory.step import StepMemory
-
-_GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def target_of(cfg: DictConfig) -> Target:
         raise ValueError(f"{bad[0]}: expected the memory of a GPU in GiB, for example 24.")
     if known:
         key, size = next(iter(known.items()))
-        return Target(cfg.gpu or f"a GPU of {size:g} GiB ({key})", "cuda", int(size * _GIB))
+        return Target(cfg.gpu or f"a GPU of {size:g} GiB ({key})", "cuda", int(size * GIB))
     import torch
 
     if cfg.hardware.accelerator != "cpu" and torch.cuda.is_available():
@@ -88,12 +86,12 @@ def print_plan(planned: Planned, target: Target) -> None:
     ways = planned.ways(target.memory)
     part, held = next(iter(memory.by_part.items()))
     rows = {
-        "device": f"{target.name}: {target.memory / _GIB:.1f} GiB, precision {cfg.trainer.precision}",
+        "device": f"{target.name}: {target.memory / GIB:.1f} GiB, precision {cfg.trainer.precision}",
         "batch": f"{scenes} scenes x {cfg.trainer.accumulate_grad_batches} accumulated, on each device",
         "weights": f"{_mb(memory.weights)}, gradients {_mb(memory.gradients)}, optimizer {_mb(memory.optimizer)}, "
         f"averages {_mb(memory.averages)}, scenes {_mb(memory.batch)}",
         "computing": f"{_mb(memory.computing)}: {', '.join(f'{n} {_mb(b)}' for n, b in _largest(memory))}",
-        "peak": f"{planned.need(memory, 1) / _GIB:.2f} GiB in one pass" + _overhead(target),
+        "peak": f"{planned.need(memory, 1) / GIB:.2f} GiB in one pass" + _overhead(target),
         "holds most": f"{part}, {100 * held / memory.computing:.0f} % of computing",
         "recomputing": "; ".join(f"{name} saves {_mb(max(0, saved))}" for name, saved in savings.items())
         or "nothing of this model can",
@@ -111,7 +109,7 @@ def _largest(memory: StepMemory) -> list[tuple[str, int]]:
 
 def _described(way: Way) -> str:
     recomputed = f"recomputing {' and '.join(way.recomputed)}" if way.recomputed else "recomputing nothing"
-    return f"{way.passes} pass{'es' if way.passes > 1 else ''}, {recomputed}: {way.need / _GIB:.2f} GiB"
+    return f"{way.passes} pass{'es' if way.passes > 1 else ''}, {recomputed}: {way.need / GIB:.2f} GiB"
 
 
 def _overhead(target: Target) -> str:

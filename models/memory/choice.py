@@ -19,11 +19,9 @@ from sceneleapultra.models.module import GraspModule
 from sceneleapultra.models.passes import indivisible
 from sceneleapultra.models.recomputing import able
 from sceneleapultra.utils.core.config import load_group
-from sceneleapultra.utils.core.resources import free_main_memory
+from sceneleapultra.utils.core.resources import GIB, free_main_memory, holds
 
-_GIB = 1 << 30
 _PRESETS = ("h200", "high", "medium", "low")  # the largest first
-_SPARED = 0.07  # of the memory that a GPU is sold with, what it may keep for itself
 _FEW = 2  # scenes that are traced to foretell more
 _SURE = 0.7  # share of the memory up to which what few scenes foretell is enough
 _UNTRACEABLE = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
@@ -51,12 +49,13 @@ def choose(cfg: DictConfig, model: GraspModule, device: torch.device) -> Choice:
     name, settings = preset_for(free, device.type)
     recomputed = [part for part in settings.recompute if part in able(model.generator)]
     most = int(settings.max_passes)
-    where = f"{free / _GIB:.1f} GiB free, hardware={name}"
+    where = f"{free / GIB:.1f} GiB free, hardware={name}"
     whole = (
         "callbacks.term_gradients" if OmegaConf.select(cfg, "callbacks.term_gradients") is not None else None
     )
     whole = whole or indivisible(model.objective, model)
-    if whole is not None or not hasattr(Planned.of(cfg, device.type).data, "settings"):
+    planned = Planned.of(cfg, device.type)
+    if whole is not None or not hasattr(planned.data, "settings"):
         why = (
             f"{whole} needs steps computed at once"
             if whole
@@ -65,7 +64,7 @@ def choose(cfg: DictConfig, model: GraspModule, device: torch.device) -> Choice:
         return Choice(1, 1, recomputed, f"{where}; not planned: {why}")
     with torch.random.fork_rng(devices=[]):
         try:
-            passes, need = fewest_passes(Planned.of(cfg, device.type), free, recomputed)
+            passes, need = fewest_passes(planned, free, recomputed)
         except _UNTRACEABLE as error:
             return Choice(
                 1, most, recomputed, f"{where}; not planned: no step can be traced ({type(error).__name__})"
@@ -75,7 +74,7 @@ def choose(cfg: DictConfig, model: GraspModule, device: torch.device) -> Choice:
         passes,
         most,
         recomputed,
-        f"{where}; a step needs about {need / _GIB:.2f} GiB in {passes} pass{'es' if passes > 1 else ''}{extra} "
+        f"{where}; a step needs about {need / GIB:.2f} GiB in {passes} pass{'es' if passes > 1 else ''}{extra} "
         "(`sceneleap plan`)",
     )
 
@@ -85,7 +84,7 @@ def preset_for(free: int, kind: str) -> tuple[str, Any]:
     if kind == "cpu":
         return "cpu", load_group("hardware", "cpu")
     presets = {name: load_group("hardware", name) for name in _PRESETS}
-    fitting = [name for name, preset in presets.items() if (1 - _SPARED) * preset.gpu_gib * _GIB <= free]
+    fitting = [name for name, preset in presets.items() if holds(free, preset.gpu_gib)]
     name = [*fitting, _PRESETS[-1]][0]
     return name, presets[name]
 

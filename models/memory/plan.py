@@ -13,9 +13,9 @@ from sceneleapultra.models.module import GraspModule, build_module
 from sceneleapultra.models.recomputing import able, recompute
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.config import build
+from sceneleapultra.utils.core.resources import GIB
 
-_GIB = 1 << 30
-_DRIVER = int(0.6 * _GIB)  # of a GPU, what CUDA and its libraries take before the first tensor
+_DRIVER = int(0.6 * GIB)  # of a GPU, what CUDA and its libraries take before the first tensor
 _ALLOCATOR = 1.1  # what torch's allocator of GPU memory holds, over what is asked for
 
 
@@ -108,7 +108,7 @@ class Planned:
         while (need := self.need(self.trace(-(-self.scenes // passes), recomputed), passes)) > limit:
             if passes >= self.scenes:
                 raise ValueError(
-                    f"A single scene needs {need / _GIB:.2f} GiB to train on, more than the {limit / _GIB:.2f} there "
+                    f"A single scene needs {need / GIB:.2f} GiB to train on, more than the {limit / GIB:.2f} there "
                     "are. Lower data.cloud.num_points or data.grasps.number, or take a smaller model."
                 )
             passes = min(2 * passes, self.scenes)

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from sceneleapultra.utils.core.resources import cgroup_quota, usable_cpus, workers_per_process
+from sceneleapultra.utils.core.resources import (
+    cgroup_free_memory,
+    cgroup_quota,
+    free_main_memory,
+    usable_cpus,
+    workers_per_process,
+)
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -37,6 +43,31 @@ def test_no_limit(tmp_path: Path) -> None:
     write(tmp_path, cpu__max="max 100000\n")
     assert cgroup_quota("0::/\n", tmp_path) is None
     assert cgroup_quota("", tmp_path / "nothing") is None
+
+
+def test_memory_of_a_container(tmp_path: Path) -> None:
+    """What a job holds counts against its limit, pages of files that can be dropped do not."""
+    stat = "anon 100\ninactive_file 300\n"
+    write(tmp_path / "job", memory__max="max\n", memory__current="700\n", memory__stat=stat)
+    write(tmp_path, memory__max="1000\n", memory__current="800\n", memory__stat=stat)
+    assert cgroup_free_memory("0::/job\n", tmp_path) == 500
+    write(tmp_path / "job", memory__max="600\n")
+    assert cgroup_free_memory("0::/job\n", tmp_path) == 200
+    write(tmp_path / "job", memory__max="300\n")
+    assert cgroup_free_memory("0::/job\n", tmp_path) == 0
+    assert cgroup_free_memory("", tmp_path / "nothing") is None
+
+
+def test_memory_of_version_one(tmp_path: Path) -> None:
+    files = {"memory__limit_in_bytes": "900\n", "memory__usage_in_bytes": "500\n"}
+    write(tmp_path / "memory" / "box", **files, memory__stat="total_inactive_file 50\n")
+    assert cgroup_free_memory("4:memory:/box\n", tmp_path) == 450
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").is_file(), reason="this system does not say its memory")
+def test_there_is_memory_here() -> None:
+    free = free_main_memory()
+    assert free is not None and 1 << 24 < free < 1 << 46
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")

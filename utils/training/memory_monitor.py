@@ -7,7 +7,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-_GIB = 1 << 30
+from sceneleapultra.utils.core.resources import GIB
+
 _PROCESS = Path("/proc/self")
 
 
@@ -43,7 +44,7 @@ class MemoryMonitor(Callback):
             return
         peak, left = self._read()
         self._restart()
-        values = {f"perf/peak_{stage}_gib": peak / _GIB, "perf/left_gib": left / _GIB}
+        values = {f"perf/peak_{stage}_gib": peak / GIB, "perf/left_gib": left / GIB}
         for logger in trainer.loggers:
             logger.log_metrics(values, trainer.global_step)
 
