@@ -14,7 +14,9 @@ class FourierTime(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        frequency = torch.exp(torch.arange(dim // 2, dtype=torch.float32) * (-math.log(1e4) * 2 / dim))
+        exponent = torch.arange(dim // 2, dtype=torch.float32) * (-math.log(1e4) * 2 / dim)
+        # In double precision and rounded once: single precision's exp rounds otherwise on other processors.
+        frequency = exponent.double().exp().to(torch.float32)
         self.register_buffer("frequency", frequency, persistent=False)
 
     def forward(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b d"]:
