@@ -175,6 +175,7 @@ def test_a_test_that_was_cut_off_goes_on_in_its_folder(
     assert len(set((run_dir / "tests").glob("*")) - known) == 2
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_no_run_folder_is_tested_elsewhere(
     checkpoint: Path, tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

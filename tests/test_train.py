@@ -79,7 +79,9 @@ def test_checkpoint_holds_plain_values_and_the_average(tiny: Callable[..., Any],
     assert any(not torch.equal(average[key], current[key]) for key in average)
 
 
-@pytest.mark.parametrize("first", [pytest.param(2, marks=pytest.mark.slow), 6, 7])
+@pytest.mark.parametrize(
+    "first", [pytest.param(2, marks=pytest.mark.slow), 6, pytest.param(7, marks=pytest.mark.slow)]
+)
 def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     tiny: Callable[..., Any], whole: Path, tmp_path: Path, first: int
 ) -> None:
@@ -111,6 +113,7 @@ def test_loading_processes_do_not_change_the_run(
     assert_same(state(whole), state(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_card_says_whether_a_run_is_continued(
     tiny: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,6 +233,7 @@ def test_wrong_value_is_answered_before_any_data_is_read(tiny: Callable[..., Any
         tiny(tmp_path, "model.generator.process.prediction=velocity")
 
 
+@pytest.mark.slow
 def test_a_run_in_passes_is_the_run(tiny: Callable[..., Any], tmp_path: Path) -> None:
     for number in (1, 2):
         words = ("trainer.max_steps=2", "trainer.accumulate_grad_batches=2", f"hardware.passes={number}")
@@ -326,12 +330,15 @@ def test_a_gpu_that_is_not_there_is_one_sentence(compose: Callable[..., Any]) ->
     "words",
     [
         [],
-        [
-            "model/generator/decoder=unet",
-            "model/generator/process=flow",
-            "model.generator.process.prediction=u",
-            "sampling/solver=euler",
-        ],
+        pytest.param(
+            [
+                "model/generator/decoder=unet",
+                "model/generator/process=flow",
+                "model.generator.process.prediction=u",
+                "sampling/solver=euler",
+            ],
+            marks=pytest.mark.slow,
+        ),
         pytest.param(["model/generator/conditions=category", "data.prompt=category"], marks=pytest.mark.slow),
         pytest.param(["model=grasp_cvae"], marks=pytest.mark.slow),
         pytest.param(["experimental=sparse_view"], marks=pytest.mark.slow),
@@ -370,6 +377,7 @@ def test_a_gpu_trains_in_half_precision_and_continues(tiny: Callable[..., Any], 
     assert all(v.dtype != torch.bfloat16 for v in state(tmp_path).values() if isinstance(v, Tensor))
 
 
+@pytest.mark.slow
 def test_a_new_learning_rate_is_used_when_a_run_is_continued(
     tiny: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

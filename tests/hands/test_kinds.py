@@ -47,10 +47,8 @@ def drawn(hand: Hand, n: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(low, high, size=(n, len(low)))
 
 
-@pytest.mark.parametrize("name", HANDS)
-def test_what_moves_and_what_follows(tmp_path, name):
-    hand = load_hand(write(tmp_path, name))
-    moving, following = _JOINTS[name]
+def test_what_moves_and_what_follows(hand, request):
+    moving, following = _JOINTS[request.node.callspec.params["hand"]]
     assert list(hand.joint_names) == moving
     assert sorted(hand.description.couplings) == sorted(following)
     assert hand.joint_limits.shape == (len(moving), 2)

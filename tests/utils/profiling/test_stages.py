@@ -206,7 +206,7 @@ def run(tiny_data: list[str], folder: Path, *overrides: str) -> Any:
         return train(hydra.compose("config", overrides=words), words)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_run_tells_where_its_time_went(
     tiny_data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: int
 ) -> None:

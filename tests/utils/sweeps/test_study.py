@@ -94,6 +94,7 @@ def test_trials_without_a_finite_number_and_failed_ones_have_no_value(tmp_path: 
     assert study.best() is None and study.importances() == {}
 
 
+@pytest.mark.slow
 def test_what_decides_is_important(tmp_path: Path) -> None:
     study = opened(tmp_path)
     for _ in range(14):
