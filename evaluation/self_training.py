@@ -14,7 +14,7 @@ import numpy as np
 from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel
 from sceneleapultra.simulation.collision import scene_clearance
-from sceneleapultra.simulation.protocols import GRASP_TYPE, Protocol, evaluate_many
+from sceneleapultra.simulation.protocols import GRASP_LABELS, Protocol, evaluate_many
 from sceneleapultra.utils.core.parallel import Executor
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.records import Grasps, GraspType, LabeledGrasps, Outcome, SceneRecord
@@ -102,7 +102,7 @@ def add_tested_grasps(
             for (i, target, _), grasps in zip(requests, proposed, strict=True)
         ]
         verdicts = evaluate_many(
-            hand, jobs, protocol, executor, progress, metrics=[GRASP_TYPE], stop_at_failure=True
+            hand, jobs, protocol, executor, progress, metrics=GRASP_LABELS, stop_at_failure=True
         )
         for job, (i, target, _), verdict in zip(jobs, requests, verdicts, strict=True):
             clearance = scene_clearance(hand, *job)
@@ -133,6 +133,8 @@ def label_grasps(
         clearance_m=clearance_m,
         robustness=np.full(len(grasps), np.nan),
         grasp_type=table.values.get("grasp_type", np.full(len(grasps), GraspType.UNKNOWN, np.uint8)),
+        held_part=table.values.get("held_part", np.zeros(len(grasps), np.uint8)),
+        touched_parts=table.values.get("touched_parts", np.zeros(len(grasps), np.uint16)),
         disturbance=table.values.get("disturbance", np.full(len(grasps), np.nan)),
     )
 

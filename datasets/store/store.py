@@ -151,7 +151,7 @@ class GraspStore:
             slice(*t[f"objects/{name}_ptr"][row : row + 2]) for name in ("vertices", "faces", "piece_sizes")
         )
         sizes = t["objects/piece_sizes"]
-        start = int(sizes[: p.start].sum())
+        start, part = int(sizes[: p.start].sum()), t["objects/piece_part"][p]
         points = self._rows("objects/piece_vertices", slice(start, start + int(sizes[p].sum())))
         return ObjectRecord(
             name=str(t["objects/name"][row]),
@@ -160,6 +160,7 @@ class GraspStore:
             faces=self._rows("objects/faces", f),
             pieces=tuple(np.split(points, np.cumsum(sizes[p])[:-1])),
             mass=float(t["objects/mass"][row]),
+            piece_part=part if part.any() else None,
         )
 
     def scene(self, row: int) -> Scene:
@@ -189,6 +190,11 @@ class GraspStore:
         return LabeledGrasps(
             grasps=grasps, **{name: self._tables[f"grasps/{name}"][where] for name in VERDICT_COLUMNS}
         )
+
+    @cached_property
+    def has_parts(self) -> bool:
+        """Whether some objects have parts with names, and some grasps are known to be on one."""
+        return bool(self._tables["objects/piece_part"].any() and self._tables["grasps/held_part"].any())
 
     def num_grasps(self, scene: int, target: int) -> int:
         """Return how many grasps of an object of a scene there are."""

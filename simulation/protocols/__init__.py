@@ -4,7 +4,9 @@ from sceneleapultra.simulation.protocols.evaluate import evaluate_grasps, evalua
 from sceneleapultra.simulation.protocols.hand_model import HandModel
 from sceneleapultra.simulation.protocols.metrics import (
     CONTACT_METRICS,
+    GRASP_LABELS,
     GRASP_TYPE,
+    PARTS,
     ContactSettings,
     GraspState,
     Metric,
@@ -17,7 +19,9 @@ from sceneleapultra.simulation.protocols.world import World
 
 __all__ = [
     "CONTACT_METRICS",
+    "GRASP_LABELS",
     "GRASP_TYPE",
+    "PARTS",
     "Attempt",
     "ContactSettings",
     "GraspSimulator",

@@ -121,6 +121,8 @@ def _judged(T: np.ndarray, count: int, rng: np.random.Generator) -> LabeledGrasp
         clearance_m=np.full(count, 0.01, np.float32),
         robustness=np.where(success, rng.uniform(0, 1, count), np.nan).astype(np.float32),
         grasp_type=(np.arange(count) % 4).astype(np.uint8),
+        held_part=np.zeros(count, np.uint8),
+        touched_parts=np.zeros(count, np.uint16),
         disturbance=np.full(count, np.nan),
     )
 
