@@ -113,7 +113,7 @@ class GraspGenerator(nn.Module):
             if decoder.hand_geometry
             else None
         )
-        inputs = HeadInputs(self.hand, self.codec, encoder.dim, dim_hand)
+        inputs = HeadInputs(self.hand, self.codec, encoder.dim, dim_hand, self.dim_prompt)
         self.heads: dict[str, Head] = nn.ModuleDict(  # type: ignore[assignment]
             {name: head.build(inputs) for name, head in heads.items()}
         )
