@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.evaluation.items import Item, choose
+from sceneleapultra.evaluation.part_prompts import draw_part
 from sceneleapultra.models import GraspModel
 from sceneleapultra.utils.geometry.frames import MODES
 from sceneleapultra.utils.records import SceneRecord
@@ -37,17 +40,21 @@ def chosen_items(
         row = int(store.scene_objects(item.scene)[item.target])
         labels.append((store.object_families[row], store.object_names[row]))
     picked = choose(labels, max_items=max_items, per_object=per_object, seed=seed)
-    return [
-        Item(
-            index=found[i].index,
-            split=split,
-            scene=store.scene(found[i].scene),
-            target=found[i].target,
-            view=store.view(found[i].view),
-            attempts=store.labeled(found[i].scene, found[i].target).grasps,
+    items = []
+    for i in picked:
+        labeled = store.labeled(found[i].scene, found[i].target)
+        items.append(
+            Item(
+                index=found[i].index,
+                split=split,
+                scene=store.scene(found[i].scene),
+                target=found[i].target,
+                view=store.view(found[i].view),
+                attempts=labeled.grasps,
+                part=draw_part(labeled, np.random.default_rng([seed, found[i].index])),
+            )
         )
-        for i in picked
-    ]
+    return items
 
 
 def split_records(store: GraspStore, split: str) -> Iterator[SceneRecord]:

@@ -258,6 +258,13 @@ COLUMNS: dict[str, Column] = {
             stored="u2",
         ),
         Column(
+            "on_part",
+            "?",
+            "Most touching links are on the part that the prompt names.",
+            shown_unit="%",
+        ),
+        Column("off_part", "?", "No link touches the part that the prompt names.", shown_unit="%"),
+        Column(
             "disturbance",
             "f8",
             "Largest share of what a clean pick may do to table and neighbors that was used up; above 1: not clean.",

@@ -1,6 +1,6 @@
 """Physics tests of grasps: worlds, trials, protocols, metrics, and the engine that runs them."""
 
-from sceneleapultra.simulation.protocols.evaluate import evaluate_grasps, evaluate_many
+from sceneleapultra.simulation.protocols.evaluate import evaluate_grasps, evaluate_many, measure_grasps
 from sceneleapultra.simulation.protocols.hand_model import HandModel
 from sceneleapultra.simulation.protocols.metrics import (
     CONTACT_METRICS,
@@ -39,4 +39,5 @@ __all__ = [
     "evaluate_grasps",
     "evaluate_many",
     "get_protocol",
+    "measure_grasps",
 ]
