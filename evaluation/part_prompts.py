@@ -64,10 +64,10 @@ def words_for(prompt: Prompt, item: Item) -> dict[str, Any]:
     return {"prompt": words} if prompt == "part" else {"negative_prompts": (words,)}
 
 
-def without_prompt(model: "ModelMethod", hand: Hand, protocol: Protocol) -> list[Method]:
+def without_prompt(model: "ModelMethod", prompt: PartPrompt, hand: Hand, protocol: Protocol) -> list[Method]:
     """Return what a prompted model is compared with: the same without prompt, and the best of its many by contact."""
     plain = replace(model, prompt="none", name=f"{model.name} without prompt", role=Role.SELECTION)
-    return [plain, PartFilter(plain, _CANDIDATES, model.prompt, hand, protocol)]
+    return [plain, PartFilter(plain, _CANDIDATES, prompt, hand, protocol)]
 
 
 def part_columns(table: VerdictTable, number: Int[np.ndarray, "g"]) -> dict[str, np.ndarray]:

@@ -261,7 +261,7 @@ class ModelTest:
         temperature, source, tuning = self.temperature(start_bar)
         model, baselines = self.sampler(temperature), self.baselines()
         if self.by_part:
-            baselines = [*without_prompt(model, self.hand, self.protocol), *baselines]
+            baselines = [*without_prompt(model, cfg.prompt, self.hand, self.protocol), *baselines]
         results: list[GraspResults] = []
         drawn: list[Gallery] = []
         for split in cfg.splits:
