@@ -40,6 +40,7 @@ def test_a_word_of_the_list_is_a_unit_vector_and_another_is_refused() -> None:
     words = encoder()
     assert_close(words("By the rim!"), torch.tensor([[0.0, 1.0, 0.0]]), atol=0, rtol=0)
     assert_close(words("lid handle"), torch.eye(3)[[2, 0]], atol=0, rtol=0)
+    assert_close(words(words.example), torch.eye(3)[:1], atol=0, rtol=0)
     with pytest.raises(ValueError, match="Did you mean 'handle'"):
         words("by the handel")
     with pytest.raises(ValueError, match=r"Unknown word of the prompt 'by the'. Available: handle, lid, rim"):

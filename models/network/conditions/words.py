@@ -33,6 +33,7 @@ class VocabularyEncoder(WordEncoder):
         if not words or len(set(words)) < len(words):
             raise ValueError(f"VocabularyEncoder needs different words, got {', '.join(words) or 'none'}.")
         self.words, self.ignored, self.dim = tuple(words), frozenset(ignored), len(words)
+        self.example = words[0]
 
     def __call__(self, text: str) -> Float[Tensor, "l c"]:
         """Return one vector per word that counts; case and punctuation do not count."""
