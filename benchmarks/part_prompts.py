@@ -28,7 +28,7 @@ from sceneleapultra.evaluation.evaluate import evaluate_method
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.base import Method
 from sceneleapultra.evaluation.methods.model import ModelMethod
-from sceneleapultra.evaluation.part_prompts import PartFilter, with_parts
+from sceneleapultra.evaluation.part_prompts import PartFilter
 from sceneleapultra.evaluation.stored import chosen_items
 from sceneleapultra.hands import load_hand
 from sceneleapultra.models import load_grasp_model
@@ -151,8 +151,8 @@ def main() -> None:
     folder = options.runs.resolve()
     path = prepare(folder, options.scenes, options.steps)
     store = GraspStore(path, load_hand("leap_right"))
-    chosen = chosen_items(store, "test", max_items=200, per_object=2, min_points=100, seed=0)
-    items = with_parts(chosen, str(path))
+    chosen = {"max_items": 200, "per_object": 2, "min_points": 100, "seed": 0, "by_part": True}
+    items = chosen_items(store, "test", **chosen)
     document = {
         "what": f"{options.steps} steps, {len(items)} items of unseen objects, {options.samples} grasps of each",
         "parts": dict(Counter(item.part.word for item in items if item.part)),

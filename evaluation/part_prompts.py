@@ -1,6 +1,6 @@
 """Prompts that name a part: what a test asks of each item, and whether the contacts of its grasps obey."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,8 +13,7 @@ from sceneleapultra.evaluation.metrics import top_scored
 from sceneleapultra.hands import Hand
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.simulation.protocols import PARTS, Protocol, measure_grasps
-from sceneleapultra.utils.parts import Part, part_prompt
-from sceneleapultra.utils.records import LabeledGrasps
+from sceneleapultra.utils.parts import part_prompt
 from sceneleapultra.utils.verdicts import VerdictTable
 
 if TYPE_CHECKING:
@@ -24,28 +23,6 @@ PartPrompt = Literal["part", "not_part"]
 Prompt = Literal["none", "category", PartPrompt]
 _CANDIDATES = 32  # grasps of an item among which those are chosen that obey
 PROMPTS: tuple[str, ...] = ("none", "category", *get_args(PartPrompt))
-
-
-def draw_part(labeled: LabeledGrasps, rng: np.random.Generator) -> Part | None:
-    """Draw one of the named parts that successful grasps of an object are on; None where they are on none."""
-    held = np.unique(labeled.held_part[labeled.success & (labeled.held_part != Part.UNNAMED)])
-    return Part(int(rng.choice(held))) if len(held) else None
-
-
-def with_parts(items: Iterable[Item], store: str) -> list[Item]:
-    """Return the items of which a part can be named.
-
-    Raises:
-        ValueError: there are none.
-    """
-    found = [item for item in items if item.part is not None]
-    if not found:
-        raise ValueError(
-            f"prompt=part and prompt=not_part name a part that stored grasps are on; {store} knows of none. Make a "
-            "store of families with parts: python scripts/generate_dataset.py "
-            "'objects.families=[bottle,cup,bowl,mug,hammer,dumbbell]'"
-        )
-    return found
 
 
 def words_for(prompt: Prompt, item: Item) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from sceneleapultra.evaluation.items import Item, subsample_points
 from sceneleapultra.evaluation.methods.base import Method
 from sceneleapultra.evaluation.methods.model import ModelMethod
 from sceneleapultra.evaluation.methods.training_index import TrainingIndex
-from sceneleapultra.evaluation.part_prompts import PROMPTS, PartPrompt, with_parts, without_prompt
+from sceneleapultra.evaluation.part_prompts import PROMPTS, PartPrompt, without_prompt
 from sceneleapultra.evaluation.provenance import file_hash, provenance
 from sceneleapultra.evaluation.results import GraspResults
 from sceneleapultra.evaluation.robustness import WithError
@@ -207,8 +207,7 @@ class ModelTest:
         """Choose the items of a split."""
         cfg = self.cfg
         settings = {"per_object": cfg.per_object, "min_points": cfg.min_points, "seed": cfg.seed}
-        items = chosen_items(store, split, max_items=count, **settings)
-        return with_parts(items, str(store.path)) if self.by_part else items
+        return chosen_items(store, split, max_items=count, **settings, by_part=self.by_part)
 
     @property
     def by_part(self) -> bool:

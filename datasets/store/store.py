@@ -14,6 +14,7 @@ from sceneleapultra.datasets.store.shard import Shard, merge_attributes
 from sceneleapultra.datasets.store.staging import stage_stores
 from sceneleapultra.hands import Hand
 from sceneleapultra.utils.core.names import unknown_name
+from sceneleapultra.utils.parts import Part
 from sceneleapultra.utils.records import Grasps, LabeledGrasps, ObjectRecord, Scene, SceneRecord, View
 
 # Read from the file when asked for; everything else is kept in memory.
@@ -207,6 +208,12 @@ class GraspStore:
         verdicts = {name: self._tables[f"grasps/{name}"][rows] for name in VERDICT_COLUMNS}
         labeled = LabeledGrasps(Grasps(empty, empty, empty), **verdicts)
         return int(labeled.worth_learning(min_robustness, min_clearance_m).sum())
+
+    def held_parts(self, scene: int, target: int) -> list[Part]:
+        """Return the named parts that successful grasps of an object of a scene are on."""
+        rows = self._grasp_rows(scene, target)
+        held = self._tables["grasps/held_part"][rows][self._tables["grasps/success"][rows]]
+        return [Part(number) for number in np.unique(held).tolist() if number != Part.UNNAMED]
 
     def num_success(self, scene: int, target: int) -> int:
         """Return how many grasps of an object of a scene passed."""

@@ -8,29 +8,9 @@ import numpy as np
 import pytest
 
 from factories.data_module import epochs, module
-from factories.records import SPLITS, leap, scene_record, writer
+from factories.records import SPLITS, leap, scene_record, with_parts, writer
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.utils.parts import Part
-from sceneleapultra.utils.records import LabeledGrasps, ObjectRecord, SceneRecord
-
-HELD = (Part.HANDLE, Part.RIM, Part.RIM, Part.UNNAMED)  # of an object's grasps, in turn
-
-
-def with_parts(record: SceneRecord) -> SceneRecord:
-    """The record with a name for each object's piece; the second object's grasps are on none."""
-
-    def named(entry: ObjectRecord) -> ObjectRecord:
-        return replace(entry, piece_part=np.full(len(entry.pieces), Part.WALL, np.uint8))
-
-    def held(labeled: LabeledGrasps, parts: tuple[Part, ...]) -> LabeledGrasps:
-        part = np.resize(np.array(parts, np.uint8), len(labeled))
-        bits = np.where(part > 0, 1 << part.astype(int), 0) | Part.WALL.bit
-        return replace(labeled, held_part=part, touched_parts=bits.astype(np.uint16))
-
-    first, second = record.labeled
-    objects = tuple(named(entry) for entry in record.scene.objects)
-    labeled = (held(first, HELD), held(second, (Part.UNNAMED,)))
-    return replace(record, scene=replace(record.scene, objects=objects), labeled=labeled)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +30,7 @@ def test_parts_come_back_and_change_no_hash(parts_store: Path, finished_store: P
     np.testing.assert_array_equal(found.held_part, made.labeled[0].held_part)
     np.testing.assert_array_equal(found.touched_parts, made.labeled[0].touched_parts)
     assert (found.held_part.dtype, found.touched_parts.dtype) == (np.uint8, np.uint16)
+    assert store.held_parts(0, 0) == [Part.RIM, Part.HANDLE] and store.held_parts(0, 1) == []
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -12,9 +12,7 @@ from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.base import Proposal
 from sceneleapultra.evaluation.part_prompts import (
     PartFilter,
-    draw_part,
     part_columns,
-    with_parts,
     words_for,
 )
 from sceneleapultra.hands import load_hand
@@ -23,7 +21,7 @@ from sceneleapultra.simulation.objects.solid import circle, hull_vertices
 from sceneleapultra.simulation.protocols import get_protocol
 from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.parts import Part
-from sceneleapultra.utils.records import SceneRecord, View
+from sceneleapultra.utils.records import View
 from sceneleapultra.utils.verdicts import VerdictTable
 
 HEIGHTS_M = (0.03, 0.0, -0.05)  # of the firm grasp, moved along the cylinder
@@ -55,26 +53,13 @@ def item(part: Part | None) -> Item:
     return Item(4, "test", replace(scene, objects=(named,)), 0, view, part=part)
 
 
-def test_a_part_is_drawn_among_those_that_successes_are_on(training_records: list[SceneRecord]) -> None:
-    labeled = training_records[0].labeled[0]
-    assert labeled.success.tolist() == [True, True, True, False]
-    parts = np.array([Part.RIM, Part.UNNAMED, Part.HANDLE, Part.LID], np.uint8)
-    named = replace(labeled, held_part=parts)
-    drawn = {draw_part(named, np.random.default_rng(seed)) for seed in range(20)}
-    assert drawn == {Part.RIM, Part.HANDLE}
-    assert draw_part(labeled, np.random.default_rng(0)) is None
-
-
-def test_words_and_items() -> None:
+def test_words() -> None:
     assert words_for("none", item(None)) == {}
     assert words_for("category", item(None)) == {"prompt": "cylinder"}
     assert words_for("part", item(Part.NECK)) == {"prompt": "by the neck"}
     assert words_for("not_part", item(Part.NECK)) == {"negative_prompts": ("by the neck",)}
     with pytest.raises(ValueError, match="Item 4: no part of cylinder-000000 is known to be grasped"):
         words_for("part", item(None))
-    assert len(with_parts([item(None), item(Part.BODY)], "s.h5")) == 1
-    with pytest.raises(ValueError, match=r"name a part .*; s.h5 knows of none. Make a store"):
-        with_parts([item(None)], "s.h5")
 
 
 def test_a_grasp_is_on_the_part_it_holds_and_off_those_it_does_not_touch() -> None:
