@@ -36,13 +36,12 @@ class ScorerSettings:
     head: ScoreHeadConfig
     members: int
     steps: int
-    items: int
-    grasps: int
+    batch: int
     lr: float
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense."""
-        for name in ("members", "steps", "items", "grasps"):
+        for name in ("members", "steps", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"scorer.{name}: expected at least 1, got {getattr(self, name)}.")
 
@@ -150,10 +149,7 @@ def train_scorers(
     number: int,
 ) -> list[ScoreHead]:
     """Return score heads trained from nothing on the labels of some rows; members differ by weights and order."""
-    s, truth = settings.scorer, pool.truth(rows)
-    known = truth.isfinite().any(-1)
-    holders = torch.nonzero(known.any(1))[:, 0]
-    heads = []
+    s, truth, heads = settings.scorer, pool.truth(rows), []
     for member in range(s.members):
         rng = torch.Generator().manual_seed(keyed_seed(settings.seed, number, member))
         with torch.random.fork_rng(devices=[]):
@@ -163,14 +159,12 @@ def train_scorers(
         optimizer = torch.optim.AdamW(head.parameters(), lr=s.lr)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, s.steps)
         for _ in range(s.steps):
-            item = holders[torch.randperm(len(holders), generator=rng)[: s.items].to(holders.device)]
-            order = torch.rand(known[item].shape, generator=rng).to(truth.device) + known[item]
-            grasp = order.topk(min(s.grasps, order.shape[1]), dim=1).indices  # those with a label first
-            some = pool.encoded.select(item, grasp)
-            own = truth[item[:, None], grasp]
+            row = torch.from_numpy(rows)[torch.randint(len(rows), (s.batch,), generator=rng)].to(truth.device)
+            item, grasp = row // truth.shape[1], (row % truth.shape[1])[:, None]
+            some, own = pool.encoded.select(item, grasp), truth[item[:, None], grasp]
             kept = torch.rand(some.scene.surface.xyz.shape[:2], generator=rng).to(truth.device) < head.keep
             logits = head(some.grasps, some.scene, kept)
-            loss = score_loss(logits, *own.unbind(-1), known[item[:, None], grasp])
+            loss = score_loss(logits, *own.unbind(-1), torch.ones_like(own[..., 0], dtype=torch.bool))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

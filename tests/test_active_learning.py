@@ -15,7 +15,7 @@ from sceneleapultra.utils.core.config import CONFIG_DIR
 
 SMALL = [
     *("protocol=dgb-fc-quick", "min_points=20", "candidates=3", "sampling.steps=1", "workers=1"),
-    *("rounds=4", "per_round=4", "scorer.members=2", "scorer.steps=2", "scorer.items=2"),
+    *("rounds=4", "per_round=4", "scorer.members=2", "scorer.steps=2", "scorer.batch=4"),
     "test_splits=[test,test_family]",
 ]
 

@@ -38,7 +38,7 @@ PROPOSED = SelfTrainingSettings(
 HEAD = SurfaceScoreConfig(
     widths=(8, 8), dim=16, target_points=12, other_points=4, keep=0.5, reach=0.1, contact_scale=0.02
 )
-SCORER = ScorerSettings(head=HEAD, members=2, steps=2, items=2, grasps=3, lr=3e-3)
+SCORER = ScorerSettings(head=HEAD, members=2, steps=2, batch=6, lr=3e-3)
 SETTINGS = LearningSettings(acquisition="disagreement", rounds=3, per_round=3, scorer=SCORER, seed=0)
 
 
@@ -131,7 +131,7 @@ def test_scorers_learn_what_their_labels_say(
     for name, values in (("success", good), ("direction_success", good[:, None]), ("clearance_m", 0.01)):
         getattr(labeled, name)[:] = values
     labeled.outcome[:] = np.where(good, 0, 4)
-    scorer = replace(SCORER, steps=60, grasps=6, lr=1e-2, head=replace(HEAD, keep=1.0))
+    scorer = replace(SCORER, steps=60, batch=12, lr=1e-2, head=replace(HEAD, keep=1.0))
     heads = train_scorers(pool, rows, model.generator, replace(SETTINGS, scorer=scorer), 0)
     p = success_probability(heads, pool.encoded)
     assert p.shape == (2, pool.size) and not np.allclose(p[0], p[1])
