@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -13,7 +13,7 @@ from pydantic import InstanceOf
 from sceneleapultra.datasets.augmentation import Augmentation, Transform, plain_settings
 from sceneleapultra.datasets.foreign.readers import Conversion, convert_once
 from sceneleapultra.datasets.items.grasp_sampling import GraspChoice
-from sceneleapultra.datasets.items.item_dataset import GraspLoader, Index, ItemDataset
+from sceneleapultra.datasets.items.item_dataset import GraspLoader, Index, ItemDataset, Prompt
 from sceneleapultra.datasets.items.items import ItemSettings
 from sceneleapultra.datasets.items.loading import LoadingSettings, choose_loading
 from sceneleapultra.datasets.items.quarantine import Quarantine
@@ -53,7 +53,7 @@ class GraspDataModule(pl.LightningDataModule):
         batch_size: int,
         min_points: int,
         colors: bool,
-        prompt: Literal["none", "category"],
+        prompt: Prompt,
         cloud: CloudProcessor,
         grasps: GraspChoice,
         augment: dict[str, dict[str, Any] | InstanceOf[Transform]],  # settings are not read as a Transform
@@ -63,6 +63,11 @@ class GraspDataModule(pl.LightningDataModule):
         for key, value in {"batch_size": batch_size, "min_points": min_points}.items():
             if value < 1:
                 raise ValueError(f"data.{key}: expected at least 1, got {value}.")
+        if prompt == "part" and grasps.partition is not None:
+            raise ValueError(
+                f"data.prompt=part: an item's grasps are those on one part, data.grasps.partition={grasps.partition} "
+                "would spread all of them over items. Pass data.grasps.partition=null."
+            )
         if conversion is not None and root is None:
             raise ValueError(
                 f"data.root: a value is required, {conversion.reader.name} is a foreign format. Pass data.root=<the "
@@ -95,6 +100,12 @@ class GraspDataModule(pl.LightningDataModule):
                     )
                 convert_once(self.root, Path(self.path), self.conversion)
             self._store = GraspStore(self.path, hand=self.hand, staging=self.loading.staging)
+            if self.prompt == "part" and not self._store.has_parts:
+                raise ValueError(
+                    f"data.prompt=part: {self.path} names no part of its objects, or knows of no grasp which part it "
+                    "is on. Make a store of families with parts: python scripts/generate_dataset.py "
+                    "'objects.families=[bottle,cup,bowl,mug,hammer,dumbbell]'"
+                )
             absent = [n for n in GRASP_COLUMNS[1:] if getattr(self._store.origin, n) == "absent"]
             if absent:
                 raise ValueError(
@@ -170,7 +181,7 @@ class GraspDataModule(pl.LightningDataModule):
             self.settings,
             augmentation=self.augmentation if augment and self.loading.augment_on == "workers" else None,
             keys=augment,
-            prompted=self.prompt == "category",
+            prompt=self.prompt,
             seed=self.loading.seed,
             cache_bytes=self.loading.cache_mb * 2**20,
             measured=self._profiler is not None,

@@ -8,12 +8,14 @@ import numpy as np
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.base import Method, Proposal
 from sceneleapultra.evaluation.metrics import top_scored
+from sceneleapultra.evaluation.part_prompts import part_columns
 from sceneleapultra.evaluation.results import GraspResults
 from sceneleapultra.hands import Hand
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.simulation.collision import scene_clearance
-from sceneleapultra.simulation.protocols import Metric, Protocol, evaluate_many
+from sceneleapultra.simulation.protocols import PARTS, Metric, Protocol, evaluate_many
 from sceneleapultra.utils.core.parallel import Executor
+from sceneleapultra.utils.parts import Part
 from sceneleapultra.utils.records import Grasps
 from sceneleapultra.utils.verdicts import VerdictTable
 
@@ -29,6 +31,7 @@ def evaluate_method(
     min_clearance_m: float,
     metrics: Sequence[Metric] = (),
     keep: int | None = None,
+    by_part: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> GraspResults:
     """Sample ``k`` grasps for each item and put them through a protocol.
@@ -45,6 +48,7 @@ def evaluate_method(
         min_clearance_m: distance to table and neighbors from which a grasp counts as collision-free.
         metrics: measured beside the contact metrics.
         keep: evaluate only this many of each item's samples, the best by score.
+        by_part: say of each grasp whether it is on the part of its item, and off it.
         progress: called with the number of grasps done since the last call.
 
     Raises:
@@ -63,6 +67,7 @@ def evaluate_method(
     if keep is not None:
         proposals = [_best(proposal, keep) for proposal in proposals]
     jobs = [(item.scene, item.target, p.grasps) for item, p in zip(items, proposals, strict=True)]
+    metrics = (*metrics, *PARTS) if by_part else metrics
     tables = evaluate_many(hand, jobs, protocol, executor, progress, metrics=metrics)
     clearance = np.concatenate([scene_clearance(hand, *job) for job in jobs])
     count = [len(p.grasps) for p in proposals]
@@ -75,6 +80,9 @@ def evaluate_method(
             "score": np.concatenate([p.score for p in proposals]),
         }
     )
+    if by_part:
+        number = np.array([Part.UNNAMED if item.part is None else item.part for item in items], dtype=int)
+        table = table.with_columns(part_columns(table, np.repeat(number, count)))
     grasps = Grasps.concatenate([p.grasps for p in proposals])
     if "approach_m" in table.values:
         grasps = replace(grasps, approach=table["approach_m"])

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
+from sceneleapultra.utils.parts import Part
 from sceneleapultra.utils.records import Grasps, ObjectRecord, Scene, View
 
 
@@ -28,6 +29,7 @@ class Item:
     attempts: Grasps | None = (
         None  # what the generator tested on the object, failures included; None where it did not
     )
+    part: Part | None = None  # that prompts may name; None where the store knows of no grasp on a named part
 
     @property
     def object(self) -> ObjectRecord:

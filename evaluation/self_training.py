@@ -5,7 +5,7 @@ A score head that has only seen the grasps of a data generator ranks a model's g
 that were stable are training data for the model itself.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +14,11 @@ import numpy as np
 from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel
 from sceneleapultra.simulation.collision import scene_clearance
-from sceneleapultra.simulation.protocols import GRASP_TYPE, Protocol, evaluate_many
+from sceneleapultra.simulation.protocols import GRASP_LABELS, Protocol, evaluate_many
+from sceneleapultra.simulation.protocols.evaluate import Job
 from sceneleapultra.utils.core.parallel import Executor
 from sceneleapultra.utils.core.seeding import keyed_seed
-from sceneleapultra.utils.records import Grasps, GraspType, LabeledGrasps, Outcome, SceneRecord
+from sceneleapultra.utils.records import Grasps, GraspType, LabeledGrasps, Outcome, SceneRecord, View
 from sceneleapultra.utils.requests import GraspRequest
 from sceneleapultra.utils.verdicts import VerdictTable
 
@@ -94,23 +95,43 @@ def add_tested_grasps(
             had = tuple(_of_directions(part, protocol.trial.num_directions, o.name) for part, o in parts)
             group[i] = replace(record, labeled=had)
         requests = [
-            (i, target, view) for i, record in enumerate(group) for target, view in _views(record, settings)
+            (i, target, view)
+            for i, record in enumerate(group)
+            for target, view in chosen_views(record, settings)
         ]
-        proposed = [_sample(group[i], target, view, model, settings) for i, target, view in requests]
         jobs = [
-            (group[i].scene, target, grasps)
-            for (i, target, _), grasps in zip(requests, proposed, strict=True)
+            (
+                group[i].scene,
+                target,
+                propose_grasps(group[i], target, view, model, settings)[: settings.per_object],
+            )
+            for i, target, view in requests
         ]
-        verdicts = evaluate_many(
-            hand, jobs, protocol, executor, progress, metrics=[GRASP_TYPE], stop_at_failure=True
-        )
-        for job, (i, target, _), verdict in zip(jobs, requests, verdicts, strict=True):
-            clearance = scene_clearance(hand, *job)
-            own = label_grasps(job[2], verdict, clearance, covers_scene=protocol.trial.covers_scene)
+        for own, (i, target, _) in zip(
+            run_trials(hand, jobs, protocol, executor, progress), requests, strict=True
+        ):
             labeled = list(group[i].labeled)
             labeled[target] = LabeledGrasps.concatenate([labeled[target], own])
             group[i] = replace(group[i], labeled=tuple(labeled))
         yield from group
+
+
+def run_trials(
+    hand: Hand,
+    jobs: Sequence[Job],
+    protocol: Protocol,
+    executor: Executor,
+    progress: Callable[[int], None] | None = None,
+) -> list[LabeledGrasps]:
+    """Put the grasps of each job through a protocol; see :func:`add_tested_grasps`."""
+    verdicts = evaluate_many(
+        hand, jobs, protocol, executor, progress, metrics=GRASP_LABELS, stop_at_failure=True
+    )
+    covers = protocol.trial.covers_scene
+    return [
+        label_grasps(job[2], verdict, scene_clearance(hand, *job), covers_scene=covers)
+        for job, verdict in zip(jobs, verdicts, strict=True)
+    ]
 
 
 def label_grasps(
@@ -133,6 +154,8 @@ def label_grasps(
         clearance_m=clearance_m,
         robustness=np.full(len(grasps), np.nan),
         grasp_type=table.values.get("grasp_type", np.full(len(grasps), GraspType.UNKNOWN, np.uint8)),
+        held_part=table.values.get("held_part", np.zeros(len(grasps), np.uint8)),
+        touched_parts=table.values.get("touched_parts", np.zeros(len(grasps), np.uint16)),
         disturbance=table.values.get("disturbance", np.full(len(grasps), np.nan)),
     )
 
@@ -160,8 +183,8 @@ def _groups(records: Iterator[SceneRecord], size: int) -> Iterator[list[SceneRec
         yield group
 
 
-def _views(record: SceneRecord, s: SelfTrainingSettings) -> Iterator[tuple[int, int]]:
-    """Choose a view of each object that shows enough of it."""
+def chosen_views(record: SceneRecord, s: SelfTrainingSettings) -> Iterator[tuple[int, int]]:
+    """Yield the number of each object that a view shows enough of, and the view that was drawn for it."""
     if record.split not in s.splits:
         return
     rng = np.random.default_rng([s.seed, record.index, 0])
@@ -173,20 +196,24 @@ def _views(record: SceneRecord, s: SelfTrainingSettings) -> Iterator[tuple[int, 
             yield target, visible[int(rng.integers(len(visible)))]
 
 
-def _sample(
-    record: SceneRecord, target: int, view_index: int, model: GraspModel, s: SelfTrainingSettings
-) -> Grasps:
-    rng = np.random.default_rng([s.seed, record.index, 1, target])
-    view = record.views[view_index]
-    request = GraspRequest(
+def request_of(view: View, target: int, *, colors: bool) -> GraspRequest:
+    """Return what a model is asked for an object of a scene under a view."""
+    return GraspRequest(
         points=view.points,
         object_mask=view.instance == target + 1,
         viewpoint=view.T_world_cam[:3, 3],
         up=np.array([0.0, 0.0, 1.0]),
-        rgb=view.rgb if model.uses_color else None,
+        rgb=view.rgb if colors else None,
     )
+
+
+def propose_grasps(
+    record: SceneRecord, target: int, view: int, model: GraspModel, s: SelfTrainingSettings
+) -> Grasps:
+    """Return the candidates of an object of a scene, in the order of their rank."""
+    rng = np.random.default_rng([s.seed, record.index, 1, target])
     made = model.sample_request(
-        request,
+        request_of(record.views[view], target, colors=model.uses_color),
         s.candidates,
         seed=keyed_seed(s.seed, record.index, target),
         sampling={
@@ -195,5 +222,4 @@ def _sample(
             "squeeze_gain": float(rng.choice(s.squeeze_gains)),
         },
     )
-    best = slice(s.per_object)
-    return Grasps(made.hand_pose[best], made.pregrasp_qpos[best], made.squeeze_qpos[best])
+    return Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -30,6 +30,7 @@ from sceneleapultra.evaluation.items import Item, subsample_points
 from sceneleapultra.evaluation.methods.base import Method
 from sceneleapultra.evaluation.methods.model import ModelMethod
 from sceneleapultra.evaluation.methods.training_index import TrainingIndex
+from sceneleapultra.evaluation.part_prompts import PROMPTS, PartPrompt, without_prompt
 from sceneleapultra.evaluation.provenance import file_hash, provenance
 from sceneleapultra.evaluation.results import GraspResults
 from sceneleapultra.evaluation.robustness import WithError
@@ -53,7 +54,6 @@ from sceneleapultra.utils.core.parallel import Executor
 from sceneleapultra.utils.core.plain_data import read_yaml
 from sceneleapultra.utils.core.plugins import use_plugins
 
-PROMPTS = ("none", "category")
 _NOT_IN_RESULTS = ("output", "workers", "launcher", "report")  # settings that no number depends on
 StartBar = Callable[
     [str, int], Callable[[int], None]
@@ -98,8 +98,8 @@ class ModelTest:
         store = GraspStore(path, hand)
         job = cls(cfg, checkpoint, model, hand, run_dir, store, protocol)
         model.generator.process.check_solver(job.sampling.solver)
-        if cfg.prompt == "category":
-            check_prompts(model.generator, {"positive_prompt": ["category"]})
+        if cfg.prompt != "none":
+            check_prompts(model.generator, {"positive_prompt": [cfg.prompt]})
         return job
 
     @cached_property
@@ -136,7 +136,11 @@ class ModelTest:
         """Evaluate one method, by the configured protocol unless told otherwise; once, if the test is repeated."""
         labeled = len(items) * options.get("keep", k)
         what = f"{part or method.name}, {items[0].split}"
-        settings = {"protocol": self.protocol, "min_clearance_m": self.cfg.min_clearance_m} | options
+        settings = {
+            "protocol": self.protocol,
+            "min_clearance_m": self.cfg.min_clearance_m,
+            "by_part": self.by_part,
+        } | options
         return self.parts.once(
             what,
             lambda: evaluate_method(
@@ -165,7 +169,7 @@ class ModelTest:
             model=self.model,
             sampling=self.sampling.changed(temperature=temperature),
             seed=self.cfg.seed,
-            prompted=self.cfg.prompt == "category",
+            prompt=self.cfg.prompt,
         )
 
     def temperature(self, start_bar: StartBar) -> tuple[float, str, dict[str, Any] | None]:
@@ -203,7 +207,12 @@ class ModelTest:
         """Choose the items of a split."""
         cfg = self.cfg
         settings = {"per_object": cfg.per_object, "min_points": cfg.min_points, "seed": cfg.seed}
-        return chosen_items(store, split, max_items=count, **settings)
+        return chosen_items(store, split, max_items=count, **settings, by_part=self.by_part)
+
+    @property
+    def by_part(self) -> bool:
+        """Whether prompts name parts."""
+        return self.cfg.prompt in get_args(PartPrompt)
 
     def subsample_items(self, items: list[Item]) -> list[Item]:
         """Return the items as every method sees them: with ``points_share`` of the points of their views.
@@ -250,6 +259,8 @@ class ModelTest:
         cfg = self.cfg
         temperature, source, tuning = self.temperature(start_bar)
         model, baselines = self.sampler(temperature), self.baselines()
+        if self.by_part:
+            baselines = [*without_prompt(model, cfg.prompt, self.hand, self.protocol), *baselines]
         results: list[GraspResults] = []
         drawn: list[Gallery] = []
         for split in cfg.splits:

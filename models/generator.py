@@ -50,6 +50,7 @@ class GraspGenerator(nn.Module):
             :func:`~sceneleapultra.models.checkpoints.load.build_generator`.
         normalizer: by what states are normalized, in which frame and from which data that was measured.
         heads: what is predicted besides grasps, by name.
+        head_inputs: what heads are built upon.
     """
 
     def __init__(
@@ -113,9 +114,9 @@ class GraspGenerator(nn.Module):
             if decoder.hand_geometry
             else None
         )
-        inputs = HeadInputs(self.hand, self.codec, encoder.dim, dim_hand)
+        self.head_inputs = HeadInputs(self.hand, self.codec, encoder.dim, dim_hand, self.dim_prompt)
         self.heads: dict[str, Head] = nn.ModuleDict(  # type: ignore[assignment]
-            {name: head.build(inputs) for name, head in heads.items()}
+            {name: head.build(self.head_inputs) for name, head in heads.items()}
         )
         if hand_encoder is not None and hand_encoder.adapter_rank is not None:
             add_adapters(self, ("hand_encoder", "decoder"), hand_encoder.adapter_rank)

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sceneleapultra.models.guidance.guide import Guidance, Guide, build_guide, check_negatives
+from sceneleapultra.models.guidance.anchors import prompt_anchors
+from sceneleapultra.models.guidance.guide import PROMPT, Guidance, Guide, build_guide, check_negatives
 from sceneleapultra.models.guidance.learned import BoundScore
 from sceneleapultra.models.network.context import GeneratedGrasps, SceneContext
 from sceneleapultra.models.network.heads.graspness import weigh_anchors
@@ -129,23 +130,21 @@ class SamplingRun:
         fields: Sequence[SceneField] | None = None,
     ) -> None:
         self.generator, self.config, self._rng = generator, config, rng
-        cloud = Cloud.of(batch)
+        cloud, prompts = Cloud.of(batch), {PROMPT: batch.positive_prompt}
         self.opening = config.pregrasp_opening * generator.hand.closing
         self._guide: Callable[..., Guide] = partial(
             build_guide,
             generator,
             cloud=cloud,
-            prompts={"positive_prompt": batch.positive_prompt},
+            prompts=prompts,
             negatives=batch.negative_prompts,
             opening=self.opening,
             fields=fields,
         )
-        scene = generator.encode(cloud)
-        self.scene, self._anchor_nfe = (
-            replace(scene, outputs=weigh_anchors(scene.outputs, config.graspness)),
-            0,
-        )
-        guidance = config.guidance
+        guidance, scene = config.guidance, generator.encode(cloud)
+        outputs = prompt_anchors(generator, scene, guidance.classifier_free, prompts, batch.negative_prompts)
+        self.scene = replace(scene, outputs=weigh_anchors(outputs, config.graspness))
+        self._anchor_nfe = 0
         if guidance.scorer is not None and guidance.scorer.anchors > 0.0:
             self._reweight_anchors(guidance)
 

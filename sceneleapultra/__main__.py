@@ -30,6 +30,10 @@ VERBS = {
     "statistics": ("scripts.compute_statistics", "measure the pose statistics that training normalizes by"),
     "self-train": ("scripts.self_train", "run a round of self-training: scenes, grasps, training, test"),
     "info": ("scripts.info", "say what is installed, for a report of a bug"),
+    "active-learning": (
+        "scripts.active_learning",
+        "choose which of a model's grasps are simulated, for a scorer",
+    ),
     "self-train-data": ("scripts.self_train_data", "test a model's grasps in simulation, to train on them"),
 }
 

@@ -42,6 +42,8 @@ FOREIGN = sorted({p.stem for p in (CONFIG_DIR / "conversion").glob("*.yaml")} - 
 # Options that make sense only beside others.
 NEEDS = {
     "category": ["data.prompt=category"],
+    "part": ["data.prompt=part"],
+    "prompted": ["data.prompt=part", "model/generator/conditions=part"],
     "file": ["hand.name=hands/mine/hand.yaml"],
     "text": ["data.prompt=category"],
     "pretrain": ["callbacks=no_simulation"],

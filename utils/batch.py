@@ -43,7 +43,9 @@ class GraspBatch:
     object_name: tuple[str, ...] = ()
     item_index: tuple[int, ...] = ()
     hand: tuple[str, ...] = ()  # name, the same for all; none where there is but one
-    positive_prompt: tuple[str, ...] = ()  # what to grasp, in words; none where nothing is said
+    positive_prompt: tuple[
+        str | None, ...
+    ] = ()  # what to grasp, in words, or None; empty without words for any scene
     negative_prompts: tuple[tuple[str, ...], ...] = ()  # what not to grasp, of each scene
 
     def item(self, i: int) -> "GraspBatch":

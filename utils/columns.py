@@ -244,6 +244,27 @@ COLUMNS: dict[str, Column] = {
             stored="u1",
         ),
         Column(
+            "held_part",
+            "u1",
+            "Part of the object that most of the touching links are on, by its number; 0 where it has no name.",
+            reductions=(),
+            stored="u1",
+        ),
+        Column(
+            "touched_parts",
+            "u2",
+            "Parts of the object that any link touches, a bit for each.",
+            reductions=(),
+            stored="u2",
+        ),
+        Column(
+            "on_part",
+            "?",
+            "Most touching links are on the part that the prompt names.",
+            shown_unit="%",
+        ),
+        Column("off_part", "?", "No link touches the part that the prompt names.", shown_unit="%"),
+        Column(
             "disturbance",
             "f8",
             "Largest share of what a clean pick may do to table and neighbors that was used up; above 1: not clean.",

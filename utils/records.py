@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8, UInt16
 
 from sceneleapultra.utils.columns import STORED_COLUMNS
 
@@ -67,6 +67,7 @@ class ObjectRecord:
     faces: Int[np.ndarray, "f 3"]
     pieces: tuple[Float[np.ndarray, "_ 3"], ...]  # vertices of each convex piece
     mass: float
+    piece_part: UInt8[np.ndarray, "p"] | None = None  # of each piece, see Part; None where no part has a name
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,8 @@ class LabeledGrasps(_Columns):
     clearance_m: Float[np.ndarray, "g"]
     robustness: Float[np.ndarray, "g"]
     grasp_type: UInt8[np.ndarray, "g"]  # see GraspType
+    held_part: UInt8[np.ndarray, "g"]  # see Part
+    touched_parts: UInt16[np.ndarray, "g"]  # bits of Part
     disturbance: Float[np.ndarray, "g"]  # NaN where no trial saw table and neighbors
 
     @classmethod

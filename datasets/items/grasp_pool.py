@@ -1,11 +1,12 @@
 """The grasps of an object as one table, and the rows of it that an item takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from sceneleapultra.datasets.items.grasp_sampling import GraspChoice
+from sceneleapultra.utils.parts import Part
 from sceneleapultra.utils.records import LabeledGrasps
 
 NUM_VERDICTS = 3  # columns of robustness, stable and collision_free
@@ -22,11 +23,21 @@ class GraspPool:
     table: Float[np.ndarray, "g c"]
     good: Int[np.ndarray, "s"]  # rows worth learning, in the order in which a partition takes them
     bad: Int[np.ndarray, "f"]  # the other rows
+    held_part: UInt8[np.ndarray, "g"]  # see Part
 
     @property
     def num_joints(self) -> int:
         """Joints of the hand: the table has 3 + j + 4, j, j and 3 columns."""
         return (self.table.shape[1] - 7 - NUM_VERDICTS) // 3
+
+    def held(self) -> list[Part]:
+        """Return the named parts that some of the good grasps are on."""
+        found = np.unique(self.held_part[self.good]).tolist()
+        return [Part(number) for number in found if number != Part.UNNAMED]
+
+    def on(self, part: Part) -> "GraspPool":
+        """Return the pool with those of the good grasps that are on a part; the bad ones stay."""
+        return replace(self, good=self.good[self.held_part[self.good] == part])
 
     @property
     def hand_pose(self) -> Float[np.ndarray, "g p"]:
@@ -57,11 +68,12 @@ def build_pool(labeled: LabeledGrasps, choice: GraspChoice) -> GraspPool:
         np.asarray(a, np.float32) for a in (labeled.robustness, labeled.stable, labeled.collision_free)
     ]
     learned = labeled.worth_learning(choice.min_robustness, choice.min_clearance_m)
-    table = np.concatenate([*columns, np.stack(verdicts, axis=1)], axis=1)
+    table, held_part = np.concatenate([*columns, np.stack(verdicts, axis=1)], axis=1), labeled.held_part
     if len(table) == 0:  # an object without a tested grasp: the filling is the identity
         table = np.zeros((1, table.shape[1]), np.float32)
         table[0, columns[0].shape[1] - 4], table[0, -NUM_VERDICTS:] = 1.0, np.nan
-    return GraspPool(table, good=np.flatnonzero(learned), bad=np.flatnonzero(~learned))
+        held_part = np.zeros(1, np.uint8)
+    return GraspPool(table, np.flatnonzero(learned), np.flatnonzero(~learned), held_part)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -20,11 +20,13 @@ from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.keyed_random import draw_keys
 from sceneleapultra.utils.core.seeding import KeyedNumpy
 from sceneleapultra.utils.core.signals import held
+from sceneleapultra.utils.parts import Part, part_prompt
 from sceneleapultra.utils.records import View
 from sceneleapultra.utils.training.profiling import DATA_STAGES, LoadRecord, StageClock, StageProfiler
 
 Index = tuple[int, int] | tuple[int, int, int]  # epoch, position, and the points of smaller clouds
-_GRASPS, _POINTS, _ORDER = range(3)  # streams of what is left to chance
+Prompt = Literal["none", "category", "part"]
+_GRASPS, _POINTS, _ORDER, _PART = range(4)  # streams of what is left to chance
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
         settings: how items are built.
         augmentation: acts on every batch here; None leaves batches as they are.
         keys: whether batches carry the keys of augmentation's random numbers, here or on the device.
-        prompted: whether batches hold the family of the target in words.
+        prompt: what batches hold in words: nothing, the family of the target, or a part that all their grasps of it
+            are on, drawn among those that the target is grasped by.
         seed: of every choice.
         cache_bytes: memory for what is the same in every epoch.
         measured: whether stages are timed.
@@ -66,7 +69,7 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
         *,
         augmentation: Augmentation | None,
         keys: bool,
-        prompted: bool,
+        prompt: Prompt,
         seed: int,
         cache_bytes: int,
         measured: bool,
@@ -74,7 +77,7 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
         self.store, self.settings = store, settings
         self.augmentation, self.keys, self.seed = augmentation, keys, seed
         self._cache = ByteCache(cache_bytes)
-        self.prompted = prompted
+        self.prompt = prompt
         self._rng = KeyedNumpy()
         self._clock = StageClock(DATA_STAGES, on=measured)
         self.entries = list(self._entries(items))
@@ -102,6 +105,7 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
         clock, bad, good = self._clock, [], []
         clouds: list[ItemCloud] = []
         grasps: list[ItemGrasps] = []
+        words: list[str | None] = []
         before = self._counts()
         with clock("data.total"):
             with clock("data.open"):
@@ -117,10 +121,13 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
                     bad.append(self._bad(entry.item, error))
                     continue
                 with clock("data.sample_grasps"):
+                    if self.prompt == "part":
+                        pool, part = self._choose_part(pool, entry.item, epoch)
+                        words.append(None if part is None else part_prompt(part))
                     grasps.append(self._draw(pool, entry, epoch))
                 clouds.append(cloud)
                 good.append((epoch, entry.item))
-            batch = self._batch(clouds, grasps, good, *indices[0][2:]) if good else None
+            batch = self._batch(clouds, grasps, words, good, *indices[0][2:]) if good else None
         record = None
         if clock.on:
             counts = (now - then for now, then in zip(self._counts(), before, strict=True))
@@ -139,6 +146,7 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
         self,
         clouds: list[ItemCloud],
         grasps: list[ItemGrasps],
+        words: list[str | None],
         items: list[tuple[int, StoreItem]],
         points: int | None = None,
     ) -> GraspBatch:
@@ -147,7 +155,9 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
             "item_index": index,
             "object_name": tuple(self._name(item) for _, item in items),
         }
-        if self.prompted:
+        if self.prompt == "part":
+            rest["positive_prompt"] = tuple(words)
+        if self.prompt == "category":
             families = [self._families(item) for _, item in items]
             rest["positive_prompt"] = tuple(own for own, _ in families)
             rest["negative_prompts"] = tuple(others for _, others in families)
@@ -182,6 +192,14 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
             ("grasps", item.scene, item.target),
             lambda: build_pool(self.store.labeled(item.scene, item.target), self.settings.grasps),
         )
+
+    def _choose_part(self, pool: GraspPool, item: StoreItem, epoch: int) -> tuple[GraspPool, Part | None]:
+        """Draw a part, each with the same chance, and keep the grasps on it; all of them where no part has a name."""
+        held = pool.held()
+        if not held:
+            return pool, None
+        part = held[int(self._rng(self.seed, epoch, item.index, _PART).integers(len(held)))]
+        return pool.on(part), part
 
     def _draw(self, pool: GraspPool, entry: ItemChunk, epoch: int) -> ItemGrasps:
         choice, item = self.settings.grasps, entry.item

@@ -89,6 +89,10 @@ class Assembly:
             self._add(f"objects/{key}", arrays[key])
             self._mark(f"objects/{key}_ptr", f"objects/{key}")
         self._add("objects/piece_vertices", arrays["piece_vertices"])
+        # Scenes that were written before parts had names lack it.
+        self._add(
+            "objects/piece_part", scene.get(f"object{i}/piece_part", np.zeros(len(arrays["piece_sizes"])))
+        )
 
     def _mark(self, pointer: str, column: str) -> None:
         self._add(pointer, [self._rows[column]])

@@ -47,6 +47,8 @@ def _object_problems(entry: ObjectRecord) -> Iterator[str]:
         yield f"object '{entry.name}' has no convex piece"
     if len(entry.faces) and not 0 <= entry.faces.min() <= entry.faces.max() < len(entry.vertices):
         yield f"object '{entry.name}' has faces of vertices that do not exist"
+    if entry.piece_part is not None and len(entry.piece_part) != len(entry.pieces):
+        yield f"object '{entry.name}' has {len(entry.piece_part)} names for {len(entry.pieces)} pieces"
     if not entry.mass > 0:
         yield f"object '{entry.name}' has mass {entry.mass}"
 

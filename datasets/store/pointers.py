@@ -21,6 +21,7 @@ POINTERS = {
 _BESIDE = {
     "objects/family": "objects/name",
     "objects/mass": "objects/name",
+    "objects/piece_part": "objects/piece_sizes",
     "scenes/seed": "scenes/index",
     "scenes/split": "scenes/index",
     "scenes/table": "scenes/index",

@@ -20,7 +20,8 @@ from sceneleapultra.utils.records import SPLITS as SPLITS
 from sceneleapultra.utils.records import VERDICT_COLUMNS as VERDICT_COLUMNS
 
 SCHEMA_VERSION = 2
-SCHEMA_MINOR = 3  # 1 added checksums, 2 the type of a grasp, 3 its disturbance; stores without are read
+# 1 added checksums, 2 the type of a grasp, 3 its disturbance, 4 parts of objects; stores without are read.
+SCHEMA_MINOR = 4
 STORE_FRAME = "world"
 UNITS = "m rad kg"
 VIEW_COLUMNS = ("T_world_cam", "K", "points", "rgb", "instance")
@@ -68,6 +69,7 @@ COLUMNS: Mapping[str, ColumnType] = {
     "objects/piece_sizes_ptr": ColumnType("i8"),
     "objects/piece_sizes": ColumnType("i8"),
     "objects/piece_vertices": ColumnType("f4", (3,)),
+    "objects/piece_part": ColumnType("u1"),
     "scenes/index": ColumnType("i8"),
     "scenes/seed": ColumnType("i8"),
     "scenes/split": ColumnType("text"),
@@ -90,7 +92,13 @@ COLUMNS: Mapping[str, ColumnType] = {
 }
 
 # Columns that a store may lack, with what is read then: they follow from the others, and are not part of the content.
-DERIVED_COLUMNS = {"grasps/grasp_type": 0, "grasps/disturbance": float("nan")}
+DERIVED_COLUMNS: Mapping[str, float] = {
+    "grasps/grasp_type": 0,
+    "grasps/held_part": 0,
+    "grasps/touched_parts": 0,
+    "grasps/disturbance": float("nan"),
+    "objects/piece_part": 0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,8 +52,10 @@ class ShardFile:
         return self.layout.file.path
 
     def length(self, name: str) -> int:
-        """Return the number of rows of a column; of one that the file lacks, those of the grasps."""
-        return self.layout.places[name if name in self.layout.places else "grasps/success"].shape[0]
+        """Return the number of rows of a column; of one that the file lacks, those of what it stands beside."""
+        if name not in self.layout.places:
+            name = "objects/piece_sizes" if name.startswith("objects/") else "grasps/success"
+        return self.layout.places[name].shape[0]
 
     def is_mapped(self, name: str) -> bool:
         """Tell whether a column is read from a memory map."""

@@ -14,6 +14,7 @@ from sceneleapultra.datasets.store.shard import Shard, merge_attributes
 from sceneleapultra.datasets.store.staging import stage_stores
 from sceneleapultra.hands import Hand
 from sceneleapultra.utils.core.names import unknown_name
+from sceneleapultra.utils.parts import Part
 from sceneleapultra.utils.records import Grasps, LabeledGrasps, ObjectRecord, Scene, SceneRecord, View
 
 # Read from the file when asked for; everything else is kept in memory.
@@ -151,7 +152,7 @@ class GraspStore:
             slice(*t[f"objects/{name}_ptr"][row : row + 2]) for name in ("vertices", "faces", "piece_sizes")
         )
         sizes = t["objects/piece_sizes"]
-        start = int(sizes[: p.start].sum())
+        start, part = int(sizes[: p.start].sum()), t["objects/piece_part"][p]
         points = self._rows("objects/piece_vertices", slice(start, start + int(sizes[p].sum())))
         return ObjectRecord(
             name=str(t["objects/name"][row]),
@@ -160,6 +161,7 @@ class GraspStore:
             faces=self._rows("objects/faces", f),
             pieces=tuple(np.split(points, np.cumsum(sizes[p])[:-1])),
             mass=float(t["objects/mass"][row]),
+            piece_part=part if part.any() else None,
         )
 
     def scene(self, row: int) -> Scene:
@@ -190,6 +192,11 @@ class GraspStore:
             grasps=grasps, **{name: self._tables[f"grasps/{name}"][where] for name in VERDICT_COLUMNS}
         )
 
+    @cached_property
+    def has_parts(self) -> bool:
+        """Whether some objects have parts with names, and some grasps are known to be on one."""
+        return bool(self._tables["objects/piece_part"].any() and self._tables["grasps/held_part"].any())
+
     def num_grasps(self, scene: int, target: int) -> int:
         """Return how many grasps of an object of a scene there are."""
         rows = self._grasp_rows(scene, target)
@@ -201,6 +208,12 @@ class GraspStore:
         verdicts = {name: self._tables[f"grasps/{name}"][rows] for name in VERDICT_COLUMNS}
         labeled = LabeledGrasps(Grasps(empty, empty, empty), **verdicts)
         return int(labeled.worth_learning(min_robustness, min_clearance_m).sum())
+
+    def held_parts(self, scene: int, target: int) -> list[Part]:
+        """Return the named parts that successful grasps of an object of a scene are on."""
+        rows = self._grasp_rows(scene, target)
+        held = self._tables["grasps/held_part"][rows][self._tables["grasps/success"][rows]]
+        return [Part(number) for number in np.unique(held).tolist() if number != Part.UNNAMED]
 
     def num_success(self, scene: int, target: int) -> int:
         """Return how many grasps of an object of a scene passed."""

@@ -280,6 +280,8 @@ def _flatten(record: SceneRecord) -> dict[str, Any]:
         arrays[f"object{i}/piece_sizes"] = np.array([len(piece) for piece in o.pieces])
         arrays[f"object{i}/piece_vertices"] = np.concatenate(o.pieces)
         arrays[f"object{i}/mass"] = o.mass
+        if o.piece_part is not None:
+            arrays[f"object{i}/piece_part"] = o.piece_part
     for i, view in enumerate(record.views):
         arrays.update({f"view{i}/{name}": getattr(view, name) for name in VIEW_COLUMNS})
     for i, labeled in enumerate(record.labeled):

@@ -9,6 +9,7 @@ import numpy as np
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.methods.base import Proposal
 from sceneleapultra.evaluation.methods.training_index import transform_grasps
+from sceneleapultra.evaluation.part_prompts import Prompt, words_for
 from sceneleapultra.hands import Hand
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
@@ -28,7 +29,7 @@ class ModelMethod:
     model: GraspSampler
     sampling: SamplingConfig | Mapping[str, Any]
     seed: int
-    prompted: bool = False  # whether the family of the object is the prompt
+    prompt: Prompt = "none"  # what the words are, see ``words_for``
     name: str = "model"
     role: Role = Role.MODEL
     privileged_inputs: str = "none"
@@ -55,7 +56,7 @@ class ModelMethod:
             k,
             seed=keyed_seed(self.seed, item.index),
             sampling=self.sampling,
-            prompt=item.object.family if self.prompted else None,
+            **words_for(self.prompt, item),
         )
         grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
         return Proposal(transform_grasps(grasps, T_world_cloud) if camera else grasps, made.score)

@@ -102,6 +102,6 @@ def _probe_settings(model: GraspModel) -> dict[str, Any]:
         sampling["steps"] = _PROBE_STEPS
     settings: dict[str, Any] = {"sampling": sampling}
     conditions = generator.conditioning.conditions.values()
-    if any(condition.drop_prob == 0.0 for condition in conditions):
-        settings["prompt"] = "mug"
+    if needed := [condition for condition in conditions if condition.drop_prob == 0.0]:
+        settings["prompt"] = needed[0].encoder.example
     return settings

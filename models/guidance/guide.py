@@ -113,7 +113,7 @@ def build_guide(
     guidance: Guidance,
     *,
     cloud: Cloud,
-    prompts: Mapping[str, Sequence[str]],
+    prompts: Mapping[str, Sequence[str | None]],
     negatives: Sequence[Sequence[str]],
     opening: Float[Tensor, "j"],
     fields: Sequence[SceneField] | None = None,
@@ -175,7 +175,7 @@ def build_guide(
     )
 
 
-def check_prompts(generator: "GraspGenerator", prompts: Mapping[str, Sequence[str]]) -> None:
+def check_prompts(generator: "GraspGenerator", prompts: Mapping[str, Sequence[str | None]]) -> None:
     """Refuse a prompt that no condition of the model reads.
 
     Raises:
@@ -191,7 +191,7 @@ def check_prompts(generator: "GraspGenerator", prompts: Mapping[str, Sequence[st
 
 
 def resolve_prompts(
-    generator: "GraspGenerator", prompts: Mapping[str, Sequence[str]], scene: SceneContext
+    generator: "GraspGenerator", prompts: Mapping[str, Sequence[str | None]], scene: SceneContext
 ) -> Prompts:
     """Sort prompts by condition.
 

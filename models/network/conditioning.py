@@ -85,6 +85,13 @@ class Conditioning(nn.Module):
         """Add the prompts of each scene, by condition; ``None`` is no prompt."""
         return replace(scene, prompts={name: self.conditions[name](row) for name, row in texts.items()})
 
+    def null_prompt(self, scene: SceneContext) -> PromptTokens:
+        """Return the tokens where nothing is said of any scene, for a network with conditions."""
+        nothing: list[str | None] = [None] * len(scene.scene_kept)
+        prompt = self.prompt(self.encode_prompts(scene, dict.fromkeys(self.conditions, nothing)))
+        assert prompt is not None
+        return prompt
+
     def drop(
         self, scene: SceneContext, dropped: Mapping[str, Bool[Tensor, "b"]], decoder: Decoder
     ) -> SceneContext:

@@ -3,6 +3,7 @@
 An *anchor* is a visible token of the target that carries a grasp: the grasp's state is expressed in its frame.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -32,20 +33,23 @@ class SceneContext:
 
     def repeat(self, times: int) -> "SceneContext":
         """Return the scenes several times over, one whole batch after the other."""
+        return self._map(lambda x: x.repeat(times, *[1] * (x.dim() - 1)))
 
-        def again(x: Tensor) -> Tensor:
-            return x.repeat(times, *[1] * (x.dim() - 1))
+    def select(self, rows: Int[Tensor, "n"]) -> "SceneContext":
+        """Return some of the scenes."""
+        return self._map(lambda x: x[rows])
 
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "SceneContext":
         def each(part: Any) -> dict[str, Tensor]:
-            return {f.name: again(getattr(part, f.name)) for f in fields(part)}
+            return {f.name: change(getattr(part, f.name)) for f in fields(part)}
 
         return SceneContext(
             tokens=SceneTokens(**each(self.tokens)),
             surface=Surface(**each(self.surface)),
-            keys_values=tuple((again(k), again(v)) for k, v in self.keys_values),
-            up=again(self.up),
-            outputs={name: again(x) for name, x in self.outputs.items()},
-            scene_kept=again(self.scene_kept),
+            keys_values=tuple((change(k), change(v)) for k, v in self.keys_values),
+            up=change(self.up),
+            outputs={name: change(x) for name, x in self.outputs.items()},
+            scene_kept=change(self.scene_kept),
             prompts={name: PromptTokens(**each(p)) for name, p in self.prompts.items()},
             hand=self.hand,
         )

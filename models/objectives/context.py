@@ -122,7 +122,7 @@ class StepContext(StepInputs):
             return scene
         return self.generator.conditioning.encode_prompts(scene, self.prompts())
 
-    def prompts(self) -> dict[str, tuple[str, ...]]:
+    def prompts(self) -> dict[str, tuple[str | None, ...]]:
         """Return the prompts of the batch, by condition."""
         conditions = self.generator.conditioning.conditions
         texts = {name: getattr(self.batch, condition.reads) for name, condition in conditions.items()}

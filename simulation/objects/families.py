@@ -22,6 +22,7 @@ from sceneleapultra.simulation.objects.solid import (
     torus,
     tube,
 )
+from sceneleapultra.utils.parts import Part
 
 # A multiple of 4, so that the outermost corners lie on the x and y axes.
 _ROUND = 24
@@ -72,7 +73,7 @@ def _bottle(rng: np.random.Generator) -> Solid:
             (body * cap, z[3]),
         ],
         sides=_ROUND,
-    )
+    ).named(Part.BODY, Part.NECK, Part.NECK, Part.LID)
 
 
 def _cup(rng: np.random.Generator) -> Solid:
@@ -119,7 +120,7 @@ def _mug(rng: np.random.Generator) -> Solid:
     tangents[[0, -1]] = [[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]  # leaves the wall at a right angle
     normals = np.column_stack([tangents[:, 2], np.zeros(6), -tangents[:, 0]])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    return join([body, tube(path, normals, (thickness, width), sides=8)])
+    return join([body, tube(path, normals, (thickness, width), sides=8).named(Part.HANDLE)])
 
 
 def _polyshape(rng: np.random.Generator) -> Solid:
@@ -148,7 +149,8 @@ def _hammer(rng: np.random.Generator) -> Solid:
     else:
         head = frusta([(head_width / 2, -head_length / 2), (head_width / 2, head_length / 2)], sides=_ROUND)
         head = head.lying()
-    return join([handle, head.shift(x=head_length * rng.uniform(-0.15, 0.15), z=length)])
+    head = head.shift(x=head_length * rng.uniform(-0.15, 0.15), z=length)
+    return join([handle.named(Part.HANDLE), head.named(Part.HEAD)])
 
 
 def _dumbbell(rng: np.random.Generator) -> Solid:
@@ -162,7 +164,8 @@ def _dumbbell(rng: np.random.Generator) -> Solid:
         weight = frusta([(radius, -thickness / 2), (radius, thickness / 2)], sides=sides)
     bar = frusta([(bar_radius, -bar_length / 2), (bar_radius, bar_length / 2)], sides=_ROUND // 2)
     center = bar_length / 2 + 0.4 * thickness
-    return join([bar, weight.shift(z=-center), weight.shift(z=center)])
+    weights = [weight.shift(z=z).named(Part.WEIGHT) for z in (-center, center)]
+    return join([bar.named(Part.HANDLE), *weights])
 
 
 def _ring(rng: np.random.Generator) -> Solid:

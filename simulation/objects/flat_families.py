@@ -11,6 +11,7 @@ import numpy as np
 
 from sceneleapultra.simulation.objects import solid as shapes
 from sceneleapultra.simulation.objects.solid import Solid, box, circle, convex, frusta, join
+from sceneleapultra.utils.parts import Part
 
 _ROUND = 24
 
@@ -91,7 +92,7 @@ def _tool(rng: np.random.Generator) -> Solid:
         head = frusta([(head_width / 2, 0.0), (head_width / 2, thickness)], sides=_ROUND).shift(z=-height / 2)
     else:
         head = box(head_length, head_width, thickness).shift(z=(thickness - height) / 2)
-    return join([handle, head.shift(x=length / 2)])
+    return join([handle.named(Part.HANDLE), head.shift(x=length / 2).named(Part.HEAD)])
 
 
 def _wedge(rng: np.random.Generator) -> Solid:

@@ -42,6 +42,7 @@ def make_object(family: str, seed: int) -> ObjectRecord:
         faces=faces,
         pieces=tuple(piece - center for piece in solid.pieces),
         mass=mass,
+        piece_part=np.array(solid.parts, dtype=np.uint8) if any(solid.parts) else None,
     )
 
 

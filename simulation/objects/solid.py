@@ -6,13 +6,15 @@ the same vertices; no decomposition is needed afterwards.
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import manifold3d
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
+
+from sceneleapultra.utils.parts import Part
 
 # Cubic metres: a tenth of a cubic millimetre.
 _NO_VOLUME = 1e-10
@@ -22,10 +24,15 @@ Points = Float[np.ndarray, "_ 3"]
 
 @dataclass(frozen=True)
 class Solid:
-    """A watertight surface and convex pieces whose union it bounds."""
+    """A watertight surface and convex pieces whose union it bounds; ``parts`` names each piece, or none at all."""
 
     surface: manifold3d.Manifold
     pieces: tuple[Points, ...]
+    parts: tuple[Part, ...] = ()
+
+    def named(self, *parts: Part) -> "Solid":
+        """Return the solid with names for its pieces: one for each, or one for all."""
+        return replace(self, parts=parts if len(parts) > 1 else parts * len(self.pieces))
 
     def mesh(self) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
         """Return vertices and outward wound triangles of the surface."""
@@ -34,7 +41,7 @@ class Solid:
     def transform(self, T: Float[np.ndarray, "4 4"]) -> "Solid":
         """Move the solid rigidly."""
         pieces = tuple(piece @ T[:3, :3].T + T[:3, 3] for piece in self.pieces)
-        return Solid(self.surface.transform(T[:3]), pieces)
+        return replace(self, surface=self.surface.transform(T[:3]), pieces=pieces)
 
     def lying(self) -> "Solid":
         """Return the solid turned about y by a right angle: what stood along z lies along x."""
@@ -45,7 +52,8 @@ class Solid:
     def shift(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> "Solid":
         """Move the solid along the axes."""
         offset = np.array([x, y, z])
-        return Solid(self.surface.translate(offset), tuple(piece + offset for piece in self.pieces))
+        pieces = tuple(piece + offset for piece in self.pieces)
+        return replace(self, surface=self.surface.translate(offset), pieces=pieces)
 
 
 def mesh_of(surface: manifold3d.Manifold) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
@@ -109,7 +117,8 @@ def join(solids: Iterable[Solid]) -> Solid:
         raise ValueError(
             f"Expected solids that hang together, got {len(bodies)} separate bodies. Move them closer."
         )
-    return Solid(bodies[-1], tuple(piece for part in parts for piece in part.pieces))
+    names = tuple(name for part in parts for name in part.parts or (Part.UNNAMED,) * len(part.pieces))
+    return Solid(bodies[-1], tuple(piece for part in parts for piece in part.pieces), names)
 
 
 def box(size_x: float, size_y: float, size_z: float) -> Solid:
@@ -164,7 +173,7 @@ def shell(outer: Sequence[tuple[float, float]], inner: Sequence[tuple[float, flo
             around = [2 * k, 2 * k + 1, (2 * k + 2) % (2 * sectors)]
             edge = [k, (k + 1) % sectors]
             pieces.append(np.vstack([*(ring[around] for ring in outside), *(ring[edge] for ring in inside)]))
-    return Solid(body - cavity, tuple(pieces))
+    return Solid(body - cavity, tuple(pieces), (Part.BASE, *[Part.WALL] * (len(pieces) - 1)))
 
 
 def torus(section: Float[np.ndarray, "_ 2"], segments: int) -> Solid:

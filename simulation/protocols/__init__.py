@@ -1,10 +1,12 @@
 """Physics tests of grasps: worlds, trials, protocols, metrics, and the engine that runs them."""
 
-from sceneleapultra.simulation.protocols.evaluate import evaluate_grasps, evaluate_many
+from sceneleapultra.simulation.protocols.evaluate import evaluate_grasps, evaluate_many, measure_grasps
 from sceneleapultra.simulation.protocols.hand_model import HandModel
 from sceneleapultra.simulation.protocols.metrics import (
     CONTACT_METRICS,
+    GRASP_LABELS,
     GRASP_TYPE,
+    PARTS,
     ContactSettings,
     GraspState,
     Metric,
@@ -17,7 +19,9 @@ from sceneleapultra.simulation.protocols.world import World
 
 __all__ = [
     "CONTACT_METRICS",
+    "GRASP_LABELS",
     "GRASP_TYPE",
+    "PARTS",
     "Attempt",
     "ContactSettings",
     "GraspSimulator",
@@ -35,4 +39,5 @@ __all__ = [
     "evaluate_grasps",
     "evaluate_many",
     "get_protocol",
+    "measure_grasps",
 ]

@@ -59,6 +59,14 @@ class Contacts:
         first, second = pairs[chosen].T
         return np.where(self.is_hand[first], first, second), distance[chosen]
 
+    def places_on_target(self, data: mujoco.MjData) -> tuple[Int[np.ndarray, "c"], Float[np.ndarray, "c 3"]]:
+        """Return the target's piece, and the place in its frame (m), of each contact of :meth:`with_target`."""
+        chosen = np.flatnonzero(self._between(self._pairs(data)[0], "target"))
+        geoms = data.contact.geom[chosen]
+        of_target = geoms[self._model.geom_bodyid[geoms] == self.target]
+        R, t = data.xmat[self.target].reshape(3, 3), data.xpos[self.target]
+        return of_target - self._model.body_geomadr[self.target], (data.contact.pos[chosen] - t) @ R
+
     def hand_bodies(self, names: Sequence[str]) -> Int[np.ndarray, "_"]:
         """Return the numbers of bodies of the hand, named as in its description."""
         return np.array([self._model.body(HAND_PREFIX + name).id for name in names], dtype=int)

@@ -83,6 +83,32 @@ def evaluate_many(
     return _regroup(parts, [max(1, -(-len(grasps) // _GRASPS_PER_TASK)) for _, _, grasps in jobs])
 
 
+def measure_grasps(
+    hand: "Hand | HandModel",
+    scene: Scene,
+    target: int,
+    grasps: Grasps,
+    protocol: Protocol,
+    metrics: Sequence[Metric],
+) -> VerdictTable:
+    """Measure grasps of one object of a scene where they are, without trying them.
+
+    Args:
+        hand: the hand whose joints the grasps move.
+        scene: where the object lies.
+        target: number of the object.
+        grasps: in the world frame.
+        protocol: whose world and contact settings apply.
+        metrics: what is measured.
+    """
+    spec = protocol.trial.world(scene, target)
+    simulator, poses = GraspSimulator(hand, spec, protocol), spec.poses(scene)
+    measured = [simulator.measure(Attempt.of(grasps, i, poses), metrics) for i in range(len(grasps))]
+    values: dict[str, Any] = {"object_name": [scene.objects[target].name] * len(grasps)}
+    values |= {m.column.name: [found[m.column.name] for found in measured] for m in metrics}
+    return VerdictTable.of(protocol.name, protocol.hash, values, [metric.column for metric in metrics])
+
+
 class _Evaluator:
     """Evaluates grasps in one process; keeps the last worlds compiled."""
 

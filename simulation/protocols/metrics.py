@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 
 from sceneleapultra.simulation.protocols.world import World
 from sceneleapultra.utils.columns import COLUMNS, Column
+from sceneleapultra.utils.parts import Part, parts_at
 from sceneleapultra.utils.records import GraspType
 
 
@@ -49,6 +50,19 @@ class GraspState:
         fingers = map(self.world.contacts.hand_bodies, self.world.hand.finger_bodies.values())
         margin = self.settings.metric_margin_m
         return np.array([gaps[np.isin(bodies, finger)].min(initial=margin) for finger in fingers])
+
+    @cached_property
+    def part_contacts(self) -> tuple[Int[np.ndarray, "c"], Float[np.ndarray, "c"], Int[np.ndarray, "c"]]:
+        """Links that touch the target, the distances of their contacts, and the part that each contact is on."""
+        links, gaps = self.target_contacts
+        piece, position = self.world.contacts.places_on_target(self.world.data)
+        near = gaps < self.settings.touch_distance_m
+        target = self.world.target
+        if target.piece_part is None:
+            parts = np.zeros(int(near.sum()), dtype=int)
+        else:
+            parts = parts_at(target.piece_part, target.pieces, piece[near], position[near]).astype(int)
+        return links[near], gaps[near], parts
 
 
 @dataclass(frozen=True)
@@ -113,6 +127,27 @@ def grasp_type(state: GraspState) -> GraspType:
     return GraspType.POWER
 
 
+def held_part(state: GraspState) -> Part:
+    """Return the part that most of the touching links are on, each by its deepest contact.
+
+    Of parts with equally many links, the one that is touched deepest; unnamed where nothing touches.
+    """
+    links, gaps, parts = state.part_contacts
+    votes: dict[int, tuple[int, float]] = {}
+    for link in np.unique(links):
+        own = np.flatnonzero(links == link)
+        deepest = own[gaps[own].argmin()]
+        part = int(parts[deepest])
+        count, depth = votes.get(part, (0, -np.inf))
+        votes[part] = (count + 1, max(depth, -gaps[deepest]))
+    return Part(max(votes, key=lambda part: votes[part], default=Part.UNNAMED))
+
+
+def touched_parts(state: GraspState) -> int:
+    """Return the parts with a contact, a bit for each that has a name."""
+    return sum(Part(part).bit for part in np.unique(state.part_contacts[2]).tolist() if part)
+
+
 # Source: DexGraspBench: PD, SPD, CLN, contact distance and contact distance consistency.
 CONTACT_METRICS = tuple(
     Metric(COLUMNS[measure.__name__], measure)
@@ -125,5 +160,7 @@ CONTACT_METRICS = tuple(
     )
 )
 
-# Not among what every evaluation measures: a label of grasps that are kept.
+# Not among what every evaluation measures: labels of grasps that are kept.
 GRASP_TYPE = Metric(COLUMNS["grasp_type"], grasp_type)
+PARTS = (Metric(COLUMNS["held_part"], held_part), Metric(COLUMNS["touched_parts"], touched_parts))
+GRASP_LABELS = (GRASP_TYPE, *PARTS)

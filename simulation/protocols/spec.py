@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from scipy.spatial import ConvexHull
 
 from sceneleapultra.simulation.protocols.motion import pose_from_matrix
@@ -45,24 +45,26 @@ class ObjectModel:
     """An object as the simulator needs it: convex pieces of one density (kg/m^3), overlaps counted twice.
 
     With ``inertia``, that of the surface's solid about its center of mass, the pieces carry contact only, and
-    ``density`` is that of the solid.
+    ``density`` is that of the solid. ``piece_part`` names the pieces, see :class:`~sceneleapultra.utils.parts.Part`.
     """
 
     pieces: tuple[Float[np.ndarray, "_ 3"], ...]
     density: float
     mass_kg: float | None = None
     inertia: Float[np.ndarray, "3 3"] | None = None  # kg m^2
+    piece_part: UInt8[np.ndarray, "p"] | None = None
 
     @classmethod
     def from_record(cls, record: ObjectRecord, mass_kg: float) -> "ObjectModel":
         """Give the object's pieces the density at which they weigh ``mass_kg`` together."""
-        return cls(record.pieces, mass_kg / sum(ConvexHull(piece).volume for piece in record.pieces))
+        density = mass_kg / sum(ConvexHull(piece).volume for piece in record.pieces)
+        return cls(record.pieces, density, piece_part=record.piece_part)
 
     @classmethod
     def solid(cls, record: ObjectRecord, mass_kg: float) -> "ObjectModel":
         """Give the object the inertia of the uniform solid inside its surface."""
         inertia = solid_inertia(record) * (mass_kg / record.mass)
-        return cls(record.pieces, mass_kg / solid_volume(record), mass_kg, inertia)
+        return cls(record.pieces, mass_kg / solid_volume(record), mass_kg, inertia, record.piece_part)
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,13 @@ class WorldSpec:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Equal for worlds that compile to the same model."""
+        """Equal for worlds that compile to the same model, with the same names for its parts."""
         pieces = tuple(hash(piece.tobytes()) for entry in self.objects for piece in entry.pieces)
-        sizes = tuple((len(entry.pieces), entry.density, entry.mass_kg) for entry in self.objects)
+        named = (None if entry.piece_part is None else entry.piece_part.tobytes() for entry in self.objects)
+        sizes = tuple(
+            (len(entry.pieces), entry.density, entry.mass_kg, names)
+            for entry, names in zip(self.objects, named, strict=True)
+        )
         return pieces, sizes, self.table, self.gravity, self.surroundings
 
     def poses(self, scene: Scene) -> Float[np.ndarray, "k 7"]:

@@ -47,6 +47,7 @@ class World:
         self.hand = hand
         self.model = self._compile(hand, spec, physics)
         self.data = mujoco.MjData(self.model)
+        self.target = spec.objects[0]
         self.num_joints = len(hand.joint_names)
         self.contacts = Contacts(self.model)
         bodies = [self.model.body(object_body(i)).id for i in range(len(spec.objects))]

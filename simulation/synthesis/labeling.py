@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from sceneleapultra.simulation.collision import clearance
 from sceneleapultra.simulation.protocols import (
     CONTACT_METRICS,
-    GRASP_TYPE,
+    GRASP_LABELS,
     Attempt,
     GraspSimulator,
     Metric,
@@ -69,7 +69,7 @@ class GraspLabeler:
             verdict = self._simulator.run(Attempt.of(grasps, i, self._poses), stop_at_failure=True)
             outcome[i], directions[i] = verdict.outcome, verdict.direction_success
             disturbance[i] = verdict.details.get("disturbance", np.nan)
-        measured = self._measure(grasps, (*DEPTHS, GRASP_TYPE))
+        measured = self._measure(grasps, (*DEPTHS, *GRASP_LABELS))
         return LabeledGrasps(
             grasps=grasps,
             success=outcome == Outcome.SUCCESS,
@@ -80,6 +80,8 @@ class GraspLabeler:
             clearance_m=clearance_m,
             robustness=np.full(n, np.nan),
             grasp_type=measured[:, 2].astype(np.uint8),
+            held_part=measured[:, 3].astype(np.uint8),
+            touched_parts=measured[:, 4].astype(np.uint16),
             disturbance=disturbance,
         )
 

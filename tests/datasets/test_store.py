@@ -185,17 +185,19 @@ def test_missing_column_is_named(store_path, path):
 def test_a_store_without_what_can_be_derived_is_read_as_unknown_and_keeps_its_hash(
     store_path, tmp_path, checksums
 ):
-    """As stores were written before: types and disturbances are no part of the content."""
+    """As stores were written before: types, parts and disturbances are no part of the content."""
     written = GraspStore(store_path).content_hash
     with edited(store_path) if checksums else without_checksums(store_path) as file:
-        del file["grasps/grasp_type"], file["grasps/disturbance"]
+        for name in DERIVED_COLUMNS:
+            del file[name]
         file.attrs["schema_minor"] = 1
     store = GraspStore(store_path, hand=leap())
     store.verify()
     assert store.content_hash == written
     labeled = store.labeled(0, 1)
     assert labeled.grasp_type.dtype == np.uint8 and len(labeled.grasp_type) == len(labeled.success) > 0
-    assert not labeled.grasp_type.any()
+    assert not labeled.grasp_type.any() and not labeled.held_part.any() and not labeled.touched_parts.any()
+    assert store.object(0).piece_part is None and not store.has_parts
     assert np.isnan(labeled.disturbance).all() and len(labeled.disturbance) == len(labeled.success)
     with h5py.File(store_path) as old:
         repack(old, tmp_path / "again.h5", store.attributes)

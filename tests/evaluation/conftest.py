@@ -74,6 +74,8 @@ def make_record(
         clearance_m=np.full(grasps, 0.01),
         robustness=np.full(grasps, np.nan),
         grasp_type=np.zeros(grasps, np.uint8),
+        held_part=np.zeros(grasps, np.uint8),
+        touched_parts=np.zeros(grasps, np.uint16),
         disturbance=np.full(grasps, np.nan),
     )
     return SceneRecord(index, split, 0, Scene((box,), T[None], True), (view,), (labeled,))

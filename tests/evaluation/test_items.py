@@ -1,8 +1,14 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from factories.records import scene_record, with_parts, writer
+from sceneleapultra.datasets import GraspStore
 from sceneleapultra.evaluation.items import Item, choose, subsample_points
+from sceneleapultra.evaluation.stored import chosen_items
 from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
+from sceneleapultra.utils.parts import Part
 from sceneleapultra.utils.records import SceneRecord
 
 LABELS = [("box", f"box-{i // 3}") for i in range(9)] + [("mug", "mug-0")] * 3
@@ -62,3 +68,18 @@ def test_thinning_depends_on_seed_and_item_alone(training_records):
 def test_a_share_that_is_none_is_refused(training_records, share: float):
     with pytest.raises(ValueError, match="points_share: expected more than 0 and at most 1, got"):
         subsample_points(item(training_records[0]), share, 0)
+
+
+def test_items_by_part_name_one_that_successes_are_on(tmp_path: Path) -> None:
+    """Of the two objects of a scene only the first has grasps on named parts."""
+    made = writer(tmp_path / "parts.h5")
+    for i in range(6):
+        made.write(with_parts(scene_record(i, "test")))
+    store = GraspStore(made.finish())
+    settings = {"max_items": 99, "per_object": 2, "min_points": 20}
+    items = chosen_items(store, "test", seed=0, by_part=True, **settings)
+    assert {item.target for item in items} == {0}
+    assert {item.part for item in items} == {Part.RIM, Part.HANDLE}
+    again = chosen_items(store, "test", seed=0, **settings)
+    named = {item.index: item.part for item in again}
+    assert all(named[item.index] == item.part for item in items) and None in named.values()

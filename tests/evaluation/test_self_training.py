@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from factories.shipped import LEAP_TABLE_CPU
-from sceneleapultra.evaluation.self_training import SelfTrainingSettings, _views, add_tested_grasps
+from sceneleapultra.evaluation.self_training import SelfTrainingSettings, add_tested_grasps, chosen_views
 from sceneleapultra.hands import load_hand
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.simulation.protocols import evaluate_grasps, get_protocol
@@ -116,7 +116,7 @@ def test_the_best_of_the_guided_candidates_are_judged(training_records: list[Sce
         1,
         replace(SETTINGS, candidates=6, sampling={"steps": 4, "rank": "stable", "guidance": "stable"}),
     )
-    target, chosen = next(_views(record, SETTINGS))
+    target, chosen = next(chosen_views(record, SETTINGS))
     view = record.views[chosen]
     x, y, z = view.T_world_cam[:3, 3].tolist()
     ranked = load_grasp_model(SHIPPED).sample(

@@ -15,6 +15,7 @@ from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.utils.geometry.cloud import CloudProcessor
 from sceneleapultra.utils.geometry.point_choice import PointChoice
 from sceneleapultra.utils.geometry.points import farthest_point_order_numpy
+from sceneleapultra.utils.parts import Part
 from sceneleapultra.utils.records import (
     Grasps,
     LabeledGrasps,
@@ -121,6 +122,8 @@ def _judged(T: np.ndarray, count: int, rng: np.random.Generator) -> LabeledGrasp
         clearance_m=np.full(count, 0.01, np.float32),
         robustness=np.where(success, rng.uniform(0, 1, count), np.nan).astype(np.float32),
         grasp_type=(np.arange(count) % 4).astype(np.uint8),
+        held_part=np.zeros(count, np.uint8),
+        touched_parts=np.zeros(count, np.uint16),
         disturbance=np.full(count, np.nan),
     )
 
@@ -148,3 +151,23 @@ def claimed(record, **changes):
 
 
 CLAIMED = Origin(pregrasp_qpos="source", squeeze_qpos="absent", verdicts="claimed", split_by="object")
+
+
+HELD = (Part.HANDLE, Part.RIM, Part.RIM, Part.UNNAMED)  # of an object's grasps, in turn
+
+
+def with_parts(record: SceneRecord) -> SceneRecord:
+    """The record with a name for each object's piece; the second object's grasps are on none."""
+
+    def named(entry: ObjectRecord) -> ObjectRecord:
+        return replace(entry, piece_part=np.full(len(entry.pieces), Part.WALL, np.uint8))
+
+    def held(labeled: LabeledGrasps, parts: tuple[Part, ...]) -> LabeledGrasps:
+        part = np.resize(np.array(parts, np.uint8), len(labeled))
+        bits = np.where(part > 0, 1 << part.astype(int), 0) | Part.WALL.bit
+        return replace(labeled, held_part=part, touched_parts=bits.astype(np.uint16))
+
+    first, second = record.labeled
+    objects = tuple(named(entry) for entry in record.scene.objects)
+    labeled = (held(first, HELD), held(second, (Part.UNNAMED,)))
+    return replace(record, scene=replace(record.scene, objects=objects), labeled=labeled)

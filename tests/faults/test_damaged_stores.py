@@ -47,7 +47,7 @@ def everything(path: Path) -> list[bytes]:
         SETTINGS,
         augmentation=None,
         keys=False,
-        prompted=True,
+        prompt="category",
         seed=0,
         cache_bytes=1 << 20,
         measured=False,

@@ -24,6 +24,8 @@ def labeled(rows: list[tuple[bool, tuple[bool, ...], Outcome, float, float]]) ->
         clearance_m=np.array(clearance),
         robustness=np.array(robustness),
         grasp_type=np.zeros(n, np.uint8),
+        held_part=np.zeros(n, np.uint8),
+        touched_parts=np.zeros(n, np.uint16),
         disturbance=np.full(n, np.nan),
     )
 

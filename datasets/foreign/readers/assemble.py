@@ -182,6 +182,8 @@ class Assembler:
             clearance_m=unknown,
             robustness=unknown,
             grasp_type=np.full(n, GraspType.UNKNOWN, np.uint8),
+            held_part=np.zeros(n, np.uint8),
+            touched_parts=np.zeros(n, np.uint16),
             disturbance=unknown,
         )
 

@@ -25,9 +25,11 @@ class WordEncoder(ABC):
 
     Attributes:
         dim: length of a vector.
+        example: a text that it takes.
     """
 
     dim: int
+    example: str = "mug"
 
     @abstractmethod
     def __call__(self, text: str) -> Float[Tensor, "l c"]:

@@ -1,8 +1,9 @@
-"""What words mean: by a hash, for closed vocabularies, or by a language model in a local folder."""
+"""What words mean: by a list or a hash, for closed vocabularies, or by a language model in a local folder."""
 
 import hashlib
 import importlib.util
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,36 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sceneleapultra.models.network.conditions.base import WordEncoder
+from sceneleapultra.utils.core.names import unknown_name
 
 # A folder of weights may bring programs of its own, which transformers would offer to run.
 _LOCAL_DATA = {"local_files_only": True, "trust_remote_code": False}
+
+
+class VocabularyEncoder(WordEncoder):
+    """One unit vector for each word of a list; a text with any other word is refused.
+
+    Args:
+        words: the list; the order is that of the vectors.
+        ignored: words that may stand in a text and mean nothing.
+
+    Raises:
+        ValueError: no words, or the same twice.
+    """
+
+    def __init__(self, *, words: Sequence[str], ignored: Sequence[str]) -> None:
+        if not words or len(set(words)) < len(words):
+            raise ValueError(f"VocabularyEncoder needs different words, got {', '.join(words) or 'none'}.")
+        self.words, self.ignored, self.dim = tuple(words), frozenset(ignored), len(words)
+        self.example = words[0]
+
+    def __call__(self, text: str) -> Float[Tensor, "l c"]:
+        """Return one vector per word that counts; case and punctuation do not count."""
+        found = [word for word in _words(text) if word not in self.ignored]
+        if not found or (unknown := [word for word in found if word not in self.words]):
+            name = unknown[0] if found else text
+            raise unknown_name("word of the prompt", name, self.words)
+        return torch.eye(self.dim)[[self.words.index(word) for word in found]]
 
 
 class HashingEncoder(WordEncoder):
@@ -30,7 +58,7 @@ class HashingEncoder(WordEncoder):
 
     def __call__(self, text: str) -> Float[Tensor, "l c"]:
         """Return one vector per word; case and punctuation do not count."""
-        words = re.findall(r"[a-z0-9]+", text.lower())
+        words = _words(text)
         if not words:
             raise ValueError(f"A prompt needs at least one word, got {text!r}. Leave it out to say nothing.")
         return torch.stack([self._vector(word) for word in words])
@@ -43,6 +71,10 @@ class HashingEncoder(WordEncoder):
                 torch.randn(self.dim, generator=generator), dim=0
             )
         return self._known[word]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower())
 
 
 class LanguageModelEncoder(WordEncoder):

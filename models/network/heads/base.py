@@ -30,6 +30,7 @@ class HeadInputs:
     codec: GraspCodec
     dim_token: int  # width of the encoder's tokens
     dim_hand: int | None  # width of a hand's tokens; None for a model of one hand
+    dim_prompt: int | None  # width of a prompt's tokens; None for a model without prompts
 
 
 class Head(nn.Module, ABC):

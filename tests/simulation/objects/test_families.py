@@ -6,6 +6,7 @@ import trimesh
 from sceneleapultra.simulation.objects import FAMILIES, FLAT_FAMILIES, OBJECT_MASS, make_object, object_color
 from sceneleapultra.simulation.objects.solid import box, join, shell
 from sceneleapultra.utils.geometry.sdf import ConvexSdf, sample_surface
+from sceneleapultra.utils.parts import Part
 from sceneleapultra.utils.records import ObjectRecord
 
 SEEDS = range(8)
@@ -77,6 +78,26 @@ def test_pieces_are_what_mujoco_takes(objects: list[ObjectRecord]) -> None:
     volume = trimesh.Trimesh(objects[0].vertices, objects[0].faces, process=False).volume
     # Kilograms at 1000 kg / m3; overlapping pieces count twice.
     assert 0.999 * 1000 * volume < model.body_mass[1] < 1.6 * 1000 * volume
+
+
+def test_parts_lie_where_their_names_say(objects: list[ObjectRecord]) -> None:
+    """Every piece of a family with parts has a name; what is above, below or beside the body is."""
+    for record in objects:
+        if record.piece_part is None:
+            assert record.family not in ("bottle", "cup", "bowl", "mug", "hammer", "dumbbell", "tool")
+            continue
+        points: dict[Part, np.ndarray] = {}
+        for part, vertices in zip(map(Part, record.piece_part), record.pieces, strict=True):
+            points[part] = np.vstack([points[part], vertices]) if part in points else vertices
+        low, high = ({part: end(v[:, 2]) for part, v in points.items()} for end in (np.min, np.max))
+        assert Part.UNNAMED not in points
+        for below, above in ((Part.BASE, Part.WALL), (Part.BODY, Part.NECK), (Part.NECK, Part.LID)):
+            if below in points and above in points:
+                assert high[below] <= low[above] + 1e-9, record.name
+        if record.family == "mug":
+            assert points[Part.HANDLE][:, 0].max() > points[Part.WALL][:, 0].max() + 0.01
+        if record.family == "dumbbell":
+            assert np.ptp(points[Part.WEIGHT][:, 0]) > np.ptp(points[Part.HANDLE][:, 0])
 
 
 def test_random_objects_of_many_seeds_are_closed() -> None:
