@@ -152,9 +152,9 @@ def histogram(values: Float[np.ndarray, "n"], title: str, limits: tuple[float, f
         f'<text x="{width}" y="{height + 14}" text-anchor="end">{_short(high)}</text>'
     )
     median = f"median {_short(np.median(values))}" if len(values) else "no values"
-    spoken = escape(f"{title}, from {_short(low)} to {_short(high)}: {median}")
+    alternative = escape(f"{title}, from {_short(low)} to {_short(high)}: {median}")
     return (
-        f'<div class="card"><svg viewBox="-4 -4 {width + 8} {height + 24}" role="img" aria-label="{spoken}">'
+        f'<div class="card"><svg viewBox="-4 -4 {width + 8} {height + 24}" role="img" aria-label="{alternative}">'
         f"{''.join(bars)}{ticks}</svg>"
         f"<p>{escape(title)}<br><small>{len(values)} values, {median}</small></p></div>"
     )
@@ -185,9 +185,9 @@ def _axis(bottom: int) -> str:
     return "".join(marks)
 
 
-def _svg(height: int, parts: Sequence[str], spoken: str, width: int = 2 * _MARGIN + _PLOT) -> str:
-    """Put a chart together; ``spoken`` is what it says to those who do not see it."""
+def _svg(height: int, parts: Sequence[str], alternative: str, width: int = 2 * _MARGIN + _PLOT) -> str:
+    """Put a chart together; ``alternative`` is what it says to those who do not see it."""
     return (
         f'<div class="chart"><svg viewBox="0 0 {width} {height}" width="{width}" role="img" '
-        f'aria-label="{escape(spoken)}">{"".join(parts)}</svg></div>'
+        f'aria-label="{escape(alternative)}">{"".join(parts)}</svg></div>'
     )

@@ -63,9 +63,9 @@ def lines(
         f'<span class="key"><i style="background:{_color(i)}"></i>{escape(name)}</span>'
         for i, name in enumerate((*series, *marks))
     )
-    spoken = escape(f"{title} over {x}: {', '.join((*series, *marks))}")
+    alternative = escape(f"{title} over {x}: {', '.join((*series, *marks))}")
     picture = (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" aria-label="{spoken}">'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" aria-label="{alternative}">'
         f"{''.join(parts)}</svg>"
     )
     return f'<h3>{escape(title)}</h3><div class="chart">{picture}</div><p class="legend">{legend}</p>'
@@ -80,10 +80,8 @@ def shares(rows: Mapping[str, float]) -> str:
         parts.append(f'<rect x="230" y="{y}" width="{width:.1f}" height="16" fill="{SERIES_COLORS[0]}"/>')
         parts.append(f'<text x="{236 + width:.0f}" y="{y + 12}">{100 * share:.0f} %</text>')
     height = 24 * len(rows) + 8
-    spoken = escape("; ".join(f"{name} {100 * share:.0f} %" for name, share in rows.items()))
-    picture = (
-        f'<svg viewBox="0 0 620 {height}" width="620" role="img" aria-label="{spoken}">{"".join(parts)}</svg>'
-    )
+    alternative = escape("; ".join(f"{name} {100 * share:.0f} %" for name, share in rows.items()))
+    picture = f'<svg viewBox="0 0 620 {height}" width="620" role="img" aria-label="{alternative}">{"".join(parts)}</svg>'
     return f'<div class="chart">{picture}</div>'
 
 
