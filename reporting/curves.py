@@ -81,8 +81,8 @@ def shares(rows: Mapping[str, float]) -> str:
         parts.append(f'<text x="{236 + width:.0f}" y="{y + 12}">{100 * share:.0f} %</text>')
     height = 24 * len(rows) + 8
     alternative = escape("; ".join(f"{name} {100 * share:.0f} %" for name, share in rows.items()))
-    picture = f'<svg viewBox="0 0 620 {height}" width="620" role="img" aria-label="{alternative}">{"".join(parts)}</svg>'
-    return f'<div class="chart">{picture}</div>'
+    drawn = f'<svg viewBox="0 0 620 {height}" width="620" role="img" aria-label="{alternative}">'
+    return f'<div class="chart">{drawn}{"".join(parts)}</svg></div>'
 
 
 def _color(i: int) -> str:

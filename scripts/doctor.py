@@ -23,6 +23,7 @@ from sceneleapultra.utils.core import cli
 from sceneleapultra.utils.core.console import ProgressBars, console, say, setup_logging
 from sceneleapultra.utils.core.files import make_folder
 from sceneleapultra.utils.core.overrides import written
+from sceneleapultra.utils.core.typed import as_typed
 
 if TYPE_CHECKING:
     from sceneleapultra.hands import Hand
@@ -81,7 +82,7 @@ def doctor(
         remarks=proposal.remarks,
         trials=[_line(trial) for trial in trials] or ["none: attempts is 0"],
         drawings=[drawing for trial in trials for drawing in _drawings(proposal.hand, trial)],
-        commands=commands,
+        commands=[as_typed(command) for command in commands],
     )
     page = write_hand_page(proposal.hand, facts, card.with_suffix(".html"))
     for remark in proposal.remarks:
