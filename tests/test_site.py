@@ -44,7 +44,6 @@ UNRECORDED = set(
         "picking_conditions",
         "picking_lone",
         "pretraining",
-        "profiler_overhead",
         "samplers_and_ranks",
         "sampling_cost",
     ]
