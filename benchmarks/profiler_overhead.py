@@ -24,6 +24,7 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.common import command_line, write
 from sceneleapultra.models.assembly import assemble
+from sceneleapultra.models.statistics import set_statistics, statistics_of
 from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.training.profiling import DATA_STAGES, StageClock, StageProfiler
 
@@ -98,7 +99,9 @@ def run(store: Path, folder: Path, steps: int) -> Steps:
         cfg = compose("config", overrides=overrides)
     trainer, model, data = assemble(cfg)
     data.setup("fit")
-    model.adopt(model.measure(data.first_batches(48), data.described))
+    measured = statistics_of(model, data, scenes=48, path=None)
+    assert measured is not None  # the quickstart's model normalizes
+    set_statistics(model.generator, measured)
     profiler = Switched()
     trainer.profiler = profiler
     timed = Steps(profiler)

@@ -171,7 +171,7 @@ def _example(store: GraspStore, item: StoreItem, hand: Hand) -> Drawing:
         item.target,
         ColoredHands(hand, labeled.grasps.hand_pose[shown], [SUCCESS]),
         caption=f"{store.split_of(item.scene)}: {scene.objects[item.target].name}",
-        detail=f"scene {item.scene}, {labeled.success.sum()} of {len(labeled.success)} grasps succeed; dots: bases",
+        detail=f"scene {item.scene}, {labeled.success.sum()} of {len(labeled.success)} succeed; dots: hands' bases",
     )
     bases = labeled.grasps.hand_pose[:, :3] - origin_of(scene, item.target)
     places = (ColoredPoints(bases[~labeled.success], FAILURE), ColoredPoints(bases[labeled.success], SUCCESS))

@@ -26,23 +26,22 @@ OUTCOME_COLORS = {
     "not_lifted": "#607d8b",
 }
 SPLIT_COLORS = ("#2a6fb5", "#b5532a", "#3c8f5a", "#7a5ea8")
-_LABEL = 230
+_MARGIN = 30  # half of "100 %", as large as it is written on a narrow screen
 _PLOT = 520
 _BARS = 24
 
 
 def forest(rows: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], names: Sequence[str]) -> str:
-    """Draw rates with their intervals: one band per label, one mark per name (split or method) in it.
+    """Draw rates with their intervals: one band per label, under it; one mark per name (split or method) in it.
 
     Each rate is a mapping with ``value``, ``wilson95`` and ``by_object95`` (thin line), or empty where there is none.
     """
-    step = 14 * len(names) + 10
+    step = 14 * len(names) + 26
     height = step * len(rows) + 30
-    parts = [_axis(height - 24)]
+    parts, tips = [_axis(height - 24)], []
     for i, (label, rates) in enumerate(rows):
-        top = i * step + 6
-        middle = top + step / 2
-        parts.append(f'<text x="{_LABEL - 8}" y="{middle:.0f}" class="label">{escape(label)}</text>')
+        top = i * step + 18
+        parts.append(f'<text x="{_x(0.0)}" y="{top - 4}" class="name">{escape(label)}</text>')
         for j, rate in enumerate(rates):
             if not rate or rate["value"] is None:
                 continue
@@ -50,6 +49,7 @@ def forest(rows: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], names: Seque
             low, high = (_x(v) for v in rate["wilson95"])
             wide_low, wide_high = (_x(v) for v in rate["by_object95"])
             tip = f"{label}, {names[j]}: {percent(rate)} of {rate['trials']} grasps"
+            tips.append(tip)
             parts.append(
                 f'<g stroke="{color}"><title>{escape(tip)}</title>'
                 f'<line x1="{wide_low:.1f}" x2="{wide_high:.1f}" y1="{y}" y2="{y}" stroke-width="1"/>'
@@ -60,19 +60,20 @@ def forest(rows: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], names: Seque
         f'<span class="key"><i style="background:{SPLIT_COLORS[j % len(SPLIT_COLORS)]}"></i>{escape(name)}</span>'
         for j, name in enumerate(names)
     )
-    return _svg(height, parts) + f'<p class="legend">{legend}</p>'
+    return _svg(height, parts, "; ".join(tips)) + f'<p class="legend">{legend}</p>'
 
 
 def outcome_bars(rows: Sequence[tuple[str, Mapping[str, int]]]) -> str:
     """Draw how the grasps of each method ended, as shares of one bar."""
-    height = 26 * len(rows) + 30
-    parts = [_axis(height - 24)]
+    height = 42 * len(rows) + 30
+    parts, tips = [_axis(height - 24)], []
     for i, (label, outcomes) in enumerate(rows):
-        y, total, left = 26 * i + 6, sum(outcomes.values()), 0.0
-        parts.append(f'<text x="{_LABEL - 8}" y="{y + 10}" class="label">{escape(label)}</text>')
+        y, total, left = 42 * i + 20, sum(outcomes.values()), 0.0
+        parts.append(f'<text x="{_x(0.0)}" y="{y - 5}" class="name">{escape(label)}</text>')
         for name, count in outcomes.items():
             share = count / total if total else 0.0
             tip = f"{label}: {name.replace('_', ' ')} {count} of {total} ({100 * share:.1f} %)"
+            tips.append(tip)
             parts.append(
                 f'<rect x="{_x(left):.1f}" y="{y}" width="{_PLOT * share:.2f}" height="18" '
                 f'fill="{OUTCOME_COLORS[name]}"><title>{escape(tip)}</title></rect>'
@@ -83,12 +84,12 @@ def outcome_bars(rows: Sequence[tuple[str, Mapping[str, int]]]) -> str:
         for name, color in OUTCOME_COLORS.items()
         if any(outcomes.get(name) for _, outcomes in rows)
     )
-    return _svg(height, parts) + f'<p class="legend">{legend}</p>'
+    return _svg(height, parts, "; ".join(tips)) + f'<p class="legend">{legend}</p>'
 
 
 def curve(points: Sequence[Mapping[str, Any]], *, x: str, chosen: float, other: str, other_label: str) -> str:
     """Draw a success rate against a setting, with its interval, and ``other``, scaled to its maximum."""
-    width, height, left, bottom = 560, 240, 44, 36
+    width, height, left, bottom = 560, 240, 60, 36
     xs = [float(p[x]) for p in points]
     low, high = min(xs), max(xs)
     span = (high - low) or 1.0
@@ -105,7 +106,7 @@ def curve(points: Sequence[Mapping[str, Any]], *, x: str, chosen: float, other: 
     for tick in (0.0, 0.5, 1.0):
         label = f"{100 * tick * top_rate:.0f} %"
         parts.append(f'<text x="{left - 6}" y="{up(tick) + 4:.0f}" class="label">{label}</text>')
-    line, second = [], []
+    line, second, tips = [], [], []
     for p, value in zip(points, xs, strict=True):
         rate = p["stable"]
         a, b = (up(v / top_rate) for v in rate["wilson95"])
@@ -113,8 +114,9 @@ def curve(points: Sequence[Mapping[str, Any]], *, x: str, chosen: float, other: 
         line.append(f"{at(value):.1f},{y:.1f}")
         second.append(f"{at(value):.1f},{up((p[other] or 0.0) / top_other):.1f}")
         fill = "#2a6fb5" if value == chosen else "#ffffff"
+        tips.append(f"{x} {value:g}: {percent(rate)}")
         parts.append(
-            f'<g stroke="#2a6fb5"><title>{escape(x)} {value:g}: {percent(rate)}</title>'
+            f'<g stroke="#2a6fb5"><title>{escape(tips[-1])}</title>'
             f'<line x1="{at(value):.1f}" x2="{at(value):.1f}" y1="{a:.1f}" y2="{b:.1f}" stroke-width="2"/>'
             f'<circle cx="{at(value):.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke-width="2"/></g>'
             f'<text x="{at(value):.1f}" y="{height - 16}" class="tick">{value:g}</text>'
@@ -130,7 +132,7 @@ def curve(points: Sequence[Mapping[str, Any]], *, x: str, chosen: float, other: 
         ("#b5532a", f"{other_label} (largest {top_other:.3g})"),
     )
     legend = " ".join(f'<span class="key"><i style="background:{c}"></i>{escape(t)}</span>' for c, t in keys)
-    return _svg(height, parts, width) + f'<p class="legend">{legend}</p>'
+    return _svg(height, parts, "; ".join(tips), width) + f'<p class="legend">{legend}</p>'
 
 
 def histogram(values: Float[np.ndarray, "n"], title: str, limits: tuple[float, float]) -> str:
@@ -140,18 +142,20 @@ def histogram(values: Float[np.ndarray, "n"], title: str, limits: tuple[float, f
     width, height, top = 240, 70, max(1, counts.max())
     bars = []
     for k, n in enumerate(counts):
-        tip = f"{edges[k]:.3g} to {edges[k + 1]:.3g}: {n}"
+        tip = f"{_short(edges[k])} to {_short(edges[k + 1])}: {n}"
         bars.append(
             f'<rect x="{k * width / _BARS:.1f}" y="{height * (1 - n / top):.1f}" width="{width / _BARS - 1:.1f}" '
             f'height="{height * n / top:.1f}" fill="#2a6fb5"><title>{tip}</title></rect>'
         )
     ticks = (
-        f'<text x="0" y="{height + 14}" fill="#57606a">{low:.3g}</text>'
-        f'<text x="{width}" y="{height + 14}" text-anchor="end" fill="#57606a">{high:.3g}</text>'
+        f'<text x="0" y="{height + 14}">{_short(low)}</text>'
+        f'<text x="{width}" y="{height + 14}" text-anchor="end">{_short(high)}</text>'
     )
-    median = f"median {np.median(values):.3g}" if len(values) else "no values"
+    median = f"median {_short(np.median(values))}" if len(values) else "no values"
+    alternative = escape(f"{title}, from {_short(low)} to {_short(high)}: {median}")
     return (
-        f'<div class="card"><svg viewBox="-4 -4 {width + 8} {height + 24}" role="img">{"".join(bars)}{ticks}</svg>'
+        f'<div class="card"><svg viewBox="-4 -4 {width + 8} {height + 24}" role="img" aria-label="{alternative}">'
+        f"{''.join(bars)}{ticks}</svg>"
         f"<p>{escape(title)}<br><small>{len(values)} values, {median}</small></p></div>"
     )
 
@@ -164,8 +168,12 @@ def percent(rate: Mapping[str, Any]) -> str:
     return f"{100 * rate['value']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def _x(share: float) -> float:
-    return _LABEL + _PLOT * share
+    return _MARGIN + _PLOT * share
 
 
 def _axis(bottom: int) -> str:
@@ -177,6 +185,9 @@ def _axis(bottom: int) -> str:
     return "".join(marks)
 
 
-def _svg(height: int, parts: Sequence[str], width: int = _LABEL + _PLOT + 30) -> str:
-    drawn = f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img">{"".join(parts)}</svg>'
-    return f'<div class="chart">{drawn}</div>'
+def _svg(height: int, parts: Sequence[str], alternative: str, width: int = 2 * _MARGIN + _PLOT) -> str:
+    """Put a chart together; ``alternative`` is what it says to those who do not see it."""
+    return (
+        f'<div class="chart"><svg viewBox="0 0 {width} {height}" width="{width}" role="img" '
+        f'aria-label="{escape(alternative)}">{"".join(parts)}</svg></div>'
+    )

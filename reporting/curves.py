@@ -63,7 +63,11 @@ def lines(
         f'<span class="key"><i style="background:{_color(i)}"></i>{escape(name)}</span>'
         for i, name in enumerate((*series, *marks))
     )
-    picture = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img">{"".join(parts)}</svg>'
+    alternative = escape(f"{title} over {x}: {', '.join((*series, *marks))}")
+    picture = (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" aria-label="{alternative}">'
+        f"{''.join(parts)}</svg>"
+    )
     return f'<h3>{escape(title)}</h3><div class="chart">{picture}</div><p class="legend">{legend}</p>'
 
 
@@ -76,8 +80,9 @@ def shares(rows: Mapping[str, float]) -> str:
         parts.append(f'<rect x="230" y="{y}" width="{width:.1f}" height="16" fill="{SERIES_COLORS[0]}"/>')
         parts.append(f'<text x="{236 + width:.0f}" y="{y + 12}">{100 * share:.0f} %</text>')
     height = 24 * len(rows) + 8
-    picture = f'<svg viewBox="0 0 620 {height}" width="620" role="img">{"".join(parts)}</svg>'
-    return f'<div class="chart">{picture}</div>'
+    alternative = escape("; ".join(f"{name} {100 * share:.0f} %" for name, share in rows.items()))
+    drawn = f'<svg viewBox="0 0 620 {height}" width="620" role="img" aria-label="{alternative}">'
+    return f'<div class="chart">{drawn}{"".join(parts)}</svg></div>'
 
 
 def _color(i: int) -> str:

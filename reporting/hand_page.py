@@ -13,7 +13,7 @@ from jaxtyping import Float
 from sceneleapultra.hands import Hand
 from sceneleapultra.hands.sampling import primitive_mesh
 from sceneleapultra.reporting.drawing import ColoredMesh, ColoredPoints, Drawing, Rgb
-from sceneleapultra.reporting.html import cards, table, write_page
+from sceneleapultra.reporting.html import TURNED, cards, table, write_page
 
 PALM: Rgb = (0.70, 0.72, 0.75)
 THUMB: Rgb = (0.86, 0.45, 0.20)
@@ -58,8 +58,8 @@ def write_hand_page(hand: Hand, facts: HandFacts, path: Path) -> Path:
         (topic, text if level == "fine" else f"{level}: {text}") for topic, level, text in facts.findings
     ]
     body = [
-        f'<p class="lead">{hand.num_joints} joints, {len(hand.finger_names)} fingers, proposed from geometry and '
-        "motion. Drag to turn, shift-drag to zoom, double-click to come back.</p>",
+        f'<p class="lead">{hand.num_joints} joints, {len(hand.finger_names)} fingers.</p>',
+        f'<p class="legend">{TURNED}</p>',
         cards(own),
         "<h2>Look at this</h2>",
         _CHECKLIST,

@@ -27,6 +27,10 @@ from sceneleapultra.utils.core.files import write_text
 _HERE = Path(__file__).parent
 Ends = Literal["lifted", "held", "untried", "labels"]
 _REJECTED = (PENETRATION, "rejected, too deep in object or itself")
+TURNED = (  # how to turn a 3D view
+    "Drag to turn; pinch, Ctrl and the wheel, or the wheel after a click to zoom; double-click to return. By the "
+    "keyboard: arrows, + and -, Home."
+)
 # What the colors of hands mean where grasps were lifted, held, not tried, or only told apart as successes and failures.
 _KEYS: dict[Ends, tuple[tuple[Rgb, str], ...]] = {
     "lifted": ((SUCCESS, "picked cleanly"), (FAILURE, "not picked, or not cleanly"), _REJECTED),
@@ -92,11 +96,7 @@ def legend(ends: Ends) -> str:
         f'<span class="key"><i style="background:{_css(rgb)}"></i>{words}</span>'
         for rgb, words in _KEYS[ends]
     )
-    return (
-        '<p class="legend">Drag to turn; pinch, Ctrl and the wheel, or the wheel after a click to zoom; double-click '
-        "to return. By the keyboard: arrows, + and -, Home.\n"
-        f"Hands:\n{keys}</p>{_LAYERS}"
-    )
+    return f'<p class="legend">{TURNED}\nHands:\n{keys}</p>{_LAYERS}'
 
 
 def cards(drawings: Sequence[Drawing], first: int = 0) -> str:

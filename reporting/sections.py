@@ -175,10 +175,17 @@ class Provenance:
         """Return a table of facts and the configuration."""
         facts = {k: v for k, v in context.provenance.items() if k not in ("title", "sentence", "config")}
         rows = "".join(
-            f"<tr><td>{escape(k)}</td><td><code>{escape(str(v))}</code></td></tr>" for k, v in facts.items()
+            f"<tr><td>{escape(k)}</td><td><code>{escape(_in_words(v))}</code></td></tr>"
+            for k, v in facts.items()
         )
         config = escape(json.dumps(context.provenance["config"], indent=2))
         return f"<table>{rows}</table><details><summary>Configuration</summary><pre>{config}</pre></details>"
+
+
+def _in_words(fact: Any) -> str:
+    if isinstance(fact, Mapping):
+        return ", ".join(f"{name} {value}" for name, value in fact.items())
+    return str(fact)
 
 
 def _by_split(results: ResultTable, render: Callable[[str], str]) -> str:

@@ -150,7 +150,7 @@ def predict(
     if request is None:
         from sceneleapultra.evaluation.requests import request_from_mesh
 
-        console.print(f"reading {input}; convex pieces it lacks are computed once, which can take a minute")
+        _say([f"reading {input}; convex pieces it lacks are computed once, which can take minutes"])
         request, item = request_from_mesh(input, seed, repair=repair)
     if model.uses_color and request.rgb is None:
         raise ValueError(f"{checkpoint} was trained with colors, {input} has none. Pass a view with colors.")
@@ -185,12 +185,7 @@ def predict(
     _write(output, request, made, None if tested is None else tested[1])
     title = f"Grasps for {input.name}"
     write_prediction(request, made, tested, hand=simulated, folder=output, title=title)
-    if made.p_success is not None:
-        first = made.p_success.argmax()
-        console.print(
-            f"best: expected to succeed in {100 * made.p_success[first]:.0f} %, {1e3 * made.clearance_m[first]:.0f} mm "
-            "from other points"
-        )
+    _say([f"best: {made.describe(int(made.score.argmax()))}"])
     console.print(
         f"grasps   {output / 'grasps.npz'}, .json\npicture  {output / 'grasps.png'}\nview     {output / 'grasps.html'}",
         soft_wrap=True,

@@ -33,7 +33,6 @@ UNRECORDED = set(
         "encoders_AMD_EPYC_2_cores",
         "encoders_NVIDIA_H200",
         "generation_by_height",
-        "grid_sampling",
         "guidance_physics_test",
         "guidance_test",
         "heads",
@@ -44,12 +43,9 @@ UNRECORDED = set(
         "picking",
         "picking_conditions",
         "picking_lone",
-        "plan",
         "pretraining",
-        "profiler_overhead",
         "samplers_and_ranks",
         "sampling_cost",
-        "store_checks",
     ]
 )
 

@@ -32,6 +32,7 @@ _BREAK = re.compile(
     r"(?<=[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef])\n *(?=[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef])"
 )
 _NOTE = '!!! note ""\n    本页尚未译成中文，以下为英文原文。\n\n'  # noqa: RUF001
+_NOTE_GENERATED = '!!! note ""\n    本页由代码、配置文件或测量结果自动生成，内容为英文。\n\n'  # noqa: RUF001
 
 
 @functools.cache
@@ -123,4 +124,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     foreign = page.file.locale_alternate_of == "zh" and not name.endswith(".zh.md")
     if foreign and "\n::: " in text:  # names of code have one home
         return f'# Python\n\n代码文档只有英文版:<a href="{up}../{name.removesuffix(".md")}.html">Python</a>\n'
-    return _NOTE + text if foreign and name not in _generated() else text
+    if not foreign:
+        return text
+    return (_NOTE_GENERATED if name in _generated() else _NOTE) + text

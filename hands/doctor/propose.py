@@ -19,7 +19,7 @@ class Proposal:
 
     Attributes:
         hand: with the proposed semantics.
-        kind: whether its palm is that of a hand or of a claw.
+        kind: whether its palm is that of a hand or of a claw; `card` where a person wrote it.
         remarks: what a person should look at.
     """
 

@@ -39,7 +39,7 @@ def convex_pieces(
             return list(read_npz(file).values())
         except ValueError as error:
             _LOG.warning("%s It is made again.", error)
-    _LOG.info("Decomposing %s into convex pieces (seconds to a minute, once): %s", name, file)
+    _LOG.info("Decomposing %s into convex pieces (seconds to minutes, once): %s", name, file)
     _make(cache)
     coacd.set_log_level("error")
     parts = coacd.run_coacd(coacd.Mesh(vertices, faces), **_SETTINGS)

@@ -11,7 +11,7 @@ from sceneleapultra.evaluation.gallery import galleries
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.results import GraspResults
 from sceneleapultra.hands import Hand, load_hand
-from sceneleapultra.reporting.charts import forest, outcome_bars, percent
+from sceneleapultra.reporting.charts import forest, histogram, outcome_bars, percent
 from sceneleapultra.reporting.report import write_report
 from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.records import SceneRecord
@@ -133,3 +133,15 @@ def test_percent_and_charts_of_nothing():
     assert percent(nothing) == "-"
     assert "<circle" not in forest([("a", [nothing])], ["test"])
     assert 'width="0.00"' in outcome_bars([("a", {"success": 0, "slipped": 0})])
+
+
+def test_charts_say_what_they_show():
+    rate = {"value": 0.5, "wilson95": [0.3, 0.7], "by_object95": [0.2, 0.8], "trials": 10}
+    assert 'aria-label="a &lt;b&gt;, test: 50.0 % [30.0, 70.0] of 10 grasps"' in forest(
+        [("a <b>", [rate])], ["test"]
+    )
+    assert 'aria-label="a: success 1 of 2 (50.0 %); a: slipped 1 of 2 (50.0 %)"' in outcome_bars(
+        [("a", {"success": 1, "slipped": 1})]
+    )
+    counted = histogram(np.array([1024.0, 1024.0]), "points", (0.0, 2048.0))
+    assert 'aria-label="points, from 0 to 2,048: median 1,024"' in counted

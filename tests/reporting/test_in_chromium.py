@@ -10,6 +10,7 @@ import trimesh
 pytest.importorskip("playwright", reason="playwright is not installed")
 
 from factories.chromium import CHROMIUM, browser_page, pixels
+from sceneleapultra.reporting.charts import forest
 from sceneleapultra.reporting.drawing import ColoredMesh, Drawing, Replay
 from sceneleapultra.reporting.html import cards, legend, table, write_page
 
@@ -133,6 +134,20 @@ def test_a_computers_page_is_no_wider_than_its_window(page_file: Path) -> None:
     with browser_page(1000, 700) as page:
         page.goto(page_file.as_uri())
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 1000
+
+
+def test_a_chart_fits_a_phone_with_all_its_words(tmp_path: Path) -> None:
+    rate = {"value": 1.0, "wilson95": [0.9, 1.0], "by_object95": [0.8, 1.0], "trials": 10}
+    long = "a method with a name that is rather long"
+    chart = forest([(long, [rate])], ["test"])
+    with browser_page(390, 844) as page:
+        page.goto(write_page("Chart", [chart], [], tmp_path / "chart.html").as_uri())
+        assert page.evaluate("document.scrollingElement.scrollWidth") == 390
+        frame = page.locator("svg").bounding_box()
+        for word in page.locator("svg text").all():
+            box = word.bounding_box()
+            assert frame["x"] <= box["x"] and box["x"] + box["width"] <= frame["x"] + frame["width"] <= 390
+            assert box["height"] >= 11  # what can be read
 
 
 def test_without_webgl_there_is_a_sentence_and_nothing_to_press(page_file: Path) -> None:

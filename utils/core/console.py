@@ -66,6 +66,7 @@ class ProgressBars(Progress):
             console=console,
             auto_refresh=False,
             transient=transient,
+            disable=transient and not console.is_terminal,  # a file would keep an empty line of it
         )
 
     def start_bar(self, what: str, total: int | None, completed: int = 0) -> Callable[..., None]:
