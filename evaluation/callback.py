@@ -119,13 +119,14 @@ class SimulatedSuccess(Callback):
     def evaluate(self, model: GraspModel) -> GraspResults:
         """Put grasps of a model into physics."""
         if not self._items:
-            chosen = {
-                "max_items": self.max_items,
-                "per_object": 1,
-                "min_points": self.min_points,
-                "seed": self.seed,
-            }
-            self._items = chosen_items(GraspStore(self.store), "val", **chosen)
+            self._items = chosen_items(
+                GraspStore(self.store),
+                "val",
+                max_items=self.max_items,
+                per_object=1,
+                min_points=self.min_points,
+                seed=self.seed,
+            )
         sampler = ModelMethod(
             model=model,
             sampling=model.generator.sampling.changed(**self.sampling),
