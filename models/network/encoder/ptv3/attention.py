@@ -56,19 +56,14 @@ class PatchAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c"], level: SerializedLevel, curve: int) -> Float[Tensor, "n c"]:
         """Attend in the patches of a curve."""
-        size = (
-            self.patch_size
-            if self.patch_rule == "cloud"
-            else min(self.patch_size, *filter(None, level.counts))
-        )
+        size = self.patch_size if self.patch_rule == "cloud" else level.smallest(self.patch_size)
         attend = self._dense if self.backend == "sdpa" else self._packed
         return self.proj(attend(self.qkv(x), level, curve, size))
 
     def _dense(
         self, qkv: Float[Tensor, "n e"], level: SerializedLevel, curve: int, size: int
     ) -> Float[Tensor, "n c"]:
-        points, back = level.patch_rows(size, curve, packed=False)
-        groups = level.patches(size).groups
+        groups, points, back = level.dense_rows(size, curve)
         sizes = [group.num_patches * group.width for group in groups]
         outputs = []
         for group, rows, index in zip(
@@ -81,7 +76,7 @@ class PatchAttention(nn.Module):
                 bias = self.rpe(level.grid[index].view(*shape, 3)).to(q.dtype)
                 mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
             out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-            outputs.append(out.transpose(1, 2).reshape(len(rows), -1))
+            outputs.append(out.transpose(1, 2).reshape(rows.shape[0], -1))
         return back(torch.cat(outputs))
 
     def _packed(
