@@ -17,9 +17,10 @@ from torch.nn import functional
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.encoder.ptv3 import PTv3
 from sceneleapultra.models.network.encoder.ptv3.level import SerializedLevel, inverse_of
-from sceneleapultra.models.network.encoder.ptv3.patches import Group
+from sceneleapultra.models.network.encoder.ptv3.patches import Group, PatchRule
 from sceneleapultra.models.network.encoder.ptv3.row_gather import RowGather
 from sceneleapultra.models.network.encoder.ptv3.serialization import encode
+from sceneleapultra.models.network.encoder.ptv3.sparse_conv import Neighbors
 from sceneleapultra.models.network.encoder.ptv3.voxels import Voxels, own_cells
 from sceneleapultra.models.network.tokens import Cloud
 
@@ -125,21 +126,12 @@ class TracedRows(RowGather):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NeighborTable:
-    """Neighbors under a cubic kernel, a column for each tap; where there is none stands the number of voxels."""
+class NeighborTable(Neighbors):
+    """Neighbors in a column for each tap, and pairs for all of it: where there is no neighbor stands the last voxel."""
 
-    index: Int[Tensor, "n t"]
-
-    @property
-    def source(self) -> Int[Tensor, "p"]:
-        """A neighbor for each tap of each voxel: where there is none, the last voxel."""
-        return self.index.clamp(max=self.index.shape[0] - 1).flatten()
-
-    @property
-    def target(self) -> Int[Tensor, "p"]:
-        """The voxel itself, for each tap."""
-        own = torch.arange(self.index.shape[0], device=self.index.device)
-        return own[:, None].expand_as(self.index).flatten()
+    index: Int[Tensor, "n t"]  # the number of voxels where there is none
+    source: Int[Tensor, "p"]
+    target: Int[Tensor, "p"]
 
     def sum(self, values: Float[Tensor, "p c"]) -> Float[Tensor, "n c"]:
         """Add up the values of a voxel's neighbors."""
@@ -167,7 +159,12 @@ def neighbor_table(grid: Int[Tensor, "n 3"], batch: Int[Tensor, "n"], kernel: in
     found = torch.cat([points, torch.full_like(run, n)])[candidates]
     index = torch.full_like(torch.cat([dz, dz[..., :1]], -1), n)  # a last place for what is no neighbor
     index = index.scatter(2, torch.where(dz < kernel, dz, kernel), found)
-    return NeighborTable(index=index[..., :kernel].flatten(1))
+    index = index[..., :kernel].flatten(1)
+    return NeighborTable(
+        index=index,
+        source=index.clamp(max=n - 1).flatten(),
+        target=torch.arange(n, device=grid.device)[:, None].expand_as(index).flatten(),
+    )
 
 
 def _keys_below(keys: Int[Tensor, "n"], values: Int[Tensor, "n t"]) -> Int[Tensor, "n t"]:
@@ -190,25 +187,31 @@ class TracedLevel(SerializedLevel):
         """Clouds of the batch."""
         return self.count.shape[0]
 
-    def smallest(self, size: int) -> Any:
-        """Return the points of the smallest cloud, ``size`` where that is less."""
-        there = torch.where(self.count > 0, self.count, size)
-        return self.once(("smallest", size), lambda: there.amin(0).clamp(max=size))
-
     def bits(self) -> Int[Tensor, "n 3"]:
         """Return the coordinates as what single precision holds of them."""
         return float_bits(self.coord)
 
-    def pairs(self, kernel: int) -> Any:
+    def pairs(self, kernel: int) -> NeighborTable:
         """Return the neighbors under a cubic kernel."""
-        return self.once(("pairs", kernel), lambda: neighbor_table(self.grid, self.batch, kernel))
+        table: NeighborTable = self.once(
+            ("pairs", kernel), lambda: neighbor_table(self.grid, self.batch, kernel)
+        )
+        return table
 
-    def dense_rows(self, size: Any, curve: int) -> tuple[tuple[Group, ...], RowGather, RowGather]:
+    def dense_rows(
+        self, largest: int, rule: PatchRule, curve: int
+    ) -> tuple[tuple[Group, ...], RowGather, RowGather]:
         """Return patches of one width, those of short clouds padded to it."""
-        patches = self.once(("patches", size), lambda: padded_patches(self.count, self.batch, size))
+        patches = self.once(("patches", largest, rule), lambda: self._patches(largest, rule))
         rows = RowGather(index=self.order[curve][patches.place], num_sources=self.grid.shape[0])
         back = RowGather(index=patches.home[self.inverse[curve]], num_sources=patches.place.shape[0])
         return (patches.group,), rows, back
+
+    def _patches(self, largest: int, rule: PatchRule) -> "PaddedPatches":
+        if rule == "cloud":
+            return padded_patches(self.count, self.batch, largest)
+        smallest = torch.where(self.count > 0, self.count, largest).amin(0).clamp(max=largest)
+        return padded_patches(self.count, self.batch, smallest)
 
     def pooled(self, stride: int) -> "TracedLevel":
         """Return a coarser level, see :func:`~sceneleapultra.models.network.encoder.ptv3.level.pool`."""
@@ -245,7 +248,7 @@ class PaddedPatches:
     home: Int[Tensor, "n"]  # row that answers for each position
 
 
-def padded_patches(count: Int[Tensor, "b"], batch: Int[Tensor, "n"], size: Any) -> PaddedPatches:
+def padded_patches(count: Int[Tensor, "b"], batch: Int[Tensor, "n"], size: int | Tensor) -> PaddedPatches:
     """Divide clouds into patches: runs of ``size`` points, the last of a cloud being its last ``size``."""
     begin, num = count.cumsum(0) - count, -(-count // size)
     ends = num.cumsum(0)
@@ -282,8 +285,9 @@ def float_bits(x: Float[Tensor, "n 3"]) -> Int[Tensor, "n 3"]:
 
 
 def _where(mask: Bool[Tensor, "n"]) -> Int[Tensor, "m"]:
-    """Return the places of what is true."""
+    """Return the places of what is true, which something is."""
     place = mask.nonzero().squeeze(1)
+    torch._check(place.shape[0] > 0)
     torch._check(place.shape[0] <= _MOST)
     return place
 

@@ -12,10 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sceneleapultra.models.network.encoder.ptv3.hashed_random import bits, cloud_keys, point_keys
-from sceneleapultra.models.network.encoder.ptv3.patches import Group, Patches, lay_out
+from sceneleapultra.models.network.encoder.ptv3.patches import Group, Patches, PatchRule, lay_out
 from sceneleapultra.models.network.encoder.ptv3.row_gather import RowGather
 from sceneleapultra.models.network.encoder.ptv3.serialization import MAX_DEPTH, encode
-from sceneleapultra.models.network.encoder.ptv3.sparse_conv import Pairs, find_pairs
+from sceneleapultra.models.network.encoder.ptv3.sparse_conv import Neighbors, find_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +43,11 @@ class SerializedLevel:
         """Clouds of the batch."""
         return len(self.counts)
 
-    def smallest(self, size: int) -> int:
-        """Return the points of the smallest cloud, ``size`` where that is less."""
-        return min(size, *filter(None, self.counts))
+    def patch_size(self, largest: int, rule: PatchRule) -> int:
+        """Return the size of patches by a rule."""
+        return largest if rule == "cloud" else min(largest, *filter(None, self.counts))
 
-    def pairs(self, kernel: int) -> Pairs:
+    def pairs(self, kernel: int) -> Neighbors:
         """Return the neighbors under a cubic kernel."""
         return self.once(("pairs", kernel), lambda: find_pairs(self.grid, self.batch, kernel))
 
@@ -55,8 +55,11 @@ class SerializedLevel:
         """Return the division of every curve into patches of at most ``size`` points."""
         return self.once(("patches", size), lambda: lay_out(self.counts, size, self.grid.device))
 
-    def dense_rows(self, size: int, curve: int) -> tuple[tuple[Group, ...], RowGather, RowGather]:
+    def dense_rows(
+        self, largest: int, rule: PatchRule, curve: int
+    ) -> tuple[tuple[Group, ...], RowGather, RowGather]:
         """Return the groups of patches, and the rows of the dense layout: see ``patch_rows``."""
+        size = self.patch_size(largest, rule)
         return self.patches(size).groups, *self.patch_rows(size, curve, packed=False)
 
     def patch_rows(self, size: int, curve: int, packed: bool) -> tuple[RowGather, RowGather]:
