@@ -33,6 +33,7 @@ from sceneleapultra.models.bundle.parts import RUNTIME
 from sceneleapultra.models.checkpoints.load import build_generator
 from sceneleapultra.models.export.graphs import Graph, graphs_of
 from sceneleapultra.models.export.onnx import write_graphs
+from sceneleapultra.models.export.ptv3 import traceable
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.serving.runtime.generator import Generation
@@ -42,6 +43,17 @@ from sceneleapultra.utils.core.config import CONFIG_DIR
 BATCHES, POINTS, GRASPS = (1, 2, 5), (512, 1024, 2048), (1, 16, 33)
 RESULT = RESULTS / "export.json"
 SHIPPED = "leap_table"
+# The official size, made small: three levels and a decoder.
+SMALL_PTV3 = (
+    "stride=[2,2]",
+    "enc_depths=[1,1,1]",
+    "enc_channels=[32,48,64]",
+    "enc_heads=[2,3,4]",
+    "dec_depths=[1,1]",
+    "dec_channels=[32,48]",
+    "dec_heads=[2,3]",
+    "patch_size=[64,64,64]",
+)
 # Every encoder, with 96 tokens of width 96. pointnet2_small and _medium are other sizes of pointnet2.
 ENCODERS = {
     "pointnet_lite": (),
@@ -49,6 +61,7 @@ ENCODERS = {
     "fpn": (),
     "pointnet2_predecessor": ("dim=96", "levels.fourth.centers=96"),
     "ptv3_light": ("dim=96", "num_tokens=96"),
+    "ptv3": ("dim=96", "num_tokens=96", *(f"architecture.{change}" for change in SMALL_PTV3)),
 }
 PROCESSES = ("cosine", "flow", "edm", "ddpm", "vp_linear")
 OF_ENCODER, OF_PROCESS = ("encoder", "anchor"), ("denoiser", "schedule")
@@ -77,12 +90,12 @@ def untrained(encoder: str, process: str) -> GraspGenerator:
 
 
 def twin_of(generator: GraspGenerator) -> GraspGenerator:
-    """Return the same generator in double precision."""
+    """Return the same generator in double precision, as it is traced: grouped products have no double precision."""
     assert generator.config is not None
     with double_precision():
         twin: GraspGenerator = build_generator(generator.config)
         twin.load_state_dict(generator.state_dict())
-        return in_double(twin.eval())
+        return in_double(traceable(twin.eval()))
 
 
 def scene(b: int, n: int, seed: int) -> dict[str, Tensor]:

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from sceneleapultra.models.beside import MEASURED
 from sceneleapultra.models.clearance import least_distance
+from sceneleapultra.models.export.ptv3 import ptv3_of
 from sceneleapultra.models.export.scene import SCENE, SURFACE, TOKENS, key_names, scene_of, scene_tensors
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps
 from sceneleapultra.models.network.decoder.base import GraspContext
+from sceneleapultra.models.network.encoder.ptv3.voxels import own_cells
 from sceneleapultra.models.network.tokens import Cloud
 
 # Axes besides the first that may have any length: n points, g grasps.
@@ -53,7 +55,10 @@ class Graph(nn.Module):
 
 
 class EncoderGraph(Graph):
-    """A cloud to all that grasps ask of its scene, with the logits that choose anchors."""
+    """A cloud to all that grasps ask of its scene, with the logits that choose anchors.
+
+    Where the encoder has voxels, it says how many each cloud spans, too: a graph refuses nothing.
+    """
 
     name = "encoder"
 
@@ -62,14 +67,20 @@ class EncoderGraph(Graph):
         color = ("rgb",) if generator.encoder.use_color else ()
         self.inputs = ("points", "valid", "target", "viewpoint", "up", *color)
         self.heads = tuple(name for name in ("anchors", "graspness") if name in generator.heads)
-        self.outputs = (*self.scene_names, *self.heads)
+        ptv3 = ptv3_of(generator)
+        self.grid_size = None if ptv3 is None else ptv3.grid_size
+        self.outputs = (*self.scene_names, *self.heads, *(() if ptv3 is None else ("span",)))
         self.least = {"n": max(generator.encoder.num_centers, generator.contact_points or 1)}
 
     def forward(self, *cloud: Tensor) -> tuple[Tensor, ...]:
         """Encode."""
         scene = self.generator.encode(Cloud(*cloud))
+        heads = [scene.outputs[name] for name in self.heads]
+        span = (
+            [] if self.grid_size is None else [own_cells(Cloud(*cloud), self.grid_size)[1].amax((1, 2)) + 1]
+        )
         # Where tokens are the surface, too, an output would be another one: a graph names each once.
-        return (*(x.clone() for x in scene_tensors(scene)), *(scene.outputs[name] for name in self.heads))
+        return (*(x.clone() for x in scene_tensors(scene)), *heads, *span)
 
 
 class AnchorGraph(Graph):

@@ -16,8 +16,8 @@ from sceneleapultra.models.beside import MEASURED
 from sceneleapultra.models.bundle.parts import RUNTIME
 from sceneleapultra.models.export.choices import choices
 from sceneleapultra.models.export.graphs import AXES, Graph, graphs_of
+from sceneleapultra.models.export.ptv3 import ptv3_of, traceable
 from sceneleapultra.models.generator import GraspGenerator
-from sceneleapultra.models.network.encoder.ptv3 import PTv3
 from sceneleapultra.utils.core.files import write_json
 
 _MOST = 1 << 20  # of any axis
@@ -30,13 +30,14 @@ def check_exportable(generator: GraspGenerator) -> None:
     Raises:
         ValueError: names it, and where it is.
     """
-    if any(isinstance(module, PTv3) for module in generator.encoder.modules()):
-        raise ValueError(
-            "model.generator.encoder: ptv3 cannot be exported to ONNX yet: how many voxels a cloud has, and how many "
-            "pairs of neighbors each tap, depends on the cloud, and torch.searchsorted, by which find_pairs "
-            "(models/network/encoder/ptv3/sparse_conv.py) looks for them, has no operator in ONNX. Export without "
-            "--onnx, or train another encoder."
-        )
+    if (ptv3 := ptv3_of(generator)) is not None:
+        architecture = ptv3.network.architecture
+        for name, needed in (("attention", "sdpa"), ("convolution", "gather")):
+            if (value := getattr(architecture, name)) != needed:
+                raise ValueError(
+                    f"model.generator.encoder.architecture.{name}={value} has no form in ONNX. Export without --onnx, "
+                    f"or build the model with {name}={needed}, which has the same weights."
+                )
     if not generator.has_score_head:
         raise ValueError(
             "This model has no head 'score': without it grasps are ranked by likelihood, which follows gradients and "
@@ -72,9 +73,7 @@ def write_graphs(
         ValueError: an operator has no form in ONNX (names the graph), or a loop that cannot be unrolled.
     """
     check_exportable(generator)
-    frozen = [parameter for parameter in generator.parameters() if parameter.requires_grad]
-    for parameter in frozen:
-        parameter.requires_grad_(False)
+    generator = traceable(generator)
     tensors = _example(generator)
     with torch.no_grad(), _quiet():
         for graph in graphs_of(generator, unrolled):
@@ -92,8 +91,6 @@ def write_graphs(
                 from sceneleapultra.models.export.compact import compact_graph
 
                 compact_graph(path, rounded)
-    for parameter in frozen:
-        parameter.requires_grad_(True)
     write_json(folder / RUNTIME, _about(generator) | {"unrolled": unrolled}, indent=1)
 
 
@@ -176,11 +173,13 @@ def _about(generator: GraspGenerator) -> dict[str, Any]:
     """Return what an engine must know of a generator beside its graphs, in plain containers."""
     noise = getattr(getattr(generator.process, "diffusion", generator.process), "noise", None)
     assert generator.config is not None
+    ptv3 = ptv3_of(generator)
     return {
         "dim_input": generator.dim_input,
         "anchored": generator.representation.anchored,
         "min_points": generator.encoder.min_points,
         "uses_color": generator.encoder.use_color,
+        "voxels": None if ptv3 is None else {"size": ptv3.grid_size, "depth": ptv3.depth},
         "prior_scale": 1.0 if noise is None else float(noise.prior_scale),
         "t_min": None if noise is None else float(noise.t_min),
         "num_steps": None if noise is None else noise.num_steps,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from sceneleapultra.models.span import check_span
 from sceneleapultra.serving.runtime.keyed import SampleRandom
 from sceneleapultra.serving.runtime.sessions import Arrays, GraphSessions
 from sceneleapultra.serving.runtime.solvers import Solver
@@ -83,7 +84,10 @@ class Generation:
         if cloud.scene_rgb is not None:
             inputs["rgb"] = cloud.scene_rgb.astype(np.float32) / np.float32(255.0)
         arrays = {name: value[None] for name, value in inputs.items()}
-        return {**arrays, **self.engine.run("encoder", arrays)}
+        scene = self.engine.run("encoder", arrays)
+        if "span" in scene:
+            check_span(scene["span"].tolist(), **self.about["voxels"])
+        return {**arrays, **scene}
 
     def solve(
         self, scene: Arrays, index: np.ndarray, noise: np.ndarray, set_id: np.ndarray

@@ -42,6 +42,17 @@ def level_of(grids: list[torch.Tensor], curves=SMALL["order"], depth: int | None
     return serialize(0.01 * grid.float(), grid, batch, num_clouds=len(grids), depth=depth, curves=curves)
 
 
+def expected_keys(counts: tuple[int, ...], size: int) -> list[set[int]]:
+    """By the definition, for each position: the positions it attends to."""
+    keys, begin = [], 0
+    for n in counts:
+        for p in range(n):
+            first = 0 if n <= size else min(p // size * size, n - size)
+            keys.append(set(range(begin + first, begin + min(first + size, n))))
+        begin += n
+    return keys
+
+
 def arrays(name: str) -> dict[str, torch.Tensor]:
     with np.load(REFERENCE / name) as file:
         return {key: torch.from_numpy(file[key]) for key in file.files}

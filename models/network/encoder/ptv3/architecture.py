@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sceneleapultra.models.network.encoder.ptv3.attention import AttentionBackend, PatchRule
+from sceneleapultra.models.network.encoder.ptv3.attention import AttentionBackend
+from sceneleapultra.models.network.encoder.ptv3.patches import PatchRule
 from sceneleapultra.models.network.encoder.ptv3.serialization import check_curves
 
 Norm = Literal["batch", "layer"]

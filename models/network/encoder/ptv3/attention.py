@@ -7,9 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sceneleapultra.models.network.encoder.ptv3.level import SerializedLevel
+from sceneleapultra.models.network.encoder.ptv3.patches import PatchRule
 
 AttentionBackend = Literal["sdpa", "varlen"]
-PatchRule = Literal["cloud", "smallest_cloud"]
 
 
 class RelativeBias(nn.Module):
@@ -56,19 +56,11 @@ class PatchAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c"], level: SerializedLevel, curve: int) -> Float[Tensor, "n c"]:
         """Attend in the patches of a curve."""
-        size = (
-            self.patch_size
-            if self.patch_rule == "cloud"
-            else min(self.patch_size, *filter(None, level.counts))
-        )
         attend = self._dense if self.backend == "sdpa" else self._packed
-        return self.proj(attend(self.qkv(x), level, curve, size))
+        return self.proj(attend(self.qkv(x), level, curve))
 
-    def _dense(
-        self, qkv: Float[Tensor, "n e"], level: SerializedLevel, curve: int, size: int
-    ) -> Float[Tensor, "n c"]:
-        points, back = level.patch_rows(size, curve, packed=False)
-        groups = level.patches(size).groups
+    def _dense(self, qkv: Float[Tensor, "n e"], level: SerializedLevel, curve: int) -> Float[Tensor, "n c"]:
+        groups, points, back = level.dense_rows(self.patch_size, self.patch_rule, curve)
         sizes = [group.num_patches * group.width for group in groups]
         outputs = []
         for group, rows, index in zip(
@@ -81,18 +73,17 @@ class PatchAttention(nn.Module):
                 bias = self.rpe(level.grid[index].view(*shape, 3)).to(q.dtype)
                 mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
             out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-            outputs.append(out.transpose(1, 2).reshape(len(rows), -1))
+            outputs.append(out.transpose(1, 2).reshape(rows.shape[0], -1))
         return back(torch.cat(outputs))
 
-    def _packed(
-        self, qkv: Float[Tensor, "n e"], level: SerializedLevel, curve: int, size: int
-    ) -> Float[Tensor, "n c"]:
+    def _packed(self, qkv: Float[Tensor, "n e"], level: SerializedLevel, curve: int) -> Float[Tensor, "n c"]:
         from torch.nn.attention.varlen import varlen_attn
 
         if not qkv.is_cuda:
             raise ValueError(
                 f"attention=varlen needs a CUDA device, but the cloud is on {qkv.device.type}. Use attention=sdpa."
             )
+        size = level.patch_size(self.patch_size, self.patch_rule)
         points, back = level.patch_rows(size, curve, packed=True)
         patches = level.patches(size)
         half = qkv.dtype if qkv.dtype in (torch.float16, torch.bfloat16) else torch.bfloat16

@@ -113,7 +113,7 @@ class PTv3(PyramidEncoder):
         made, index = [], voxels.of_point
         for size, level, features in zip(self.level_sizes, encoded.levels, encoded.encoder, strict=True):
             index = index if level.cluster is None else level.cluster.index[index]
-            rows = RowGather(index=index[:, :size].flatten(), num_sources=len(features))
+            rows = RowGather(index=index[:, :size].flatten(), num_sources=features.shape[0])
             valid = tokens.valid[:, :size]
             read = rows(features).view(*valid.shape, -1).masked_fill(~valid[..., None], 0.0)
             made.append(
@@ -128,18 +128,22 @@ class PTv3(PyramidEncoder):
         self.check_color(cloud)
         self._check(cloud)
         with torch.autocast(cloud.points.device.type, enabled=False):  # geometry needs float32
-            voxels = voxelise(cloud, self.grid_size, self.depth)
-            level = serialize(
-                voxels.coord,
-                voxels.grid,
-                voxels.batch,
-                num_clouds=len(cloud.points),
-                depth=self.depth,
-                curves=self.network.architecture.order,
-            )
+            voxels, level = self._serialized(cloud)
             inputs = torch.cat([self._input(name, cloud, voxels, level) for name in self.inputs], dim=1)
             tokens = self._tokens(cloud)
         return tokens, voxels, self.network(level, inputs, decode=decode)
+
+    def _serialized(self, cloud: Cloud) -> tuple[Voxels, SerializedLevel]:
+        voxels = voxelise(cloud, self.grid_size, self.depth)
+        level = serialize(
+            voxels.coord,
+            voxels.grid,
+            voxels.batch,
+            num_clouds=len(cloud.points),
+            depth=self.depth,
+            curves=self.network.architecture.order,
+        )
+        return voxels, level
 
     def _check(self, cloud: Cloud) -> None:
         if cloud.points.shape[1] < self.num_tokens:
@@ -160,10 +164,10 @@ class PTv3(PyramidEncoder):
         if name == "xyz":
             return voxels.coord / self.position_scale
         if name == "target":
-            return voxels.mean(cloud.target[cloud.valid][:, None].float())
+            return voxels.mean(cloud.target[..., None].float())
         if name == "color":
             assert cloud.rgb is not None  # check_color
-            return voxels.mean(2.0 * cloud.rgb[cloud.valid].float() - 1.0)
+            return voxels.mean(2.0 * cloud.rgb.float() - 1.0)
         viewpoint = ((cloud.viewpoint.double() - voxels.origin)[:, None] @ voxels.rotation).squeeze(1)
         return voxel_normals(level, viewpoint.float())
 
@@ -186,7 +190,7 @@ class PTv3(PyramidEncoder):
         """Return each token's frame, its place in its voxel and whether it is the target's, in the voxels' frame."""
         frames = voxels.rotation.mT[:, None] @ tokens.frames.double()
         own = (tokens.xyz.double() - voxels.origin[:, None]) @ voxels.rotation
-        offset = own - gather(voxels.coord[None], voxels.of_point[None, :, : self.num_tokens]).squeeze(0)
+        offset = own - voxels.coord[voxels.of_point[:, : self.num_tokens]]
         offset = (offset[..., None, :] @ frames).squeeze(-2) / self.grid_size
         return torch.cat([frames.flatten(2), offset, tokens.target[..., None]], dim=-1).float()
 
@@ -194,13 +198,13 @@ class PTv3(PyramidEncoder):
         """Look the tokens' features up: the decoder's, or those of all encoder levels side by side."""
         index = voxel.flatten()
         if encoded.decoder is not None:
-            return RowGather(index=index, num_sources=len(encoded.decoder))(encoded.decoder).view(
+            return RowGather(index=index, num_sources=encoded.decoder.shape[0])(encoded.decoder).view(
                 *voxel.shape, -1
             )
         read = []
         for level, features in zip(encoded.levels, encoded.encoder, strict=True):
             index = index if level.cluster is None else level.cluster.index[index]
-            read.append(RowGather(index=index, num_sources=len(features))(features))
+            read.append(RowGather(index=index, num_sources=features.shape[0])(features))
         return torch.cat([part.float() for part in read], dim=1).view(*voxel.shape, -1)
 
 

@@ -17,10 +17,15 @@ def mix(values: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
     return mix_bits(values + GOLDEN)
 
 
-def cloud_keys(coord: Float[Tensor, "n 3"], batch: Int[Tensor, "n"], num_clouds: int) -> Int[Tensor, "b"]:
-    """Return a number for each cloud that its coordinates determine, whatever their order."""
-    x, y, z = coord.float().contiguous().view(torch.int32).long().unbind(1)
-    keys = torch.zeros(num_clouds, dtype=torch.long, device=coord.device)
+def bits(coord: Float[Tensor, "n 3"]) -> Int[Tensor, "n 3"]:
+    """Return what single precision holds of numbers."""
+    return coord.float().contiguous().view(torch.int32).long()
+
+
+def cloud_keys(bits: Int[Tensor, "n 3"], batch: Int[Tensor, "n"], num_clouds: int) -> Int[Tensor, "b"]:
+    """Return a number for each cloud that the bits of its coordinates determine, whatever their order."""
+    x, y, z = bits.unbind(1)
+    keys = torch.zeros(num_clouds, dtype=torch.long, device=bits.device)
     return keys.scatter_add(0, batch, mix(mix(mix(x) + y) + z))
 
 

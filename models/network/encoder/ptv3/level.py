@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sceneleapultra.models.network.encoder.ptv3.hashed_random import cloud_keys, point_keys
-from sceneleapultra.models.network.encoder.ptv3.patches import Patches, lay_out
+from sceneleapultra.models.network.encoder.ptv3.hashed_random import bits, cloud_keys, point_keys
+from sceneleapultra.models.network.encoder.ptv3.patches import Group, Patches, PatchRule, lay_out
 from sceneleapultra.models.network.encoder.ptv3.row_gather import RowGather
 from sceneleapultra.models.network.encoder.ptv3.serialization import MAX_DEPTH, encode
-from sceneleapultra.models.network.encoder.ptv3.sparse_conv import Pairs, find_pairs
+from sceneleapultra.models.network.encoder.ptv3.sparse_conv import Neighbors, find_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +38,29 @@ class SerializedLevel:
     cluster: RowGather | None  # the point of this level that each point of the finer one went to
     _tables: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
-    def pairs(self, kernel: int) -> Pairs:
+    @property
+    def num_clouds(self) -> int:
+        """Clouds of the batch."""
+        return len(self.counts)
+
+    def patch_size(self, largest: int, rule: PatchRule) -> int:
+        """Return the size of patches by a rule."""
+        return largest if rule == "cloud" else min(largest, *filter(None, self.counts))
+
+    def pairs(self, kernel: int) -> Neighbors:
         """Return the neighbors under a cubic kernel."""
         return self.once(("pairs", kernel), lambda: find_pairs(self.grid, self.batch, kernel))
 
     def patches(self, size: int) -> Patches:
         """Return the division of every curve into patches of at most ``size`` points."""
         return self.once(("patches", size), lambda: lay_out(self.counts, size, self.grid.device))
+
+    def dense_rows(
+        self, largest: int, rule: PatchRule, curve: int
+    ) -> tuple[tuple[Group, ...], RowGather, RowGather]:
+        """Return the groups of patches, and the rows of the dense layout: see ``patch_rows``."""
+        size = self.patch_size(largest, rule)
+        return self.patches(size).groups, *self.patch_rows(size, curve, packed=False)
 
     def patch_rows(self, size: int, curve: int, packed: bool) -> tuple[RowGather, RowGather]:
         """Return which point each row of the patches reads along a curve, and which row each point reads back."""
@@ -67,7 +83,11 @@ class SerializedLevel:
         """Return what random draws for each cloud are keyed by: the coordinates of its finest points."""
         if self.finer is not None:
             return self.finer.cloud_key()
-        return self.once(("cloud key",), lambda: cloud_keys(self.coord, self.batch, len(self.counts)))
+        return self.once(("cloud key",), lambda: cloud_keys(self.bits(), self.batch, self.num_clouds))
+
+    def bits(self) -> Int[Tensor, "n 3"]:
+        """Return the coordinates as what single precision holds of them."""
+        return bits(self.coord)
 
     def shuffled(self, permutation: Int[Tensor, "b o"]) -> "SerializedLevel":
         """Return the level with the curves of each cloud exchanged among each other."""
@@ -78,9 +98,13 @@ class SerializedLevel:
             self,
             code=self.code.gather(0, row[:, self.batch]),
             order=order,
-            inverse=_inverse(order),
+            inverse=inverse_of(order),
             _tables={},
         )
+
+    def pooled(self, stride: int) -> "SerializedLevel":
+        """Return a coarser level, see :func:`pool`."""
+        return pool(self, stride)
 
     def once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
         """Return what ``make`` gave when it was first asked for under ``key``."""
@@ -137,7 +161,7 @@ def serialize(
         depth=depth,
         code=code,
         order=order,
-        inverse=_inverse(order),
+        inverse=inverse_of(order),
         finer=None,
         cluster=None,
     )
@@ -173,12 +197,13 @@ def pool(fine: SerializedLevel, stride: int) -> SerializedLevel:
         depth=fine.depth - bits,
         code=shifted[:, members],
         order=order,
-        inverse=_inverse(order),
+        inverse=inverse_of(order),
         finer=fine,
         cluster=rows,
     )
 
 
-def _inverse(order: Int[Tensor, "o n"]) -> Int[Tensor, "o n"]:
+def inverse_of(order: Int[Tensor, "o n"]) -> Int[Tensor, "o n"]:
+    """Return the place of each point along each curve."""
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)

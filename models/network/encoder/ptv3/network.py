@@ -22,7 +22,7 @@ from sceneleapultra.models.network.encoder.ptv3.layers import (
     Pooling,
     Unpooling,
 )
-from sceneleapultra.models.network.encoder.ptv3.level import SerializedLevel, pool
+from sceneleapultra.models.network.encoder.ptv3.level import SerializedLevel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ class PointTransformerV3(nn.Module):
         """
         a = self.architecture
         shuffle = a.shuffle == "always" or (a.shuffle == "training" and self.training)
-        clouds = len(level.counts)
+        clouds = level.num_clouds
 
         def exchanged(level: SerializedLevel, s: int) -> SerializedLevel:
             if permutation is not None:
@@ -148,7 +148,7 @@ class PointTransformerV3(nn.Module):
         encoder = []
         for s, stage in enumerate(cast(list[Stage], [*self.enc.values()])):
             if s:
-                levels.append(exchanged(pool(levels[-1], a.stride[s - 1]), s))
+                levels.append(exchanged(levels[-1].pooled(a.stride[s - 1]), s))
                 x = stage.down(x, levels[-1])
             x = stage.run(x, x, levels[s])
             encoder.append(x)

@@ -5,10 +5,13 @@ as keys (and repeats them as queries whose result nobody reads), so that no clou
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+
+PatchRule = Literal["cloud", "smallest_cloud"]
 
 
 @dataclass(frozen=True, kw_only=True)

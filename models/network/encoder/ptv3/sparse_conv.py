@@ -6,6 +6,7 @@ grouped matrix product: each tap of the kernel has its own matrix for the pairs 
 Weights are laid out (out, x, y, z, in), as spconv 2.2 and later write them.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +22,24 @@ _ALIGNED = (
 )
 
 
+class Neighbors(ABC):
+    """Neighbors under a cubic kernel: pair i adds what ``source[i]`` holds to ``target[i]``."""
+
+    source: Int[Tensor, "p"]
+    target: Int[Tensor, "p"]
+
+    @abstractmethod
+    def sum(self, values: Float[Tensor, "p c"]) -> Float[Tensor, "n c"]:
+        """Add up one value per pair at the pairs' targets."""
+
+    @abstractmethod
+    def convolve(self, x: Float[Tensor, "n c"], weight: Float[Tensor, "t c d"]) -> Float[Tensor, "n d"]:
+        """Return the convolution without bias; not differentiable, see :func:`convolve`."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Pairs:
-    """Neighbors under a cubic kernel: pair i adds what ``source[i]`` holds to ``target[i]``.
+class Pairs(Neighbors):
+    """Neighbors, and no others.
 
     Pairs are sorted by tap, ``(x * k + y) * k + z`` in flat order; those of tap t end before ``ends[t]``.
     """
@@ -93,7 +109,7 @@ def find_pairs(grid: Int[Tensor, "n 3"], batch: Int[Tensor, "n"], kernel: int) -
 
 class _Convolve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, pairs: Neighbors) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.pairs = pairs
         return pairs.convolve(x, weight)
@@ -113,7 +129,7 @@ class _Convolve(torch.autograd.Function):
 
 
 def convolve(
-    x: Float[Tensor, "n c"], weight: Float[Tensor, "d k k k c"], pairs: Pairs
+    x: Float[Tensor, "n c"], weight: Float[Tensor, "d k k k c"], pairs: Neighbors
 ) -> Float[Tensor, "n d"]:
     """Convolve features of voxels with a cubic kernel; differentiable once in both."""
     if torch.is_autocast_enabled(x.device.type):

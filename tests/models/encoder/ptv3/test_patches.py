@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from factories.ptv3 import SMALL, level_of, surface
+from factories.ptv3 import SMALL, expected_keys, level_of, surface
 from sceneleapultra.models.network.encoder.ptv3.attention import PatchAttention
 from sceneleapultra.models.network.encoder.ptv3.level import serialize
 from sceneleapultra.models.network.encoder.ptv3.patches import lay_out
@@ -25,17 +25,6 @@ def test_an_empty_cloud_takes_no_part(rule):
     )
     assert level.counts == (40, 0, 20, 0)
     assert_close(attention(x, level, 0), alone, atol=1e-6, rtol=1e-5)
-
-
-def expected_keys(counts: tuple[int, ...], size: int) -> list[set[int]]:
-    """By the definition, for each position: the positions it attends to."""
-    keys, begin = [], 0
-    for n in counts:
-        for p in range(n):
-            first = 0 if n <= size else min(p // size * size, n - size)
-            keys.append(set(range(begin + first, begin + min(first + size, n))))
-        begin += n
-    return keys
 
 
 @settings(max_examples=60, deadline=None)
