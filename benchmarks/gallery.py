@@ -2,7 +2,9 @@
 
     python -m benchmarks.gallery
     python -m benchmarks.gallery families tokens --seed 3
+    python -m benchmarks.gallery completion --completion runs/completion_latent/checkpoints/best.ckpt
 
+The picture of completion needs a checkpoint, which is not shipped, and is made only where one is passed.
 Everything is drawn by the project's own renderer, which needs no graphics system. A grasp is shown as its simulation by
 scene-lift ended: a green hand picked its object, an orange one did not, and a red one was in the object or in itself.
 """
@@ -13,6 +15,7 @@ import hashlib
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib import font_manager
@@ -35,13 +38,15 @@ COLUMNS, PANEL, STRIP = (
     40,
 )  # panels side by side; their size, and the height of a caption (pixels)
 ELEVATION_DEG, MARGIN = 22.0, 1.12
-MODEL = "leap_table"
+MODEL, COMPLETION = "leap_table", "completion"
 
 
 def framed(drawing: Drawing) -> Viewpoint:
-    """Return a viewpoint that shows the hand, the target, and the table below it."""
+    """Return a viewpoint that shows the hand, the target, and the table below it; a drawing's own where neither is."""
     view = Viewpoint(drawing.azimuth_deg, ELEVATION_DEG, 1.0, (0.0, 0.0, 0.0))
     shown = [mesh.vertices for mesh in drawing.meshes if mesh.role in ("hand", "object")]
+    if not shown:
+        return replace(view, width=drawing.width_m, center=drawing.center)
     if drawing.table:  # what is in the air is seen above the table
         shown += [mesh.vertices * (1.0, 1.0, 0.0) for mesh in drawing.meshes if mesh.role == "object"]
     projected = np.concatenate(shown) @ view.axes().T
@@ -68,10 +73,10 @@ def sheet(drawings: Sequence[Drawing]) -> bytes:
     return file.getvalue()
 
 
-def note(name: str, seed: int, model: str, picture: bytes) -> str:
+def note(words: str, seed: int, model: str, picture: bytes) -> str:
     """Return what stands below a picture: how it is made again, and what it is."""
     digest = hashlib.sha256(picture).hexdigest()[:12]
-    return f"`python -m benchmarks.gallery {name} --seed {seed}` · seed {seed} · {MODEL} `{model}` · sha256 `{digest}`"
+    return f"`python -m benchmarks.gallery {words}` · seed {seed} · {model} · sha256 `{digest}`"
 
 
 def annotate(page: str, name: str, line: str) -> str:
@@ -92,16 +97,23 @@ def annotate(page: str, name: str, line: str) -> str:
 def main() -> None:
     """Draw what is asked for, and write it with its notes."""
     parser = command_line(__doc__)
-    parser.add_argument("pictures", nargs="*", default=list(PICTURES), help=f"of {', '.join(PICTURES)}")
+    parser.add_argument("pictures", nargs="*", help=f"of {', '.join(PICTURES)}")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--completion", help="checkpoint of scene completion")
     options = parser.parse_args()
+    if COMPLETION in options.pictures and options.completion is None:
+        parser.error(f"{COMPLETION}: expected --completion, a checkpoint of experiment=completion_latent")
     if unknown := set(options.pictures) - set(PICTURES):
         parser.error(f"there is no picture {', '.join(sorted(unknown))}: expected {', '.join(PICTURES)}")
-    model = load_grasp_model(MODEL)
+    model = load_grasp_model(MODEL, completion=options.completion)
     making = Making(model, Hand(model.hand.description), options.seed)
-    for name in options.pictures:
+    of_model = [name for name in PICTURES if name != COMPLETION or options.completion is not None]
+    for name in options.pictures or of_model:
         picture = sheet(PICTURES[name](making))
-        line = note(name, options.seed, file_hash(find_checkpoint(MODEL)), picture)
+        words, shown, path = f"{name} --seed {options.seed}", MODEL, MODEL
+        if name == COMPLETION:
+            words, shown, path = f"{words} --completion {options.completion}", name, options.completion
+        line = note(words, options.seed, f"{shown} `{file_hash(find_checkpoint(path))}`", picture)
         texts = {page: annotate(page.read_text(), name, line) for page in PAGES}
         FOLDER.mkdir(parents=True, exist_ok=True)
         (FOLDER / f"{name}.webp").write_bytes(picture)

@@ -1,4 +1,4 @@
-"""What is on each picture of the gallery: six drawings of the shipped model, hands, scene and procedural objects."""
+"""What is on each picture of the gallery: drawings of the shipped model, hands, scene and procedural objects."""
 
 import sceneleapultra.utils.core.environment  # noqa: F401
 
@@ -16,12 +16,14 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from benchmarks.encoders import untrained_encoder
+from benchmarks.gallery_completion import draw_completions
 from benchmarks.pick_film import bodies
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.predicted import try_grasps
 from sceneleapultra.evaluation.requests import request_from_store, request_of_item
 from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.models import GraspModel
+from sceneleapultra.models.completion.complete import CompletionModel
 from sceneleapultra.models.inference import as_batch
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.models.sampled_grasps import SampledGrasps
@@ -47,7 +49,7 @@ from sceneleapultra.utils.records import Grasps, Outcome
 
 SCENE = Path("model_zoo/example_scene.h5")
 FAMILIES = ("mug", "bottle", "bowl", "hammer", "dumbbell", "ring")
-CLUTTER, MUG = (1, 2, 4, 5, 6, 7), 6  # objects of the shipped scene
+CLUTTER, COMPLETED, MUG = (1, 2, 4, 5, 6, 7), (1, 4, 6), 6  # objects of the shipped scene
 ENCODERS = ("pointnet2_small", "pointnet2", "pointnet_lite", "fpn", "ptv3_light", "ptv3")
 HANDS = ("leap_right", "leap_left", "allegro_like", "parallel_gripper")
 PROTOCOL, SAMPLES, WILD = "scene-lift", 32, 1.0  # WILD: the temperature at which a model errs
@@ -205,6 +207,13 @@ def _draw_tokens(item: Item, xyz: Float[np.ndarray, "s 3"], caption: str) -> Dra
     )
 
 
+def completion(making: Making) -> list[Drawing]:
+    """Draw three objects of the shipped scene: what is seen, what is completed, what is true, and the error."""
+    completes = making.model.completion
+    assert isinstance(completes, CompletionModel)
+    return draw_completions(completes, [request_from_store(SCENE, number)[1] for number in COMPLETED])
+
+
 PICTURES: dict[str, Callable[[Making], list[Drawing]]] = {
-    each.__name__: each for each in (families, clutter, failures, hands, denoising, tokens)
+    each.__name__: each for each in (families, clutter, failures, hands, denoising, tokens, completion)
 }

@@ -87,7 +87,9 @@ class ModelTest:
         if unknown := sorted(set(cfg.splits) - set(SPLITS)):
             raise unknown_name("split", unknown[0], SPLITS)
         checkpoint = find_checkpoint(cfg.checkpoint)
-        model = load_grasp_model(checkpoint, device=cfg.device, completion=cfg.completion)
+        model = load_grasp_model(
+            checkpoint, device=cfg.device, completion=cfg.completion, hypotheses=cfg.hypotheses
+        )
         run_dir = run_folder(checkpoint)
         require_match(model, checkpoint)
         path = trained_on(run_dir, checkpoint) if cfg.store is None else cfg.store

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from sceneleapultra.models.completion.completer import SceneCompleter
+from sceneleapultra.models.completion.completer import GridModel
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.module import GraspModule
 from sceneleapultra.utils.core.config import try_partial
@@ -22,7 +22,7 @@ def check_data(module: GraspModule, data: Any) -> None:
     Raises:
         ValueError: one sentence per problem, each with the key, the value and the remedy.
     """
-    completes, reach_m = isinstance(module.generator, SceneCompleter), data.cloud.get("reach_m")
+    completes, reach_m = isinstance(module.generator, GridModel), data.cloud.get("reach_m")
     if completes or reach_m is not None:
         if not completes or module.generator.reach_m != reach_m:
             raise ValueError(

@@ -68,6 +68,14 @@ def field_clearance(
     hand: Hand, hand_pose: Float[np.ndarray, "g p"], field: SceneField
 ) -> Float[np.ndarray, "g"]:
     """Return the least distance of each hand's collision spheres to table and neighbors of a completed scene (m)."""
+    least: np.ndarray = hypothesis_clearances(hand, hand_pose, field).min(0)
+    return least
+
+
+def hypothesis_clearances(
+    hand: Hand, hand_pose: Float[np.ndarray, "g p"], field: SceneField
+) -> Float[np.ndarray, "k g"]:
+    """Return the same by each hypothesis of the scene (m)."""
     T = np.linalg.inv(field.T_grid_cloud)  # about whose origin numbers are small
     moved = np.array(hand_pose, dtype=np.float64)
     moved[:, :3] -= T[:3, 3]
@@ -75,7 +83,7 @@ def field_clearance(
     shift[:3, 3] = T[:3, 3]
     pose = torch.from_numpy(moved.astype(np.float32)).to(hand.joint_limits.device)
     centers, radii = hand.spheres(GraspPose.from_hand_pose(pose))
-    gap = field.moved_to(shift).distance(centers)[..., OTHERS] - radii
+    gap = field.moved_to(shift).distances(centers)[..., OTHERS] - radii
     clearance: np.ndarray = gap.amin(-1).double().cpu().numpy()
     return clearance
 

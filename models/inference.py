@@ -14,7 +14,12 @@ from sceneleapultra.models.bundle.manifest import is_bundle
 from sceneleapultra.models.bundle.probe import check_probe
 from sceneleapultra.models.checkpoints.load import load_generator
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
-from sceneleapultra.models.clearance import field_clearance, hand_span, neighbor_clearance, observed_clearance
+from sceneleapultra.models.clearance import (
+    hand_span,
+    hypothesis_clearances,
+    neighbor_clearance,
+    observed_clearance,
+)
 from sceneleapultra.models.completion.complete import Completes, load_completion
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.context import GeneratedGrasps
@@ -208,11 +213,11 @@ class GraspModel(GraspSampler):
         require_finite((hand_pose, squeeze, score), solver.name, solver.steps, solver.temperature)
         hand_pose = prepared.restore(hand_pose)
 
+        solid = None if completed is None else hypothesis_clearances(self.hand, hand_pose, completed)
+
         def clearance(of_observed: Callable[..., np.ndarray]) -> np.ndarray:
             observed = of_observed(self.hand, hand_pose, request)
-            if completed is None:
-                return observed
-            return np.minimum(observed, field_clearance(self.hand, hand_pose, completed))
+            return observed if solid is None else np.minimum(observed, solid.min(0))
 
         clearance_m = clearance(observed_clearance)
         score = config.rank.of_answer(score, lambda: clearance(neighbor_clearance))
@@ -229,6 +234,7 @@ class GraspModel(GraspSampler):
             p_stable=None if odds is None else odds[:, 0],
             p_collision_free=None if odds is None else odds[:, 1],
             clearance_m=clearance_m[order],
+            clearance_spread_m=None if solid is None else np.ptp(solid, axis=0)[order],
             joint_names=tuple(self.hand.joint_names),
             hand=self.hand.name,
             frame=request.frame,
@@ -258,6 +264,7 @@ def load_grasp_model(
     *,
     plugins: Sequence[str] = (),
     completion: str | Path | None = None,
+    hypotheses: int = 1,
 ) -> GraspModel:
     """Load a checkpoint for sampling, with its averaged weights, or a bundle.
 
@@ -269,6 +276,7 @@ def load_grasp_model(
         plugins: packages outside the project that the model may be built from.
         completion: checkpoint of scene completion, by which hidden parts of scenes count in clearances, guidance by
             physics and approaches; None for what the camera saw alone.
+        hypotheses: of each scene that the completion draws; the worst counts. More than one needs a latent completion.
 
     Raises:
         FileNotFoundError: no such file.
@@ -276,11 +284,15 @@ def load_grasp_model(
             hand is described differently now, or a newer version of the project wrote it, or there is no such device.
     """
     _require_device(device)
+    if completion is None and hypotheses != 1:
+        raise ValueError(
+            f"hypotheses={hypotheses} are of a completion, and none was passed. Pass completion=."
+        )
     use_plugins(plugins)
     path = find_checkpoint(path)
     bundle = is_bundle(path)
     generator, config = load_generator(path, "cpu" if bundle else device)
-    completes = None if completion is None else load_completion(completion, device)
+    completes = None if completion is None else load_completion(completion, device, hypotheses=hypotheses)
     model = GraspModel(generator=generator, cloud_settings=config["cloud"], completion=completes)
     if bundle:
         check_probe(replace(model, completion=None), path)

@@ -18,6 +18,7 @@ COLUMNS = (
     "p_stable",
     "p_collision_free",
     "clearance_m",
+    "clearance_spread_m",
 )
 EVEN = 0.5  # the model expects a grasp below these odds to fail
 
@@ -44,6 +45,9 @@ class SampledGrasps:
     hand: str
     frame: str  # of all poses: the name that the request gives to its own
     nfe: int  # evaluations of the network
+    clearance_spread_m: Float[np.ndarray, "g"] | None = (
+        None  # by which hypotheses of the scene differ about the clearance; None without a completion
+    )
     warnings: tuple[str, ...] = ()  # what was odd about the request
     trajectory: Float[np.ndarray, "n g p"] | None = None  # hand poses after every step, if asked for
 
@@ -131,6 +135,7 @@ class SampledGrasps:
             "p_stable": self.p_stable,
             "p_collision_free": self.p_collision_free,
             "clearance_m": self.clearance_m,
+            "clearance_spread_m": self.clearance_spread_m,
         }
         plain = {name: None if column is None else column.tolist() for name, column in columns.items()}
         return {

@@ -63,6 +63,7 @@ def predict(
     seed: int = 0,
     plugins: list[str] | None = None,
     completion: str | None = None,
+    hypotheses: int = 1,
     output: Path = Path("predicted"),
 ) -> None:
     """Sample, test where the scene is known, and write.
@@ -94,6 +95,7 @@ def predict(
         seed: of the noise, and of a mesh's scene
         plugins: packages outside the project that the model is built from
         completion: checkpoint of scene completion, by which hidden parts of the scene count in clearances
+        hypotheses: of each scene that the completion draws, of which the worst counts
         output: folder for the results
 
     Raises:
@@ -142,7 +144,9 @@ def predict(
     from sceneleapultra.models import load_grasp_model
     from sceneleapultra.models.many_hands import served
 
-    model = load_grasp_model(path, device=device, plugins=plugins or [], completion=completion)
+    model = load_grasp_model(
+        path, device=device, plugins=plugins or [], completion=completion, hypotheses=hypotheses
+    )
     sampler = model if hand is None else served(model, hand)
     if sampling["temperature"] == "tuned":
         chosen = model.generator.sampling.changed(**{**sampling, "temperature": None})

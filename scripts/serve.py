@@ -28,6 +28,7 @@ def serve(
     device: str = "cpu",
     plugins: list[str] | None = None,
     completion: str | None = None,
+    hypotheses: int = 1,
     limits: Annotated[dict[str, Any], cli.Settings("serving/limits")],
 ) -> None:
     """Serve a model.
@@ -41,6 +42,7 @@ def serve(
         device: where torch samples: cpu, cuda or cuda:<number>
         plugins: packages outside the project that the model is built from
         completion: checkpoint of scene completion, by which hidden parts of scenes count in clearances and approaches
+        hypotheses: of each scene that the completion draws, of which the worst counts
         limits: what is taken at most
 
     Raises:
@@ -64,10 +66,10 @@ def serve(
             "send."
         )
     find_checkpoint(checkpoint)
-    if engine == "onnxruntime" and (device != "cpu" or plugins or completion is not None):
+    if engine == "onnxruntime" and (device != "cpu" or plugins or completion is not None or hypotheses != 1):
         raise ValueError(
-            "--engine onnxruntime runs graphs on the processor: --device, --plugins and --completion need torch. Leave "
-            "them away, or pass --engine torch."
+            "--engine onnxruntime runs graphs on the processor: --device, --plugins, --completion and --hypotheses "
+            "need torch. Leave them away, or pass --engine torch."
         )
 
     from sceneleapultra.serving.app import build_app
@@ -88,6 +90,7 @@ def serve(
                 plugins=plugins or [],
                 batch=service_limits.batch,
                 completion=completion,
+                hypotheses=hypotheses,
             )
 
         service = Service(load, work, service_limits)

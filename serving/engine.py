@@ -53,7 +53,14 @@ class Engine:
 
     @classmethod
     def load(
-        cls, name: str, *, device: str, plugins: Sequence[str], batch: int, completion: str | None = None
+        cls,
+        name: str,
+        *,
+        device: str,
+        plugins: Sequence[str],
+        batch: int,
+        completion: str | None = None,
+        hypotheses: int = 1,
     ) -> "Engine":
         """Load a checkpoint, a bundle or a shipped model.
 
@@ -64,7 +71,9 @@ class Engine:
             ValueError: see :func:`~sceneleapultra.models.inference.load_grasp_model`.
         """
         path = find_checkpoint(name)
-        model = load_grasp_model(path, device=device, plugins=plugins, completion=completion)
+        model = load_grasp_model(
+            path, device=device, plugins=plugins, completion=completion, hypotheses=hypotheses
+        )
         on_cpu = model.generator.device.type == "cpu"
         width = 1 if on_cpu else batch
         return cls(model, hand=model.hand, name=name, weights=_weights_of(path), batch=width)

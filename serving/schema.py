@@ -132,6 +132,9 @@ class Grasp(BasePose):
     p_stable: float | None
     p_collision_free: float | None
     clearance_m: float = Field(description="to the points beside the object; negative: they are inside")
+    clearance_spread_m: float | None = Field(
+        description="by which the hypotheses of a completion differ about it; null without a completion"
+    )
     approach: Approach
 
 

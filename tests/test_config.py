@@ -38,7 +38,7 @@ RECIPES = [
 ]
 
 FOREIGN = sorted({p.stem for p in (CONFIG_DIR / "conversion").glob("*.yaml")} - {"common"})
-
+GRIDS = ["data=completion", "callbacks=no_simulation"]
 # Options that make sense only beside others.
 NEEDS = {
     "category": ["data.prompt=category"],
@@ -47,7 +47,10 @@ NEEDS = {
     "file": ["hand.name=hands/mine/hand.yaml"],
     "text": ["data.prompt=category"],
     "pretrain": ["callbacks=no_simulation"],
-    "completion": ["model=completion", "data=completion", "callbacks=no_simulation"],
+    "completion": ["model=completion", *GRIDS],
+    "completion_vae": GRIDS,
+    "completion_latent": [*GRIDS, "model.objective.vae=vae.ckpt"],
+    "completion_consistency": [*GRIDS, "model.objective.teacher=teacher.ckpt"],
     "simulation": ["callbacks=default"],
     "contact": ["+model/generator/heads/contact=tokens"],
     "segmentation": ["+model/generator/heads/segmentation=tokens"],
@@ -121,7 +124,7 @@ def test_recipes_are_short_and_say_their_command(group: str, option: str) -> Non
 @pytest.mark.parametrize(
     ("experiment", "data"),
     [
-        *((o, "sceneleapplus") for group, o in RECIPES if group == "experiment" and o != "completion"),
+        *((o, "sceneleapplus") for group, o in RECIPES if group == "experiment" and "completion" not in o),
         *(("leap_table_cpu", name) for name in FOREIGN if name != "sceneleapplus"),
     ],
 )

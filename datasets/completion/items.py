@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch.utils.data import Dataset
 
 from sceneleapultra.datasets.completion.truth import TrueDistances
+from sceneleapultra.datasets.items.phases import StagePhase
 from sceneleapultra.datasets.store.store import GraspStore, StoreItem
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.geometry.voxels.batch import VoxelBatch
@@ -18,6 +19,19 @@ from sceneleapultra.utils.geometry.voxels.settings import VoxelSettings
 
 _UP = np.array([0.0, 0.0, 1.0])  # of stores
 _STREAM = 7  # tells these draws from those of grasps
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoxelPhase(StagePhase):
+    """Steps with fewer, larger voxels in the same cubes."""
+
+    key = "data.progressive"
+    size: int
+
+    @property
+    def detail(self) -> int:
+        """Voxels along each side."""
+        return self.size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +51,8 @@ class VoxelAugmentation:
 
 class VoxelItems(Dataset[VoxelBatch]):
     """Items of one split; an index is (epoch, position), and with the seed decides every random choice.
+
+    A third number of an index is that of voxels along each side, where a phase of the training has fewer.
 
     Args:
         store: where they are.
@@ -63,13 +79,14 @@ class VoxelItems(Dataset[VoxelBatch]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: tuple[int, int]) -> VoxelBatch:
+    def __getitem__(self, index: tuple[int, ...]) -> VoxelBatch:
         """Build a batch of one item.
 
         Raises:
             ValueError: a scene without a table.
         """
-        epoch, position = index
+        epoch, position, *size = index
+        voxels = self.voxels.coarser(*size) if size else self.voxels
         item = self.items[position]
         view, scene = self.store.view(item.view), self.store.scene(item.scene)
         if not scene.table:
@@ -79,7 +96,7 @@ class VoxelItems(Dataset[VoxelBatch]):
             )
         is_target = view.instance == item.target + 1
         viewpoint = view.T_world_cam[:3, 3]
-        grid = self.voxels.grid(view.points[is_target], Standpoint(viewpoint, _UP, 0.0))
+        grid = voxels.grid(view.points[is_target], Standpoint(viewpoint, _UP, 0.0))
         mirrored = False
         if self.augmentation is not None:
             rng = np.random.default_rng(keyed_seed(self.seed, epoch, item.index, _STREAM))
@@ -95,7 +112,7 @@ class VoxelItems(Dataset[VoxelBatch]):
             item_index=(item.index,),
         )
 
-    def __getitems__(self, indices: Sequence[tuple[int, int]]) -> VoxelBatch:
+    def __getitems__(self, indices: Sequence[tuple[int, ...]]) -> VoxelBatch:
         """Build a batch."""
         return VoxelBatch.join([self[index] for index in indices])
 

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from sceneleapultra.datasets.completion.items import VoxelAugmentation, VoxelItems
+from sceneleapultra.datasets.completion.items import VoxelAugmentation, VoxelItems, VoxelPhase
 from sceneleapultra.datasets.completion.truth import TrueDistances
 from sceneleapultra.datasets.items.item_dataset import Index
 from sceneleapultra.datasets.items.sampler import EpochBatchSampler, progress_of
@@ -40,6 +40,7 @@ class VoxelDataModule(pl.LightningDataModule):
         cloud: VoxelSettings,
         augment: VoxelAugmentation,
         truth_step_m: float,
+        progressive: tuple[VoxelPhase, ...],
         workers: int,
         seed: int,
     ) -> None:
@@ -53,6 +54,9 @@ class VoxelDataModule(pl.LightningDataModule):
                 raise ValueError(f"data.{key}: expected at least 1, got {value}.")
         if workers < 0:
             raise ValueError(f"data.workers: expected at least 0, got {workers}.")
+        for phase in progressive:
+            cloud.coarser(phase.size)  # refuses what cannot be
+        self.progressive = progressive
         self.path, self.hand = store, load_hand(hand)
         self.batch_size, self.min_points, self.max_items = batch_size, min_points, max_items
         self.voxels, self.augment, self.workers, self.seed = cloud, augment, workers, seed
@@ -103,6 +107,7 @@ class VoxelDataModule(pl.LightningDataModule):
             batch_size=self.batch_size,
             seed=self.seed,
             progress=progress_of(self.trainer),
+            phases=self.progressive,
         )
         return self._loader(data, sampler)
 

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch.utils.data import Sampler
 
 from sceneleapultra.datasets.items.item_dataset import Index
-from sceneleapultra.datasets.items.phases import Phase, Place, place_of
+from sceneleapultra.datasets.items.phases import Place, StagePhase, place_of
 
 
 def epoch_order(num_items: int, seed: int, epoch: int) -> Int[np.ndarray, "n"]:
@@ -27,7 +27,7 @@ def progress_of(trainer: Any | None) -> Callable[[], int] | None:
 
 
 class EpochBatchSampler(Sampler[list[Index]]):
-    """Yields batches of (epoch, item), in phases with the points of clouds, one pass per call of ``iter``.
+    """Yields batches of (epoch, item), in phases with their detail, one pass per call of ``iter``.
 
     Args:
         num_items: items of the data set.
@@ -53,11 +53,14 @@ class EpochBatchSampler(Sampler[list[Index]]):
         rank: int,
         world: int,
         progress: Callable[[], int] | None,
-        phases: Sequence[Phase] = (),
+        phases: Sequence[StagePhase] = (),
     ) -> None:
-        largest = max([batch_size, *(phase.batch_size for phase in phases)])
+        keys = {phase.batch_size: f"{phase.key}: batch_size" for phase in phases} | {
+            batch_size: "data.batch_size"
+        }
+        largest = max(keys)
         if num_items < largest * world:
-            key = "data.batch_size" if largest == batch_size else "data.loading.progressive: batch_size"
+            key = keys[largest]
             raise ValueError(
                 f"{key}={largest} on {world} processes needs {largest * world} training items, the store has "
                 f"{num_items}. Lower it, or generate more scenes."
@@ -75,7 +78,7 @@ class EpochBatchSampler(Sampler[list[Index]]):
         batch_size: int,
         seed: int,
         progress: Callable[[], int] | None,
-        phases: Sequence[Phase] = (),
+        phases: Sequence[StagePhase] = (),
     ) -> "EpochBatchSampler":
         """Return the batches of a Trainer's process; of a lone one without a Trainer."""
         rank, world = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
@@ -100,12 +103,12 @@ class EpochBatchSampler(Sampler[list[Index]]):
         done = self._before() if self.progress is None else self.progress()
         self._passes += 1
         here = self._place(done)
-        points = () if here.points is None else (here.points,)
+        detail = () if here.detail is None else (here.detail,)
         order = epoch_order(self.num_items, self.seed, here.epoch)
         for k in range(here.batch, here.batch + here.left):
             first = k * self.world * here.batch_size
             share = order[first : first + self.world * here.batch_size][self.rank :: self.world]
-            yield [(here.epoch, int(i), *points) for i in share]
+            yield [(here.epoch, int(i), *detail) for i in share]
 
     def _place(self, done: int) -> Place:
         return place_of(

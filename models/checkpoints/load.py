@@ -12,7 +12,7 @@ from sceneleapultra.models.bundle.read import bundle_checkpoint
 from sceneleapultra.models.checkpoints.migrate import migrate
 from sceneleapultra.models.checkpoints.sizes import no_larger_than
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
-from sceneleapultra.models.completion.completer import SceneCompleter
+from sceneleapultra.models.completion.completer import GridModel
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.process import ConsistencyDiffusion
 from sceneleapultra.utils.core.config import build
@@ -70,7 +70,7 @@ def load_generator(path: str | Path, device: str = "cpu") -> tuple[GraspGenerato
     weights = generator_weights(checkpoint)
     with no_larger_than(weights, path):
         generator = build_generator(_without_files(config["generator"]))
-    if isinstance(generator, SceneCompleter):
+    if isinstance(generator, GridModel):
         raise ValueError(
             f"{path} completes scenes and samples no grasps. Pass it beside a model of grasps, as completion={path}"
         )

@@ -2,23 +2,30 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from sceneleapultra.models.checkpoints.load import build_generator, generator_weights, read_checkpoint
+from sceneleapultra.models.checkpoints.load import (
+    build_generator,
+    generator_targets,
+    generator_weights,
+    read_checkpoint,
+)
 from sceneleapultra.models.checkpoints.sizes import no_larger_than
-from sceneleapultra.models.completion.completer import SceneCompleter
+from sceneleapultra.models.completion.completer import Completer, GridModel
 from sceneleapultra.utils.core.nonfinite import check_finite
-from sceneleapultra.utils.core.plugins import check_targets, targets_of
+from sceneleapultra.utils.core.plugins import check_targets
 from sceneleapultra.utils.geometry.voxels.field import SceneField
 from sceneleapultra.utils.geometry.voxels.grid import Standpoint, VoxelGrid
 from sceneleapultra.utils.geometry.voxels.observe import observe
 from sceneleapultra.utils.geometry.voxels.settings import VoxelSettings
 from sceneleapultra.utils.requests import GraspRequest
 from sceneleapultra.utils.requests.request import level_plane
+
+Kind = TypeVar("Kind", bound=GridModel)
 
 
 @runtime_checkable
@@ -32,10 +39,17 @@ class Completes(Protocol):
 
 @dataclass(frozen=True)
 class CompletionModel:
-    """A trained completer, ready for clouds."""
+    """A trained completer, ready for clouds.
 
-    completer: SceneCompleter
+    Attributes:
+        completer: the network.
+        voxels: how a cloud becomes its voxels.
+        hypotheses: how many are drawn of each scene.
+    """
+
+    completer: Completer
     voxels: VoxelSettings
+    hypotheses: int = 1
 
     def observed(self, request: GraspRequest) -> tuple[VoxelGrid, Float[np.ndarray, "c x y z"]]:
         """Return a request's grid, and what is observed of its voxels."""
@@ -49,28 +63,57 @@ class CompletionModel:
         """Return the completed scene of a request, in its frame."""
         grid, observed = self.observed(request)
         reach_m = self.voxels.reach_m
-        distance = self.completer(torch.from_numpy(observed)[None].to(self.completer.device))
+        channels = torch.from_numpy(observed)[None].to(self.completer.device)
+        distance = self.completer.complete(channels, self.hypotheses)
         return SceneField.of(grid, distance.clamp(-reach_m, reach_m), reach_m)
 
 
-def load_completion(path: str | Path, device: str = "cpu") -> CompletionModel:
+def load_completion(path: str | Path, device: str = "cpu", *, hypotheses: int = 1) -> CompletionModel:
     """Load a checkpoint of scene completion, with its averaged weights.
+
+    Args:
+        path: of the checkpoint.
+        device: where it is to run.
+        hypotheses: how many are drawn of each scene, of which the worst counts.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a checkpoint of scene completion, or its numbers are not finite.
+        ValueError: not a checkpoint of scene completion, or its numbers are not finite, or it cannot give so many
+            hypotheses.
+    """
+    if hypotheses < 1:
+        raise ValueError(f"hypotheses: expected at least 1, got {hypotheses}.")
+    completer, voxels = load_grid_model(path, Completer, "completion", device)  # type: ignore[type-abstract]
+    completer.check_hypotheses(hypotheses)
+    return CompletionModel(completer, voxels, hypotheses)
+
+
+def load_grid_model(
+    path: str | Path, kind: type[Kind], experiment: str, device: str = "cpu"
+) -> tuple[Kind, VoxelSettings]:
+    """Return what was trained on grids, in evaluation mode, and how its clouds become grids.
+
+    Args:
+        path: of the checkpoint.
+        kind: what it must be.
+        experiment: that trains one, for the sentence.
+        device: where it is to run.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another kind, or its numbers are not finite.
     """
     checkpoint = read_checkpoint(path, device)
     config = checkpoint["model_config"]
-    check_targets(config["generator"], path, targets_of("model/generator", "sampling"))
+    check_targets(config["generator"], path, generator_targets())
     weights = generator_weights(checkpoint)
     with no_larger_than(weights, path):
-        completer = build_generator(config["generator"])
-    if not isinstance(completer, SceneCompleter):
+        model = build_generator(config["generator"])
+    if not isinstance(model, kind):
         raise ValueError(
-            f"completion: {path} holds a {type(completer).__name__}, not a scene completer. Train one with: "
-            "python train_lightning.py experiment=completion"
+            f"{path} holds a {type(model).__name__}, not a {kind.__name__}. Train one with: "
+            f"python train_lightning.py experiment={experiment}"
         )
     check_finite(weights, path)
-    completer.load_state_dict(weights)
-    return CompletionModel(completer.to(device).eval(), VoxelSettings.from_plain(config["cloud"]))
+    model.load_state_dict(weights)
+    return model.to(device).eval(), VoxelSettings.from_plain(config["cloud"])

@@ -1,5 +1,7 @@
 """The network of scene completion: a small convolutional U-shape, narrow where voxels are many."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,8 +17,31 @@ def _norm(dim: int) -> nn.GroupNorm:
     return nn.GroupNorm(_GROUPS, dim)
 
 
+class VoxelNorm(nn.Module):
+    """Root-mean-square norm over the channels of each voxel alone (Zhang & Sennrich 2019), which any part of a grid has
+    as the whole has it.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim, 1, 1, 1))
+
+    def forward(self, x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
+        """Return features of the same shape."""
+        return self.weight * unit_rms(x)
+
+
+def unit_rms(x: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b c x y z"]:
+    """Scale the channels of each voxel to a root mean square of 1."""
+    return x * (x.square().mean(1, keepdim=True) + 1e-6).rsqrt()
+
+
 class ResBlock3D(nn.Module):
     """Two normalized convolutions beside the identity.
+
+    Args:
+        dim: channels.
+        norm: which normalization, by channels; by default over groups of channels and the whole grid.
 
     Attributes:
         checkpointing: whether its activations are recomputed in the backward pass.
@@ -24,13 +49,13 @@ class ResBlock3D(nn.Module):
 
     checkpointing = False
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, norm: Callable[[int], nn.Module] = _norm) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            _norm(dim),
+            norm(dim),
             nn.SiLU(),
             nn.Conv3d(dim, dim, 3, padding=1),
-            _norm(dim),
+            norm(dim),
             nn.SiLU(),
             nn.Conv3d(dim, dim, 3, padding=1),
         )
@@ -87,11 +112,12 @@ class VoxelDecoder(nn.Module):
     ) -> Float[Tensor, "b 2 x y z"]:
         """Return unbounded numbers."""
         fine, middle, x = features
-        x = self.middle(middle + _finer(self.to_middle(x)))
-        x = self.fine(fine + _finer(self.to_fine(x)))
-        numbers: Tensor = self.last(torch.cat([_finer(self.to_voxels(x)), observed], dim=1))
+        x = self.middle(middle + finer(self.to_middle(x)))
+        x = self.fine(fine + finer(self.to_fine(x)))
+        numbers: Tensor = self.last(torch.cat([finer(self.to_voxels(x)), observed], dim=1))
         return numbers
 
 
-def _finer(x: Float[Tensor, "b c _ _ _"]) -> Float[Tensor, "b c x y z"]:
+def finer(x: Float[Tensor, "b c _ _ _"]) -> Float[Tensor, "b c x y z"]:
+    """Double the resolution by interpolation."""
     return functional.interpolate(x, scale_factor=2.0, mode="trilinear", align_corners=False)

@@ -31,7 +31,7 @@ class CompletionContext:
     """
 
     def __init__(
-        self, generator: SceneCompleter, batch: VoxelBatch, objective: Any, *, step: int, training: bool
+        self, generator: Any, batch: VoxelBatch, objective: Any, *, step: int, training: bool
     ) -> None:
         self.generator, self.batch, self.objective = generator, batch, objective
         self.step, self.training = step, training
@@ -81,7 +81,7 @@ def _differences(x: Float[Tensor, "b 2 x y z"]) -> Float[Tensor, "b 2 3 u v w"]:
     )
 
 
-def _mean(values: Tensor, counted: Tensor) -> Float[Tensor, ""]:
+def scene_mean(values: Tensor, counted: Tensor) -> Float[Tensor, ""]:
     """Return the mean over what counts of each scene, then over scenes."""
     counted = counted.expand_as(values).to(values.dtype)
     total = (values * counted).flatten(1).sum(1)
@@ -97,7 +97,7 @@ class OccupancyError(LossTerm):
         """Return the mean over both, for target and others."""
         error = functional.binary_cross_entropy_with_logits(context.logits, context.inside, reduction="none")
         hidden, inside = context.hidden, context.inside > 0.0
-        return 0.5 * (_mean(error, hidden & inside) + _mean(error, hidden & ~inside))
+        return 0.5 * (scene_mean(error, hidden & inside) + scene_mean(error, hidden & ~inside))
 
 
 class DiceError(LossTerm):
@@ -122,7 +122,7 @@ class DistanceError(LossTerm):
     def __call__(self, context: CompletionContext) -> Float[Tensor, ""]:  # type: ignore[override]
         """Return the mean of both."""
         error = (context.predicted - context.batch.distance).abs() / context.generator.reach_m
-        return 0.5 * (error.mean() + _mean(error, context.hidden))
+        return 0.5 * (error.mean() + scene_mean(error, context.hidden))
 
 
 class GradientError(LossTerm):
@@ -133,7 +133,7 @@ class GradientError(LossTerm):
     def __call__(self, context: CompletionContext) -> Float[Tensor, ""]:  # type: ignore[override]
         """Return the mean over axes and voxels."""
         predicted, true = context.gradients
-        return _mean((predicted - true).abs().mean(2), context.near)
+        return scene_mean((predicted - true).abs().mean(2), context.near)
 
 
 class EikonalError(LossTerm):
@@ -145,7 +145,7 @@ class EikonalError(LossTerm):
         """Return the mean over voxels."""
         predicted, _ = context.gradients
         slope = predicted.square().sum(2).clamp_min(1e-8).sqrt()
-        return _mean((slope - 1.0).abs(), context.near)
+        return scene_mean((slope - 1.0).abs(), context.near)
 
 
 class SceneCompletion(Objective):

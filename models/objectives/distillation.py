@@ -1,11 +1,5 @@
-"""How a model learns to sample in one step: consistency distillation of a trained diffusion model.
+"""How a model of grasps learns to sample in one step; the method is in ``consistency.py``."""
 
-Song et al. 2023 (consistency models, algorithm 2) with the curriculum of Song & Dhariwal 2024: the student's
-predictions at two neighboring points of the teacher's trajectory must agree, and at t = 0 its prediction is its input.
-"""
-
-import math
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -15,17 +9,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sceneleapultra.models.checkpoints.load import build_generator, load_generator
-from sceneleapultra.models.diffusion.process import NoiseProcess, like
 from sceneleapultra.models.diffusion.solvers import Denoise
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.context import AnchoredScene
+from sceneleapultra.models.objectives.consistency import ConsistencyObjective, Trajectory, wrap_process
 from sceneleapultra.models.objectives.context import AnchorAssignment, PredictionContext
 from sceneleapultra.models.objectives.matching import Index
 from sceneleapultra.models.objectives.noise import StepNoise
-from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.objectives.term import LossTerm
 from sceneleapultra.models.process import ConsistencyDiffusion, Diffusion
-from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.config import load_group
 
 
@@ -35,22 +27,6 @@ class DistillationContext(PredictionContext):
     """
 
     matching = Index()
-
-    @property
-    def teacher(self) -> GraspGenerator:
-        """The trained diffusion model."""
-        return self.objective.teacher
-
-    @property
-    def process(self) -> NoiseProcess:
-        """The teacher's noise process."""
-        assert isinstance(self.teacher.process, Diffusion)
-        return self.teacher.process.noise
-
-    @property
-    def intervals(self) -> int:
-        """Parts the trajectory is divided into; in validation as at the end of training."""
-        return self.objective.intervals_at(self.step if self.training else self.objective.total_steps)
 
     @cached_property
     def noise(self) -> StepNoise:
@@ -68,15 +44,15 @@ class DistillationContext(PredictionContext):
         return self.positive.long() - 1
 
     @cached_property
-    def trajectory(self) -> tuple[Tensor, Tensor, Float[Tensor, "b"], Float[Tensor, "b"]]:
-        """Noised states and their times, and the states and times one interval earlier on the teacher's trajectory."""
+    def trajectory(self) -> Trajectory:
+        """Noised states, those one interval earlier on the teacher's trajectory, and the times of both."""
         # Read before gradients are switched off: with it comes the scene, through which the student learns.
-        x0 = self.x0
+        x0, noise = self.x0, self.noise
         with torch.no_grad():
-            t = self.process.sample_t(self.noise.t)
-            teacher = self._denoiser(self.teacher)
-            x_t, x_s, s = neighbors(self.process, teacher, x0, self.noise.eps, t, self.intervals)
-            return x_t, x_s, t, s
+            teacher = self._denoiser(self.objective.teacher)
+        return self.objective.trajectory(
+            teacher, x0, noise.eps, noise.t, step=self.step, training=self.training
+        )
 
     @cached_property
     def x0_hat(self) -> Float[Tensor, "b g d"]:
@@ -100,8 +76,8 @@ class DistillationContext(PredictionContext):
         return lambda x, t: model.predict_x0(x, t, anchored)
 
 
-class Distillation(Objective):
-    """Trains a consistency model that starts as a copy of its teacher.
+class Distillation(ConsistencyObjective):
+    """Trains a consistency model of grasps.
 
     Only what denoises is trained: encoder, heads, prompts' encoders and statistics stay the teacher's.
 
@@ -116,7 +92,6 @@ class Distillation(Objective):
         seed: of all noise.
     """
 
-    measures_statistics = False
     context_type = DistillationContext
 
     def __init__(
@@ -131,31 +106,18 @@ class Distillation(Objective):
         total_steps: int,
         seed: int,
     ) -> None:
-        super().__init__(terms=terms, seed=seed)
-        if not 0.0 <= target_decay < 1.0:
-            raise ValueError(f"model.objective.target_decay must lie in [0, 1), got {target_decay}.")
-        if not 2 <= intervals[0] <= intervals[1]:
-            raise ValueError(f"model.objective.intervals needs 2 <= first <= last, got {list(intervals)}.")
+        super().__init__(
+            teacher=teacher,
+            terms=terms,
+            target_decay=target_decay,
+            intervals=intervals,
+            total_steps=total_steps,
+            seed=seed,
+        )
         self.anchors, self.num_grasps = anchors, num_grasps
-        self.target_decay, self.intervals, self.total_steps = target_decay, intervals, total_steps
-        self._teacher_path = teacher
-        # In a tuple, so that they are no parts of this module: not trained, not shared out, not in its weights.
-        self._frozen: tuple[GraspGenerator, GraspGenerator] | None = None
 
-    @property
-    def teacher(self) -> GraspGenerator:
-        """The trained diffusion model."""
-        assert self._frozen is not None
-        return self._frozen[0]
-
-    @property
-    def target(self) -> GraspGenerator:
-        """The running average of the student."""
-        assert self._frozen is not None
-        return self._frozen[1]
-
-    def prepare(self, generator: Any) -> None:
-        """Load the teacher, make the target, and freeze what is not trained."""
+    def load_teacher(self, generator: Any) -> GraspGenerator:
+        """Return the teacher; encoder and heads of the student are frozen."""
         if not isinstance(generator, GraspGenerator) or not isinstance(
             generator.process, ConsistencyDiffusion
         ):
@@ -164,44 +126,11 @@ class Distillation(Objective):
                 "model=consistency."
             )
         teacher = checked_teacher(self._teacher_path, generator.hand.name)
-        assert generator.config is not None
-        target = build_generator(generator.config)
-        target.load_state_dict(generator.state_dict())
-        self._frozen = (teacher.requires_grad_(False).eval(), target.requires_grad_(False).eval())
         for part in (generator.encoder, *generator.heads.values()):
             part.requires_grad_(False)
         if generator.conditioning.null_color is not None:  # part of what the encoder reads
             generator.conditioning.null_color.requires_grad_(False)
-
-    def context(
-        self, generator: GraspGenerator, batch: GraspBatch, *, step: int, training: bool
-    ) -> DistillationContext:
-        """Return the context of a step; teacher and target follow the student to its device."""
-        for model in (self.teacher, self.target):
-            if model.device != generator.device:
-                model.to(generator.device)
-        return super().context(generator, batch, step=step, training=training)
-
-    def intervals_at(self, step: int) -> int:
-        """Return how many parts the trajectory has at a step of training (Song & Dhariwal 2024, section 3.4)."""
-        first, last = self.intervals
-        stages = math.floor(math.log2(last / first)) + 1
-        return min(first * 2 ** (step * stages // max(1, self.total_steps)), last)
-
-    def after_step(self, generator: GraspGenerator) -> None:
-        """Let the target follow the student."""
-        with torch.no_grad():
-            pairs = zip(self.target.parameters(), generator.parameters(), strict=True)
-            for average, weight in pairs:
-                average.lerp_(weight, 1.0 - self.target_decay)
-
-    def training_state(self) -> dict[str, Any]:
-        """Return the target, from which training continues."""
-        return {"target": self.target.state_dict()}
-
-    def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Continue with the target that was saved."""
-        self.target.load_state_dict(state["target"])
+        return teacher
 
 
 def build_student(*, teacher: str, hand: str) -> GraspGenerator:
@@ -228,12 +157,7 @@ def build_student(*, teacher: str, hand: str) -> GraspGenerator:
         },
     }
     student = build_generator(config)
-    student.load_state_dict(
-        {
-            key.replace("process.", "process.diffusion.", 1) if key.startswith("process.") else key: value
-            for key, value in trained.state_dict().items()
-        }
-    )
+    student.load_state_dict(wrap_process(trained.state_dict()))
     return student
 
 
@@ -264,18 +188,3 @@ def checked_teacher(checkpoint: str, hand: str) -> GraspGenerator:
             f"model.generator.teacher={checkpoint} moves hand={generator.hand.name}. Pass hand={generator.hand.name}."
         )
     return generator
-
-
-def neighbors(
-    process: NoiseProcess, teacher: Denoise, x0: Tensor, eps: Tensor, t: Float[Tensor, "b"], intervals: int
-) -> tuple[Tensor, Tensor, Float[Tensor, "b"]]:
-    """Return noised samples, the states ``1 / intervals`` earlier on the teacher's trajectories, and their times.
-
-    Below the process's ``t_min`` that state is the clean sample that the teacher predicts.
-    """
-    s = t - 1.0 / intervals
-    s = torch.where(s < process.t_min, torch.zeros_like(s), s)
-    x_t = process.add_noise(x0, eps, t)
-    guess = teacher(x_t, t)
-    noise = (x_t - like(process.alpha(t), x_t) * guess) / like(process.sigma(t), x_t)
-    return x_t, process.add_noise(guess, noise, s), s

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.testing import assert_close
 
 from factories.records import leap, scene_record, writer
 from sceneleapultra.datasets import GraspStore
-from sceneleapultra.datasets.completion.items import VoxelAugmentation, VoxelItems
+from sceneleapultra.datasets.completion.items import VoxelAugmentation, VoxelItems, VoxelPhase
 from sceneleapultra.datasets.completion.truth import TrueDistances
 from sceneleapultra.datasets.completion.voxel_data import VoxelDataModule
 from sceneleapultra.utils.geometry.voxels.batch import VoxelBatch
@@ -50,6 +51,7 @@ def module(store: GraspStore, **changes) -> VoxelDataModule:
         "cloud": VOXELS,
         "augment": NONE,
         "truth_step_m": 0.004,
+        "progressive": (),
         "workers": 0,
         "seed": 0,
     }
@@ -111,6 +113,29 @@ def test_a_mirrored_item_is_the_mirror_image_of_both(store: GraspStore) -> None:
     for b in found:
         flipped = torch.equal(b.observed, plain.observed.flip(3))
         assert torch.equal(b.distance, plain.distance.flip(3) if flipped else plain.distance)
+
+
+def test_a_phase_serves_the_same_cubes_with_fewer_voxels(store: GraspStore) -> None:
+    phase = VoxelPhase(steps=2, batch_size=4, size=8)
+    data = module(store, progressive=(phase,))
+    data.trainer = None
+    loader = data.train_dataloader()
+    coarse, fine = next(iter(loader)), next(iter(loader))
+    assert coarse.observed.shape[0] == 4 and coarse.distance.shape[2:] == (8, 8, 8)
+    assert fine.observed.shape[0] == 2 and fine.distance.shape[2:] == (16, 16, 16)
+    (number,) = coarse.item_index[:1]
+    position = next(
+        i for i, item in enumerate(data.dataset("train", augment=False).items) if item.index == number
+    )
+    whole = data.dataset("train", augment=False)[(0, position)]
+    assert_close(coarse.voxel_m[:1], 2.0 * whole.voxel_m)
+    pooled = torch.nn.functional.avg_pool3d(whole.distance, 2)
+    near = pooled.abs() < 0.5 * REACH_M
+    assert (coarse.distance[:1] - pooled)[near].abs().mean() < 0.002, "the distances of the places between"
+    with pytest.raises(ValueError, match="multiple of 8, got 12"):
+        module(store, progressive=(VoxelPhase(steps=2, batch_size=4, size=12),))
+    with pytest.raises(ValueError, match=r"data\.progressive: expected steps of at least 1, got 0"):
+        VoxelPhase(steps=0, batch_size=4, size=8)
 
 
 def test_the_data_module_serves_every_item_of_validation_once(store: GraspStore) -> None:

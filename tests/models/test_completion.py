@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
+from factories.voxels import GRID, REACH_M, sphere_batch
 from sceneleapultra.models.completion.completer import SceneCompleter
 from sceneleapultra.models.completion.metrics import OverlapPart, overlap, surface_errors, surface_points
 from sceneleapultra.models.objectives.completion import (
@@ -20,31 +21,7 @@ from sceneleapultra.models.objectives.completion import (
 )
 from sceneleapultra.models.recomputing import recompute
 from sceneleapultra.utils.geometry.voxels.batch import VoxelBatch
-from sceneleapultra.utils.geometry.voxels.grid import VoxelGrid
-from sceneleapultra.utils.geometry.voxels.observe import CHANNELS, FREE
-
-REACH_M = 0.03
-GRID = VoxelGrid(np.eye(4), 16, 0.01)
-
-
-def sphere_field(middle: tuple[float, float, float], radius: float) -> torch.Tensor:
-    distance = np.linalg.norm(GRID.centers - np.array(middle), axis=-1) - radius
-    return torch.from_numpy(distance.clip(-REACH_M, REACH_M)).float()
-
-
-def batch() -> VoxelBatch:
-    """Two scenes of a sphere and its neighbor, of which the upper parts are seen."""
-    truth = torch.stack(
-        [
-            torch.stack([sphere_field((0.0, 0.0, z), 0.04), sphere_field((0.0, 0.06, 0.02), 0.02)])
-            for z in (0.04, 0.05)
-        ]
-    )
-    observed = torch.zeros(2, len(CHANNELS), 16, 16, 16)
-    observed[:, :2] = (truth.abs() < 0.01) & (torch.arange(16) >= 4)
-    observed[:, FREE, :, :, 4:] = (truth > 0.0).all(1)[..., 4:].float()
-    observed[:, CHANNELS.index("height")] = torch.from_numpy(GRID.centers[..., 2]).float() / 0.1
-    return VoxelBatch(observed, truth, torch.full((2,), 0.01), (0, 1))
+from sceneleapultra.utils.geometry.voxels.observe import FREE
 
 
 class Given(SceneCompleter):
@@ -64,7 +41,7 @@ def context(predicted: torch.Tensor, values: VoxelBatch) -> CompletionContext:
 
 def test_terms_are_their_formulas() -> None:
     """Each against a plain loop over scenes and voxels."""
-    values = batch()
+    values = sphere_batch()
     predicted = REACH_M * torch.tanh(torch.randn(2, 2, 16, 16, 16))
     made = context(predicted, values)
     logit, inside = (-predicted * 4.0 / REACH_M).double(), values.distance < 0.0
@@ -86,7 +63,7 @@ def test_terms_are_their_formulas() -> None:
 
 
 def test_gradients_are_compared_near_true_surfaces_only() -> None:
-    values = batch()
+    values = sphere_batch()
     slope = torch.tensor([0.6, 0.0, -0.8])
     plane = torch.from_numpy(GRID.centers).float() @ slope
     predicted = plane.expand(2, 2, 16, 16, 16)
@@ -108,7 +85,7 @@ def test_gradients_are_compared_near_true_surfaces_only() -> None:
 
 
 def test_it_learns_two_scenes_by_heart() -> None:
-    values = batch()
+    values = sphere_batch()
     terms = {
         name: kind(weight=1.0)
         for name, kind in (("occupancy", OccupancyError), ("dice", DiceError), ("distance", DistanceError))
@@ -131,7 +108,7 @@ def test_it_learns_two_scenes_by_heart() -> None:
 
 def test_recomputed_activations_give_the_same_gradient() -> None:
     torch.manual_seed(1)
-    model, observed = SceneCompleter(dim=8, reach_m=REACH_M), batch().observed
+    model, observed = SceneCompleter(dim=8, reach_m=REACH_M), sphere_batch().observed
     model(observed).square().sum().backward()
     kept = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     model.zero_grad()

@@ -18,8 +18,9 @@ from sceneleapultra.models.checkpoints.migrate import migrate
 from sceneleapultra.models.diffusion.consistency import Consistency
 from sceneleapultra.models.diffusion.dormand_prince import DormandPrince
 from sceneleapultra.models.module import GraspModule
+from sceneleapultra.models.objectives.consistency import neighbors
 from sceneleapultra.models.objectives.context import AnchorAssignment
-from sceneleapultra.models.objectives.distillation import Distillation, build_student, neighbors
+from sceneleapultra.models.objectives.distillation import Distillation, build_student
 from sceneleapultra.models.objectives.states import StateError
 from sceneleapultra.models.process import ConsistencyDiffusion, with_boundary
 

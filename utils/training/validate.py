@@ -163,9 +163,11 @@ def _passes_divide_the_batch(cfg: DictConfig) -> Iterator[str]:
 
 
 def _phases_take_whole_steps(cfg: DictConfig) -> Iterator[str]:
-    if OmegaConf.select(cfg, "data.loading.progressive") and cfg.trainer.accumulate_grad_batches != 1:
+    keys = ("data.loading.progressive", "data.progressive")
+    key = next((key for key in keys if OmegaConf.select(cfg, key)), None)
+    if key is not None and cfg.trainer.accumulate_grad_batches != 1:
         yield (
-            "data.loading.progressive changes batches between steps, and trainer.accumulate_grad_batches="
+            f"{key} changes batches between steps, and trainer.accumulate_grad_batches="
             f"{cfg.trainer.accumulate_grad_batches} makes a step of several. Pass trainer.accumulate_grad_batches=1 "
             "with hardware.passes, which needs as little memory."
         )

@@ -40,6 +40,10 @@ class SceneField:
 
         Differentiable in the points.
         """
+        return self.distances(points).amin(0)
+
+    def distances(self, points: Float[Tensor, "*b n 3"]) -> Float[Tensor, "k *b n 2"]:
+        """Return the same by each hypothesis."""
         T = torch.from_numpy(self.T_grid_cloud).to(points)
         local = points @ T[:3, :3].T + T[:3, 3]
         hypotheses, _, size = self.values.shape[:3]
@@ -51,9 +55,10 @@ class SceneField:
             self.values.to(points), places, padding_mode="border", align_corners=False
         )
         inside = (scaled.abs() <= 1.0).all(-1)
-        distance = found[:, :, 0, 0].amin(0).T.reshape(*points.shape[:-1], 2)
-        target = torch.where(inside, distance[..., TARGET], self.reach_m)
-        others = torch.where(inside, distance[..., OTHERS], self.reach_m)
+        distance = torch.where(
+            inside, found[:, :, 0, 0].reshape(hypotheses, 2, *points.shape[:-1]), self.reach_m
+        )
+        target, others = distance[:, TARGET], distance[:, OTHERS]
         return torch.stack([target, torch.minimum(others, local[..., 2])], dim=-1)
 
 

@@ -1,7 +1,7 @@
 """How a scene's voxels are chosen: the same numbers in training and wherever a completion is used."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,14 @@ class VoxelSettings:
             raise ValueError(
                 f"data.cloud.reach_m: expected at least a voxel, {max(self.voxel_m)} m, got {self.reach_m}."
             )
+
+    def coarser(self, size: int) -> "VoxelSettings":
+        """Return settings of as large cubes with so many voxels along each side.
+
+        Raises:
+            ValueError: not a multiple of 8, or voxels longer than the reach.
+        """
+        return replace(self, size=size, voxel_m=tuple(v * self.size / size for v in self.voxel_m))
 
     @property
     def plain(self) -> dict[str, Any]:
