@@ -164,8 +164,8 @@ def train_scorers(
             some, own = pool.encoded.select(item, grasp), truth[item[:, None], grasp]
             kept = torch.rand(some.scene.surface.xyz.shape[:2], generator=rng).to(truth.device) < head.keep
             logits = head(some.grasps, some.scene, kept)
-            stable, clear = own.unbind(-1)
-            loss = score_loss(logits, stable, clear, torch.ones_like(stable, dtype=torch.bool))
+            stable, collision_free = own.unbind(-1)
+            loss = score_loss(logits, stable, collision_free, torch.ones_like(stable, dtype=torch.bool))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

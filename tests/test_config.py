@@ -41,20 +41,17 @@ FOREIGN = sorted({p.stem for p in (CONFIG_DIR / "conversion").glob("*.yaml")} - 
 GRIDS = ["data=completion", "callbacks=no_simulation"]
 # Options that make sense only beside others.
 NEEDS = {
-    "category": ["data.prompt=category"],
+    **dict.fromkeys(("category", "text"), ["data.prompt=category"]),
     "part": ["data.prompt=part"],
     "prompted": ["data.prompt=part", "model/generator/conditions=part"],
     "file": ["hand.name=hands/mine/hand.yaml"],
-    "text": ["data.prompt=category"],
     "pretrain": ["callbacks=no_simulation"],
     "completion": ["model=completion", *GRIDS],
     "completion_vae": GRIDS,
     "completion_latent": [*GRIDS, "model.objective.vae=vae.ckpt"],
     "completion_consistency": [*GRIDS, "model.objective.teacher=teacher.ckpt"],
     "simulation": ["callbacks=default"],
-    "contact": ["+model/generator/heads/contact=tokens"],
-    "segmentation": ["+model/generator/heads/segmentation=tokens"],
-    "graspness": ["+model/generator/heads/graspness=tokens"],
+    **{head: [f"+model/generator/heads/{head}=tokens"] for head in ("contact", "segmentation", "graspness")},
 }
 TEACHER = ["model.generator.teacher=teacher.ckpt"]
 

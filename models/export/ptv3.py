@@ -169,8 +169,8 @@ def neighbor_table(grid: Int[Tensor, "n 3"], batch: Int[Tensor, "n"], kernel: in
 
 def _keys_below(keys: Int[Tensor, "n"], values: Int[Tensor, "n t"]) -> Int[Tensor, "n t"]:
     """Count the keys less than each value, by sorting all of them together: ONNX has no binary search."""
-    together = torch.cat([2 * values.flatten(), 2 * keys + 1])  # a value comes before the key that equals it
-    order = together.argsort()
+    joined = torch.cat([2 * values.flatten(), 2 * keys + 1])  # a value comes before the key that equals it
+    order = joined.argsort()
     passed = (order >= values.numel()).long().cumsum(0)
     return torch.empty_like(order).scatter_(0, order, passed)[: values.numel()].view(values.shape)
 
