@@ -151,8 +151,7 @@ def main() -> None:
     folder = options.runs.resolve()
     path = prepare(folder, options.scenes, options.steps)
     store = GraspStore(path, load_hand("leap_right"))
-    chosen = {"max_items": 200, "per_object": 2, "min_points": 100, "seed": 0, "by_part": True}
-    items = chosen_items(store, "test", **chosen)
+    items = chosen_items(store, "test", max_items=200, per_object=2, min_points=100, seed=0, by_part=True)
     document = {
         "what": f"{options.steps} steps, {len(items)} items of unseen objects, {options.samples} grasps of each",
         "parts": dict(Counter(item.part.word for item in items if item.part)),

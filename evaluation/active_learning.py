@@ -164,7 +164,9 @@ def train_scorers(
             some, own = pool.encoded.select(item, grasp), truth[item[:, None], grasp]
             kept = torch.rand(some.scene.surface.xyz.shape[:2], generator=rng).to(truth.device) < head.keep
             logits = head(some.grasps, some.scene, kept)
-            loss = score_loss(logits, *own.unbind(-1), torch.ones_like(own[..., 0], dtype=torch.bool))
+            loss = score_loss(
+                logits, own[..., 0], own[..., 1], torch.ones_like(own[..., 0], dtype=torch.bool)
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

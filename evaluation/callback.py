@@ -119,7 +119,7 @@ class SimulatedSuccess(Callback):
     def evaluate(self, model: GraspModel) -> GraspResults:
         """Put grasps of a model into physics."""
         if not self._items:
-            chosen = {
+            chosen: dict[str, Any] = {
                 "max_items": self.max_items,
                 "per_object": 1,
                 "min_points": self.min_points,

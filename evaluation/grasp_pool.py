@@ -117,7 +117,8 @@ class Oracle:
 
     def records(self, rows: Int[np.ndarray, "c"]) -> list[SceneRecord]:
         """Return the scenes with the labels of these rows, and no others."""
-        size, found = len(self.items[0].grasps), {}
+        size = len(self.items[0].grasps)
+        found: dict[int, SceneRecord] = {}
         for number, item in enumerate(self.items):
             bare = LabeledGrasps.none(self.hand.num_joints, self.protocol.trial.num_directions)
             empty = replace(item.record, labeled=(bare,) * len(item.record.scene.objects))
@@ -235,7 +236,7 @@ def open_pool(
     return LabeledPool(oracle, encode_pool(items, model))
 
 
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _save(path: Path, arrays: dict[str, Any]) -> None:
     def write(temporary: Path) -> None:
         with temporary.open("wb") as handle:
             np.savez(handle, **arrays)
