@@ -37,11 +37,13 @@ RECIPES = [
     for p in sorted((CONFIG_DIR / g).glob("*.yaml"))
 ]
 
+SHORT = sorted({group: (group, option) for group, option in reversed(OPTIONS + RECIPES)}.values())
+LONG = [o for o in OPTIONS + RECIPES if o not in SHORT]
 FOREIGN = sorted({p.stem for p in (CONFIG_DIR / "conversion").glob("*.yaml")} - {"common"})
 GRIDS = ["data=completion", "callbacks=no_simulation"]
 # Options that make sense only beside others.
 NEEDS = {
-    **dict.fromkeys(("category", "text"), ["data.prompt=category"]),
+    **{condition: ["data.prompt=category"] for condition in ("category", "text")},
     "part": ["data.prompt=part"],
     "prompted": ["data.prompt=part", "model/generator/conditions=part"],
     "file": ["hand.name=hands/mine/hand.yaml"],
@@ -66,7 +68,9 @@ def nodes_with_target(node: object, key: str = "") -> list[tuple[str, DictConfig
     return found
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS + RECIPES)
+@pytest.mark.parametrize(
+    ("group", "option"), SHORT + [pytest.param(*o, marks=pytest.mark.slow) for o in LONG]
+)
 def test_every_option_composes_validates_and_gives_the_constructors_parameters(
     compose, group: str, option: str
 ) -> None:
@@ -389,11 +393,3 @@ def test_auto_precision_without_a_gpu_is_float32(compose) -> None:
 )
 def test_an_optimizer_is_fused_but_in_mixed_precision(compose, precision: str, fused: bool) -> None:
     assert compose(f"hardware.precision={precision}").optimizer.fused is fused
-
-
-def test_no_optional_group_but_local() -> None:
-    for path in CONFIG_DIR.rglob("*.yaml"):
-        loaded = OmegaConf.load(path)
-        for entry in loaded["defaults"] if isinstance(loaded, DictConfig) and "defaults" in loaded else []:
-            keys = [str(key) for key in entry] if isinstance(entry, DictConfig) else []
-            assert not any(key.startswith("optional ") for key in keys) or keys == ["optional local"], path

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import yaml
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from sceneleapultra import __version__
@@ -74,3 +75,11 @@ def test_the_python_of_the_readme_runs(
     exec(code, found)
     said = capsys.readouterr().out
     assert said.count("[") == 3 and float(said.split()[-1]) > 0.5
+
+
+def test_no_optional_group_but_local() -> None:
+    for path in CONFIG_DIR.rglob("*.yaml"):
+        loaded = OmegaConf.load(path)
+        for entry in loaded["defaults"] if isinstance(loaded, DictConfig) and "defaults" in loaded else []:
+            keys = [str(key) for key in entry] if isinstance(entry, DictConfig) else []
+            assert not any(key.startswith("optional ") for key in keys) or keys == ["optional local"], path

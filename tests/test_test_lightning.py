@@ -295,6 +295,7 @@ def test_a_split_without_items(checkpoint: Path):
     assert "has no item in split test (targets with at least 100000 visible points)" in said
 
 
+@pytest.mark.slow
 def test_errors_of_perception_have_a_row_each_beside_the_models_own(checkpoint: Path, tmp_path: Path):
     few = ["splits=[test]", "top=null", "baselines=null", "pictures=0", "sampling.temperature=0.5"]
     masks = ["mask_eroded", "mask_dilated", "mask_shifted"]  # this store's cameras have no image
@@ -310,6 +311,7 @@ def test_errors_of_perception_have_a_row_each_beside_the_models_own(checkpoint: 
         assert len(kept["test/hand_pose"]) == 2
 
 
+@pytest.mark.slow
 def test_thinner_clouds_give_other_grasps_of_the_same_items(checkpoint: Path, tmp_path: Path):
     few = ["splits=[test]", "top=null", "baselines=null", "pictures=0", "sampling.temperature=0.5"]
     few += [f"checkpoint={checkpoint}", f"output={tmp_path}"]
@@ -390,9 +392,7 @@ def test_predict_judges_a_mesh_and_answers_a_cloud(checkpoint: Path, tmp_path: P
 @pytest.mark.slow
 def test_predict_answers_wrong_input_by_a_sentence(checkpoint: Path, tmp_path: Path):
     np.save(tmp_path / "flat.npy", np.zeros((5, 2)))
-    answer = predict(
-        "flat.npy", "--checkpoint", str(checkpoint), "--sampling.temperature", "0.5", folder=tmp_path
-    )
+    answer = predict("flat.npy", "--checkpoint", str(checkpoint), folder=tmp_path)
     assert answer.returncode == 1
     assert "flat.npy is a depth image, whose points depend on its camera. Pass --intrinsics" in answer.stderr
     answer = predict("none.npy", "--checkpoint", "no.ckpt", folder=tmp_path)

@@ -69,6 +69,7 @@ def rounds_in(path: Path) -> list[dict]:
     return [{k: v for k, v in one.items() if k != "cpu_s"} for one in json.loads(path.read_text())["rounds"]]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_anywhere_goes_on_to_the_same_end(
     tmp_path: Path, training_records: list[SceneRecord], model: GraspModel
 ) -> None:
@@ -121,6 +122,7 @@ def test_labels_are_those_of_the_simulation_and_go_back_to_their_scenes(
     assert torch.nonzero(truth.isfinite().any(1))[:, 0].tolist() == [1, 4, 7]
 
 
+@pytest.mark.slow
 def test_scorers_learn_what_their_labels_say(
     tmp_path: Path, training_records: list[SceneRecord], model: GraspModel
 ) -> None:

@@ -37,7 +37,13 @@ _JOINTS = {  # those of a pose, then those that follow
 }
 
 
-@pytest.fixture(scope="module", params=HANDS)
+SLOW = {"linkages.xml", "tied_tendons.xml"}  # loops whose followers take seconds to solve for
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in HANDS],
+)
 def hand(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Hand:
     return load_hand(write(tmp_path_factory.mktemp("hand"), request.param), dtype=torch.float64)
 

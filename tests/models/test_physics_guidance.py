@@ -142,7 +142,9 @@ def test_joints_are_pulled_into_their_limits():
 SEEDS = (0, 1, 2)
 
 
-@pytest.mark.parametrize("name", ["ddim", "ddpm", "heun", "dpmpp_2m"])
+@pytest.mark.parametrize(
+    "name", ["ddim", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ddpm", "heun", "dpmpp_2m"))]
+)
 def test_every_solver_ends_with_less_penetration(name):
     """Over several models without training: how far a single one of them is off decides more than guidance does."""
     batch, depth = lone_batch(), torch.zeros(2)

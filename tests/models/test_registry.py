@@ -19,7 +19,7 @@ SIGNATURE = {
 Register = Callable[..., ModelVersion]
 
 
-@pytest.fixture(params=["folder", "mlflow"])
+@pytest.fixture(params=["folder", pytest.param("mlflow", marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("SCENELEAPULTRA_RUNS", str(tmp_path / "runs"))
     where = str(tmp_path / "kept") if request.param == "folder" else request.getfixturevalue("mlflow_file")
