@@ -25,7 +25,6 @@ UNRECORDED = set(
     [
         "camera",
         "completion_ceiling",
-        "completion_quality",
         "density_robustness",
         "diffusion_grid",
         "encoder_lite",
