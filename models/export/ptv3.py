@@ -168,7 +168,7 @@ def neighbor_table(grid: Int[Tensor, "n 3"], batch: Int[Tensor, "n"], kernel: in
 
 
 def _keys_below(keys: Int[Tensor, "n"], values: Int[Tensor, "n t"]) -> Int[Tensor, "n t"]:
-    """Count the keys less than each value, by sorting all of them together: ONNX has no binary search."""
+    """Count the keys less than each value, by sorting all of them: ONNX has no binary search."""
     joined = torch.cat([2 * values.flatten(), 2 * keys + 1])  # a value comes before the key that equals it
     order = joined.argsort()
     passed = (order >= values.numel()).long().cumsum(0)
@@ -252,9 +252,8 @@ def padded_patches(count: Int[Tensor, "b"], batch: Int[Tensor, "n"], size: int |
     """Divide clouds into patches: runs of ``size`` points, the last of a cloud being its last ``size``."""
     begin, num = count.cumsum(0) - count, -(-count // size)
     ends = num.cumsum(0)
-    width: Any = (
-        count.amax(0).clamp(max=size).clamp(min=2).item()
-    )  # shapes of 1 are special to whoever traces
+    # At least 2, because lengths of 1 are special to whoever traces.
+    width: Any = count.amax(0).clamp(max=size).clamp(min=2).item()
     num_patches: Any = ends[-1].item()
     torch._check(width > 1)
     patch = torch.arange(num_patches, device=count.device)

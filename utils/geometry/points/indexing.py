@@ -11,6 +11,13 @@ def gather(values: Shaped[Tensor, "b n *c"], index: Int[Tensor, "b *i"]) -> Tens
     # One selection of rows from a flat batch: a copy forward and a row-wise sum backward, several times faster
     # on a CPU than indexing or torch.gather.
     rows = index
-    if b > 1 or torch.compiler.is_exporting():
-        rows = index + torch.arange(0, b * n, n, device=values.device).view(b, *(1,) * (index.dim() - 1))
+    exporting = torch.compiler.is_exporting()
+    if b > 1 or exporting:
+        # A program takes a stop that is a product to mean at least two clouds.
+        first = (
+            n * torch.arange(b, device=values.device)
+            if exporting
+            else torch.arange(0, b * n, n, device=values.device)
+        )
+        rows = index + first.view(b, *(1,) * (index.dim() - 1))
     return values.reshape(b * n, *values.shape[2:]).index_select(0, rows.flatten()).unflatten(0, index.shape)
