@@ -276,6 +276,7 @@ def padded_patches(count: Int[Tensor, "b"], batch: Int[Tensor, "n"], size: int |
 def float_bits(x: Float[Tensor, "n 3"]) -> Int[Tensor, "n 3"]:
     """Return the bits of finite numbers in single precision, by arithmetic: reading them anew needs opset 26."""
     powers = 2.0 ** torch.arange(-126, 128, dtype=torch.double, device=x.device)
+    x = x.to(torch.float32)
     size = x.double().abs()
     exponent = (size[..., None] >= powers).sum(-1)
     last_place = powers[:1] * 2.0**-23 * 2.0 ** (exponent - 1).clamp(min=0).double()
