@@ -268,7 +268,7 @@ def test_limits_and_tokens_that_are_none_are_sentences(tmp_path: Path) -> None:
         ),
         (
             ("leap_table", "--engine", "onnxruntime", "--device", "cuda"),
-            "--device, --plugins and --completion need",
+            "--device, --plugins, --completion and --hypotheses need",
         ),
         (("leap_table", "--limits.waiting", "none"), "--limits.waiting: expected a whole number"),
     ],
