@@ -109,9 +109,11 @@ def learn(
     for number in range(settings.rounds):
         chosen = np.array([row for one in rounds[:number] for row in one["chosen"]], dtype=int)
         if number == len(rounds):
-            if heads is None and settings.acquisition in SCORED:  # trained before the run was stopped
+            if settings.acquisition not in SCORED:
+                heads = []  # what no rule reads is not computed
+            if heads is None:  # trained before the run was stopped
                 heads = train_scorers(pool, chosen, generator, settings, number - 1)
-            rounds.append({"chosen": _choose(pool, chosen, heads or [], settings, number).tolist()})
+            rounds.append({"chosen": _choose(pool, chosen, heads, settings, number).tolist()})
             write_json(path, {"settings": plain, "rounds": rounds})
         chosen, heads = np.concatenate([chosen, np.array(rounds[number]["chosen"], dtype=int)]), None
         if "auroc" not in rounds[number]:

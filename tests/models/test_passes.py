@@ -1,8 +1,6 @@
 """Is a step in passes the step, whatever does not fit, in one process or in two?"""
 
 import multiprocessing
-import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from factories.models import TERMS, scene_batch, small_module, small_objective
+from factories.ranks import become_rank, free_port
 from sceneleapultra.models.hardware import check_size
 from sceneleapultra.models.module import GraspModule
 from sceneleapultra.models.objectives.context import StepContext
@@ -153,15 +152,7 @@ class Gradients(pl.Callback):
 
 def train(rank: int, world: int, port: int, most: int, out: Path) -> None:
     if world > 1:
-        names = {
-            "RANK": rank,
-            "LOCAL_RANK": rank,
-            "WORLD_SIZE": world,
-            "LOCAL_WORLD_SIZE": world,
-            "GROUP_RANK": 0,
-        }
-        os.environ |= {key: str(value) for key, value in names.items()}
-        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "passes"}
+        become_rank(rank, world, port)
     term = TooLarge(most=most, rank=1)
     module = with_term(large=term)
     module.passes = Passes(1, 8) if world > 1 else None
@@ -193,9 +184,7 @@ def train(rank: int, world: int, port: int, most: int, out: Path) -> None:
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
 def test_two_processes_agree_where_one_has_no_room(tmp_path: Path) -> None:
     """Only the second has no room for four scenes, nor for two: both take one at a time, and train what one trains."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     context = multiprocessing.get_context("spawn")
     ranks = [context.Process(target=train, args=(rank, 2, port, 1, tmp_path)) for rank in range(2)]
     for process in ranks:

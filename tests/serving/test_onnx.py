@@ -92,10 +92,11 @@ def test_a_bundle_with_graphs(tmp_path: Path) -> None:
     rows = list(parity(model.generator, bundle))
     assert len({(row["graph"], row["b"], row["n"]) for row in rows}) == 7 * 9
     # From double precision the graphs are as far as torch's own rounding. The greatest errors are others on each
-    # kind of processor, and where two points are as near, single precision may choose the other.
-    graph, single = (np.sort([row[kind] for row in rows]) for kind in ("apart", "torch_apart"))
+    # kind of processor, and where two points are as near, single precision may choose the other: two rows may.
+    graph, single = (np.array([row[kind] for row in rows]) for kind in ("apart", "torch_apart"))
     assert np.median(graph) <= max(1e-6, 2.0 * np.median(single))
-    assert graph[-3] <= 5e-5 and single[-3] <= 5e-5
+    assert np.sum(graph > np.maximum(1e-5, 2.0 * single)) <= 2
+    assert np.sum(graph > 5e-5) <= 2 and np.sum(single > 5e-5) <= 2
     for row in sample_parity(model.generator, bundle):
         for name, least in (("pose", 1e-5), ("odds", 2e-5)):  # single precision may choose another point
             assert row["onnx"][name] <= max(least, 2.0 * row["torch"][name]), row

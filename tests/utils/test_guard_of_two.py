@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from factories.ranks import become_rank, free_port
 from sceneleapultra.utils.training.guard import NonFiniteGuard
 
 pytestmark = pytest.mark.ddp
@@ -44,9 +44,7 @@ class Two(pl.LightningModule):
 
 
 def train(rank: int, port: int, kind: str, folder: Path) -> None:
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0}
-    os.environ |= {key: str(value) for key, value in names.items()}
-    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "two"}
+    become_rank(rank, 2, port)
     trainer = pl.Trainer(
         max_steps=4,
         accelerator="cpu",
@@ -78,9 +76,7 @@ def train(rank: int, port: int, kind: str, folder: Path) -> None:
     ],
 )
 def test_both_processes_stop_and_name_the_one(tmp_path: Path, kind: str, words: str) -> None:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=train, args=(rank, port, kind, tmp_path)) for rank in range(2)]
     try:

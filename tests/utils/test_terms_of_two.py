@@ -2,8 +2,6 @@
 
 import json
 import multiprocessing
-import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from factories.ranks import become_rank, free_port
 from sceneleapultra.utils.training.loss_terms import TermGradientNorms
 
 pytestmark = pytest.mark.ddp
@@ -44,15 +43,7 @@ class Two(pl.LightningModule):
 
 def norms(rank: int, world: int, port: int, folder: Path) -> None:
     if world > 1:
-        names = {
-            "RANK": rank,
-            "LOCAL_RANK": rank,
-            "WORLD_SIZE": world,
-            "LOCAL_WORLD_SIZE": world,
-            "GROUP_RANK": 0,
-        }
-        os.environ |= {key: str(value) for key, value in names.items()}
-        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "terms"}
+        become_rank(rank, world, port)
     trainer = pl.Trainer(
         max_steps=1,
         accelerator="cpu",
@@ -73,9 +64,7 @@ def norms(rank: int, world: int, port: int, folder: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:You defined")
 def test_a_norm_is_that_of_the_whole_batch(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=norms, args=(rank, 2, port, tmp_path)) for rank in range(2)]
     for process in processes:
