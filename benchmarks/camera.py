@@ -122,7 +122,7 @@ def call(view: SimulatedView, make: Call, model: GraspModel, num_grasps: int) ->
     T_cam_cloud = np.eye(4)
     if (request.points[:, 2] < 0).all():  # y and z are negated
         T_cam_cloud[:3, :3] = np.diag(_FLIP)
-    grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
+    grasps = made.grasps
     assert made.p_success is not None
     return Outcome(
         what="warned" if sentences else "silent",

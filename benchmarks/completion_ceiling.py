@@ -124,7 +124,7 @@ class Chooser:
             order, half = np.argsort(-made.score, kind="stable"), self.attempted // 2
             rng = np.random.default_rng([0, item.index])
             some = [*order[:half], *rng.choice(order[half:], self.attempted - half, replace=False)]
-            grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)[np.array(some)]
+            grasps = made.grasps[np.array(some)]
             yield Row(ATTEMPTED, set_name, number, item, grasps, {n: s[some] for n, s in scores.items()})
         first = made.best(1)
         for name, field in {"cloud": None, **fields}.items():
@@ -155,7 +155,7 @@ def _with_clearance(score: np.ndarray, clearance_m: np.ndarray) -> np.ndarray:
 def _best(made: SampledGrasps, score: np.ndarray) -> Grasps:
     i = int(np.argmax(score))
     rows = slice(i, i + 1)
-    return Grasps(made.hand_pose[rows], made.pregrasp_qpos[rows], made.squeeze_qpos[rows])
+    return made.grasps[rows]
 
 
 def try_once(hand: HandModel, rows: list[Row], protocol: Protocol, workers: int) -> list[VerdictTable]:

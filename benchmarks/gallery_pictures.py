@@ -45,7 +45,7 @@ from sceneleapultra.simulation.protocols import get_protocol
 from sceneleapultra.simulation.protocols.film import film
 from sceneleapultra.simulation.scene import drop_scene
 from sceneleapultra.utils.core.config import build, load_group
-from sceneleapultra.utils.records import Grasps, Outcome
+from sceneleapultra.utils.records import Outcome
 
 SCENE = Path("model_zoo/example_scene.h5")
 FAMILIES = ("mug", "bottle", "bowl", "hammer", "dumbbell", "ring")
@@ -74,7 +74,7 @@ class Making:
 
     def draw_end(self, item: Item, made: SampledGrasps, number: int, label: str) -> Drawing:
         """Draw how the simulation of a grasp ended; a grasp that was never begun is drawn as it was asked for."""
-        grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
+        grasps = made.grasps
         one = film(self.hand, item.scene, item.target, grasps, number, get_protocol(PROTOCOL))
         outcome = one.verdict.outcome
         color = outcome_color(outcome, collision_free=True)

@@ -35,7 +35,7 @@ from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.core.stats import wilson_interval
-from sceneleapultra.utils.records import Grasps, Outcome
+from sceneleapultra.utils.records import Outcome
 from sceneleapultra.utils.requests import GraspRequest
 
 
@@ -71,7 +71,7 @@ class Guided:
             sampling={"temperature": self.temperature, "guidance": self.guidance},
         )
         self.cpu_s += time.process_time() - start
-        return Proposal(Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos), made.score)
+        return Proposal(made.grasps, made.score)
 
 
 def share(values: np.ndarray) -> dict[str, Any]:

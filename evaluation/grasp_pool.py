@@ -60,7 +60,7 @@ def propose_pool(
             "found none. Name other splits, or lower min_points."
         )
     if not path.is_file():
-        made = Grasps.concatenate([propose_grasps(*view, model, settings) for view in views])
+        made = Grasps.concatenate([propose_grasps(*view, model, settings).grasps for view in views])
         _save(path, {name: getattr(made, name) for name in GRASP_COLUMNS})
     grasps, c = Grasps(**read_npz(path, _REMEDY)), settings.candidates
     return [PoolItem(*view, grasps[i * c : (i + 1) * c]) for i, view in enumerate(views)]

@@ -8,7 +8,6 @@ from sceneleapultra.simulation.protocols import evaluate_many
 from sceneleapultra.utils.core.console import ProgressBars
 from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.core.stats import wilson_interval
-from sceneleapultra.utils.records import Grasps
 from sceneleapultra.utils.verdicts import VerdictTable
 
 
@@ -22,7 +21,7 @@ def try_grasps(item: Item, made: SampledGrasps, hand: Hand, protocol: str, worke
         protocol: name of the protocol.
         workers: processes.
     """
-    grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
+    grasps = made.grasps
     with ProgressBars(transient=True) as bars:
         advance = bars.start_bar(f"testing, {protocol}", len(grasps))
         jobs = [(item.scene, item.target, grasps)]

@@ -40,7 +40,7 @@ def write_prediction(
     shown = range(min(_SHOWN, len(made)))
     first = (made.score[: len(shown)], made.position[: len(shown)], made.quat_wxyz[: len(shown)])
     differing = best_and_apart(*first, min(_PICTURED, len(shown)), apart_m=0.05, apart_rad=0.8)
-    grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
+    grasps = made.grasps
     if tested is None:
         drawings = draw_request(request, hand, made.hand_pose, [made.describe(i) for i in shown])
     else:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sceneleapultra.hands import Hand
-from sceneleapultra.models import GraspModel
+from sceneleapultra.models import GraspModel, SampledGrasps
 from sceneleapultra.simulation.collision import scene_clearance
 from sceneleapultra.simulation.protocols import GRASP_LABELS, Protocol, evaluate_many
 from sceneleapultra.simulation.protocols.evaluate import Job
@@ -31,7 +31,8 @@ class SelfTrainingSettings:
 
     Args:
         per_object: grasps of each object that are tested.
-        candidates: grasps of each object that are sampled; the best by the rank of ``sampling`` are tested.
+        candidates: grasps of each object that are sampled; the best by the rank of ``sampling`` that differ
+            are tested (:meth:`~sceneleapultra.models.SampledGrasps.best`): what becomes of two alike is one lesson.
         temperatures: scales of the initial noise; each object gets one of them.
         squeeze_gains: factors on the predicted squeeze; each object gets one of them.
         sampling: changes of the model's own sampling, by name.
@@ -103,7 +104,7 @@ def add_tested_grasps(
             (
                 group[i].scene,
                 target,
-                propose_grasps(group[i], target, view, model, settings)[: settings.per_object],
+                propose_grasps(group[i], target, view, model, settings).best(settings.per_object).grasps,
             )
             for i, target, view in requests
         ]
@@ -209,10 +210,10 @@ def request_of(view: View, target: int, *, colors: bool) -> GraspRequest:
 
 def propose_grasps(
     record: SceneRecord, target: int, view: int, model: GraspModel, s: SelfTrainingSettings
-) -> Grasps:
+) -> SampledGrasps:
     """Return the candidates of an object of a scene, in the order of their rank."""
     rng = np.random.default_rng([s.seed, record.index, 1, target])
-    made = model.sample_request(
+    return model.sample_request(
         request_of(record.views[view], target, colors=model.uses_color),
         s.candidates,
         seed=keyed_seed(s.seed, record.index, target),
@@ -222,4 +223,3 @@ def propose_grasps(
             "squeeze_gain": float(rng.choice(s.squeeze_gains)),
         },
     )
-    return Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)

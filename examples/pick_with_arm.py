@@ -167,7 +167,7 @@ def asked_of(url: str, seed: int) -> tuple[Hand, GraspsFor]:
             num_grasps=count,
             seed=keyed_seed(seed, item.index),
         ).grasps
-        return Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
+        return made.grasps
 
     return load_hand(client.model()["hand"]), ask
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from sceneleapultra.models.apart import best_and_apart
+from sceneleapultra.utils.records import Grasps
 
 COLUMNS = (
     "hand_pose",
@@ -53,6 +54,11 @@ class SampledGrasps:
 
     def __len__(self) -> int:
         return len(self.hand_pose)
+
+    @property
+    def grasps(self) -> Grasps:
+        """What the hand does, as simulation takes it."""
+        return Grasps(self.hand_pose, self.pregrasp_qpos, self.squeeze_qpos)
 
     @property
     def position(self) -> Float[np.ndarray, "g 3"]:

@@ -18,7 +18,6 @@ from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.reporting.results import Role
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.geometry.frames import CAMERA_MODES
-from sceneleapultra.utils.records import Grasps
 from sceneleapultra.utils.requests import GraspRequest
 
 
@@ -58,7 +57,7 @@ class ModelMethod:
             sampling=self.sampling,
             **words_for(self.prompt, item),
         )
-        grasps = Grasps(made.hand_pose, made.pregrasp_qpos, made.squeeze_qpos)
+        grasps = made.grasps
         return Proposal(transform_grasps(grasps, T_world_cloud) if camera else grasps, made.score)
 
 
