@@ -111,6 +111,10 @@ def predict(
         raise ValueError(f"--num-grasps: expected at least 1, got {num_grasps}.")
     if best is not None and not 1 <= best <= num_grasps:
         raise ValueError(f"--best: expected 1 to {num_grasps}, the number of grasps, got {best}.")
+    if hypotheses != 1 and completion is None:
+        raise ValueError(
+            f"--hypotheses {hypotheses}: they are of a completion, and none is named. Pass --completion CHECKPOINT."
+        )
     path = find_checkpoint(checkpoint)
     _check_settings(sampling, protocol)
     make_folder(output)

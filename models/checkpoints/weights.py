@@ -39,16 +39,8 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
             f"{' or '.join(PREFIXES)} under 'state_dict'. Official weights are read by model.generator.encoder.weights."
         )
     found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    wanted = encoder.state_dict()
-    for key in [*wanted, *found]:
-        have, need = (shape_of(tensors, key) for tensors in (found, wanted))
-        if have != need:
-            raise ValueError(
-                f"encoder_weights: {path} has {key} {have}, the model's encoder {need}. Pass the options "
-                "of model.generator.encoder that it was trained with."
-            )
     check_finite(found, f"encoder_weights: {path}")
-    encoder.load_state_dict(found)
+    fill(encoder, found, f"encoder_weights: {path}", "the options of model.generator.encoder")
     count = sum(value.numel() for value in found.values())
     others = len(state) - len(found)
     log.info(
@@ -58,6 +50,28 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
         count,
         others,
     )
+
+
+def fill(module: nn.Module, found: Mapping[str, torch.Tensor], source: str, options: str) -> None:
+    """Load the weights of a module that is built alike.
+
+    Args:
+        module: takes them.
+        found: all of its parameters and buffers, and no others.
+        source: where they come from, for the message.
+        options: the settings that make modules alike.
+
+    Raises:
+        ValueError: they are of another module; the first key that differs is named.
+    """
+    wanted = module.state_dict()
+    for key in [*wanted, *found]:
+        have, need = (shape_of(tensors, key) for tensors in (found, wanted))
+        if have != need:
+            raise ValueError(
+                f"{source} has {key} {have}, this model {need}. Pass {options} that it was trained with."
+            )
+    module.load_state_dict(dict(found))
 
 
 def shape_of(tensors: Mapping[str, torch.Tensor], key: str) -> str:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sceneleapultra.models.checkpoints.weights import fill
 from sceneleapultra.models.completion.complete import load_grid_model
 from sceneleapultra.models.completion.latent import Features, LatentCompleter
 from sceneleapultra.models.completion.vae import FieldVAE
@@ -19,6 +20,8 @@ from sceneleapultra.models.objectives.field_vae import item_random
 from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.objectives.term import LossTerm
 from sceneleapultra.models.process import ConsistencyDiffusion, Diffusion
+
+_SIZES = "the dim and channels in model.generator"
 
 
 class CodeContext(CompletionContext):
@@ -148,7 +151,7 @@ class CodeDenoising(Objective):
             )
         self.weighting.check(generator.process.noise)
         vae, _ = load_grid_model(self._vae_path, FieldVAE, "completion_vae")
-        _take_weights(generator.vae, vae.state_dict(), f"model.objective.vae={self._vae_path}")
+        fill(generator.vae, vae.state_dict(), f"model.objective.vae={self._vae_path}", _SIZES)
 
 
 class CodeDistillation(ConsistencyObjective):
@@ -170,22 +173,6 @@ class CodeDistillation(ConsistencyObjective):
         source = f"model.objective.teacher={self._teacher_path}"
         if not isinstance(teacher.process, Diffusion):
             raise ValueError(f"{source} is distilled already; distill the model it came from.")
-        _take_weights(generator, wrap_process(teacher.state_dict()), source)
+        fill(generator, wrap_process(teacher.state_dict()), source, _SIZES)
         generator.encoder.requires_grad_(False)
         return teacher
-
-
-def _take_weights(module: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Load weights.
-
-    Raises:
-        ValueError: they are of another size.
-    """
-    for key, value in module.state_dict().items():
-        if key not in weights or weights[key].shape != value.shape:
-            there = tuple(weights[key].shape) if key in weights else "absent"
-            raise ValueError(
-                f"{source}: {key} is {there} there, and {tuple(value.shape)} here. Pass the dim and channels in "
-                "model.generator that it was trained with."
-            )
-    module.load_state_dict(weights)

@@ -179,14 +179,14 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
             load_encoder(encoder, path)
     torch.save({"state_dict": {**state, first: torch.zeros(3)}}, path)
     with pytest.raises(
-        ValueError, match=rf"has {first.removeprefix('encoder.')} of shape \(3,\), the model's"
+        ValueError, match=rf"has {first.removeprefix('encoder.')} of shape \(3,\), this model"
     ):
         load_encoder(encoder, path)
     torch.save({"state_dict": {k: v for k, v in state.items() if k != first}}, path)
     with pytest.raises(ValueError, match=f"has {first.removeprefix('encoder.')} not at all"):
         load_encoder(encoder, path)
     torch.save({"state_dict": {**state, "encoder.extra": torch.zeros(1)}}, path)
-    with pytest.raises(ValueError, match=r"has extra of shape \(1,\), the model's encoder not at all"):
+    with pytest.raises(ValueError, match=r"has extra of shape \(1,\), this model not at all"):
         load_encoder(encoder, path)
 
 

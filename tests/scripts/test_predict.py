@@ -60,6 +60,10 @@ def folder(tmp_path: Path) -> Path:
             ("one.npz", "--num-grasps", "4", "--best", "5"),
             "--best: expected 1 to 4, the number of grasps, got 5.",
         ),
+        (
+            ("one.npz", "--hypotheses", "4"),
+            "--hypotheses 4: they are of a completion, and none is named. Pass --completion CHECKPOINT.",
+        ),
         (("one.npz", "--checkpoint", "leap_tabel"), "Unknown model 'leap_tabel'. Did you mean 'leap_table'?"),
         (("one.npz", "--checkpoint", "none.ckpt"), "No checkpoint at none.ckpt."),
         (("nothere.ply",), "There is no depth image, cloud or mesh at nothere.ply."),
