@@ -151,8 +151,14 @@ def test_a_package_is_known_by_its_package_xml(tmp_path):
     )
     assert len(hulls(load_hand(urdf), "f0")) == 1
     write_hand(urdf, '<mesh filename="package://other/assets/f.stl"/>')
-    with pytest.raises(FileNotFoundError, match="none of the folders above is the package 'other'"):
+    with pytest.raises(FileNotFoundError, match="'other' is no folder beside it or above it"):
         load_hand(urdf)
+
+
+def test_a_package_may_be_a_folder_beside_the_file(tmp_path):
+    write_mesh(tmp_path / "meshes" / "f.stl")
+    urdf = write_hand(tmp_path / "h.urdf", '<mesh filename="package://meshes/f.stl"/>')
+    assert len(hulls(load_hand(urdf), "f0")) == 1
 
 
 @pytest.mark.parametrize(
@@ -163,6 +169,9 @@ def test_a_package_is_known_by_its_package_xml(tmp_path):
         "file://{outside}",
         "package://hand/../secret.stl",
         "package://../../secret.stl",
+        "package://../secret.stl",
+        "package://./../secret.stl",
+        "package://folder/secret.stl",
         "link.stl",
         "folder/secret.stl",
         "/etc/passwd",
@@ -175,7 +184,7 @@ def test_nothing_outside_of_the_hands_folder_is_read(tmp_path, filename):
     (folder / "link.stl").symlink_to(outside)
     (folder / "folder").symlink_to(tmp_path)
     urdf = write_hand(folder / "h.urdf", f'<mesh filename="{filename.format(outside=outside)}"/>')
-    with pytest.raises((ValueError, FileNotFoundError), match=r"outside of|none of the folders above"):
+    with pytest.raises((ValueError, FileNotFoundError), match=r"outside of|no folder beside it"):
         load_hand(urdf)
 
 
@@ -185,7 +194,30 @@ def test_a_link_without_inertia_weighs_what_its_shapes_weigh(tmp_path, caplog):
     # 0.02 x 0.02 x 0.06 m3 at 1,000 kg/m3, MuJoCo's density
     np.testing.assert_allclose([model.body(f"f{k}").mass[0] for k in range(2)], 0.024, rtol=1e-6)
     assert model.body("palm").mass[0] == pytest.approx(0.1)
-    assert "links 'f0', 'f1': no mass given" in caplog.text
+    assert "links 'f0', 'f1': no mass and inertia given" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "incomplete", ['<inertial><mass value="0.1"/></inertial>', INERTIAL.replace('<mass value="0.1"/>', "")]
+)
+def test_half_an_inertia_is_none(tmp_path, caplog, incomplete):
+    hand = load_hand(write_hand(tmp_path / "h.urdf", inertial=incomplete))
+    model = mujoco.MjModel.from_xml_string(hand.to_mjcf())
+    np.testing.assert_allclose(model.body("f0").mass[0], 0.024, rtol=1e-6)
+    assert "links 'f0', 'f1': no mass and inertia given" in caplog.text
+
+
+def test_what_other_programs_add_to_a_urdf_is_left_alone(tmp_path):
+    urdf = write_hand(tmp_path / "h.urdf")
+    plain, text = load_hand(urdf).table_hash, urdf.read_text()
+    added = '<drake:collision_filter_group name="g"><drake:member link="f0"/></drake:collision_filter_group>'
+    urdf.write_text(text.replace("</robot>", f"{added}<transmission/></robot>"))
+    assert load_hand(urdf).table_hash == plain
+    urdf.write_text(text.replace("</robot>", '<xacro:include filename="f.xacro"/></robot>'))
+    with pytest.raises(
+        ValueError, match=r"<xacro:include> is for the program xacro.*xacro h\.urdf > h_hand\.urdf"
+    ):
+        load_hand(urdf)
 
 
 @pytest.mark.parametrize(
