@@ -6,9 +6,10 @@ from typing import Any
 import mujoco
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sceneleapultra.hands import Hand
 from sceneleapultra.hands.description import Actuation
 from sceneleapultra.hands.mjcf import ARENA_MEMORY_MB
 from sceneleapultra.simulation.protocols.servos import HAND_PREFIX, Servos
@@ -58,9 +59,11 @@ class Closer:
         self._scale = hand.joint_scale.numpy().astype(float)
         self._target_adr = int(self.model.joint(_TARGET).qposadr[0])
         self._limits = hand.joint_limits.numpy().astype(float)
-        self._lead = settings.torque_nm / self._scale / self._servos.stiffness()
+        torque_nm = settings.torque_nm * np.maximum(_fingers_moved(hand), 1)
+        self._lead = torque_nm / self._scale / self._servos.stiffness()
         # A servo that brakes by more than this torque at full speed is led by what it lags, so that its joint moves.
-        lag_s = self._servos.lag_s()
+        # Between two updates of its aim a joint has moved on, on average by what it moves in half that time.
+        lag_s = self._servos.lag_s() + settings.timestep_s * settings.steps_per_update / 2
         self._lag_s = np.where(lag_s * settings.rate_rad_s * self._scale > self._lead, lag_s, 0.0)
         self._finger_of_body = np.full(self.model.nbody, -1)
         for f, name in enumerate(hand.finger_names):
@@ -96,7 +99,9 @@ class Closer:
         T_moved[:3, :3] = rotation.reshape(3, 3)
         back = self._T_target @ np.linalg.inv(T_moved)
         now = np.clip(data.qpos[self._qpos_adr], self._limits[:, 0], self._limits[:, 1])
-        return Closed(back @ T_world_base, now, ctrl, self._touching())
+        # What a slow servo was led by makes it move, not press.
+        press = np.clip(np.clip(wanted, now - self._lead, now + self._lead), *self._limits.T)
+        return Closed(back @ T_world_base, now, np.where(self._lag_s > 0, press, ctrl), self._touching())
 
     def _start(self, T_world_base: Float[np.ndarray, "4 4"], qpos: Float[np.ndarray, "j"]) -> None:
         mujoco.mj_resetData(self.model, self.data)
@@ -112,6 +117,17 @@ class Closer:
         bodies = bodies[(bodies == self._target).any(axis=1)]
         fingers = self._finger_of_body[bodies].max(axis=1)
         return np.isin(np.arange(self.num_fingers), fingers)
+
+
+def _fingers_moved(hand: Hand) -> Int[np.ndarray, "j"]:
+    """Return how many fingers each joint moves, its followers included: both, in a gripper of one joint."""
+    leader = {joint: coupling.leader or joint for joint, coupling in hand.description.couplings.items()}
+    joint_of = {body.name: body.joint.name for body in hand.description.bodies if body.joint is not None}
+    moved = [
+        {leader.get(joint_of[body], joint_of[body]) for body in bodies if body in joint_of}
+        for bodies in hand.finger_bodies.values()
+    ]
+    return np.array([sum(name in joints for joints in moved) for name in hand.joint_names])
 
 
 def servo_stiffness(target: Target) -> Float[Tensor, "j"]:

@@ -29,6 +29,7 @@ _JOINTS = {  # those of a pose, then those that follow
     "idle.xml": (["a"], ["b"]),
     "linkage.xml": (["driver"], ["coupler", "spring", "pad"]),
     "jaws.urdf": (["open_left"], ["open_right"]),
+    "swings.urdf": (["open_left"], ["open_right"]),
     "jaws.xml": (["left"], ["right"]),
     "linkages.xml": (
         ["l_driver"],
