@@ -11,6 +11,7 @@ import trimesh
 
 from sceneleapultra.hands import load_hand
 from sceneleapultra.hands.hand import Hand
+from tests.factories.hands import HANDS
 
 INERTIAL = """<inertial><mass value="0.1"/>
   <inertia ixx="1e-5" iyy="1e-5" izz="1e-5" ixy="0" ixz="0" iyz="0"/></inertial>"""
@@ -117,9 +118,30 @@ def test_a_mesh_that_is_no_link_is_a_sentence(tmp_path, content, message):
 
 
 def test_a_mesh_of_a_type_that_is_not_read_is_a_sentence(tmp_path):
-    (tmp_path / "f.dae").write_text("<COLLADA/>")
-    with pytest.raises(ValueError, match=r"Expected a mesh of type \.obj.*f\.dae\. Convert it to \.obj"):
-        load_hand(write_hand(tmp_path / "h.urdf", '<mesh filename="f.dae"/>'))
+    (tmp_path / "f.step").write_text("ISO-10303-21;")
+    with pytest.raises(ValueError, match=r"Expected a mesh of type \.obj.*f\.step\. Convert it to \.obj"):
+        load_hand(write_hand(tmp_path / "h.urdf", '<mesh filename="f.step"/>'))
+
+
+@pytest.mark.parametrize(
+    ("palm", "mass"),
+    [
+        (
+            '<inertial pos="0 0 0" mass="0" diaginertia="0 0 0"/><geom type="box" size="0.03 0.03 0.01"/>',
+            0.072,
+        ),
+        ('<inertial pos="0 0 0" mass="0" diaginertia="0 0 0"/><site/>', 0.1),
+        ('<body name="fixed"><inertial pos="0 0 0" mass="0.2" diaginertia="1e-4 1e-4 1e-4"/></body>', 0.0),
+    ],
+)
+def test_the_base_of_an_mjcf_has_a_mass_to_be_moved_by(tmp_path, palm, mass):
+    text = HANDS["jaws.xml"].replace('<geom type="box" size="0.03 0.03 0.01"/>', palm)
+    (tmp_path / "hand.xml").write_text(text)
+    hand = load_hand(tmp_path / "hand.xml")
+    spec = mujoco.MjSpec.from_string(hand.to_mjcf())
+    spec.worldbody.first_body().add_freejoint()
+    # 0.06 x 0.06 x 0.02 m3 at 1,000 kg/m3, or what is taken where there is nothing
+    assert spec.compile().body("palm").mass[0] == pytest.approx(mass)
 
 
 def test_shapes_in_millimetres_are_refused_before_they_fill_the_memory(tmp_path):
