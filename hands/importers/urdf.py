@@ -38,8 +38,8 @@ def describe_urdf(path: Path) -> HandDescription:
     robot = parse_xml(path, "robot", "a URDF")
     if (macro := next((e.tag for e in robot.iter() if e.tag.startswith("xacro:")), None)) is not None:
         raise ValueError(
-            f"{path}: <{macro}> is for the program xacro, which writes the URDF. Run it first: xacro {path.name} > "
-            f"{path.stem}_hand.urdf"
+            f"{path}: <{macro}> is for the program xacro, which writes the URDF. Run it first: "
+            f"xacro {path.name} > {path.stem}_hand.urdf"
         )
     couplings = read_joints(robot, path)
     collisions = {

@@ -6,12 +6,13 @@ from typing import Any
 import mujoco
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sceneleapultra.hands import Hand
 from sceneleapultra.hands.description import Actuation
 from sceneleapultra.hands.mjcf import ARENA_MEMORY_MB
+from sceneleapultra.simulation.protocols.hand_model import HandModel
 from sceneleapultra.simulation.protocols.servos import HAND_PREFIX, Servos
 from sceneleapultra.simulation.synthesis.base import Target
 
@@ -59,8 +60,7 @@ class Closer:
         self._scale = hand.joint_scale.numpy().astype(float)
         self._target_adr = int(self.model.joint(_TARGET).qposadr[0])
         self._limits = hand.joint_limits.numpy().astype(float)
-        torque_nm = settings.torque_nm * np.maximum(_fingers_moved(hand), 1)
-        self._lead = torque_nm / self._scale / self._servos.stiffness()
+        self._lead = closing_torque_nm(hand, settings) / self._scale / self._servos.stiffness()
         # A servo that brakes by more than this torque at full speed is led by what it lags, so that its joint moves.
         # Between two updates of its aim a joint has moved on, on average by what it moves in half that time.
         lag_s = self._servos.lag_s() + settings.timestep_s * settings.steps_per_update / 2
@@ -119,24 +119,28 @@ class Closer:
         return np.isin(np.arange(self.num_fingers), fingers)
 
 
-def _fingers_moved(hand: Hand) -> Int[np.ndarray, "j"]:
-    """Return how many fingers each joint moves, its followers included: both, in a gripper of one joint."""
+def closing_torque_nm(hand: Hand, settings: ClosingSettings) -> Float[np.ndarray, "j"]:
+    """Return the largest torque of each joint: that of one finger for each that it moves, so twice for two jaws.
+
+    A slide's is what it would be at the arm that counts as a radian (``joint_scale``).
+    """
     leader = {joint: coupling.leader or joint for joint, coupling in hand.description.couplings.items()}
     joint_of = {body.name: body.joint.name for body in hand.description.bodies if body.joint is not None}
     moved = [
         {leader.get(joint_of[body], joint_of[body]) for body in bodies if body in joint_of}
         for bodies in hand.finger_bodies.values()
     ]
-    return np.array([sum(name in joints for joints in moved) for name in hand.joint_names])
+    number = [max(1, sum(name in joints for joints in moved)) for name in hand.joint_names]
+    return settings.torque_nm * np.array(number, dtype=float)
 
 
-def servo_stiffness(target: Target) -> Float[Tensor, "j"]:
+def servo_stiffness(model: HandModel) -> Float[Tensor, "j"]:
     """Return how stiff the servos hold each joint (N m / rad; N / m of a slide)."""
     spec = mujoco.MjSpec()
-    hand = mujoco.MjSpec.from_string(target.model.mjcf, assets=dict(target.model.assets))
+    hand = mujoco.MjSpec.from_string(model.mjcf, assets=dict(model.assets))
     spec.assets = hand.assets
     spec.worldbody.add_frame().attach_body(hand.worldbody, HAND_PREFIX, "")
-    return torch.as_tensor(Servos(spec.compile(), target.model).stiffness(), dtype=torch.float32)
+    return torch.as_tensor(Servos(spec.compile(), model).stiffness(), dtype=torch.float32)
 
 
 def _compile(target: Target, settings: ClosingSettings) -> mujoco.MjModel:

@@ -87,6 +87,14 @@ def test_a_parallelogram_keeps_its_pad_upright(tmp_path):
     torch.testing.assert_close(hand.all_joints(angle), expected, rtol=0, atol=1e-6)
 
 
+def test_a_loop_without_room_is_a_sentence(tmp_path):
+    text = HANDS["linkage.xml"].replace('range="-0.9 0.9"', 'range="-0.001 0.001"')
+    text = text.replace('range="-0.3 1"', 'range="-0.001 0.001"')
+    (tmp_path / "hand.xml").write_text(text)
+    with pytest.raises(ValueError, match=r"closes where 'driver' is 0, and not on its way from 0 to 0\.8"):
+        load_hand(tmp_path / "hand.xml")
+
+
 def test_gradients_pass_through_couplings(hand):
     qpos = torch.tensor(drawn(hand, 1)).requires_grad_()
     assert torch.autograd.gradcheck(hand.forward_kinematics, (qpos,), atol=1e-5)

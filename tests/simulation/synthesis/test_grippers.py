@@ -9,12 +9,13 @@ import torch
 
 from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.hands.loading import parse_semantics
+from sceneleapultra.simulation.hand_trial import weak_joints
 from sceneleapultra.simulation.protocols import evaluate_grasps
 from sceneleapultra.simulation.synthesis import GraspSettings, SimClose, synthesize
 from sceneleapultra.simulation.synthesis.base import prepare
 from sceneleapultra.simulation.synthesis.placement import Placer
 from sceneleapultra.utils.records import Scene
-from tests.factories.hands import GRIPPERS, write
+from tests.factories.hands import GRIPPERS, HANDS, write
 
 
 def gripper(folder: Path, name: str) -> Hand:
@@ -41,6 +42,17 @@ def test_grippers_close_and_hold(
         assert (qpos >= low - 1e-6).all() and (qpos <= high + 1e-6).all()
     again = evaluate_grasps(hand, scene, good, "dgb-fc-quick", workers=1, target=1)
     assert again["stable"].all()
+
+
+def test_servos_that_are_too_weak_are_known(tmp_path: Path, sim_close: SimClose) -> None:
+    assert weak_joints(gripper(tmp_path, "jaws.xml"), sim_close.closing) == {}
+    text = HANDS["jaws.xml"].replace('"0.156862745"', '"0.0156862745"').replace("0 -1000 -30", "0 -100 -10")
+    (tmp_path / "weak.xml").write_text(text)
+    description = gripper(tmp_path, "jaws.xml").description
+    weak = Hand(replace(load_hand(tmp_path / "weak.xml").description, semantics=description.semantics))
+    # 100 N/m over the 2 cm from rest to closed, at 5 cm for a radian; asked for is the torque of two fingers.
+    share = 100 * 0.02 * 0.05 / (2 * sim_close.closing.torque_nm)
+    assert weak_joints(weak, sim_close.closing) == pytest.approx({"left": share}, rel=1e-5)
 
 
 def test_jaws_that_swing_meet_the_object_at_once(tmp_path: Path, scene: Scene, sim_close: SimClose) -> None:
