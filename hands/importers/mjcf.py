@@ -55,8 +55,7 @@ def describe_mjcf(path: Path, actuation: Actuation | None = None) -> HandDescrip
         model = _compile(root, assets, path)
     if not model.body_mass[model.body_weldid == 0].any():
         _LOG.warning("%s: its base has no mass: 100 g are taken, since the hand is moved by it", path)
-        base = next(root.iter("worldbody")).find(f".//body[@name='{model.body(1).name}']")
-        assert base is not None
+        base = next(body for body in root.iter("body") if body.get("name") == model.body(1).name)
         ET.SubElement(base, "inertial", _BASE_INERTIAL)
         model = _compile(root, assets, path)
     couplings = read_couplings(model, path)

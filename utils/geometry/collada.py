@@ -101,7 +101,7 @@ def _triangles(primitive: ET.Element) -> Faces:
     sizes = np.array([len(row) for row in rows]) if counts is None else _numbers(counts).astype(np.int64)
     if (sizes < 3).any() or sizes.sum() != len(corners):
         raise ValueError(f"<{primitive.tag}> has other corners than it counts")
-    first = np.repeat(np.cumsum(sizes) - sizes, sizes - 2)
+    first: Int[np.ndarray, "f"] = np.repeat(np.cumsum(sizes) - sizes, sizes - 2)
     nth = np.arange(len(first)) - np.repeat(np.cumsum(sizes - 2) - (sizes - 2), sizes - 2)
     return np.stack([corners[first], corners[first + nth + 1], corners[first + nth + 2]], axis=1)
 
