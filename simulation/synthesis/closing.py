@@ -61,7 +61,7 @@ class Closer:
         self._target_adr = int(self.model.joint(_TARGET).qposadr[0])
         self._limits = hand.joint_limits.numpy().astype(float)
         self._lead = closing_torque_nm(hand, settings) / self._scale / self._servos.stiffness()
-        # A servo that brakes by more than this torque at full speed is led by what it lags, so that its joint moves.
+        # A joint that is braked by more than this torque at full speed is led by what it lags, so that it moves.
         # Between two updates of its aim a joint has moved on, on average by what it moves in half that time.
         lag_s = self._servos.lag_s() + settings.timestep_s * settings.steps_per_update / 2
         self._lag_s = np.where(lag_s * settings.rate_rad_s * self._scale > self._lead, lag_s, 0.0)
@@ -156,6 +156,10 @@ def _compile(target: Target, settings: ClosingSettings) -> mujoco.MjModel:
     hand_spec = mujoco.MjSpec.from_string(hand.mjcf, assets=dict(hand.assets))
     spec.assets = hand_spec.assets
     base = spec.worldbody.add_frame().attach_body(hand_spec.body(hand.base_body), HAND_PREFIX, "")
+    # MuJoCo lets a body collide with the one that carries it if that stands still, as the base does here alone.
+    if target.hand.description.source_mjcf is not None:
+        for first, second in target.hand.description.non_colliding():
+            spec.add_exclude(bodyname1=HAND_PREFIX + first, bodyname2=HAND_PREFIX + second)
     base.pos, base.quat = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)
     base.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
     for i, (record, T) in enumerate(zip(scene.objects, scene.T_world_object, strict=True)):
