@@ -118,7 +118,8 @@ def _new_card(model: Path, output: Path | None) -> Path:
 
     if model.suffix not in (".urdf", ".xml", ".mjcf"):
         raise ValueError(
-            f"{model}: expected a hand's URDF (.urdf) or MJCF (.xml), or the folder of a card ({CARD})."
+            f"{model}: expected a hand's URDF (.urdf) or MJCF (.xml), or the folder of a card ({CARD}). Of a "
+            ".xacro, the program xacro writes the URDF: xacro hand.urdf.xacro > hand.urdf"
         )
     if output is None:
         raise ValueError("--output: expected a folder for the card and the page, such as hands/my_hand.")
@@ -134,7 +135,7 @@ def _best(proposals: list[Proposal], attempts: int, seed: int) -> tuple[Proposal
     """Try each reading of the hand; return the one under which most closings hold, and what came of them."""
     if attempts <= 0:
         return proposals[0], []
-    from sceneleapultra.simulation.hand_trial import try_hand
+    from sceneleapultra.simulation.hand_trial import try_hand, weak_joints
     from sceneleapultra.utils.core.config import build, load_group
 
     method = build(load_group("synthesis", "sim_close"))
@@ -146,7 +147,14 @@ def _best(proposals: list[Proposal], attempts: int, seed: int) -> tuple[Proposal
             advance(completed=number + 1)
     held = [sum(trial.held for trial in trials) for trials in outcomes]
     best = max(range(len(held)), key=lambda k: (held[k], -k))
-    return proposals[best], outcomes[best]
+    proposal = proposals[best]
+    if weak := weak_joints(proposal.hand, method.closing):
+        remark = (
+            f"servos of {', '.join(weak)} press with {min(weak.values()):.0%} of what closing asks for, so objects may "
+            "slip; `actuation` in the card takes their place"
+        )
+        proposal = replace(proposal, remarks=(*proposal.remarks, remark))
+    return proposal, outcomes[best]
 
 
 def _print_findings(hand: Hand, findings: list[Finding]) -> None:

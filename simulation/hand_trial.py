@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from sceneleapultra.hands import Hand
 from sceneleapultra.simulation.objects import make_object
+from sceneleapultra.simulation.protocols.hand_model import HandModel
 from sceneleapultra.simulation.synthesis import (
     GraspSettings,
     QualitySettings,
@@ -13,6 +15,7 @@ from sceneleapultra.simulation.synthesis import (
     Synthesis,
     synthesize,
 )
+from sceneleapultra.simulation.synthesis.closing import ClosingSettings, closing_torque_nm, servo_stiffness
 from sceneleapultra.utils.records import LabeledGrasps, Scene
 
 _OBJECTS = (("box", 5), ("cylinder", 2))  # 42 x 59 x 54 mm; 47 mm across, 92 mm tall
@@ -37,6 +40,27 @@ class HandTrial:
     def held(self) -> int:
         """How many closings held the object."""
         return int(self.labeled.success.sum())
+
+
+def weak_joints(hand: Hand, settings: ClosingSettings) -> dict[str, float]:
+    """Return the closing joints whose servos cannot press as closing asks for, and what share of it they can.
+
+    A servo presses by its stiffness times how far it can aim beyond the resting pose, which is the joint's limit.
+
+    Args:
+        hand: with semantics.
+        settings: of the closing.
+    """
+    low, high = hand.joint_limits.unbind(-1)
+    room = torch.where(hand.flexion_sign > 0, high - hand.rest_qpos, hand.rest_qpos - low)
+    torque_nm = servo_stiffness(HandModel.from_hand(hand)) * room * hand.joint_scale
+    share = (torque_nm / torch.as_tensor(closing_torque_nm(hand, settings))).tolist()
+    closes = (hand.flexion_sign != 0).tolist()
+    return {
+        name: part
+        for name, part, own in zip(hand.joint_names, share, closes, strict=True)
+        if own and part < 1
+    }
 
 
 def try_hand(hand: Hand, method: Synthesis, attempts: int, seed: int) -> list[HandTrial]:

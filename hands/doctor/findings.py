@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from sceneleapultra.hands.description import SLIDE_M_PER_RAD
 from sceneleapultra.hands.hand import Hand
 from sceneleapultra.hands.importers.compiled import neutral_overlaps
 
@@ -135,11 +136,13 @@ def _couplings(hand: Hand) -> Finding:
 def _servos(hand: Hand) -> Finding:
     if hand.description.source_mjcf is not None:
         return Finding("servos", "fine", "those of its own file")
-    kp = hand.description.actuation.kp
+    kp, slides = hand.description.actuation.kp, [joint.slide for joint in hand.description.joints]
+    gains = [] if all(slides) else [f"{kp:g} N m/rad"]
+    gains += [f"{kp / SLIDE_M_PER_RAD**2:g} N/m (slides)"] if any(slides) else []
     return Finding(
         "servos",
         "check",
-        f"a URDF has none: position servos of {kp:g} N m/rad are added; `actuation` in the card changes them",
+        f"a URDF has none: position servos of {' and '.join(gains)} are added; `actuation` in the card changes them",
     )
 
 

@@ -13,7 +13,6 @@ from sceneleapultra.hands.sampling import primitive_mesh
 
 _STEP = 1e-5
 _TIP_M = 0.003  # the points of the last group that are farthest from its joint, by so much: the tip
-_ONE_PLANE_M = 0.008  # linkages of one finger lie side by side
 _STILL_M = 1e-4  # per radian: what moves less is not moved
 
 
@@ -117,7 +116,7 @@ class Motion:
             return list(range(len(self.fingers)))
         own = [frozenset(np.flatnonzero(self.own(f))) for f in range(len(self.fingers))]
         velocity = self.effects(self.neutral).velocity.sum(1)
-        base, T = self.bases(self.neutral), self.bodies(self.neutral)
+        T, points = self.bodies(self.neutral), [self.placed(c.bodies, self.neutral) for c in self.fingers]
         reach = np.linalg.norm(self.tips(self.neutral) - T[0, :3, 3], axis=-1)
         axes = []
         for chain in self.fingers:
@@ -128,7 +127,8 @@ class Motion:
             axes.append(axis / np.linalg.norm(axis))
 
         def helps(f: int, g: int) -> bool:
-            in_one_plane = abs((base[f] - base[g]) @ axes[g]) < _ONE_PLANE_M
+            along, low, high = points[f] @ axes[g], (points[g] @ axes[g]).min(), (points[g] @ axes[g]).max()
+            in_one_plane = low < (along.min() + along.max()) / 2 < high
             return bool(
                 own[f] == own[g] and velocity[f] @ velocity[g] > 0 and in_one_plane and reach[f] < reach[g]
             )

@@ -154,7 +154,7 @@ def read_geoms(model: Any, i: int, path: Path) -> tuple[Primitive, ...]:
 
 def neutral_overlaps(description: HandDescription) -> tuple[tuple[str, str], ...]:
     """Return the pairs of bodies that overlap at the neutral pose: all joints at zero or at the nearest limit."""
-    model = mujoco.MjSpec.from_string(to_mjcf(description)).compile()
+    model = mujoco.MjModel.from_xml_string(to_mjcf(description), dict(description.mesh_assets))
     data = mujoco.MjData(model)
     neutral = np.clip(0.0, *np.array([[j.lower, j.upper] for j in description.joints]).T)
     couplings = Couplings(description.joint_names, description.couplings, torch.float64)

@@ -79,10 +79,15 @@ def _follow(
             if gap > _OPEN_M:
                 break
             solved[k] = at[moved].copy()
-    if first not in solved or (leader is not None and len(solved) < 4):
+    if first not in solved:
         raise ValueError(
             f"{path}: the loop of {listed(names)} cannot be closed where the hand begins (it gapes by "
             f"{1e3 * gaps.close(free, moved)[1]:.2g} mm). Correct its anchors, or the ranges of its joints."
+        )
+    if leader is not None and len(solved) < 4:
+        raise ValueError(
+            f"{path}: the loop of {listed(names)} closes where '{gaps.names[leader]}' is {knots[first]:.3g}, and not "
+            f"on its way from {low:.3g} to {high:.3g}: the ranges of the others leave it no room. Correct them."
         )
     if leader is None:
         return {

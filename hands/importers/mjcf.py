@@ -24,9 +24,11 @@ from sceneleapultra.hands.importers.mjcf_couplings import narrowed, read_couplin
 from sceneleapultra.hands.importers.mjcf_joints import name_all, one_joint_per_body
 from sceneleapultra.hands.importers.mjcf_servos import add_servos, write_actuation, write_servos
 from sceneleapultra.hands.importers.references import find_file, parse_xml
+from sceneleapultra.hands.importers.xml_values import numbers
 from sceneleapultra.hands.kinematics import homogeneous
 
 _LOG = logging.getLogger(__name__)
+_BASE_INERTIAL = {"pos": "0 0 0", "mass": "0.1", "diaginertia": "1e-4 1e-4 1e-4"}
 # Elements that name files, and the compiler's setting for where these lie.
 _FOLDER_OF = {"mesh": "meshdir", "skin": "meshdir", "hfield": "meshdir", "texture": "texturedir"}
 
@@ -46,9 +48,15 @@ def describe_mjcf(path: Path, actuation: Actuation | None = None) -> HandDescrip
     _expand(root, path, path, {path.resolve()})
     assets = _gather(root, path)
     name_all(root)
+    _drop_zero_masses(root, path)
     model = _compile(root, assets, path)
     _check_world(model, path)
     if one_joint_per_body(root, model, path):
+        model = _compile(root, assets, path)
+    if not model.body_mass[model.body_weldid == 0].any():
+        _LOG.warning("%s: its base has no mass: 100 g are taken, since the hand is moved by it", path)
+        base = next(body for body in root.iter("body") if body.get("name") == model.body(1).name)
+        ET.SubElement(base, "inertial", _BASE_INERTIAL)
         model = _compile(root, assets, path)
     couplings = read_couplings(model, path)
     write_servos(root, model, actuation or default_actuation(), replace=actuation is not None, path=path)
@@ -84,6 +92,15 @@ def _compile(root: ET.Element, assets: dict[str, bytes], path: Path) -> Any:
         return mujoco.MjSpec.from_string(ET.tostring(root, encoding="unicode"), assets=assets).compile()
     except ValueError as error:
         raise ValueError(f"{path}: MuJoCo cannot read this as a hand's MJCF: {error}") from error
+
+
+def _drop_zero_masses(root: ET.Element, path: Path) -> None:
+    """Let bodies whose mass is written as zero have that of their geoms."""
+    for world in root.iter("worldbody"):
+        for body in world.iter("body"):
+            inertial = body.find("inertial")
+            if inertial is not None and numbers(inertial, "mass", 1, path)[0] == 0:
+                body.remove(inertial)
 
 
 def _narrow(bodies: tuple[Body, ...], limits: Mapping[str, tuple[float, float]]) -> tuple[Body, ...]:

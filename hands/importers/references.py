@@ -71,12 +71,12 @@ def _root(source: Path) -> Path:
 
 
 def _package(source: Path, package: str, name: str, what: str) -> Path:
-    """Return the nearest folder above that is a package of this name, by its own name or by its package.xml."""
-    for folder in source.parents:
-        if folder.name == package or _package_name(folder) == package:
+    """Return the nearest folder above that is the package, by name or package.xml; else the one beside the file."""
+    for folder in (*source.parents, source.parent / package):
+        if folder.is_dir() and (folder.name == package or _package_name(folder) == package):
             return folder
     raise FileNotFoundError(
-        f"{source}: {what} '{name}': none of the folders above is the package '{package}'. Put the file back into its "
+        f"{source}: {what} '{name}': '{package}' is no folder beside it or above it. Put the file back into its "
         f"package, or write the path relative to {source.name}."
     )
 

@@ -1,8 +1,8 @@
 """How a URDF becomes a description.
 
 Collision shapes stay primitives where they are (box, cylinder, sphere, capsule); a mesh becomes convex pieces. A link
-without mass but with collision shapes gets the mass of these at the density that MuJoCo takes. Links that overlap at
-the neutral pose are declared non-colliding, since a URDF cannot say so.
+with collision shapes but without mass or inertia gets those of its shapes at the density that MuJoCo takes. Links that
+overlap at the neutral pose are declared non-colliding, since a URDF cannot say so.
 """
 
 import logging
@@ -36,6 +36,11 @@ def describe_urdf(path: Path) -> HandDescription:
         FileNotFoundError: a collision mesh is missing.
     """
     robot = parse_xml(path, "robot", "a URDF")
+    if (macro := next((e.tag for e in robot.iter() if e.tag.startswith("xacro:")), None)) is not None:
+        raise ValueError(
+            f"{path}: <{macro}> is for the program xacro, which writes the URDF. Run it first: "
+            f"xacro {path.name} > {path.stem}_hand.urdf"
+        )
     couplings = read_joints(robot, path)
     collisions = {
         attribute(link, "name", path): tuple(
@@ -70,15 +75,20 @@ def describe_urdf(path: Path) -> HandDescription:
 def _weightless(
     robot: ET.Element, collisions: dict[str, tuple[Primitive, ...]], path: Path
 ) -> frozenset[str]:
-    """Return the links whose mass is that of their collision shapes: no <inertial>, or one of mass zero."""
+    """Return the links whose mass is that of their collision shapes: those that lack a mass or an inertia."""
     found = []
     for link in robot.findall("link"):
-        mass = link.find("inertial/mass")
+        inertial, mass = link.find("inertial"), link.find("inertial/mass")
         value = 0.0 if mass is None else numbers(mass, "value", 1, path)[0]
+        if inertial is not None and (mass is None or inertial.find("inertia") is None):
+            link.remove(inertial)
+            value = 0.0
         if value <= 0 and collisions[link.attrib["name"]]:
             found.append(link.attrib["name"])
     if found:
-        _LOG.warning("%s: %s: no mass given, taken from the collision shapes", path, listed(found, "link"))
+        _LOG.warning(
+            "%s: %s: no mass and inertia given, taken from the collision shapes", path, listed(found, "link")
+        )
     return frozenset(found)
 
 

@@ -63,16 +63,26 @@ class Servos:
         return np.where(stiffness > 0, stiffness, np.inf)
 
     def lag_s(self) -> Float[np.ndarray, "j"]:
-        """Return how far behind its aim each joint is when it moves steadily, over its speed: damping by stiffness."""
-        return self._per_joint(-self._model.actuator_biasprm[:, 2]) / self.stiffness()
+        """Return how far behind its aim each joint is when it moves steadily, over its speed.
+
+        That is damping by stiffness: of the servos, and of the joint and its followers.
+        """
+        slopes, source = self._slopes()
+        damping = self._per_joint(-self._model.actuator_biasprm[:, 2])
+        np.add.at(damping, source, self._model.dof_damping[self.dof_adr] * slopes**2)
+        return damping / self.stiffness()
 
     def _per_joint(self, gain: Float[np.ndarray, "m"]) -> Float[np.ndarray, "j"]:
-        middle = torch.zeros(self._num_joints, dtype=torch.float64)
-        slopes, source = self._couplings.slopes(middle).numpy(), self._couplings.source.numpy()
+        slopes, source = self._slopes()
         arms = np.zeros((self._model.nu, self._num_joints))
         np.add.at(arms.T, source, (self._moment * slopes).T)
         arms = np.abs(arms)
         return np.asarray(arms.T @ (gain * arms.sum(1)))
+
+    def _slopes(self) -> tuple[Float[np.ndarray, "q"], Int[np.ndarray, "q"]]:
+        """Return how fast each joint moves with the one of a pose that moves it, and which that is."""
+        middle = torch.zeros(self._num_joints, dtype=torch.float64)
+        return self._couplings.slopes(middle).numpy(), self._couplings.source.numpy()
 
     def _moments(self) -> Float[np.ndarray, "m q"]:
         """Return the matrix from joint positions to servo targets, at the default pose.

@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sceneleapultra.hands import Hand
 from sceneleapultra.hands.description import Actuation
 from sceneleapultra.hands.mjcf import ARENA_MEMORY_MB
+from sceneleapultra.simulation.protocols.hand_model import HandModel
 from sceneleapultra.simulation.protocols.servos import HAND_PREFIX, Servos
 from sceneleapultra.simulation.synthesis.base import Target
 
@@ -58,9 +60,10 @@ class Closer:
         self._scale = hand.joint_scale.numpy().astype(float)
         self._target_adr = int(self.model.joint(_TARGET).qposadr[0])
         self._limits = hand.joint_limits.numpy().astype(float)
-        self._lead = settings.torque_nm / self._scale / self._servos.stiffness()
-        # A servo that brakes by more than this torque at full speed is led by what it lags, so that its joint moves.
-        lag_s = self._servos.lag_s()
+        self._lead = closing_torque_nm(hand, settings) / self._scale / self._servos.stiffness()
+        # A joint that is braked by more than this torque at full speed is led by what it lags, so that it moves.
+        # Between two updates of its aim a joint has moved on, on average by what it moves in half that time.
+        lag_s = self._servos.lag_s() + settings.timestep_s * settings.steps_per_update / 2
         self._lag_s = np.where(lag_s * settings.rate_rad_s * self._scale > self._lead, lag_s, 0.0)
         self._finger_of_body = np.full(self.model.nbody, -1)
         for f, name in enumerate(hand.finger_names):
@@ -96,7 +99,9 @@ class Closer:
         T_moved[:3, :3] = rotation.reshape(3, 3)
         back = self._T_target @ np.linalg.inv(T_moved)
         now = np.clip(data.qpos[self._qpos_adr], self._limits[:, 0], self._limits[:, 1])
-        return Closed(back @ T_world_base, now, ctrl, self._touching())
+        # What a slow servo was led by makes it move, not press.
+        press = np.clip(np.clip(wanted, now - self._lead, now + self._lead), *self._limits.T)
+        return Closed(back @ T_world_base, now, np.where(self._lag_s > 0, press, ctrl), self._touching())
 
     def _start(self, T_world_base: Float[np.ndarray, "4 4"], qpos: Float[np.ndarray, "j"]) -> None:
         mujoco.mj_resetData(self.model, self.data)
@@ -114,13 +119,28 @@ class Closer:
         return np.isin(np.arange(self.num_fingers), fingers)
 
 
-def servo_stiffness(target: Target) -> Float[Tensor, "j"]:
+def closing_torque_nm(hand: Hand, settings: ClosingSettings) -> Float[np.ndarray, "j"]:
+    """Return the largest torque of each joint: that of one finger for each that it moves, so twice for two jaws.
+
+    A slide's is what it would be at the arm that counts as a radian (``joint_scale``).
+    """
+    leader = {joint: coupling.leader or joint for joint, coupling in hand.description.couplings.items()}
+    joint_of = {body.name: body.joint.name for body in hand.description.bodies if body.joint is not None}
+    moved = [
+        {leader.get(joint_of[body], joint_of[body]) for body in bodies if body in joint_of}
+        for bodies in hand.finger_bodies.values()
+    ]
+    number = [max(1, sum(name in joints for joints in moved)) for name in hand.joint_names]
+    return settings.torque_nm * np.array(number, dtype=float)
+
+
+def servo_stiffness(model: HandModel) -> Float[Tensor, "j"]:
     """Return how stiff the servos hold each joint (N m / rad; N / m of a slide)."""
     spec = mujoco.MjSpec()
-    hand = mujoco.MjSpec.from_string(target.model.mjcf, assets=dict(target.model.assets))
+    hand = mujoco.MjSpec.from_string(model.mjcf, assets=dict(model.assets))
     spec.assets = hand.assets
     spec.worldbody.add_frame().attach_body(hand.worldbody, HAND_PREFIX, "")
-    return torch.as_tensor(Servos(spec.compile(), target.model).stiffness(), dtype=torch.float32)
+    return torch.as_tensor(Servos(spec.compile(), model).stiffness(), dtype=torch.float32)
 
 
 def _compile(target: Target, settings: ClosingSettings) -> mujoco.MjModel:
@@ -136,6 +156,10 @@ def _compile(target: Target, settings: ClosingSettings) -> mujoco.MjModel:
     hand_spec = mujoco.MjSpec.from_string(hand.mjcf, assets=dict(hand.assets))
     spec.assets = hand_spec.assets
     base = spec.worldbody.add_frame().attach_body(hand_spec.body(hand.base_body), HAND_PREFIX, "")
+    # MuJoCo lets a body collide with the one that carries it if that stands still, as the base does here alone.
+    if target.hand.description.source_mjcf is not None:
+        for first, second in target.hand.description.non_colliding():
+            spec.add_exclude(bodyname1=HAND_PREFIX + first, bodyname2=HAND_PREFIX + second)
     base.pos, base.quat = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)
     base.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
     for i, (record, T) in enumerate(zip(scene.objects, scene.T_world_object, strict=True)):

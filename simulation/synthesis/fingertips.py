@@ -71,7 +71,7 @@ class _Pinching(Proposer):
         self.thumb = hand.finger_names.index(hand.thumb)
         self.finder = PinchFinder(target, self.tips.radii, self.thumb, settings.pinch)
         self._postures = all_postures(hand, settings.fingers, settings.postures)
-        self._stiffness = servo_stiffness(target)
+        self._stiffness = servo_stiffness(target.model)
 
     @torch.no_grad()
     def propose(self, n: int, rng: np.random.Generator) -> Candidates:

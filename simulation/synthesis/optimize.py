@@ -75,7 +75,7 @@ class Descent(Proposer):
         self.num_fingers = len(hand.finger_names)
         T = target.scene.T_world_object[target.index]
         self.center = torch.as_tensor(T[:3, 3], dtype=torch.float32)
-        self.stiffness = servo_stiffness(target)
+        self.stiffness = servo_stiffness(target.model)
 
     def propose(self, n: int, rng: np.random.Generator) -> Candidates:
         """Descend from start poses, and return those with the least energy."""

@@ -27,6 +27,7 @@ _STEPS = 6
 _NEAREST = 48
 # Surface points drawn per pose aimed: those a hand cannot look at are passed over.
 _SPARE_POINTS = 4
+_LATE_M = 0.001  # a finger of a gripper that is so far when the other touches does not come to touch
 
 # m hands in the world, the centers of their s spheres in the base frame, and how far each is moved which way (m).
 Poses = Float[Tensor, "m 4 4"]
@@ -85,7 +86,9 @@ class Placer:
         self.near = DistanceGrid(self.distance.target, low, high)
         self._preshape = Preshape(target.hand, settings.preshape)
         self._forecast = Forecast(target, self.near, settings.forecast)
-        self._jaws = Jaws(target.hand) if Jaws.of_one_joint(target.hand) else None
+        self._jaws = None
+        if Jaws.of_one_joint(target.hand):
+            self._jaws = Jaws(target.hand, settings.forecast.steps, settings.forecast.step_rad)
 
     @torch.no_grad()
     def draw(self, n: int, rng: np.random.Generator) -> Placements:
@@ -98,9 +101,11 @@ class Placer:
         T, moved = self._above_table(T, base, back)
         kept = moved <= s.max_standoff_m
         T, qpos, rates, base, back, moved = (x[kept] for x in (T, qpos, rates, base, back, moved))
-        if self._jaws is not None:
-            T = self._jaws(T, base, self.near)
         T, moved = self._off_target(T, base, back, moved)
+        if self._jaws is not None:
+            T = self._jaws(T, qpos, rates, self.near)
+            T, moved = self._off_target(T, base, back, moved)
+            moved[self._jaws.late(T, qpos, rates, self.near) > _LATE_M] = torch.inf
         kept = moved <= s.max_standoff_m
         T, qpos, rates, base = (x[kept] for x in (T, qpos, rates, base))
 

@@ -65,13 +65,14 @@ _SLIDES = (
         "right", "palm", "g", kind="prismatic", limits="0 0.04", axis="0 -1 0", extra='<mimic joint="left"/>'
     ),
 )
-# A parallelogram: the pad stays upright. The coupler leaves its stop only when the pad is pushed.
-_LINKAGE = """<body name="{0}driver" pos="0 {1}0.03 0.05" quat="{2}">
+# A parallelogram: the pad stays upright. The coupler leaves its stop only when the pad is pushed. The driver's frame
+# lies aside on its axis, its shapes do not.
+_LINKAGE = """<body name="{0}driver" pos="{1}0.0125 {1}0.03 0.05" quat="{2}">
     <joint name="{0}driver" axis="1 0 0" range="0 0.8" armature="0.005" damping="0.1"/>
-    <geom type="box" size="0.004 0.015 0.004" pos="0 0.015 0"/>
+    <geom type="box" size="0.004 0.015 0.004" pos="-0.0125 0.015 0"/>
     <body name="{0}coupler" pos="0 0.03 0">
       <joint name="{0}coupler" axis="1 0 0" range="-1.5 0" solreflimit="0.005 1"/>
-      <geom type="box" size="0.004 0.004 0.01" pos="0 0.004 0.02"/></body></body>
+      <geom type="box" size="0.004 0.004 0.01" pos="-0.0125 0.004 0.02"/></body></body>
   <body name="{0}spring" pos="0 {1}0.012 0.06" quat="{2}">
     <joint name="{0}spring" axis="1 0 0" range="-0.3 1" stiffness="0.04" springref="2.5" damping="0.002"/>
     <geom type="box" size="0.004 0.01 0.01" pos="0 0.02 0.02"/>
@@ -185,10 +186,21 @@ def _semantics(fingers: tuple[str, str], reach_m: float, **closing: int) -> dict
     }
 
 
+_SWING = (
+    '<joint name="{}" type="revolute"><parent link="palm"/><child link="{}"/><origin xyz="0 {} 0.02"/>'
+    '<axis xyz="{} 0 0"/><limit lower="0" upper="0.9" effort="1" velocity="1"/>{}</joint>'
+)
+_LONG = (
+    f'<link name="{{}}">{_MASS}<collision><origin xyz="0 0 0.05"/><geometry><box size="0.03 0.01 0.1"/></geometry>'
+    "</collision></link>"
+)
+
+
 # Grippers that grasp, and what their files cannot say.
 GRIPPERS: dict[str, dict[str, Any]] = {
     "jaws.urdf": _semantics(("left", "right"), 0.02, open_left=-1),
     "jaws.xml": _semantics(("left", "right"), 0.02, left=-1),
+    "swings.urdf": {**_semantics(("left", "right"), 0.06, open_left=-1), "rest_qpos": {"open_left": 0.4}},
     "linkages.xml": _semantics(("l_pad", "r_pad"), 0.09, l_driver=1),
 }
 HANDS["jaws.urdf"] = urdf(
@@ -197,6 +209,13 @@ HANDS["jaws.urdf"] = urdf(
     _PAD.format("right"),
     _JAW.format("open_left", "left", 0.005, 1, ""),
     _JAW.format("open_right", "right", -0.005, -1, '<mimic joint="open_left"/>'),
+)
+HANDS["swings.urdf"] = urdf(
+    _PALM.replace("0.18", "0.05"),
+    _LONG.format("left"),
+    _LONG.format("right"),
+    _SWING.format("open_left", "left", 0.015, -1, ""),
+    _SWING.format("open_right", "right", -0.015, 1, '<mimic joint="open_left"/>'),
 )
 HANDS["jaws.xml"] = mjcf(
     _MJCF_JAW.format("left", 0.005, 1) + _MJCF_JAW.format("right", -0.005, -1),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from sceneleapultra.hands import Hand, load_hand
 from sceneleapultra.hands.description import Body, HandDescription, Semantics
@@ -152,6 +153,28 @@ def test_findings_name_what_is_odd(tmp_path: Path) -> None:
     assert found["limits"].level == "check" and "turntable" in found["limits"].text
     assert found["mass"].level == "check" and "100 kg" in found["mass"].text
     assert {finding.level for finding in examine(load_hand("leap_right"))} <= {"fine", "check"}
+
+
+def test_servos_that_are_added_are_named_in_the_units_of_their_joints(tmp_path: Path) -> None:
+    def said(name: str) -> str:
+        return next(f.text for f in examine(load_hand(write(tmp_path, name))) if f.topic == "servos")
+
+    kp = load_hand(write(tmp_path, "jaws.urdf")).description.actuation.kp
+    assert f"{kp:g} N m/rad are added" in said("mimic.urdf")
+    # A slide counts five centimetres as a radian.
+    assert f"of {kp / 0.05**2:g} N/m (slides) are added" in said("jaws.urdf")
+
+
+def test_an_mjcf_with_meshes_is_looked_at(tmp_path: Path) -> None:
+    trimesh.creation.box((0.06, 0.18, 0.04)).export(tmp_path / "palm.stl")
+    text = HANDS["jaws.xml"].replace(
+        '<geom type="box" size="0.03 0.03 0.01"/>', '<geom type="mesh" mesh="palm"/>'
+    )
+    (tmp_path / "hand.xml").write_text(
+        text.replace("<worldbody>", '<asset><mesh name="palm" file="palm.stl"/></asset><worldbody>')
+    )
+    found = {finding.topic: finding for finding in examine(load_hand(tmp_path / "hand.xml"))}
+    assert found["overlaps at rest"].level == "fine"
 
 
 def test_the_mirror_image_is_where_the_mirror_puts_it() -> None:

@@ -11,6 +11,7 @@ import trimesh
 
 from sceneleapultra.hands import load_hand
 from sceneleapultra.hands.hand import Hand
+from tests.factories.hands import HANDS
 
 INERTIAL = """<inertial><mass value="0.1"/>
   <inertia ixx="1e-5" iyy="1e-5" izz="1e-5" ixy="0" ixz="0" iyz="0"/></inertial>"""
@@ -117,9 +118,30 @@ def test_a_mesh_that_is_no_link_is_a_sentence(tmp_path, content, message):
 
 
 def test_a_mesh_of_a_type_that_is_not_read_is_a_sentence(tmp_path):
-    (tmp_path / "f.dae").write_text("<COLLADA/>")
-    with pytest.raises(ValueError, match=r"Expected a mesh of type \.obj.*f\.dae\. Convert it to \.obj"):
-        load_hand(write_hand(tmp_path / "h.urdf", '<mesh filename="f.dae"/>'))
+    (tmp_path / "f.step").write_text("ISO-10303-21;")
+    with pytest.raises(ValueError, match=r"Expected a mesh of type \.obj.*f\.step\. Convert it to \.obj"):
+        load_hand(write_hand(tmp_path / "h.urdf", '<mesh filename="f.step"/>'))
+
+
+@pytest.mark.parametrize(
+    ("palm", "mass"),
+    [
+        (
+            '<inertial pos="0 0 0" mass="0" diaginertia="0 0 0"/><geom type="box" size="0.03 0.03 0.01"/>',
+            0.072,
+        ),
+        ('<inertial pos="0 0 0" mass="0" diaginertia="0 0 0"/><site/>', 0.1),
+        ('<body name="fixed"><inertial pos="0 0 0" mass="0.2" diaginertia="1e-4 1e-4 1e-4"/></body>', 0.0),
+    ],
+)
+def test_the_base_of_an_mjcf_has_a_mass_to_be_moved_by(tmp_path, palm, mass):
+    text = HANDS["jaws.xml"].replace('<geom type="box" size="0.03 0.03 0.01"/>', palm)
+    (tmp_path / "hand.xml").write_text(text)
+    hand = load_hand(tmp_path / "hand.xml")
+    spec = mujoco.MjSpec.from_string(hand.to_mjcf())
+    spec.worldbody.first_body().add_freejoint()
+    # 0.06 x 0.06 x 0.02 m3 at 1,000 kg/m3, or what is taken where there is nothing
+    assert spec.compile().body("palm").mass[0] == pytest.approx(mass)
 
 
 def test_shapes_in_millimetres_are_refused_before_they_fill_the_memory(tmp_path):
@@ -151,8 +173,14 @@ def test_a_package_is_known_by_its_package_xml(tmp_path):
     )
     assert len(hulls(load_hand(urdf), "f0")) == 1
     write_hand(urdf, '<mesh filename="package://other/assets/f.stl"/>')
-    with pytest.raises(FileNotFoundError, match="none of the folders above is the package 'other'"):
+    with pytest.raises(FileNotFoundError, match="'other' is no folder beside it or above it"):
         load_hand(urdf)
+
+
+def test_a_package_may_be_a_folder_beside_the_file(tmp_path):
+    write_mesh(tmp_path / "meshes" / "f.stl")
+    urdf = write_hand(tmp_path / "h.urdf", '<mesh filename="package://meshes/f.stl"/>')
+    assert len(hulls(load_hand(urdf), "f0")) == 1
 
 
 @pytest.mark.parametrize(
@@ -163,6 +191,9 @@ def test_a_package_is_known_by_its_package_xml(tmp_path):
         "file://{outside}",
         "package://hand/../secret.stl",
         "package://../../secret.stl",
+        "package://../secret.stl",
+        "package://./../secret.stl",
+        "package://folder/secret.stl",
         "link.stl",
         "folder/secret.stl",
         "/etc/passwd",
@@ -175,7 +206,7 @@ def test_nothing_outside_of_the_hands_folder_is_read(tmp_path, filename):
     (folder / "link.stl").symlink_to(outside)
     (folder / "folder").symlink_to(tmp_path)
     urdf = write_hand(folder / "h.urdf", f'<mesh filename="{filename.format(outside=outside)}"/>')
-    with pytest.raises((ValueError, FileNotFoundError), match=r"outside of|none of the folders above"):
+    with pytest.raises((ValueError, FileNotFoundError), match=r"outside of|no folder beside it"):
         load_hand(urdf)
 
 
@@ -185,7 +216,30 @@ def test_a_link_without_inertia_weighs_what_its_shapes_weigh(tmp_path, caplog):
     # 0.02 x 0.02 x 0.06 m3 at 1,000 kg/m3, MuJoCo's density
     np.testing.assert_allclose([model.body(f"f{k}").mass[0] for k in range(2)], 0.024, rtol=1e-6)
     assert model.body("palm").mass[0] == pytest.approx(0.1)
-    assert "links 'f0', 'f1': no mass given" in caplog.text
+    assert "links 'f0', 'f1': no mass and inertia given" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "incomplete", ['<inertial><mass value="0.1"/></inertial>', INERTIAL.replace('<mass value="0.1"/>', "")]
+)
+def test_half_an_inertia_is_none(tmp_path, caplog, incomplete):
+    hand = load_hand(write_hand(tmp_path / "h.urdf", inertial=incomplete))
+    model = mujoco.MjModel.from_xml_string(hand.to_mjcf())
+    np.testing.assert_allclose(model.body("f0").mass[0], 0.024, rtol=1e-6)
+    assert "links 'f0', 'f1': no mass and inertia given" in caplog.text
+
+
+def test_what_other_programs_add_to_a_urdf_is_left_alone(tmp_path):
+    urdf = write_hand(tmp_path / "h.urdf")
+    plain, text = load_hand(urdf).table_hash, urdf.read_text()
+    added = '<drake:collision_filter_group name="g"><drake:member link="f0"/></drake:collision_filter_group>'
+    urdf.write_text(text.replace("</robot>", f"{added}<transmission/></robot>"))
+    assert load_hand(urdf).table_hash == plain
+    urdf.write_text(text.replace("</robot>", '<xacro:include filename="f.xacro"/></robot>'))
+    with pytest.raises(
+        ValueError, match=r"<xacro:include> is for the program xacro.*xacro h\.urdf > h_hand\.urdf"
+    ):
+        load_hand(urdf)
 
 
 @pytest.mark.parametrize(

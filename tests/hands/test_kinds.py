@@ -29,6 +29,7 @@ _JOINTS = {  # those of a pose, then those that follow
     "idle.xml": (["a"], ["b"]),
     "linkage.xml": (["driver"], ["coupler", "spring", "pad"]),
     "jaws.urdf": (["open_left"], ["open_right"]),
+    "swings.urdf": (["open_left"], ["open_right"]),
     "jaws.xml": (["left"], ["right"]),
     "linkages.xml": (
         ["l_driver"],
@@ -84,6 +85,14 @@ def test_a_parallelogram_keeps_its_pad_upright(tmp_path):
     expected = angle * torch.tensor([1.0, 0.0, 1.0, -1.0], dtype=torch.float64)
     assert hand.all_joint_names == ("driver", "coupler", "spring", "pad")
     torch.testing.assert_close(hand.all_joints(angle), expected, rtol=0, atol=1e-6)
+
+
+def test_a_loop_without_room_is_a_sentence(tmp_path):
+    text = HANDS["linkage.xml"].replace('range="-0.9 0.9"', 'range="-0.001 0.001"')
+    text = text.replace('range="-0.3 1"', 'range="-0.001 0.001"')
+    (tmp_path / "hand.xml").write_text(text)
+    with pytest.raises(ValueError, match=r"closes where 'driver' is 0, and not on its way from 0 to 0\.8"):
+        load_hand(tmp_path / "hand.xml")
 
 
 def test_gradients_pass_through_couplings(hand):

@@ -74,6 +74,11 @@ def test_plain_xml_is_read(tmp_path: Path) -> None:
     assert root.tag == "robot" and root.attrib["name"] == "a & b" and len(root) == 1
 
 
+def test_prefixes_of_names_need_no_declaration(tmp_path: Path) -> None:
+    root = read_xml(written(tmp_path, "<robot><drake:group drake:kind='one'>two</drake:group></robot>"))
+    assert root[0].tag == "drake:group" and root[0].attrib == {"drake:kind": "one"} and root[0].text == "two"
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -102,12 +102,16 @@ def read_xml(path: Path) -> ET.Element:
             "Write out what it stands for."
         )
 
-    parser = expat.ParserCreate()
+    # Prefixes of names stay as they are written, as robots' parsers read them: many files declare none of theirs.
+    tree, parser = ET.TreeBuilder(), expat.ParserCreate()
+    parser.buffer_text = True
     parser.EntityDeclHandler = refuse
+    parser.StartElementHandler, parser.EndElementHandler = tree.start, tree.end
+    parser.CharacterDataHandler = tree.data
     try:
         parser.Parse(content, True)
-        return ET.fromstring(content)
-    except (expat.ExpatError, ET.ParseError, RecursionError) as error:
+        return tree.close()
+    except (expat.ExpatError, RecursionError) as error:
         raise ValueError(f"{path} is not valid XML ({error}); is it truncated? Copy it again.") from error
 
 

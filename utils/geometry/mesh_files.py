@@ -4,14 +4,16 @@ import io
 import logging
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trimesh
 
 from sceneleapultra.utils.core.files import describe_file
+from sceneleapultra.utils.geometry.collada import read_collada
 
 # Formats that hold a whole mesh in one file.
-MESH_SUFFIXES = (".obj", ".stl", ".ply", ".off", ".glb")
+MESH_SUFFIXES = (".obj", ".stl", ".ply", ".off", ".glb", ".dae")
 # What trimesh's readers raise on bytes that are not what their name says.
 _DAMAGED = (
     ValueError,
@@ -39,11 +41,9 @@ def read_mesh(file: Path) -> trimesh.Trimesh:
         raise ValueError(
             f"Expected a mesh of type {', '.join(MESH_SUFFIXES)}, got {file}. Convert it to .obj or .stl first."
         )
-    data = io.BytesIO(file.read_bytes())
     logging.getLogger("trimesh").setLevel(logging.CRITICAL)  # it logs the trace of what it then raises
     try:
-        # From memory: a reader that has no folder opens no other file.
-        mesh = trimesh.load_mesh(data, file_type=file.suffix[1:].lower(), process=False, skip_materials=True)
+        mesh = read_collada(file) if file.suffix.lower() == ".dae" else _load(file)
     except _DAMAGED as error:
         raise ValueError(
             f"Expected a mesh in {file}, but it is {describe_file(file)}: {error}. Export or copy it again."
@@ -63,6 +63,12 @@ def read_mesh(file: Path) -> trimesh.Trimesh:
             f"{int(mesh.faces.max())}. Export it again."
         )
     return mesh
+
+
+def _load(file: Path) -> Any:
+    """Load a file from memory: a reader that has no folder opens no other file."""
+    data = io.BytesIO(file.read_bytes())
+    return trimesh.load_mesh(data, file_type=file.suffix[1:].lower(), process=False, skip_materials=True)
 
 
 def guess_units(extent: float, smallest_m: float, largest_m: float) -> str:

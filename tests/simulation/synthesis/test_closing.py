@@ -45,3 +45,15 @@ def test_what_a_hands_file_sets_by_default_holds_for_the_hand_alone(
             np.testing.assert_allclose(model.geom_solref[geom], [0.1, 3])
     dof = int(model.joint("hand/j").dofadr[0])
     assert model.dof_damping[dof] == 7
+
+
+def test_a_base_that_stands_still_does_not_hold_what_it_carries(
+    tmp_path: Path, scene: Scene, sim_close: SimClose
+) -> None:
+    trimesh.creation.box((40, 40, 80)).export(tmp_path / "palm.stl")  # the finger begins inside of it
+    (tmp_path / "hand.xml").write_text(MJCF)
+    closer = Closer(prepare(load_hand(tmp_path / "hand.xml"), scene, 1), sim_close.closing)
+    away = np.eye(4)
+    away[2, 3] = 1.0
+    closed = closer.close(away, np.zeros(1), np.ones(1))
+    assert closed.qpos[0] > 0.1 and not closed.touching.any()
