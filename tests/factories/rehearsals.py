@@ -32,7 +32,7 @@ WORDS = {
     r"generate_dataset(?!.*max_attempts=0)": "grasps.successes=1 grasps.max_attempts=8 grasps.batch=8",
     r"generate_dataset(?!.*per_scene)": "'objects.per_scene=[0,1]'",
     r"generate_dataset(?!.*splits)": "'splits={train: 0.5, val: 0.17, test: 0.17, test_family: 0.16}'",
-    r"generate_dataset": "scenes=6 views=1 workers=1 camera.width=160 camera.height=120",
+    r"generate_dataset": "scenes=6 views=1 workers=1",
     r"train_lightning": "trainer.max_steps=2 trainer.val_check_interval=2 scheduler.warmup_steps=1 data.batch_size=2"
     " hardware=cpu",
     r"train_lightning(?!.*experiment=completion)": "data.loading.workers=0",
