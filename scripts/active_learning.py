@@ -54,7 +54,9 @@ def active_learning(cfg: DictConfig) -> list[dict[str, Any]]:
         rounds = learn(pool, test, model.generator, settings, folder / f"{name}.json")
         path = write_labels(pool, rounds, store, folder / f"{name}.h5", asdict(settings))
     last = rounds[-1]
-    ranked = f"{last['auroc']:.3f}" if last["auroc"] is not None else "unknown, all test grasps have one verdict"
+    ranked = (
+        f"{last['auroc']:.3f}" if last["auroc"] is not None else "unknown, all test grasps have one verdict"
+    )
     card(
         "labels",
         {

@@ -83,7 +83,10 @@ def rehearse(words: list[str]) -> None:
             told = printed(sys.executable, script, "--help")
             root = re.search(r'@hydra_program\("(\w+)"', (ROOT / script).read_text())
             if root is None:
-                missing = [w for w in rest if w.startswith("--") and w.partition("=")[0] not in told]
+                flags = [word.partition("=")[0] for word in rest if word.startswith("--")]
+                if not all(flag in told for flag in flags) and not rest[0].startswith("-"):  # of a part of it
+                    told = printed(sys.executable, script, rest[0], "--help")
+                missing = [flag for flag in flags if flag not in told]
                 assert not missing, f"{script} has no {missing}"
                 return
             overrides = [word for word in rest if word not in {"-m", "--multirun", "--help"}]
