@@ -68,6 +68,7 @@ NOT_RUN = {
         "diffusion.md": [r"python -m benchmarks\.diffusion_grid"],
         "gallery.md": [r"python -m benchmarks\.gallery"],
         "hands.md": [r"python -m benchmarks\.cross_hand"],
+        "model_zoo.md": [r"python -m benchmarks\.(camera|pick_film)"],
     },
     "tests/datasets/test_shards.py runs it": {"clusters.md": [r"python scripts/store\.py"]},
     "tests/examples/test_pick_with_arm.py runs it": {"real_hand.md": [r"python examples/"]},
