@@ -1,7 +1,7 @@
 """An arm with a LEAP hand picks objects out of scenes: one view, the model's grasps, a way for the arm, the lift.
 
-PYTHONPATH=. python examples/pick_with_arm.py --store data/quick.h5 --scenes 30
-PYTHONPATH=. python examples/pick_with_arm.py --store data/quick.h5 --service http://127.0.0.1:8090
+python examples/pick_with_arm.py --store data/quick.h5 --scenes 30
+python examples/pick_with_arm.py --store data/quick.h5 --service http://127.0.0.1:8090
 
 For each scene: the model, or a running service (sceneleap serve), samples grasps from one view; the first that the arm
 reaches on a free way, by what the view shows, is carried out in a simulation of the arm, the hand and the whole scene

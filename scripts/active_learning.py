@@ -54,11 +54,14 @@ def active_learning(cfg: DictConfig) -> list[dict[str, Any]]:
         rounds = learn(pool, test, model.generator, settings, folder / f"{name}.json")
         path = write_labels(pool, rounds, store, folder / f"{name}.h5", asdict(settings))
     last = rounds[-1]
+    ranked = (
+        f"{last['auroc']:.3f}" if last["auroc"] is not None else "unknown, all test grasps have one verdict"
+    )
     card(
         "labels",
         {
             "grasps": f"{last['labels']} of {pool.size}, {last['cpu_s']:.0f} s of processor time",
-            "scorer": f"AUROC {last['auroc']:.3f}, best of {cfg.candidates}: {last['best']:.1%} of test objects",
+            "scorer": f"AUROC {ranked}, best of {cfg.candidates}: {last['best']:.1%} of test objects",
             "rounds": folder / f"{name}.json",
             "store": path,
         },

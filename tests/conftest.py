@@ -33,6 +33,7 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
 from factories.records import scene_record
+from factories.rehearsals import WarmPython
 from sceneleapultra.datasets import StoreWriter
 from sceneleapultra.hands import load_hand
 from sceneleapultra.utils.core.config import CONFIG_DIR
@@ -102,6 +103,17 @@ def run_program(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return 0
 
     return run
+
+
+@pytest.fixture(scope="session")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a shell in which ``sceneleap`` and ``python`` are this project's."""
+    folder, root = tmp_path_factory.mktemp("bin"), CONFIG_DIR.parent
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "SCENELEAPULTRA_"))}
+    environ |= {"PYTHONPATH": f"{root}:{root / 'tests'}", "COLUMNS": "160"}
+    python = WarmPython(folder, environ)
+    yield environ | {"PATH": f"{folder}:{environ['PATH']}"}
+    python.end()
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,14 @@ import sceneleapultra.train_lightning
 import sceneleapultra.utils.training.stop  # noqa: F401
 
 
+def reset_signals() -> None:
+    """Give signals the handlers of a fresh Python."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def become(order: dict[str, Any], environ: dict[str, str]) -> None:
     """Turn this process into the program."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -41,10 +49,7 @@ def become(order: dict[str, Any], environ: dict[str, str]) -> None:
         os.dup2(log, stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(order["folder"])
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        if callable(signal.getsignal(number)):
-            signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    reset_signals()
     status = 1
     try:
         importlib.import_module(f"sceneleapultra.{name}").main()
