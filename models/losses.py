@@ -31,16 +31,3 @@ def score_loss(
     bce = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth.nan_to_num(), reduction="none")
     known = truth.isfinite() & valid[..., None]
     return masked_mean(bce[..., 0], known[..., 0]) + masked_mean(bce[..., 1], known[..., 1])
-
-
-def order_loss(
-    score: Float[Tensor, "b g"], success: Float[Tensor, "b g"], valid: Bool[Tensor, "b g"]
-) -> Float[Tensor, ""]:
-    """Logistic loss of the pairs of a scene's grasps of which one succeeded and the other failed (not NaN).
-
-    RankNet (Burges et al. 2005): ``-log sigmoid(score_i - score_j)`` for i better than j, averaged over the pairs of a
-    scene, then over scenes; one without pairs counts as zero.
-    """
-    better = (success[:, :, None] > success[:, None]) & valid[:, :, None] & valid[:, None]
-    lead = score[:, :, None] - score[:, None]
-    return masked_mean(torch.nn.functional.softplus(-lead).flatten(1), better.flatten(1))

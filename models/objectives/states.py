@@ -5,8 +5,6 @@ from typing import Literal, get_args
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sceneleapultra.models.losses import order_loss
-from sceneleapultra.models.network.heads.base import success_log_odds
 from sceneleapultra.models.objectives.context import PredictionContext, StepContext
 from sceneleapultra.models.objectives.term import GraspTerm, LossTerm, Weight
 from sceneleapultra.utils.core.names import unknown_name
@@ -66,29 +64,3 @@ class HeadLoss(LossTerm):
                     f"with model.objective.terms.{self.head}.weight=0, or pass data with these labels."
                 )
         return head.loss(context)
-
-
-class SuccessOrder(LossTerm):
-    """That the score head puts the grasps of a scene that succeeded before those that failed.
-
-    Its own loss asks for probabilities over all scenes; choosing the best of a scene's grasps asks for their order.
-    """
-
-    needs = ("scene", "grasps", "positive")
-
-    def __call__(self, context: StepContext) -> Float[Tensor, ""]:
-        """Return :func:`~sceneleapultra.models.losses.order_loss` of the log-odds of success.
-
-        Raises:
-            ValueError: the generator has no score head, or the batch no verdicts.
-        """
-        heads, batch = context.generator.heads, context.batch
-        stable, collision_free = batch.grasp_stable, batch.grasp_collision_free
-        if "score" not in heads or stable is None or collision_free is None:
-            missing = "data with verdicts" if "score" in heads else "a score head"
-            raise ValueError(
-                f"model.objective.terms.success_order orders grasps by the score head as their verdicts do: it needs "
-                f"{missing}. Switch it off with model.objective.terms.success_order.weight=0."
-            )
-        score = success_log_odds(context.output(heads["score"]))
-        return order_loss(score, stable * collision_free, context.valid)

@@ -19,14 +19,14 @@ from factories.models import (
 )
 from sceneleapultra.hands import GraspPose
 from sceneleapultra.models.generator import GraspGenerator
-from sceneleapultra.models.losses import order_loss, score_loss
+from sceneleapultra.models.losses import score_loss
 from sceneleapultra.models.network.context import DecodedGrasps, SceneContext
 from sceneleapultra.models.network.heads.anchors import AnchorHeadConfig
 from sceneleapultra.models.network.heads.base import success_log_odds
 from sceneleapultra.models.network.heads.score import ScoreHeadConfig
 from sceneleapultra.models.network.surface import Surface
 from sceneleapultra.models.network.tokens import Cloud
-from sceneleapultra.models.objectives.states import HeadLoss, SuccessOrder
+from sceneleapultra.models.objectives.states import HeadLoss
 
 
 def test_log_odds_of_both_parts() -> None:
@@ -51,32 +51,6 @@ def test_unknown_verdicts_teach_nothing() -> None:
     (gradient,) = torch.autograd.grad(loss, logits)
     assert (gradient[0, 0, 1], gradient[0, 1, 0]) == (0.0, 0.0)
     assert gradient[0, 0, 0] != 0.0 and gradient[0, 1, 1] != 0.0
-
-
-def test_the_order_of_a_scene_is_learned_from_its_pairs() -> None:
-    """Two of three scenes have pairs: (1, 0) and (1, 2) of the first, where unknown and invalid grasps are in none."""
-    score = torch.tensor([[0.5, 1.0, -2.0, 9.0, 9.0], [1.0, 2.0, 3.0, 4.0, 5.0], [0.0, 3.0, 0.0, 0.0, 0.0]])
-    success = torch.tensor([[0.0, 1.0, 0.0, float("nan"), 0.0], [1.0] * 5, [1.0, 0.0, 0.0, 0.0, 0.0]])
-    valid = torch.ones(3, 5, dtype=torch.bool)
-    valid[0, 4] = valid[2, 2:] = False
-    first = (torch.tensor(-0.5).exp().log1p() + torch.tensor(-3.0).exp().log1p()) / 2
-    assert_close(order_loss(score, success, valid), (first + torch.tensor(3.0).exp().log1p()) / 3)
-
-
-def test_order_is_learned_by_the_score_head_alone() -> None:
-    score = small_generator(heads={"anchors": AnchorHeadConfig(), "score": small_score()})
-    terms = {name: term for name, term in TERMS.items() if name != "score"}
-    terms["success_order"] = SuccessOrder(weight=1.0)
-    module = small_module(score, small_objective(terms=terms))
-    batch = scene_batch()
-    stable = torch.arange(batch.grasp_stable.shape[1]).remainder(2).expand_as(batch.grasp_stable).float()
-    batch = replace(batch, grasp_stable=stable, grasp_collision_free=torch.ones_like(stable))
-    losses_of(module, batch)["success_order"].backward()
-    taught = {name for name, p in module.generator.named_parameters() if p.grad is not None and p.grad.any()}
-    assert taught and all(name.startswith("heads.score.") for name in taught)
-    for changed in ({"grasp_stable": None}, {"grasp_collision_free": None}):
-        with pytest.raises(ValueError, match=r"success_order orders grasps .* needs data with verdicts"):
-            losses_of(module, replace(batch, **changed))
 
 
 def with_score(head: ScoreHeadConfig) -> GraspGenerator:

@@ -19,7 +19,7 @@ from factories.models import (
 from sceneleapultra.models.objectives.matching import Hungarian
 from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
 
-HEADS = {"contact", "graspness", "segmentation", "success_order"}  # learned by heads
+HEADS = {"contact", "graspness", "segmentation"}  # learned by heads of their own
 NAMES = sorted({path.stem for path in (CONFIG_DIR / "model/objective/terms").glob("*.yaml")} - HEADS)
 MATCHINGS = sorted(path.stem for path in (CONFIG_DIR / "model/objective/matching").glob("*.yaml"))
 
