@@ -244,7 +244,7 @@ def test_random_numbers_of_a_step_are_those_of_its_items(vae: str) -> None:
 def test_what_does_not_belong_together_is_refused(vae: str, teacher: str) -> None:
     wide = {**diffusion(), "vae": {**FIELD_VAE, "dim": 16}}
     with pytest.raises(
-        ValueError, match=r"vae=.*is \(8, 2, 4, 4, 4\) there, and \(16, 2, 4, 4, 4\) here\. Pass"
+        ValueError, match=r"vae=.* of shape \(8, 2, 4, 4, 4\), this model of shape \(16, 2, 4, 4, 4\)\. Pass"
     ):
         module_of(wide, denoising(vae))
     with pytest.raises(
