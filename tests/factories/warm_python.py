@@ -67,6 +67,10 @@ def become(words: list[str]) -> None:
                 sys.argv = ["-"]
                 sys.path.insert(0, os.getcwd())
                 exec(compile(sys.stdin.read(), "<stdin>", "exec"), {"__name__": "__main__"})
+            case ["-c", text, *rest]:
+                sys.argv = ["-c", *rest]
+                sys.path.insert(0, "")
+                exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
             case ["-m", module, *rest]:
                 sys.argv = [module, *rest]
                 sys.path.insert(0, os.getcwd())
