@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from factories.programs import ROOT, alive
+from factories.ranks import free_port
 
 PATIENCE_S = 400.0  # for what should happen in seconds, on a machine that does much else
 _ENVIRON = {
@@ -169,9 +170,7 @@ def _start_node(words: list[str]) -> subprocess.Popen[bytes]:
 def ray_nodes() -> Iterator[RayNodes]:
     if find_spec("ray") is None:
         pytest.skip("ray is not installed: the extra ray")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     # Sockets have short names only.
     temporary = Path("/tmp") / f"ray-test-{os.getpid()}"
     head = _start_node(["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={temporary}"])

@@ -5,7 +5,7 @@ import socket
 
 
 def free_port() -> int:
-    """Return a port by which ranks may meet."""
+    """Return a port of this machine that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port: int = probe.getsockname()[1]

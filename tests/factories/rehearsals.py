@@ -8,12 +8,13 @@ written to that file; others run, and know the names of factories/reader.py.
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from factories.ranks import free_port
 
 SERVICE = "127.0.0.1:8090"  # $PORT in a rehearsal, where others may serve
 _MARK = "\x1e"
@@ -92,9 +93,7 @@ def run(
         lines.append(f"printf '\\n{_MARK}{number}\\n'")
         if step.kind != "text":
             lines.append(step.lines(small))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     done = subprocess.run(
         ["bash", "-c", "\n".join(lines).replace(SERVICE, f"127.0.0.1:{port}")],
         cwd=folder,

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from factories.programs import Program, Server, Starter
+from factories.ranks import free_port
 from factories.shipped import LEAP_TABLE_CPU
 from factories.tiny_programs import GENERATED, TESTED, content
 from factories.training import TINY, assert_same, state
@@ -129,9 +130,7 @@ def test_a_training_killed_before_it_trains(start: Starter, words: list[str]) ->
 @pytest.mark.parametrize("launcher", ["torchrun", "lightning"])
 def test_processes_that_wait_for_one_another(start: Starter, words: list[str], launcher: str) -> None:
     """The first process waits for a second that does not come, or is just being started."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     environ = {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
     if launcher == "torchrun":
         environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
