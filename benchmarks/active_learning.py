@@ -43,16 +43,24 @@ def curve(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"labels": rounds[0]["labels"]}
         row["cpu_s"] = round(float(np.mean([one["cpu_s"] for one in rounds])), 1)
         for name in FIGURES:
-            values = [one[name] for one in rounds]
-            row[name] = round(float(np.mean(values)), 4)
+            # An area is not defined where all of a round's test grasps succeed, or none does.
+            values = [one[name] for one in rounds if one[name] is not None]
+            row[name] = round(float(np.mean(values)), 4) if values else None
             row[f"{name}_std"] = round(float(np.std(values, ddof=1)), 4) if len(values) > 1 else None
         rows.append(row)
     return rows
 
 
-def labels_to_reach(rows: list[dict[str, Any]], name: str, value: float) -> int | None:
+def labels_to_reach(rows: list[dict[str, Any]], name: str, value: float | None) -> int | None:
     """Return the fewest labels of a curve with a figure at least as large; None where it never is."""
-    return next((row["labels"] for row in rows if row[name] >= value), None)
+    if value is None:
+        return None
+    return next((row["labels"] for row in rows if row[name] is not None and row[name] >= value), None)
+
+
+def cell(mean: float | None, deviation: float | None) -> str:
+    """Write a mean and its standard deviation in percent, or that there is none."""
+    return "undefined" if mean is None else f"{100 * mean:.1f} ± {100 * (deviation or 0):.1f}"
 
 
 def tables(document: dict[str, Any]) -> str:
@@ -61,10 +69,7 @@ def tables(document: dict[str, Any]) -> str:
     labels = [row["labels"] for row in curves["random"]]
     parts = []
     for name, head in (("auroc", "AUROC, %"), ("best", "best picked cleanly, %")):
-        rows = [
-            [rule, *(f"{100 * r[name]:.1f} ± {100 * (r[f'{name}_std'] or 0):.1f}" for r in rows)]
-            for rule, rows in curves.items()
-        ]
+        rows = [[rule, *(cell(r[name], r[f"{name}_std"]) for r in rows)] for rule, rows in curves.items()]
         parts.append(table([head, *(f"{n} labels" for n in labels)], rows))
     needed = [
         [rule, *(str(document["labels_to_equal_random"][rule][name] or "never") for name in FIGURES)]

@@ -141,9 +141,9 @@ class Grid:
         if not (output / "row.json").is_file():
             if not self.has_time(f"judge {name}"):
                 return None
-            chosen = [f"sampler={sampler}", f"sampler.steps={steps}"]
+            chosen = [f"sampling.solver={sampler}", f"sampling.steps={steps}"]
             sizes = [f"max_items={o.items}", f"samples_per_item={o.samples}", "splits=[test]"]
-            only = ["top=null", "pictures=0", "baselines=null", f"sampler.temperature={o.temperature}"]
+            only = ["top=null", "pictures=0", "baselines=null", f"sampling.temperature={o.temperature}"]
             where = [f"checkpoint={checkpoint}", f"output={output}", "protocol=dgb-fc-quick"]
             call("test_lightning.py", [*where, *chosen, *sizes, *only])
             row = {"name": name, "sampler": sampler, "steps": steps, **timed(checkpoint, sampler, steps)}

@@ -36,7 +36,7 @@ def check_files(cfg: DictConfig) -> None:
     """
     find_checkpoint(cfg.checkpoint)
     if cfg.store is not None:
-        check_there(cfg.store if isinstance(cfg.store, str) else [str(one) for one in cfg.store])
+        check_there(cfg.store if isinstance(cfg.store, str) else [str(one) for one in cfg.store], "store")
 
 
 def _nodes(cfg: DictConfig) -> Iterator[str]:

@@ -29,7 +29,7 @@ def tune_temperature(
         ValueError: the grid is empty, or a measurement is of another split than ``val``.
     """
     if not temperatures:
-        raise ValueError("tuning.temperatures is empty; give at least one, or sampler.temperature=<number>.")
+        raise ValueError("tuning.temperatures is empty; give at least one, or sampling.temperature=<number>.")
     curve = []
     for temperature in sorted(temperatures):
         result = measure(temperature)

@@ -114,12 +114,13 @@ def _new_card(model: Path, output: Path | None) -> Path:
     Raises:
         ValueError: the file is of another kind, no folder is named, or a card lies there.
     """
+    from sceneleapultra.hands.importers.urdf import expand_xacro
     from sceneleapultra.hands.loading import CARD
 
     if model.suffix not in (".urdf", ".xml", ".mjcf"):
         raise ValueError(
-            f"{model}: expected a hand's URDF (.urdf) or MJCF (.xml), or the folder of a card ({CARD}). Of a "
-            ".xacro, the program xacro writes the URDF: xacro hand.urdf.xacro > hand.urdf"
+            f"{model}: expected a hand's URDF (.urdf) or MJCF (.xml), or the folder of a card ({CARD})."
+            + (f" {expand_xacro(model)}" if model.suffix == ".xacro" else "")
         )
     if output is None:
         raise ValueError("--output: expected a folder for the card and the page, such as hands/my_hand.")

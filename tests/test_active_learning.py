@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from benchmarks.active_learning import cell, curve, labels_to_reach
 from factories.programs import Server, Starter
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.scripts.active_learning import settings_of
@@ -25,6 +26,23 @@ def test_the_shipped_settings_make_rounds() -> None:
         settings = settings_of(compose("active_learning", overrides=["folder=x", "store=y"]))
     assert (settings.acquisition, settings.scorer.members) == ("disagreement", 3)
     assert settings.scorer.head.widths == (16, 32)
+
+
+def test_a_round_without_an_area_leaves_the_others_to_be_averaged() -> None:
+    def rounds(*areas: float | None) -> list[dict[str, object]]:
+        return [
+            {"labels": 8 * k, "cpu_s": 1.0, "auroc": area, "best": 0.5} for k, area in enumerate(areas, 1)
+        ]
+
+    rows = curve([rounds(None, 0.6, None), rounds(None, 0.8, 0.7)])
+    assert [row["auroc"] for row in rows] == [None, pytest.approx(0.7), 0.7]
+    assert [row["auroc_std"] for row in rows] == [None, pytest.approx(0.1 * 2**0.5, abs=1e-4), None]
+    assert labels_to_reach(rows, "auroc", 0.65) == 16 and labels_to_reach(rows, "auroc", None) is None
+    assert [cell(row["auroc"], row["auroc_std"]) for row in rows] == [
+        "undefined",
+        "70.0 ± 14.1",
+        "70.0 ± 0.0",
+    ]
 
 
 @pytest.fixture

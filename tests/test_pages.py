@@ -1,7 +1,8 @@
 """Does every command and every Python block of the pages run? In the page's order, in a folder like a checkout.
 
-tests/factories/rehearsals.py makes them small. What cannot run here stands in ``NOT_RUN``, with the reason. Tutorials
-are run by tests/test_tutorials.py; pages in Chinese show what those in English do: tests/test_languages.py.
+tests/factories/rehearsals.py makes them small. What another test runs stands in ``ELSEWHERE``; what cannot run on a CPU
+without a network stands in ``NOT_RUN``, with the reason, and is looked at by what would run it. Tutorials are run by
+tests/test_tutorials.py; pages in Chinese show what those in English do: tests/test_languages.py.
 """
 
 import functools
@@ -17,7 +18,9 @@ import pytest
 import trimesh
 from PIL import Image
 
+from factories.fake_leap import fake_leap
 from factories.hands import write
+from factories.page_checks import check
 from factories.reader import cx, cy, depth, fx, fy
 from factories.rehearsals import WORDS, Step, run, steps
 from sceneleapultra.utils.core.config import CONFIG_DIR
@@ -29,7 +32,32 @@ PAGES = [
     if not page.name.endswith(".zh.md") and page.parent.name != "tutorials"
 ]
 
-# {reason: {page: what the beginnings of its commands match}}
+# {a test that runs it: {page: what the beginnings of its commands match}}
+ELSEWHERE = {
+    "tests/datasets/test_shards.py": {"clusters.md": [r"python scripts/store\.py"]},
+    "tests/cluster/test_executors.py": {"clusters.md": [r"python .*launcher=ray", "ray"]},
+    "tests/examples/test_pick_with_arm.py": {"real_hand.md": [r"python examples/"]},
+    "tests/evaluation/viewer/test_browser.py": {"viewing.md": [r"python scripts/view\.py (predicted|runs)"]},
+    "tests/faults/test_sweep.py": {"experiments.md": [r"python scripts/sweep\.py"]},
+    "tests/serving/test_adapters.py": {"serving.md": [r"python scripts/serve_tool\.py"]},
+    "tests/serving/test_onnx.py": {  # exports so, in minutes
+        "README.md": [r"python scripts/export_model\.py .* --onnx"],
+        "export.md": [r"python scripts/export_model\.py .* --onnx", ".*load_onnx_model"],
+    },
+    "tests/test_extending.py": {"extending.md": [""]},
+    "tests/test_tutorials.py": {  # own_hand, self_training
+        "README.md": [r"python scripts/self_train\.py"],
+        "hands.md": [r"python .*my_hand"],
+        "running.md": [r"python scripts/self_train\.py"],
+    },
+    ".ci/run": {
+        "README.md": ["make quickstart", "make test"],
+        "CONTRIBUTING.md": ["make (check|test|docs)"],
+        "results.md": ["make quickstart"],
+    },
+}
+
+# {why it is only looked at, by tests/factories/page_checks.py: {page: what the beginnings of its commands match}}
 NOT_RUN = {
     "installs, or asks the network": {
         "README.md": ["make demo", "source"],
@@ -41,63 +69,20 @@ NOT_RUN = {
         "serving.md": ["pip"],
         "viewing.md": ["pip"],
     },
-    "is a step of .ci/run": {
-        "README.md": ["make quickstart", "make test"],
-        "CONTRIBUTING.md": ["make"],
-        "results.md": ["make quickstart"],
-    },
+    "changes the sources": {"CONTRIBUTING.md": ["make format"]},
     "needs GPUs, several machines or Docker": {
         "README.md": ["torchrun"],
-        "clusters.md": [
-            "python train",
-            r"python scripts/generate",
-            "sbatch",
-            "ray",
-            "python test",
-            "torchrun",
-        ],
+        "clusters.md": ["sbatch", "torchrun"],
         "serving.md": ["docker"],
     },
-    "needs files that are downloaded": {
-        "foreign_data.md": [r"python train.*/data/", r"python scripts/convert", r"python scripts/inspect"],
-        "ptv3.md": [r".*model_best\.pth"],
-        "results.md": [r".*data/(test_ycb|multidex)\.h5"],  # the table of real objects, too
-    },
-    "moves a hand": {"real_hand.md": [r"python scripts/hand\.py (play|release)", "from sceneleapultra"]},
     "takes minutes at its smallest": {
-        "diffusion.md": [r"python -m benchmarks\.diffusion_grid"],
-        "gallery.md": [r"python -m benchmarks\.gallery"],
         "hands.md": [r"python -m benchmarks\.cross_hand"],
         "model_zoo.md": [r"python -m benchmarks\.(camera|pick_film)"],
+        "diffusion.md": [r"python -m benchmarks\.diffusion_grid"],
     },
-    "tests/datasets/test_shards.py runs it": {"clusters.md": [r"python scripts/store\.py"]},
-    "tests/examples/test_pick_with_arm.py runs it": {"real_hand.md": [r"python examples/"]},
-    "tests/evaluation/viewer opens it": {
-        "README.md": [r"python scripts/view\.py"],
-        "viewing.md": [r"python scripts/view\.py"],
-    },
-    "tests/faults/test_sweep.py runs it": {"experiments.md": [r"python scripts/sweep\.py"]},
-    "tests/serving/test_adapters.py runs it": {"serving.md": [r"python scripts/serve_tool\.py"]},
-    "tests/serving/test_onnx.py exports so, in minutes": {
-        "README.md": [r"python scripts/export_model\.py .* --onnx"],
-        "export.md": [r"python scripts/export_model\.py .* --onnx", ".*load_onnx_model"],
-    },
-    "tests/test_extending.py runs it": {"extending.md": [""]},
-    "docs/serving.md shows what is like it": {
-        "README.md": [r"python scripts/serve\.py"],
-        "completion.md": [r"python scripts/serve\.py"],
-    },
-    "a tutorial runs it": {  # own_hand, self_training
-        "README.md": [r"python scripts/self_train\.py"],
-        "hands.md": [r"python .*my_hand"],
-        "running.md": [r"python scripts/self_train\.py"],
-    },
-    "is how a model came about that is no longer shipped": {
-        "results.md": [
-            r".*leap_table_cpu path=data/s",
-            r".*self_train_data\.py checkpoint=",
-            ".*leap_table_own",
-        ]
+    "needs files that are downloaded": {
+        "ptv3.md": [r".*model_best\.pth"],
+        "results.md": [r".*data/multidex\.h5", r"python -m benchmarks\.picking_table"],
     },
     "names what writes a file": {"files.md": ["sceneleap"]},
 }
@@ -107,12 +92,30 @@ STORES = {"completion.md": ["test_clutter"], "loading.md": ["old", "part1"], "ru
 
 
 def reason(page: Path, step: Step) -> str | None:
-    """Return why a step does not run here."""
-    for why, pages in NOT_RUN.items():
+    """Return why a step does not run here: where else it runs, or why it does not."""
+    for why, pages in (ELSEWHERE | NOT_RUN).items():
         if any(re.match(start, step.shown, re.DOTALL) for start in pages.get(page.name, [])):
             return why
-    before = PAGES[: PAGES.index(page)]
-    return "runs on a page before" if any(step.shown == s.shown for p in before for s in to_run(p)) else None
+    home = home_of(step.shown)
+    return f"runs on {home.name}" if home != page else None
+
+
+@functools.cache
+def home_of(text: str) -> Path:
+    """Return the page on which a step runs that several show: where words make it small, or the first."""
+    listed = ELSEWHERE | NOT_RUN
+    found = [
+        (step.words == "", PAGES.index(page))
+        for page in PAGES
+        for step in shown(page)
+        if step.shown == text
+        and not any(
+            re.match(start, text, re.DOTALL)
+            for pages in listed.values()
+            for start in pages.get(page.name, [])
+        )
+    ]
+    return PAGES[min(found)[1]]
 
 
 @functools.cache
@@ -150,6 +153,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, shell: dict[str, str]) ->
         "python scripts/generate_dataset.py path=data/quick.h5 'objects.families=[box,cylinder]'"
         " 'objects.held_out_families=[cylinder]'",
         "python train_lightning.py experiment=quickstart run_dir=runs/quickstart",
+        *(
+            f"python scripts/export_dataset.py data/quick.h5 foreign/{x} --format {x}"
+            for x in ("bodex", "sceneleapplus")
+        ),
     ]
     status, printed = run([Step("bash", line) for line in made], folder, shell, small=True, timeout=500)
     assert status == 0, "".join(printed)[-4000:]
@@ -183,25 +190,46 @@ def test_what_a_page_shows_runs(page: Path, checkout: Path, shell: dict[str, str
     for name in STORES.get(page.name, []):
         os.link(folder / "data/quick.h5", folder / f"data/{name}.h5")
     found = to_run(page)
-    status, printed = run(found, folder, shell, small=True, timeout=1500)
+    with fake_leap() as hand:
+        status, printed = run(
+            found, folder, shell, small=True, timeout=1500, named={"/dev/ttyUSB0": hand.port}
+        )
     assert status == 0, f"{page.name}: {found[len(printed) - 1].lines(True)}\n{printed[-1][-4000:]}"
     shutil.rmtree(folder)
 
 
-def test_all_but_what_is_listed_runs() -> None:
-    every = [(page, step) for page in PAGES for step in shown(page)]
-    counts = Counter(reason(page, step) or f"run ({step.kind})" for page, step in every)
-    print(f"{len(every)} commands and blocks of Python:")  # noqa: T201
-    for why, count in counts.most_common():
-        print(f"{count:4}  {why}")  # noqa: T201
-    for why, pages in NOT_RUN.items():
+def test_every_command_and_block_runs_or_is_looked_at() -> None:
+    """Prints how many do; ``pytest -s`` shows it."""
+    counts: dict[str, Counter[str]] = {
+        "run": Counter(),
+        "run by another test": Counter(),
+        "looked at": Counter(),
+    }
+    for page in PAGES:
+        for step in shown(page):
+            why = reason(page, step)
+            if why in NOT_RUN:
+                counts["looked at"][f"{check(step.shown)}; it {why}"] += 1
+            elif why in ELSEWHERE:
+                counts["run by another test"][why] += 1
+            else:
+                counts["run"][{"bash": "commands", "python": "blocks of Python"}[step.kind]] += 1
+    print(f"\n{sum(c.total() for c in counts.values())} commands and blocks of Python:")  # noqa: T201
+    for name, counter in counts.items():
+        print(f"{counter.total():4} {name}")  # noqa: T201
+        for why, count in counter.most_common():
+            print(f"    {count:4} {why}")  # noqa: T201
+
+
+def test_lists_of_what_is_not_run_here_name_what_there_is() -> None:
+    every = [(page.name, step.shown) for page in PAGES for step in shown(page)]
+    for why, pages in (ELSEWHERE | NOT_RUN).items():
+        assert why in NOT_RUN or (ROOT / why).is_file(), why
         for name, starts in pages.items():
             for start in starts:
-                assert any(
-                    page.name == name and re.match(start, step.shown, re.DOTALL) for page, step in every
-                ), f"NOT_RUN, {why}: {name} shows nothing like {start}"
-        named = re.match(r"(tests/\S+)", why)
-        assert named is None or (ROOT / named[1]).exists(), why
+                assert any(page == name and re.match(start, text, re.DOTALL) for page, text in every), (
+                    f"{why}: {name} shows nothing like {start}"
+                )
 
 
 def test_words_are_of_programs_that_pages_run() -> None:

@@ -1,25 +1,20 @@
 """Does every command that the pages show exist, with the options they show?
 
-Fast: each program is asked once for its help, ``make`` for what it would do, and the settings of a command are composed
-here. tests/test_pages.py runs what can be run.
+Fast: tests/factories/page_checks.py has each program's own parser read its words, and does none of its work.
+tests/test_pages.py runs what can be run.
 """
 
 import ast
-import functools
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
-import hydra
 import pytest
-from hydra import initialize_config_dir
-from hydra.errors import HydraException
 
-from sceneleapultra.utils.core.config import CONFIG_DIR, require_values
-from sceneleapultra.utils.core.hand_files import name_hand_files
+from factories.page_checks import check
+from factories.rehearsals import steps
+from sceneleapultra.utils.core.config import CONFIG_DIR
 
 ROOT = CONFIG_DIR.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -34,99 +29,40 @@ GENERATED = (
 )
 
 
-def blocks(language: str) -> list[tuple[str, str]]:
-    """Return (page, text) of every fenced block in a language."""
-    fence = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
-    return [
-        (page.name, text) for page in ENGLISH if page.is_file() for text in fence.findall(page.read_text())
-    ]
+def commands() -> list[tuple[str, str]]:
+    """Return (page, command) of every command."""
+    return [(page.name, step.shown) for page in ENGLISH for step in steps(page) if step.kind == "bash"]
 
 
-def commands() -> list[tuple[str, list[str]]]:
-    """Return (page, words) of every command; continued lines are joined, comments dropped."""
-    lines = [(page, line) for page, text in blocks("bash") for line in text.replace("\\\n", " ").splitlines()]
-    # Those of tables, between backticks; a program that is only named is no command.
-    lines += [
-        (page.name, line)
-        for page in ENGLISH
-        for line in re.findall(r"^\|.*`((?:python|torchrun|make) [^`]+)`", page.read_text(), re.MULTILINE)
-    ]
-    found = [(page, shlex.split(line, comments=True)) for page, line in lines]
-    return [(page, words) for page, words in found if words]
+def blocks() -> list[tuple[str, str]]:
+    """Return (page, text) of every block of Python."""
+    return [(page.name, step.shown) for page in ENGLISH for step in steps(page) if step.kind == "python"]
 
 
-@functools.cache
-def printed(*command: str) -> str:
-    """Run a command and return what it prints."""
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-1000:]}{done.stderr[-2000:]}"
-    return done.stdout
-
-
-def rehearse(words: list[str]) -> None:
-    """Make sure that a command would start, without doing its work.
-
-    Raises:
-        ValueError: the test does not know the program; teach it.
-    """
-    match words:
-        case ["make", *targets]:
-            printed("make", "-n", *targets)
-        case ["bash", script, *_]:
-            printed("bash", "-n", script)
-        case ["torchrun", *rest]:
-            start = next(i for i, word in enumerate(rest) if word.endswith(".py"))
-            rehearse(["python", *rest[start:]])
-        case ["srun", *rest]:
-            rehearse(rest)
-        case ["python" | ".venv/bin/python", script, *rest] if script.endswith(".py"):
-            told = printed(sys.executable, script, "--help")
-            root = re.search(r'@hydra_program\("(\w+)"', (ROOT / script).read_text())
-            if root is None:
-                flags = [word.partition("=")[0] for word in rest if word.startswith("--")]
-                if not all(flag in told for flag in flags) and not rest[0].startswith("-"):  # of a part of it
-                    told = printed(sys.executable, script, rest[0], "--help")
-                missing = [flag for flag in flags if flag not in told]
-                assert not missing, f"{script} has no {missing}"
-                return
-            overrides = [word for word in rest if word not in {"-m", "--multirun", "--help"}]
-            # Where a page names a hand's file, its reader has one.
-            overrides = ["hand=leap_right" if word.startswith("hand=hands/") else word for word in overrides]
-            overrides = name_hand_files(overrides, root[1])
-            with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-                cfg = hydra.compose(root[1], overrides)
-            if "--help" not in rest:
-                require_values(cfg)
-        case ["python", "-m", module, *rest]:
-            text = (ROOT / f"{module.replace('.', '/')}.py").read_text()
-            missing = [word for word in rest if word.startswith("--") and f'"{word}"' not in text]
-            assert not missing, f"{module} has no {missing}"
-        case ["curl", *_]:  # tests/serving/test_pages.py runs them
-            return
-        case ["docker", *rest]:  # tests/test_docker.py looks at what is in them
-            assert (ROOT / rest[rest.index("-f") + 1]).is_file()
-        case ["git" | "cd" | "pip" | "source" | "[", *_]:
-            return
-        case _:
-            raise ValueError(f"tests/test_readme.py does not know how to rehearse {words}; add a case.")
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_commands_on_the_pages_would_start(page: str, command: str) -> None:
+    check(command)
 
 
 @pytest.mark.parametrize(
-    ("page", "words"), commands(), ids=lambda value: value if isinstance(value, str) else " ".join(value)
+    ("command", "said"),
+    [
+        ("python train_lightning.py optimizer.lrr=1", "lrr"),
+        ("python scripts/predict.py --stepz 3", "stepz"),
+        ("python -m benchmarks.camera --scenez 3", "scenez"),
+        ("torchrun --nproc-per-node 2 train_lightning.py trainer.max_steps=0", "max_steps"),
+        ("make demoo", "demoo"),
+        ("pip install 'sceneleapultra[servee]'", "servee"),
+        ("docker build -f docker/Dockerfile --target gpu .", "gpu"),
+        ("ray start --heads", "heads"),
+    ],
 )
-def test_commands_on_the_pages_would_start(page: str, words: list[str]) -> None:
-    rehearse(words)
+def test_commands_that_would_not_start_are_found(command: str, said: str) -> None:
+    with pytest.raises(Exception, match=said):  # the programs' own
+        check(command)
 
 
-@pytest.mark.parametrize(
-    "words", ["python train_lightning.py optimizer.lrr=1", "python scripts/predict.py --stepz 3"]
-)
-def test_commands_that_would_not_start_are_found(words: str) -> None:
-    with pytest.raises((AssertionError, HydraException), match=r"lrr|stepz"):
-        rehearse(words.split())
-
-
-@pytest.mark.parametrize(("page", "text"), blocks("python"))
+@pytest.mark.parametrize(("page", "text"), blocks())
 def test_python_on_the_pages_parses_and_imports_what_exists(page: str, text: str) -> None:
     import importlib
 
@@ -143,11 +79,12 @@ def test_python_on_the_pages_parses_and_imports_what_exists(page: str, text: str
 def test_a_checkpoint_of_a_run_is_one_that_the_page_trains(page: Path) -> None:
     """A run without run_dir lies in a folder named by the clock, which no page can know."""
     made = {"runs/quickstart"}  # by make quickstart
-    for name, words in commands():
+    for name, command in commands():
         if name != page.name:
             continue
+        words = shlex.split(command)
         used = {m[1] for word in words if (m := re.search(r"(runs/\S+?)/checkpoints/", word))}
-        assert used <= made, f"{page.name}: {' '.join(words)}"
+        assert used <= made, f"{page.name}: {command}"
         made |= {word.removeprefix("run_dir=") for word in words if word.startswith("run_dir=")}
 
 

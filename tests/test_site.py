@@ -254,6 +254,18 @@ def test_a_page_in_chinese_says_what_the_page_in_english_says(page: Path) -> Non
     assert quotes[0] == quotes[1], "quoted messages"
 
 
+def test_no_sitemap_is_looked_for() -> None:
+    """As the theme's program would for each language that a page's head names; the menu of languages stays."""
+    from types import SimpleNamespace
+
+    from site_pages import on_post_page  # type: ignore[import-not-found]
+
+    menu = '<a href="zh/a.html" hreflang="zh">中文</a>'
+    head = '<link rel="alternate" href="a.html" hreflang="en">\n<link rel=alternate href=zh/a.html hreflang=zh>\n<b>'
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="a.md"))
+    assert on_post_page(head + menu, page, None) == "<b>" + menu
+
+
 def test_nothing_of_the_site_is_fetched() -> None:
     text = (ROOT / "mkdocs.yml").read_text()
     assert "font: false" in text and "- offline" in text and "use_directory_urls: false" in text

@@ -11,8 +11,12 @@ from sceneleapultra.utils.core.config import CONFIG_DIR
 from sceneleapultra.utils.core.names import nearest_file
 
 
-def check_there(store: str | Path | Sequence[str]) -> None:
+def check_there(store: str | Path | Sequence[str], key: str | None = None) -> None:
     """Make sure that the files of a data set exist.
+
+    Args:
+        store: as :func:`resolve` takes it.
+        key: of the configuration that names it, for the sentence.
 
     Raises:
         FileNotFoundError: one does not; names the nearest one, and the command that makes or finishes it.
@@ -20,7 +24,7 @@ def check_there(store: str | Path | Sequence[str]) -> None:
     """
     for path in resolve(store):
         if not path.is_file():
-            raise FileNotFoundError(missing_store(path))
+            raise FileNotFoundError(missing_store(path, key))
 
 
 def check_data_there(cfg: DictConfig) -> None:
@@ -32,19 +36,20 @@ def check_data_there(cfg: DictConfig) -> None:
     """
     store, root = OmegaConf.select(cfg, "data.store"), OmegaConf.select(cfg, "data.root")
     if root is None and store is not None:
-        check_there(store if isinstance(store, str) else [str(one) for one in store])
+        check_there(store if isinstance(store, str) else [str(one) for one in store], "data.store")
 
 
-def missing_store(path: Path) -> str:
-    """Say that there is no store at a path, and how there will be."""
+def missing_store(path: Path, key: str | None = None) -> str:
+    """Say that there is no store at a path, which key named it if one did, and how there will be."""
     from sceneleapultra.utils.core.overrides import written  # here, because Hydra's parser comes with it
 
     recipe = f"dataset={path.stem} " if (CONFIG_DIR / f"dataset/{path.stem}.yaml").is_file() else ""
     command = f"python scripts/generate_dataset.py {recipe}{written('path', path)}"
+    start = "" if key is None else f"{key}: "
     if (parts := parts_folder(path)).is_dir():
         done = sum(part.stem.isdigit() for part in parts.glob("*.npz"))
         return (
-            f"data.store: {path} is not finished: {parts} holds {done} scenes. Continue with the command it was begun "
+            f"{start}{path} is not finished: {parts} holds {done} scenes. Continue with the command it was begun "
             f"with: {command} …"
         )
-    return f"data.store: no store at {path}.{nearest_file(path)} Make it with: {command}"
+    return f"{start or 'There is '}no store at {path}.{nearest_file(path)} Make it with: {command}"

@@ -28,6 +28,12 @@ from sceneleapultra.hands.importers.xml_values import attribute, listed, numbers
 _LOG = logging.getLogger(__name__)
 
 
+def expand_xacro(path: Path) -> str:
+    """Say how a file of xacro becomes a URDF."""
+    name = f"{path.stem.removesuffix('.urdf')}{'' if path.suffix == '.xacro' else '_hand'}.urdf"
+    return f"The program xacro writes the URDF: xacro {path.name} > {name}"
+
+
 def describe_urdf(path: Path) -> HandDescription:
     """Describe the hand in a URDF; servo gains come from ``config/hand/import/urdf.yaml``.
 
@@ -37,10 +43,7 @@ def describe_urdf(path: Path) -> HandDescription:
     """
     robot = parse_xml(path, "robot", "a URDF")
     if (macro := next((e.tag for e in robot.iter() if e.tag.startswith("xacro:")), None)) is not None:
-        raise ValueError(
-            f"{path}: <{macro}> is for the program xacro, which writes the URDF. Run it first: "
-            f"xacro {path.name} > {path.stem}_hand.urdf"
-        )
+        raise ValueError(f"{path}: <{macro}> is a macro. {expand_xacro(path)}")
     couplings = read_joints(robot, path)
     collisions = {
         attribute(link, "name", path): tuple(

@@ -77,7 +77,7 @@ def load_objects(
         repair: mend surfaces that are not closed, as far as that changes no shape; the log says what moved.
         max_bad_fraction: share of the objects that may be bad: these are left out, and named in the log.
         executor: where surfaces are read and decomposed; by default in this process.
-        progress: called after each object.
+        progress: called before the first object and after each.
 
     Raises:
         FileNotFoundError: there is nothing at ``path``, or no mesh below it.
@@ -97,6 +97,7 @@ def load_objects(
     executor = executor or LocalExecutor(workers=1)
     solids: list[CheckedMesh] = []
     bad: list[str] = []
+    progress("reading meshes", 0, len(sources))
     for read in map_ordered(partial(_try, repair=repair), sources, executor, describe=lambda s: s.name):
         if isinstance(read, str):
             bad.append(read)
@@ -111,6 +112,7 @@ def load_objects(
         _LOG.warning("Left out: %s", sentence)
     records = []
     finish = partial(CheckedMesh.record, cache=cache or default_cache())
+    progress("convex pieces", 0, len(solids))  # the first may take minutes
     for record in map_ordered(finish, solids, executor, describe=lambda s: s.source.name):
         records.append(record)
         progress("convex pieces", len(records), len(solids))

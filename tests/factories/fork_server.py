@@ -10,7 +10,6 @@ import importlib
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import mujoco  # noqa: F401
 import pytorch_lightning  # noqa: F401
 import torch  # noqa: F401
+from ranks import free_port, rank_environ  # type: ignore[import-not-found]
 
 import sceneleapultra.datasets.foreign.readers
 import sceneleapultra.evaluation.callback
@@ -72,16 +72,10 @@ def start(order: dict[str, Any]) -> int:
     environ = dict(order["environ"])
     if order["processes"] == 1:
         become(order, environ)
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    count = str(order["processes"])
-    environ |= {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "localhost"}
-    environ |= {"MASTER_PORT": str(port), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "campaign"}
-    ranks = []
+    port, ranks = free_port(), []
     for rank in range(order["processes"]):
         if (pid := os.fork()) == 0:
-            become(order, environ | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+            become(order, environ | rank_environ(rank, order["processes"], port))
         ranks.append(pid)
     failed = 0
     for _ in ranks:

@@ -12,8 +12,8 @@ def free_port() -> int:
     return port
 
 
-def become_rank(rank: int, world: int, port: int) -> None:
-    """Make this process a rank of ``world`` on this machine."""
+def rank_environ(rank: int, world: int, port: int) -> dict[str, str]:
+    """Return what the environment of a rank of ``world`` on this machine says of it."""
     names = {
         "RANK": rank,
         "LOCAL_RANK": rank,
@@ -21,9 +21,14 @@ def become_rank(rank: int, world: int, port: int) -> None:
         "LOCAL_WORLD_SIZE": world,
         "GROUP_RANK": 0,
     }
-    os.environ |= {key: str(value) for key, value in names.items()}
-    os.environ |= {
+    together = {
         "MASTER_ADDR": "localhost",
         "MASTER_PORT": str(port),
         "TORCHELASTIC_RUN_ID": f"ranks-{port}",
     }
+    return {key: str(value) for key, value in names.items()} | together
+
+
+def become_rank(rank: int, world: int, port: int) -> None:
+    """Make this process a rank of ``world`` on this machine."""
+    os.environ |= rank_environ(rank, world, port)

@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,17 +85,28 @@ def _steps(part: re.Match[str]) -> Iterator[Step]:
 
 
 def run(
-    found: list[Step], folder: Path, environ: dict[str, str], *, small: bool, timeout: float
+    found: list[Step],
+    folder: Path,
+    environ: dict[str, str],
+    *,
+    small: bool,
+    timeout: float,
+    named: Mapping[str, str] | None = None,
 ) -> tuple[int, list[str]]:
-    """Run steps in a folder up to the first that fails; return the status and what each of them printed."""
+    """Run steps in a folder up to the first that fails; return the status and what each of them printed.
+
+    ``named``: what stands here for something that the pages name.
+    """
     lines = ["set -eu", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
     for number, step in enumerate(found):
         lines.append(f"printf '\\n{_MARK}{number}\\n'")
         if step.kind != "text":
             lines.append(step.lines(small))
-    port = str(free_port())
+    port, program = str(free_port()), "\n".join(lines)
+    for name, here in {SERVICE: f"127.0.0.1:{port}", **(named or {})}.items():
+        program = program.replace(name, here)
     done = subprocess.run(
-        ["bash", "-c", "\n".join(lines).replace(SERVICE, f"127.0.0.1:{port}")],
+        ["bash", "-c", program],
         cwd=folder,
         env=environ | {"PORT": port},
         stdin=subprocess.DEVNULL,

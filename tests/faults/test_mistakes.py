@@ -194,9 +194,9 @@ def test_a_cache_that_cannot_be_written_says_how_to_move_it(
     )
 
 
-NO_STORE = "data.store: no store at none.h5. Make it with: "
+NO_STORE = "no store at none.h5. Make it with: "
 BEFORE_TORCH = [
-    (["train_lightning.py", "data.store=none.h5"], NO_STORE),
+    (["train_lightning.py", "data.store=none.h5"], f"data.store: {NO_STORE}"),
     (
         ["train_lightning.py", "hardware=cpu", "data.store={store}", "run_dir=run"],
         "run is in use: run/lock is held by ",
@@ -206,11 +206,14 @@ BEFORE_TORCH = [
         "trainer.max_steps=0: ",
     ),
     (["test_lightning.py", "checkpoint=none.ckpt"], "No checkpoint at none.ckpt. "),
-    (["test_lightning.py", "checkpoint=leap_table", "store=none.h5", "output=out"], NO_STORE),
-    (["scripts/self_train_data.py", "checkpoint=leap_table", "store=none.h5", "output=own.h5"], NO_STORE),
-    (["scripts/compute_statistics.py", "data.store=none.h5"], NO_STORE),
-    (["scripts/inspect_dataset.py", "none.h5"], NO_STORE),
-    (["scripts/store.py", "verify", "none.h5"], NO_STORE),
+    (["test_lightning.py", "checkpoint=leap_table", "store=none.h5", "output=out"], f"store: {NO_STORE}"),
+    (
+        ["scripts/self_train_data.py", "checkpoint=leap_table", "store=none.h5", "output=own.h5"],
+        f"store: {NO_STORE}",
+    ),
+    (["scripts/compute_statistics.py", "data.store=none.h5"], f"data.store: {NO_STORE}"),
+    (["scripts/inspect_dataset.py", "none.h5"], f"There is {NO_STORE}"),
+    (["scripts/store.py", "verify", "none.h5"], f"There is {NO_STORE}"),
 ]
 
 

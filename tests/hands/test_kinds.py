@@ -1,5 +1,7 @@
 """Every kind of joint and drive, by a smallest hand of each: kinematics, couplings and simulation are MuJoCo's."""
 
+from pathlib import Path
+
 import mujoco
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from sceneleapultra.hands import load_hand
 from sceneleapultra.hands.hand import Hand
-from tests.factories.hands import HANDS, attached, write
+from tests.factories.hands import HANDS, attached, joint, link, urdf, write
 
 _JOINTS = {  # those of a pose, then those that follow
     "mimic.urdf": (["a"], ["b", "c"]),
@@ -124,3 +126,26 @@ def test_simulated_joints_follow_as_kinematics_says(hand):
         np.testing.assert_allclose(length, data.actuator_length, atol=1e-9)
         # Of several joints a servo holds what it pulls; the light boxes of the spatial tendon swing for long.
         np.testing.assert_allclose(length, data.ctrl, atol=1e-4 if length[0] > 0.1 else 0.01)
+
+
+def test_slides_that_lead_the_whole_hand_are_a_floating_base(tmp_path: Path) -> None:
+    base = [
+        joint(f"{axis}", *between, kind="prismatic", limits="-20 20")
+        for axis, between in (("x", ("world", "y")), ("y", ("y", "palm")))
+    ]
+    fingers = [joint("a", "palm", "f"), joint("b", "palm", "g")]
+    file = tmp_path / "led.urdf"
+    file.write_text(urdf(*map(link, ("world", "y", "palm", "f", "g")), *base, *fingers))
+    with pytest.raises(
+        ValueError, match=r"slide 'x' moves the whole hand, from -20 to 20 m: a floating base\. Leave such"
+    ):
+        load_hand(file)
+    file.write_text(
+        urdf(
+            *map(link, ("palm", "f", "g")),
+            joint("a", "palm", "f", kind="prismatic", limits="0 40"),
+            fingers[1],
+        )
+    )
+    with pytest.raises(ValueError, match=r"slide 'a' may move from 0 to 40 m: looks like millimetres"):
+        load_hand(file)

@@ -61,6 +61,7 @@ def test_no_name_of_a_file_becomes_markup(tmp_path: Path, run_program) -> None:
     ("name", "text", "message"),
     [
         ("hand.stl", "", r"expected a hand's URDF \(.urdf\) or MJCF \(.xml\)"),
+        ("hand.urdf.xacro", "", r"The program xacro writes the URDF: xacro hand\.urdf\.xacro > hand\.urdf$"),
         (
             "apart.urdf",
             HANDS["jaws.urdf"].replace('0.005 0.06"', '0.105 0.06"'),

@@ -106,7 +106,7 @@ def test_what_is_no_collada_is_a_sentence(tmp_path: Path, old: str, new: str, me
     (tmp_path / "f.dae").write_text(written)
     with pytest.raises(ValueError, match=message) as refused:
         read_mesh(tmp_path / "f.dae")
-    assert "f.dae" in str(refused.value)
+    assert "f.dae, but it is a file of XML of" in str(refused.value)
 
 
 def test_nodes_end(tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def describe_file(path: Path) -> str:
     if not head.strip(b"\0"):
         return f"{size:,} bytes that begin with zeros"
     if head.lstrip()[:1] == b"<":
-        return f"a page of HTML or XML of {size:,} bytes"
+        html = any(word in head[:1000].lower() for word in (b"<!doctype html", b"<html"))
+        return f"{'a page of HTML' if html else 'a file of XML'} of {size:,} bytes"
     return f"{'a text' if _is_text(head) else 'a file of no known kind'} of {size:,} bytes"
 
 

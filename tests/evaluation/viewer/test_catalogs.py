@@ -100,7 +100,7 @@ def wrong(tested: Path, predicted: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("nothing.h5", "data.store: no store at"),
+        ("nothing.h5", "There is no store at"),
         ("empty", "is a folder without results.json or grasps.npz. Expected a data set"),
         ("notes.txt", "notes.txt is a text of 17 bytes. Expected a data set"),
         ("view.npz", "is no prediction, and there is no results.json beside it"),
