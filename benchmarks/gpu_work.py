@@ -93,7 +93,8 @@ def training(device: str, add: Callable[[str, dict[str, Any]], None]) -> None:
                 continue
             torch.manual_seed(0)
             module = planned.make_module().train().to(device)
-            module.generator.compiled = compiled
+            generator: Any = module.generator
+            generator.compiled = compiled
             optimizer, averages = module.configure_optimizers()["optimizer"], averages_of(module)
             batch = planned.batch(scenes).to(device)
 
@@ -111,7 +112,7 @@ def training(device: str, add: Callable[[str, dict[str, Any]], None]) -> None:
             elif not on_gpu:
                 row["memory"] = _NOT_HERE
             add(name, row)
-            del module, optimizer, averages, batch, step
+            del module, generator, optimizer, averages, batch, step
 
 
 def times_ms(run: Callable[[], object], rounds: int, device: str) -> dict[str, float]:
