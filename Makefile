@@ -29,7 +29,7 @@ CUDA := triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cu
 LOCK := $(VENV)/bin/uv pip compile -q pyproject.toml --extra train --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-annotate --no-header --constraint constraints.txt $(addprefix --no-emit-package ,torch $(CUDA))
 
-.PHONY: help setup demo quickstart test test-all check format bench docs lock audit clean
+.PHONY: help setup demo quickstart test test-all check format bench bench-gpu docs lock audit clean
 
 help:
 	@echo "make demo         set up, grasp on a cluttered table with the shipped model, test it in simulation: demo/grasps.png"
@@ -38,6 +38,7 @@ help:
 	@echo "make check        set up, lint, format, types, import layers"
 	@echo "make format       apply the formatter"
 	@echo "make bench        set up, put the project's targets of cost beside what benchmarks/results says"
+	@echo "make bench-gpu    set up, measure in ten minutes what only a GPU shows: benchmarks/results/gpu"
 	@echo "make docs         set up, build the documentation as a folder of pages: site/index.html"
 	@echo "make lock         choose versions anew where pyproject.toml asks for it, with hashes (UPGRADE=1: the newest of all)"
 	@echo "make audit        is what is installed what is locked, and is a weakness of it known?"
@@ -89,6 +90,9 @@ format: setup
 
 bench: $(VENV)/installed
 	$(PYTHON) -m benchmarks.targets
+
+bench-gpu: setup
+	$(PYTHON) -m benchmarks.gpu
 
 $(VENV)/documented: $(VENV)/installed requirements-docs.lock
 	$(PYTHON) -m pip install -q --require-hashes --no-deps --no-build-isolation -r requirements-docs.lock

@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
@@ -202,3 +203,90 @@ def test_two_processes_agree_where_one_has_no_room(tmp_path: Path) -> None:
     for name, value in one["gradients"].items():
         assert_close(first["gradients"][name], value, **CLOSE)
         assert torch.equal(first["gradients"][name], second["gradients"][name])
+
+
+class Norms(pl.Callback):
+    """Keeps the norms of the steps' gradients, whole and clipped, and the clipped gradients of the first step."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+        self.clipped: list[float] = []
+        self.first: list[Tensor] = []
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        def clip(
+            optimizer: torch.optim.Optimizer, gradient_clip_val: float, gradient_clip_algorithm: str
+        ) -> None:
+            self.found.append(float(get_total_norm(self._gradients(pl_module))))
+            pl_module.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            self.clipped.append(float(get_total_norm(self._gradients(pl_module))))
+            self.first = self.first or [g.clone() for g in self._gradients(pl_module)]
+
+        pl_module.configure_gradient_clipping = clip  # type: ignore[method-assign, assignment]
+
+    def _gradients(self, module: pl.LightningModule) -> list[Tensor]:
+        return [p.grad for p in module.parameters() if p.grad is not None]
+
+
+NORM, SHARES = (
+    0.5,
+    ("at once", "accumulated", "out of memory"),
+)  # the largest norm; how a rank computes its scenes
+
+
+def train_clipped(rank: int, world: int, port: int, out: Path) -> None:
+    """Two steps of eight scenes, which ranks and their batches share, with clipped gradients."""
+    if world > 1:
+        become_rank(rank, world, port)
+    for share in SHARES:
+        module = with_term(large=TooLarge(most=1, rank=1) if share == "out of memory" else TooLarge(most=99))
+        module.passes = Passes(1, 8) if share == "out of memory" and world > 1 else None
+        pieces = 2 if share == "accumulated" and world > 1 else 1
+        size = 8 // (world * pieces)
+        # A step's batches are of the same step: the first of all ranks, then the second.
+        starts = [8 * rank // world + size * piece for piece in range(pieces)]
+        batches = [scene_batch(8).scenes(start, start + size) for start in starts] * 2
+        norms = Norms()
+        trainer = pl.Trainer(
+            max_steps=2,
+            callbacks=[norms],
+            accelerator="cpu",
+            devices=world,
+            strategy="ddp" if world > 1 else "auto",
+            accumulate_grad_batches=pieces,
+            gradient_clip_val=NORM,
+            use_distributed_sampler=False,
+            limit_val_batches=0,
+            log_every_n_steps=1,
+            **dict.fromkeys(
+                ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+            ),
+        )
+        trainer.fit(module, DataLoader(batches, batch_size=None))
+        number = 1 if module.passes is None else module.passes.number
+        kept = {"found": norms.found, "clipped": norms.clipped, "first": norms.first, "passes": number}
+        torch.save(kept, out / f"{share}_{world}_{rank}.pt")
+
+
+@pytest.mark.ddp
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+def test_a_clipped_norm_is_that_of_the_whole_batch(tmp_path: Path) -> None:
+    """However ranks, accumulated batches and passes that did not fit share it; else each would clip by its own norm."""
+    port = free_port()
+    context = multiprocessing.get_context("spawn")
+    ranks = [context.Process(target=train_clipped, args=(rank, 2, port, tmp_path)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    train_clipped(0, 1, port, tmp_path)
+    for process in ranks:
+        process.join(PATIENCE_S)
+        assert process.exitcode == 0
+    for share in SHARES:
+        one, first, second = (torch.load(tmp_path / f"{share}_{name}.pt") for name in ("1_0", "2_0", "2_1"))
+        assert first["passes"] == second["passes"] == (4 if share == "out of memory" else 1)
+        assert first["found"] == second["found"] and len(first["found"]) == 2
+        assert first["found"][0] > NORM and first["clipped"] == pytest.approx([NORM] * 2, rel=1e-5)
+        assert first["found"][0] == pytest.approx(one["found"][0], rel=1e-5)
+        assert first["clipped"] == pytest.approx(one["clipped"], rel=1e-5)
+        for ours, theirs in zip(first["first"], one["first"], strict=True):
+            assert_close(ours, theirs, **CLOSE)

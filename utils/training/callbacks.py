@@ -9,6 +9,8 @@ import torch
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar, WeightAveraging
 from torch import Tensor
 
+from sceneleapultra.utils.training.sharding import FullySharded, whole
+
 
 class WarmupEma(WeightAveraging):
     """Exponential moving average of the weights whose memory grows with the step.
@@ -30,6 +32,12 @@ class WarmupEma(WeightAveraging):
         self._step = step_idx
         return True
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Divide the averages as the weights are."""
+        if isinstance(trainer.strategy, FullySharded):
+            assert self._average_model is not None
+            trainer.strategy.shard(self._average_model.module)
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the raw weights in place: the last checkpoint is still to be written."""
 
@@ -43,6 +51,7 @@ class WarmupEma(WeightAveraging):
     ) -> None:
         """Put averages and raw weights under their keys, also while they have changed places."""
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        checkpoint["state_dict"] = whole(checkpoint["state_dict"])
         if self._swapped:
             average, raw = checkpoint["current_model_state"], checkpoint["state_dict"]
             checkpoint |= {"state_dict": average, "current_model_state": raw}

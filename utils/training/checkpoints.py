@@ -12,6 +12,7 @@ from sceneleapultra.utils.core.torch_files import read_torch, write_torch
 from sceneleapultra.utils.training.guard import nonfinite_state
 from sceneleapultra.utils.training.metrics_csv import MetricsCsv
 from sceneleapultra.utils.training.run_folder import previous
+from sceneleapultra.utils.training.sharding import is_sharded
 
 log = logging.getLogger(__name__)
 
@@ -118,11 +119,14 @@ class LastCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Write the state of the last step, where it is whole and finite."""
+        # Only what every process has agreed to, an orderly stop, is an exception in all of them.
+        agreed = isinstance(exception, SystemExit)
+        if is_sharded(pl_module) and not agreed:  # no process has the state of the others
+            return
         whole = trainer.fit_loop.epoch_loop.batch_progress.total.completed >= self._changing
         if self._step == self._saved_step or not whole or nonfinite_state(trainer, pl_module):
             return
-        # Only what every process has agreed to, an orderly stop, is an exception in all of them.
-        self._save(trainer, on_every_rank=isinstance(exception, SystemExit))
+        self._save(trainer, on_every_rank=agreed)
 
     def state_dict(self) -> dict[str, Any]:
         """Say whether the validation of this step is still to be done."""

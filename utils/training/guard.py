@@ -14,6 +14,7 @@ from torch.nn.utils import get_total_norm
 from sceneleapultra.utils.core.nonfinite import named, nonfinite
 from sceneleapultra.utils.core.torch_files import write_torch
 from sceneleapultra.utils.training.loss_terms import HasLossTerms, gradients_of_terms
+from sceneleapultra.utils.training.sharding import is_sharded, whole
 
 
 @dataclass
@@ -78,7 +79,8 @@ class NonFiniteGuard(Callback):
         """
         values = [part.loss for part in self._parts if part.loss is not None]
         if getattr(trainer.precision_plugin, "scaler", None) is None:  # a scaler skips such steps by itself
-            values.append(get_total_norm([p.grad for p in pl_module.parameters() if p.grad is not None]))
+            norm = get_total_norm([p.grad for p in pl_module.parameters() if p.grad is not None])
+            values.append(whole(norm))
         finite = torch.isfinite(torch.stack([value.float() for value in values])).all().int()
         if (
             trainer.world_size > 1
@@ -124,7 +126,8 @@ class NonFiniteGuard(Callback):
 
 def nonfinite_state(trainer: pl.Trainer, pl_module: pl.LightningModule) -> list[str]:
     """Return the names of weights and of optimizer values that are not finite."""
-    return nonfinite(dict(pl_module.named_parameters()) | dict(_optimizer_values(trainer, pl_module)))
+    values = dict(pl_module.named_parameters()) | dict(_optimizer_values(trainer, pl_module))
+    return nonfinite(whole(values))
 
 
 def _optimizer_values(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[tuple[str, Tensor]]:
@@ -139,12 +142,12 @@ def _optimizer_values(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Ite
 def _find(trainer: pl.Trainer, module: pl.LightningModule, parts: list[_Part]) -> _Finding:
     if bad := [part for part in parts if part.bad]:
         return _Finding(_bad_loss(bad[0]), 2, len(bad), bad)
-    if weights := nonfinite(dict(module.named_parameters())):
+    if weights := nonfinite(whole(dict(module.named_parameters()))):
         return _Finding(f"The weights are not finite ({named(weights)})", 0, len(parts), parts)
     gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
-    names = nonfinite(gradients)
+    names = nonfinite(whole(gradients))
     what = f"The loss is finite, its gradient is not ({named(names) if names else 'its norm overflows'})"
-    if not isinstance(module, HasLossTerms):
+    if not isinstance(module, HasLossTerms) or is_sharded(module):
         return _Finding(what, 0, len(parts), parts)
     for part in parts:
         with torch.enable_grad(), trainer.precision_plugin.train_step_context():

@@ -57,7 +57,8 @@ def print_start_card(
         "overrides": " ".join(overrides) or "none",
         "hand": cfg.hand.name,
         "parameters": f"{amount(sum(parameters(model).values()))}: {parts}",
-        "devices": f"{world} x {trainer.strategy.root_device.type}, precision {trainer.precision}",
+        "devices": f"{world} x {trainer.strategy.root_device.type}, precision {trainer.precision}"
+        + (", weights divided among them (FSDP)" if cfg.trainer.strategy == "fsdp" else ""),
         "batch": f"{micro} scenes x {accumulation} accumulated x {world} processes = {micro * accumulation * world}"
         + passes,
         "memory": getattr(model, "memory_note", "") or "`sceneleap plan` with these overrides foretells it",

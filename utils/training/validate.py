@@ -183,6 +183,20 @@ def _terms_keep_their_graphs(cfg: DictConfig) -> Iterator[str]:
         )
 
 
+def _sharded_weights_are_read_by_all(cfg: DictConfig) -> Iterator[str]:
+    if cfg.hardware.strategy != "fsdp":
+        return
+    divided = "hardware.strategy=fsdp divides the weights among processes"
+    if OmegaConf.select(cfg, "callbacks.simulation") is not None:
+        yield f"{divided}, and callbacks.simulation samples in one of them. Pass callbacks=no_simulation."
+    if OmegaConf.select(cfg, "callbacks.term_gradients") is not None:
+        yield f"{divided}; callbacks.term_gradients needs whole ones. Leave it out, or pass hardware.strategy=auto."
+    if cfg.hardware.passes not in (1, "auto") or cfg.hardware.max_passes != 1:
+        yield f"{divided}; a step in passes needs whole ones. Pass hardware.passes=1 hardware.max_passes=1."
+    if cfg.trainer.precision not in ("32-true", "bf16-mixed"):
+        yield f"{divided}, at trainer.precision 32-true or bf16-mixed, got {cfg.trainer.precision}. Pass one of them."
+
+
 RULES: tuple[Rule, ...] = (
     _counts_are_positive,
     _validation_comes,
@@ -198,4 +212,5 @@ RULES: tuple[Rule, ...] = (
     _passes_divide_the_batch,
     _phases_take_whole_steps,
     _terms_keep_their_graphs,
+    _sharded_weights_are_read_by_all,
 )
