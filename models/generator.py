@@ -260,7 +260,8 @@ class GraspGenerator(nn.Module):
             hand_view = self.hand_geometry(point, axes, tokens)
             view = StepView(
                 geometry=torch.addcmul(view.geometry, share[..., None], hand_view),
-                grasp_features=share * self.contacts(pose, axes, scene.surface, scene.hand),
+                grasp_features=self.contacts(pose, axes, scene.surface, scene.hand),
+                share=share,
             )
         return self.decoder(x_t, t, view, anchored.context)
 
