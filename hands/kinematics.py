@@ -1,9 +1,11 @@
 """Where the bodies are: batched differentiable forward kinematics of a tree of joints, one step per tree level.
 
-The local transform of a body is affine in (sin a, 1 - cos a) of its hinge's angle a = q - ref (Rodrigues):
-``L(q) = C0 + sin(a) C1 + (1 - cos(a)) C2``, with constant 4x4 matrices, C1 = C2 = 0 for fixed bodies. That of a slide
-is ``C0 + a C1``.
+The local transform of a body is affine in (sin q, cos q) of its hinge's angle (Rodrigues):
+``L(q) = C0 + sin(q) C1 + cos(q) C2``, with constant 4x4 matrices, C1 = C2 = 0 for fixed bodies. That of a slide is
+``C0 + q C1``.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -20,7 +22,6 @@ class KinematicTree(nn.Module):
     C0: Tensor
     C1: Tensor
     C2: Tensor
-    ref: Tensor
     joint_of_body: Tensor
     slides: Tensor
     from_levels: Tensor
@@ -41,13 +42,10 @@ class KinematicTree(nn.Module):
             for i in order
         ]
         slides = [(joint := description.bodies[i].joint) is not None and joint.slide for i in order]
-        constants = np.stack([_local_constants(description.bodies[i]) for i in order])
+        constants = np.stack([_local_constants(description.bodies[i], ref) for i in order])
         for k in range(3):
             flat = torch.tensor(constants[:, k].reshape(len(order), 1, 16), dtype=dtype)
             self.register_buffer(f"C{k}", flat, persistent=False)
-        self.register_buffer(
-            "ref", torch.tensor([ref[name] for name in self.couplings.names], dtype=dtype), persistent=False
-        )
         self.register_buffer("slides", torch.tensor(slides)[:, None, None], persistent=False)
         self._any_slides = any(slides)
         self.register_buffer("joint_of_body", torch.tensor(joint_of_body), persistent=False)
@@ -57,23 +55,26 @@ class KinematicTree(nn.Module):
         self._first = 1 if any(description.bodies[i].joint is not None for i in levels[0]) else 2
         for number, level in enumerate(levels[1:], start=1):
             above = {body: k for k, body in enumerate(levels[number - 1])}
-            index = torch.tensor([above[parents[i]] for i in level])
-            self.register_buffer(f"_parent_{number}", index, persistent=False)
+            index = [above[parents[i]] for i in level]
+            in_order = index == list(range(len(above)))  # as in chains: nothing has to be moved
+            held = None if in_order else torch.tensor(index)
+            self.register_buffer(f"_parent_{number}", held, persistent=False)
 
     def forward(self, qpos: Float[Tensor, "*b j"]) -> Float[Tensor, "*b bodies 4 4"]:
         """Return ``T_base_body`` for joint angles in the hand's joint order."""
         # Bodies first, so that those of a level are contiguous, and their products one batch.
-        motion = (self.couplings(qpos) - self.ref).reshape(-1, len(self.ref)).T
+        motion = self.couplings(qpos).reshape(-1, len(self.couplings.names)).T
         motion = motion.index_select(0, self.joint_of_body)[..., None]
         sin = motion.sin()
         if self._any_slides:
             sin = torch.where(self.slides, motion, sin)
-        local = torch.addcmul(self.C0, sin, self.C1).addcmul(1 - motion.cos(), self.C2)
+        local = torch.addcmul(self.C0, sin, self.C1).addcmul(motion.cos(), self.C2)
         levels = list(local.split(self._sizes))
         for number in range(self._first, len(levels)):
-            parent = levels[number - 1].index_select(0, getattr(self, f"_parent_{number}"))
-            product = torch.bmm(parent.view(-1, 4, 4), levels[number].reshape(-1, 4, 4))
-            levels[number] = product.view_as(parent)
+            above, index = levels[number - 1], getattr(self, f"_parent_{number}")
+            parent = above if index is None else above.index_select(0, index)
+            product = torch.bmm(parent.reshape(-1, 4, 4), levels[number].reshape(-1, 4, 4))
+            levels[number] = product.view_as(levels[number])
         T_base_body = torch.cat(levels).index_select(0, self.from_levels).transpose(0, 1)
         return T_base_body.reshape(*qpos.shape[:-1], len(self.from_levels), 4, 4)
 
@@ -93,20 +94,27 @@ def homogeneous(pos: Vector, quat_wxyz: Vector) -> Float[np.ndarray, "4 4"]:
     return T
 
 
-def _local_constants(body: Body) -> Float[np.ndarray, "3 4 4"]:
+def _local_constants(body: Body, ref: Mapping[str, float]) -> Float[np.ndarray, "3 4 4"]:
     # The root is the base frame itself, wherever its source put it.
     T = np.eye(4) if body.parent is None else homogeneous(body.pos, body.quat_wxyz)
     constants = np.zeros((3, 4, 4))
     constants[0] = T
-    if body.joint is not None and body.joint.slide:
-        axis = np.asarray(body.joint.axis, dtype=np.float64) / np.linalg.norm(body.joint.axis)
+    if body.joint is None:
+        return constants
+    axis = np.asarray(body.joint.axis, dtype=np.float64) / np.linalg.norm(body.joint.axis)
+    rest = ref[body.joint.name]
+    if body.joint.slide:
         constants[1, :3, 3] = T[:3, :3] @ axis
-    elif body.joint is not None:
-        K = _skew(np.asarray(body.joint.axis, dtype=np.float64) / np.linalg.norm(body.joint.axis))
-        for k, part in ((1, K), (2, K @ K)):
-            constants[k, :3, :3] = T[:3, :3] @ part
-            constants[k, :3, 3] = -T[:3, :3] @ part @ np.asarray(body.joint.pos)
-    return constants
+        constants[0] -= rest * constants[1]
+        return constants
+    # T + sin(a) by_sin + (1 - cos(a)) by_cos with a = q - ref, sorted by sin(q) and cos(q).
+    by_sin, by_cos = np.zeros((2, 4, 4))
+    K = _skew(axis)
+    for by, part in ((by_sin, K), (by_cos, K @ K)):
+        by[:3, :3] = T[:3, :3] @ part
+        by[:3, 3] = -T[:3, :3] @ part @ np.asarray(body.joint.pos)
+    sin, cos = np.sin(rest), np.cos(rest)
+    return np.stack([T + by_cos, cos * by_sin - sin * by_cos, -sin * by_sin - cos * by_cos])
 
 
 def _skew(v: np.ndarray) -> Float[np.ndarray, "3 3"]:

@@ -251,15 +251,17 @@ class GraspGenerator(nn.Module):
         view = StepView(anchored.context.geometry, None)
         if self.hand_geometry is not None and self.contacts is not None:
             # The hand that x_t stands for; meaningless in pure noise, so both views fade in with the signal.
-            pose, _ = self.grasps((x_t / alpha_t.clamp(min=0.1)[:, None, None]).float(), anchored)
-            point, tokens = self.codec.reference_point(pose), anchored.scene.tokens
+            state = self.normalizer.denormalize((x_t / alpha_t.clamp(min=0.1)[:, None, None]).float())
+            pose, point = self.codec.place(state, anchored.origins, anchored.frames)
+            tokens = anchored.scene.tokens
             dropped = self.conditioning.null_scene is not None
             share = (alpha_t * anchored.scene.scene_kept if dropped else alpha_t)[:, None, None]
             axes, scene = self.codec.axes(pose), anchored.scene
             hand_view = self.hand_geometry(point, axes, tokens)
             view = StepView(
                 geometry=torch.addcmul(view.geometry, share[..., None], hand_view),
-                grasp_features=share * self.contacts(pose, axes, scene.surface, scene.hand),
+                grasp_features=self.contacts(pose, axes, scene.surface, scene.hand),
+                share=share,
             )
         return self.decoder(x_t, t, view, anchored.context)
 

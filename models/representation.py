@@ -136,18 +136,28 @@ class GraspCodec(nn.Module):
         """Return the grasp in the frame of the cloud, and its squeeze joints; joints are clamped to their
         limits.
         """
+        pose, _ = self.place(state, origins, frames)
+        low, high = self.joint_limits.unbind(-1)
+        parts = self.layout.split(state)
+        return pose, (parts["joints"] + parts["squeeze"]).clamp(low, high)
+
+    def place(
+        self, state: Float[Tensor, "*b d"], origins: Float[Tensor, "*b 3"], frames: Float[Tensor, "*b 3 3"]
+    ) -> tuple[GraspPose, Float[Tensor, "*b 3"]]:
+        """Return the grasp as :meth:`decode` does, and its reference point."""
         parts = self.layout.split(state)
         low, high = self.joint_limits.unbind(-1)
         with torch.autocast(origins.device.type, enabled=False):
-            own = torch.cat([matrix_from_rot6d(parts["rotation"]), parts["translation"][..., None]], dim=-1)
-            turned = torch.bmm(frames.reshape(-1, 3, 3), own.reshape(-1, 3, 4)).view(own.shape)
-            rotation, point = turned[..., :3], origins + turned[..., 3]
+            turn, own = frames.reshape(-1, 3, 3), matrix_from_rot6d(parts["rotation"])
+            rotation = torch.bmm(turn, own.reshape(-1, 3, 3))
+            column = parts["translation"].reshape(-1, 3, 1)
+            point = torch.baddbmm(origins.reshape(-1, 3, 1), turn, column)
             if self._axes is not None:
                 rotation = rotation @ self._axes.T
-            translation = point - self._offset(rotation)
+            base = torch.addmm(point.view(-1, 1), rotation.view(-1, 3), self._reference, alpha=-1)
         qpos = parts["joints"].clamp(low, high)
-        pose = GraspPose(translation=translation, rotation=rotation, qpos=qpos)
-        return pose, (parts["joints"] + parts["squeeze"]).clamp(low, high)
+        pose = GraspPose(translation=base.view_as(origins), rotation=rotation.view_as(frames), qpos=qpos)
+        return pose, point.view_as(origins)
 
 
 class StateNormalizer(nn.Module):

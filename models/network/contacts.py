@@ -71,7 +71,7 @@ class LinkContacts(nn.Module):
         rows = T_base_body.transpose(-3, -2).reshape(-1, len(self._stacked))
         base = (rows @ self._stacked).view(-1, 4, self._stacked.shape[1])[:, :3]
         translation, rotation = pose.translation.flatten(0, 1), pose.rotation.flatten(0, 1)
-        points = torch.baddbmm(translation[..., None], rotation, base).transpose(1, 2)
+        points = torch.baddbmm(translation[:, None], base.transpose(1, 2), rotation.transpose(1, 2))
         return points.unflatten(0, pose.translation.shape[:2])
 
 

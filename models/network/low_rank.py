@@ -44,6 +44,17 @@ class LowRankLinear(nn.Linear):
         return self.low_rank_up @ self.low_rank_down
 
 
+def add_product(
+    onto: Float[Tensor, "n o"], layer: nn.Linear, x: Float[Tensor, "n i"]
+) -> Float[Tensor, "n o"]:
+    """Return ``onto + W x`` with the weights of a layer, in one operation; its bias takes no part."""
+    out = torch.addmm(onto, x, layer.weight.T)
+    if isinstance(layer, LowRankLinear) and layer.adapted:
+        narrow = nn.functional.linear(x, layer.low_rank_down)
+        out = torch.addmm(out, narrow, layer.low_rank_up.T)
+    return out
+
+
 def is_adapter(key: str) -> bool:
     """Say whether a parameter, by its name, is an adapter's."""
     return key.rpartition(".")[2] in _OWN

@@ -18,28 +18,30 @@ class PairGeometry(nn.Module):
     """
 
     _frequencies: Tensor
+    _phases: Tensor
 
     def __init__(self, dim: int, scale: float) -> None:
         super().__init__()
         self.scale = scale
         self.mlp = nn.Sequential(nn.Linear(7 + 6 * _FREQUENCIES, dim), nn.GELU(), nn.Linear(dim, dim))
-        frequencies = torch.pi * 2.0 ** torch.arange(_FREQUENCIES)[:, None]
+        # Sines of all frequencies, then cosines: sines a quarter of a turn further.
+        frequencies = (torch.pi * 2.0 ** torch.arange(_FREQUENCIES)).repeat(2)[:, None]
+        phases = torch.tensor([0.0, 0.5 * torch.pi]).repeat_interleave(_FREQUENCIES)[:, None]
         self.register_buffer("_frequencies", frequencies, persistent=False)
+        self.register_buffer("_phases", phases, persistent=False)
 
     def forward(
         self, origins: Float[Tensor, "b g 3"], frames: Float[Tensor, "b g 3 3"], tokens: SceneTokens
     ) -> Float[Tensor, "b g s p"]:
         """Return one embedding per (grasp, token) pair."""
         with torch.autocast(origins.device.type, enabled=False):  # half precision resolves a metre to 4 mm
-            # (x_s - o_g) R_g without forming the differences first: two products instead of a broadcast one.
+            # (x_s - o_g) R_g = [x_s, -1] [R_g; o_g R_g]: one product instead of a broadcast difference.
             b, g, s = *origins.shape[:2], tokens.xyz.shape[1]
-            axes = frames.transpose(1, 2).reshape(b, 3, 3 * g)
-            turned = torch.bmm(tokens.vectors, axes).view(b, 2, s, g, 3).transpose(2, 3)
-            rotated, normal = turned.unbind(1)
-            own = torch.bmm(origins.reshape(-1, 1, 3), frames.reshape(-1, 3, 3)).view(b, g, 1, 3)
-            offset = (rotated - own) / self.scale
-            waves = (offset[..., None, :] * self._frequencies).flatten(-2)
-            target = tokens.target_column.expand(b, g, s, 1)
-            features = torch.cat([offset, normal, target, waves.sin(), waves.cos()], dim=-1)
+            own = torch.bmm(origins.reshape(-1, 1, 3), frames.reshape(-1, 3, 3)).view(b, 1, g, 3)
+            axes = torch.cat([frames.transpose(1, 2), own], dim=1).view(b, 4, 3 * g)
+            rotated, normal = torch.bmm(tokens.vectors, axes).view(b, 2, s, g, 3).transpose(2, 3).unbind(1)
+            offset = rotated / self.scale
+            waves = torch.addcmul(self._phases, offset[..., None, :], self._frequencies).sin().flatten(-2)
+            features = torch.cat([offset, normal, tokens.target_column.expand(b, g, s, 1), waves], dim=-1)
         embedded: Tensor = self.mlp(features.flatten(0, 2))
         return embedded.view(b, g, s, -1)

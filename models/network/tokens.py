@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
 from sceneleapultra.utils.batch import GraspBatch
 
@@ -49,9 +50,10 @@ class SceneTokens:
     frames: Float[Tensor, "b s 3 3"]
 
     @cached_property
-    def vectors(self) -> Float[Tensor, "b m 3"]:
-        """Positions, then normals, of all tokens."""
-        return torch.cat([self.xyz, self.frames[..., 2]], dim=1)
+    def vectors(self) -> Float[Tensor, "b m 4"]:
+        """Positions with -1 behind them, then normals with 0, of all tokens."""
+        positions = functional.pad(self.xyz, (0, 1), value=-1.0)
+        return torch.cat([positions, functional.pad(self.frames[..., 2], (0, 1))], dim=1)
 
     @cached_property
     def target_column(self) -> Float[Tensor, "b 1 s 1"]:

@@ -124,6 +124,7 @@ def test_geometric_attention_is_attention_with_keys_and_values_per_pair():
     x, features, geometry = torch.randn(b, g, d), torch.randn(b, s, 6), torch.randn(b, g, s, p)
     valid = torch.tensor([[True] * 5, [True, True, False, True, False]])
     keys, values = layer.keys_values(features)
+    bias = layer.value_geometry.bias.view(h, -1)  # is in the values already
     out = torch.zeros(b, g, d)
     q = layer.query_norm(layer.query(x).view(b, g, h, d // h))
     e = layer.query_geometry(x).view(b, g, h, p)
@@ -137,7 +138,7 @@ def test_geometric_attention_is_attention_with_keys_and_values_per_pair():
                     if valid[i, m]
                 ]
                 weight = torch.stack(logits).softmax(0)
-                content.append(weight @ values[i, k, valid[i]])
+                content.append(weight @ (values[i, k, valid[i]] - bias[k]))
                 place.append(weight @ geometry[i, j, valid[i]])
             out[i, j] = layer.out(torch.cat(content) + layer.value_geometry(torch.cat(place)))
     scene = AttendedScene(keys.flatten(0, 1), values.flatten(0, 1), hidden_tokens(valid, h))

@@ -17,10 +17,11 @@ def rot6d_from_matrix(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 6"]:
 
 def matrix_from_rot6d(rot6d: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 3 3"]:
     """Orthonormalize two row vectors by Gram-Schmidt and complete them to a rotation matrix."""
-    row0 = F.normalize(rot6d[..., :3], dim=-1)
-    second = rot6d[..., 3:]
-    row1 = F.normalize(second - (row0 * second).sum(-1, keepdim=True) * row0, dim=-1)
-    return torch.stack((row0, row1, torch.linalg.cross(row0, row1)), dim=-2)
+    first, second = rot6d.unflatten(-1, (2, 3)).unbind(-2)
+    # Two cross products: the third row, normalized together with the first, gives the second.
+    rows = F.normalize(torch.stack((first, torch.linalg.cross(first, second)), dim=-2), dim=-1)
+    row0, row2 = rows.unbind(-2)
+    return torch.stack((row0, torch.linalg.cross(row2, row0), row2), dim=-2)
 
 
 def matrix_from_quat_wxyz(quat_wxyz: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3 3"]:

@@ -1,7 +1,7 @@
 """Attention of grasps to the scene, to each other and to a prompt.
 
 To the scene, for grasp g, token s and head h:  ``logit = q_g . k_s + e_g . phi_gs``,
-``out = sum_s a_gs (v_s + W phi_gs)``  with ``phi_gs`` a small embedding of where token s lies as seen from grasp g.
+``out = sum_s a_gs (v_s + W phi_gs + b)``  with ``phi_gs`` a small embedding of where token s lies as seen from grasp g.
 Keys and values depend on the scene alone and are computed once; only phi (a few dozen numbers) exists per pair, so
 relative geometry costs a fraction of what keys per grasp would. Because of the sum of two kinds of logits this is not
 one fused call; the attention to set and prompt is.
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sceneleapultra.models.network.low_rank import add_product
 from sceneleapultra.utils.core.names import unknown_name
 
 AttentionBackend = Literal["sdpa", "flash_attn"]
@@ -84,6 +85,8 @@ class GeometricCrossAttention(nn.Module):
     def keys_values(self, features: Float[Tensor, "b s c"]) -> tuple[Tensor, Tensor]:
         """Project scene features once for all steps and grasps."""
         k, v = self.key_value(features).unflatten(-1, (2, self.heads, -1)).unbind(-3)
+        # Weights of tokens sum to one: what is added to all values is added to what comes of them.
+        v = v + self.value_geometry.bias.to(v.dtype).view(self.heads, -1)
         return self.key_norm(k).transpose(1, 2).contiguous(), v.transpose(1, 2).contiguous()
 
     def forward(
@@ -102,7 +105,7 @@ class GeometricCrossAttention(nn.Module):
         by_head = weight.view(b, g, h, s).transpose(1, 2).reshape(b * h, g, s)
         content = torch.bmm(by_head, scene.values).view(b, h, g, -1).transpose(1, 2).reshape(b * g, -1)
         place = torch.bmm(weight, pairs).view(b * g, -1)
-        out: Tensor = self.out(content + self.value_geometry(place))
+        out: Tensor = self.out(add_product(content, self.value_geometry, place))
         return out.view(b, g, -1)
 
 

@@ -62,6 +62,7 @@ class StepView(NamedTuple):
 
     geometry: Float[Tensor, "b g s p"]
     grasp_features: Float[Tensor, "b g h"] | None  # added to the grasps' tokens
+    share: Float[Tensor, "b 1 1"] | None = None  # of them that is added; None for all
 
 
 class Decoder(nn.Module, ABC):

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -76,7 +77,8 @@ class BlockDecoder(Decoder, ABC):
         of_hand = (context.hand,) if isinstance(self.state_in, StateIn) else ()
         x = self.state_in(x_t, *of_hand) + self.anchor_in(context.anchor)
         if view.grasp_features is not None:
-            x = x + view.grasp_features
+            features, share = view.grasp_features, view.share
+            x = x + features if share is None else torch.addcmul(x, share, features)
         geometry = view.geometry.flatten(0, 1)
         prompts: list[Attended] | list[None] = [None] * len(self.blocks)
         if context.prompt is not None and context.prompt_valid is not None:

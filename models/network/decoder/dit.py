@@ -35,7 +35,9 @@ class Block(nn.Module):
     def __init__(self, config: DecoderConfig, dims: DecoderDims) -> None:
         super().__init__()
         dim, sublayers = config.dim, _SUBLAYERS + (dims.dim_prompt is not None)
-        self.norms = nn.ModuleList(nn.LayerNorm(dim, elementwise_affine=False) for _ in range(sublayers))
+        self.norms: list[nn.LayerNorm] = nn.ModuleList(  # type: ignore[assignment]
+            nn.LayerNorm(dim, elementwise_affine=False) for _ in range(sublayers)
+        )
         self.self_attn, self.cross_attn, self.prompt_attn = attention_layers(config, dims)
         self.forward_layer = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
         self.modulation = nn.Parameter(torch.zeros(sublayers, 3, dim))
@@ -44,10 +46,14 @@ class Block(nn.Module):
         self, x: Float[Tensor, "b g d"], modulation: Float[Tensor, "b m 3 1 d"], view: BlockView
     ) -> Float[Tensor, "b g d"]:
         """Refine grasp tokens; ``modulation`` is shift, scale and gate of each sublayer."""
-        parts = modulation.flatten(1, 2).unbind(1)
+        alone = len(modulation) == 1  # one time for all: shift and scale are the weight and bias of the norm
+        parts = modulation.view(-1, x.shape[-1]).unbind() if alone else modulation.flatten(1, 2).unbind(1)
 
         def modulate(i: int) -> Tensor:
-            return torch.addcmul(parts[3 * i], self.norms[i](x), parts[3 * i + 1])
+            shift, scale, norm = parts[3 * i], parts[3 * i + 1], self.norms[i]
+            if alone:
+                return nn.functional.layer_norm(x, x.shape[-1:], scale, shift, norm.eps)
+            return torch.addcmul(shift, norm(x), scale)
 
         if self.self_attn is not None:
             x = torch.addcmul(x, parts[2], self.self_attn(modulate(0), view.set_id))
