@@ -12,8 +12,8 @@ what a completion predicts, in the true field, and by score and the clearance of
 scene. ``approach``: the grasp of what ships, on the way that the points, or the points and a field, tell; elsewhere the
 protocol chooses the way, by the true scene. ``guidance``: the best of grasps drawn again under physics_collision_free,
 which pushes them out of points or a field, by the rank of what ships with that field. Every item is written to --parts
-when it is done, and read from there by a later call. Milliseconds are processor time that a row adds to the sampling of
-a cloud.
+when it is done; a later call reads it from there, and tries what rows it lacks. Milliseconds are processor time that a
+row adds to the sampling of a cloud.
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
@@ -21,7 +21,7 @@ import sceneleapultra.utils.core.environment  # noqa: F401
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,8 +99,15 @@ class Chooser:
     truth: TrueDistances
     rank: ClearanceRank
 
-    def rows(self, item: Item, *, guided: bool) -> Iterator[Row]:
-        """Yield the grasps of an item that are tried."""
+    def names(self, *, guided: bool) -> list[str]:
+        """Name the rows of an item."""
+        fields = [POINTS, *self.completions, TRUE]
+        ranks = [SCORE, *(f"rank: {name}" for name in (*fields, EXACT))]
+        ways = ["approach", "guidance"] if guided else ["approach"]
+        return ranks + [f"{way}: {name}" for way in ways for name in fields]
+
+    def rows(self, item: Item, *, guided: bool, known: Collection[str]) -> Iterator[Row]:
+        """Yield the grasps of an item that are tried, but for guided ones that are known."""
         hand = self.model.hand
         request = GraspRequest(
             points=item.view.points,
@@ -137,6 +144,8 @@ class Chooser:
             ways, ms = _timed(lambda field=field: choose_approaches(hand, first, request, field))
             yield Row(f"approach: {name}", replace(shipped, approach=ways.offset_m), ms)
         for name in fields if guided else ():
+            if f"guidance: {name}" in known:
+                continue
             drawn, ms = _timed(lambda name=name: self._draw(request, item, sources.get(name), guided=True))
             yield Row(
                 f"guidance: {name}", _best(drawn, drawn.score), None if name == TRUE else ms - sampling_ms
@@ -193,11 +202,11 @@ def try_once(hand: Hand, item: Item, rows: list[Row], protocol: Protocol, worker
     return {row.name: tried[index[row.name]] | {"ms": row.ms} for row in rows}
 
 
-def summary(parts: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(parts: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
     """Return the rates of each kind of row, and which items it gained and lost against what ships."""
     found: dict[str, Any] = {}
     objects = np.array([part["object"] for part in parts])
-    for name in parts[0]["rows"]:
+    for name in names:
         columns = {key: np.array([part["rows"][name][key] for part in parts]) for key in OUTCOMES}
         clean, before = (
             columns["picked_cleanly"],
@@ -294,15 +303,20 @@ def main() -> None:
         parts = []
         for number, item in enumerate(items):
             kept = options.parts / name / f"{item.index}.json"
-            if not kept.is_file():
-                rows = list(chooser.rows(item, guided=name in options.guided))
-                found = try_once(hand, item, rows, protocol, options.workers)
+            part = {"object": item.object.name, "rows": {}}
+            if kept.is_file():
+                part = json.loads(kept.read_text())
+            if not set(chooser.names(guided=name in options.guided)) <= set(part["rows"]):
+                rows = chooser.rows(item, guided=name in options.guided, known=part["rows"])
+                new = [row for row in rows if row.name not in part["rows"]]
+                part["rows"] |= try_once(hand, item, new, protocol, options.workers)
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_text(json.dumps({"object": item.object.name, "rows": found}))
-            parts.append(json.loads(kept.read_text()))
+                kept.write_text(json.dumps(part))
+            parts.append(part)
             if number % 10 == 9:
                 print(f"{name}: {number + 1} items", file=sys.stderr, flush=True)
-        document["sets"][name] = {"items": len(items), "rows": summary(parts)}
+        names = chooser.names(guided=name in options.guided)
+        document["sets"][name] = {"items": len(items), "rows": summary(parts, names)}
         write(document, options.output, seed=0)
     print(tables(document), flush=True)
     if options.pages:
