@@ -12,7 +12,8 @@ what a completion predicts, in the true field, and by score and the clearance of
 scene. ``approach``: the grasp of what ships, on the way that the points, or the points and a field, tell; elsewhere the
 protocol chooses the way, by the true scene. ``guidance``: the best of grasps drawn again under physics_collision_free,
 which pushes them out of points or a field, by the rank of what ships with that field. Every item is written to --parts
-when it is done; a later call reads it from there, and tries what rows it lacks. Milliseconds are processor time that a
+when it is done; a later call reads it from there, and tries what rows it lacks. With --minutes, items that are not
+begun by then are left out; 0 writes the tables of what is known. Milliseconds are processor time that a
 row adds to the sampling of a cloud.
 """
 
@@ -281,6 +282,7 @@ def main() -> None:
     parser.add_argument("--protocol", default="scene-lift")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--parts", type=Path, required=True, help="folder of what is known of each item")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no item is begun")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--pages", action="store_true", help="put the table into docs/completion")
     options = parser.parse_args()
@@ -299,14 +301,17 @@ def main() -> None:
         "protocol": f"{protocol.name} ({protocol.hash})",
         "sets": {},
     }
+    end = time.monotonic() + 60.0 * options.minutes
     for name, items in read_sets(options, hand).items():
-        parts = []
+        parts, names = [], chooser.names(guided=name in options.guided)
         for number, item in enumerate(items):
             kept = options.parts / name / f"{item.index}.json"
-            part = {"object": item.object.name, "rows": {}}
+            part: dict[str, Any] = {"object": item.object.name, "rows": {}}
             if kept.is_file():
                 part = json.loads(kept.read_text())
-            if not set(chooser.names(guided=name in options.guided)) <= set(part["rows"]):
+            if not set(names) <= set(part["rows"]):
+                if time.monotonic() > end:
+                    continue
                 rows = chooser.rows(item, guided=name in options.guided, known=part["rows"])
                 new = [row for row in rows if row.name not in part["rows"]]
                 part["rows"] |= try_once(hand, item, new, protocol, options.workers)
@@ -315,8 +320,9 @@ def main() -> None:
             parts.append(part)
             if number % 10 == 9:
                 print(f"{name}: {number + 1} items", file=sys.stderr, flush=True)
-        names = chooser.names(guided=name in options.guided)
-        document["sets"][name] = {"items": len(items), "rows": summary(parts, names)}
+        if not parts:
+            continue
+        document["sets"][name] = {"items": len(parts), "rows": summary(parts, names)}
         write(document, options.output, seed=0)
     print(tables(document), flush=True)
     if options.pages:
