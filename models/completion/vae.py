@@ -68,7 +68,7 @@ class FieldVAE(GridModel):
         """
         if self.tile is None or torch.is_grad_enabled():
             return self.reach_m * self.decoder(code).float()
-        return self.reach_m * decode_tiles(self.decoder, code, self.tile, active).float()
+        return decode_tiles(self.decoder, code, self.tile, active).mul_(self.reach_m).float()
 
 
 class CodeDecoder(nn.Module):

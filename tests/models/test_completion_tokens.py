@@ -14,6 +14,9 @@ from factories.models import (
     small_generator,
     small_module,
 )
+from factories.shipped import LEAP_TABLE_CPU
+from sceneleapultra.models.checkpoints.init import start_from
+from sceneleapultra.models.checkpoints.load import build_generator, load_generator
 from sceneleapultra.models.completion.completer import SceneCompleter
 from sceneleapultra.models.completion.tokens import FrozenCompletion
 from sceneleapultra.models.export.onnx import check_exportable
@@ -125,6 +128,20 @@ def test_a_generator_is_built_again_from_its_own_description() -> None:
     cloud = Cloud.of(scene_batch())
     for mine, theirs in zip(vars(again(cloud)).values(), vars(encoder(cloud)).values(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0.0, atol=0.0)
+
+
+def test_a_trained_model_goes_on_with_tokens_as_it_was() -> None:
+    """``init_from`` takes its weights; what a completion adds keeps its own, and changes nothing yet."""
+    trained, _ = load_generator(LEAP_TABLE_CPU)
+    assert trained.config is not None
+    more = build_generator({**trained.config, "completion": completion().described}).eval()
+    own = more.completion.state_dict()
+    start_from(more, LEAP_TABLE_CPU, frame="tabletop")
+    assert all(torch.equal(value, own[key]) for key, value in more.completion.state_dict().items())
+    batch = scene_batch(1, num_points=512)
+    with torch.no_grad():
+        before, after = (g.sample(batch, 2, seeds=[0], sampling={"steps": 2}) for g in (trained, more))
+    assert torch.equal(before.hand_pose, after.hand_pose)
 
 
 def test_what_cannot_be_is_refused() -> None:
