@@ -195,12 +195,12 @@ def try_once(hand: Hand, item: Item, rows: list[Row], protocol: Protocol, worker
         index[row.name] = place[key]
     jobs = [(item.scene, item.target, grasp) for grasp in distinct]
     verdicts = evaluate_many(HandModel.from_hand(hand), jobs, protocol, LocalExecutor(workers=workers))
-    tried = [
+    outcomes = [
         {name: bool(v[name][0]) for name in OUTCOMES if name in v.values}
         | {"collision_free": bool(scene_clearance(hand, *job)[0] >= 0.0)}
         for v, job in zip(verdicts, jobs, strict=True)
     ]
-    return {row.name: tried[index[row.name]] | {"ms": row.ms} for row in rows}
+    return {row.name: outcomes[index[row.name]] | {"ms": row.ms} for row in rows}
 
 
 def summary(parts: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:

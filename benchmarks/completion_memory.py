@@ -113,8 +113,8 @@ def main() -> None:
     rows: dict[str, dict[str, float]] = {}
     for size in options.sizes:
         sizes = size, options.dim, channels
-        tile, seen = options.tile, list(views(options.store, options.split, options.views, size))
-        in_some = [cost(decoding(*sizes, tile, active)) | share(active, tile) for active in seen]
+        tile, masks = options.tile, list(views(options.store, options.split, options.views, size))
+        in_some = [cost(decoding(*sizes, tile, active)) | share(active, tile) for active in masks]
         rows |= {
             f"training, {size}": cost(training(*sizes, [])),
             f"training, {size}, recomputed": cost(training(*sizes, ["encoder", "decoder"])),

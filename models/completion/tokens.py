@@ -90,9 +90,11 @@ class FrozenCompletion(CompletionEncoder):
         """
         device = cloud.points.device
         table = observed_table_height(cloud, cloud.points.shape[1]).tolist()
-        grids, seen = zip(*(self._observed(cloud, i, height) for i, height in enumerate(table)), strict=True)
+        grids, observed = zip(
+            *(self._observed(cloud, i, height) for i, height in enumerate(table)), strict=True
+        )
         with torch.autocast(device.type, enabled=False):
-            channels = torch.from_numpy(np.stack(seen)).to(device)
+            channels = torch.from_numpy(np.stack(observed)).to(device)
             features = self.completer.cell_features(channels).flatten(2).transpose(1, 2)
         cells = functional.avg_pool3d(channels, CELL).flatten(2).transpose(1, 2)
         share = cells[..., _OF_TARGET + _OF_OTHERS].sum(-1)

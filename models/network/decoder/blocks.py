@@ -94,8 +94,8 @@ class BlockDecoder(Decoder, ABC):
             places = context.completion.geometry.flatten(0, 1)
             completions = [(tokens, places) for tokens in context.completion.scenes]
         views = [
-            BlockView(context.set_id, geometry, *seen)
-            for seen in zip(context.scenes, prompts, completions, strict=True)
+            BlockView(context.set_id, geometry, *parts)
+            for parts in zip(context.scenes, prompts, completions, strict=True)
         ]
         x = self.refine(x, self.time(self.fourier_time(t)), views)
         out: Tensor = self.out(x, *of_hand) if isinstance(self.out, StateOut) else self.out(x)
@@ -154,7 +154,7 @@ def attend_to_scene(
     block: AttentionBlock, x: Float[Tensor, "b g d"], view: BlockView
 ) -> Float[Tensor, "b g d"]:
     """Return what a block takes from the scene's tokens, and from those of a completion where there are some."""
-    seen: Tensor = block.cross_attn(x, view.scene, view.geometry)
+    attended: Tensor = block.cross_attn(x, view.scene, view.geometry)
     if block.completion_attn is not None and view.completion is not None:
-        seen = seen + block.completion_attn(x, *view.completion)
-    return seen
+        attended = attended + block.completion_attn(x, *view.completion)
+    return attended
