@@ -1,43 +1,52 @@
 """What a field of the whole scene gains in picking over what one view shows: none, as predicted, and the truth.
 
-    python -m benchmarks.completion_ceiling --sets "clutter of 6 to 12=data/test_clutter.h5:test" "YCB=data/ycb.h5:test"
-        --completion runs/completion/checkpoints/best.ckpt --output benchmarks/results/completion_ceiling.json
+    python -m benchmarks.completion_ceiling --sets "YCB=data/test_ycb.h5:test"
+        "clutter of 6 to 12=data/test_clutter.h5:test" --guided "clutter of 6 to 12"
+        --completions "predicted field=runs/completion/checkpoints/best.ckpt"
+        "worst of 8 hypotheses=runs/completion_consistency/checkpoints/best.ckpt:8"
+        --parts runs/completion_ceiling --output benchmarks/results/completion_ceiling_clutter.json --pages
 
-A model draws --samples grasps of each item by its own sampling, and each row tries one of them. ``rank``: the best by
-score, and by score and the hand's clearance in the observed points or in a field (``sampling/rank/clearance.yaml``);
-the protocol chooses the approach, by the true scene. ``approach``: the best by score, on the way that the points, or
-the points and a field, tell. ``guidance``, with --guided: the best by score of grasps drawn again under
-physics_collision_free. With --attempted, so many grasps of each item are tried, the better half by score and others
-drawn at random: how often does each order put a grasp that picks cleanly before one that does not?
+A model draws --samples grasps of each item once, and each row tries one of them. ``rank``: the best by score, by score
+and the clearance in the observed points (``sampling/rank/clearance.yaml``, what ships), by both and the clearance in
+what a completion predicts, in the true field, and by score and the clearance of the hand's exact shape in the true
+scene. ``approach``: the grasp of what ships, on the way that the points, or the points and a field, tell; elsewhere the
+protocol chooses the way, by the true scene. ``guidance``: the best of grasps drawn again under physics_collision_free,
+which pushes them out of points or a field, by the rank of what ships with that field. Every item is written to --parts
+when it is done; a later call reads it from there, and tries what rows it lacks. With --minutes, items that are not
+begun by then are left out; 0 writes the tables of what is known. Milliseconds are processor time that a
+row adds to the sampling of a cloud.
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
 
+import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from scipy.stats import binomtest
 
-from benchmarks.common import command_line, table, write
+from benchmarks.common import command_line, put_into_pages, table, write
 from benchmarks.picking import rate
-from benchmarks.picking_table import knowledge, read_sets
+from benchmarks.picking_table import read_sets
 from sceneleapultra.datasets.completion.truth import TrueDistances
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.provenance import file_hash
 from sceneleapultra.hands import Hand
 from sceneleapultra.models import GraspModel, SampledGrasps, load_grasp_model
 from sceneleapultra.models.approach import choose_approaches
-from sceneleapultra.models.beside import collision_free_success
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
-from sceneleapultra.models.clearance import field_clearance, observed_clearance
+from sceneleapultra.models.clearance import field_clearance, neighbor_clearance
 from sceneleapultra.models.completion.complete import Completes, load_completion
+from sceneleapultra.models.ranking import ClearanceRank
+from sceneleapultra.simulation.collision import scene_clearance
 from sceneleapultra.simulation.protocols import HandModel, Protocol, evaluate_many
-from sceneleapultra.simulation.protocols.evaluate import Job
 from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.core.seeding import keyed_seed
@@ -45,12 +54,12 @@ from sceneleapultra.utils.geometry.voxels.field import SceneField
 from sceneleapultra.utils.geometry.voxels.grid import Standpoint, VoxelGrid
 from sceneleapultra.utils.records import Grasps
 from sceneleapultra.utils.requests import GraspRequest
-from sceneleapultra.utils.verdicts import VerdictTable
 
 UP = np.array([0.0, 0.0, 1.0])
-BASE = "rank: score"  # what rows are compared with
-ATTEMPTED = "attempted"
+POINTS, TRUE, EXACT = "observed points", "true field", "true scene, exact hand"
+SCORE, BASE = "rank: score", f"rank: {POINTS}"  # the second is what ships, with which rows are compared
 TRUE_SIZE, TRUE_VOXEL_M, REACH_M = 56, 0.006, 0.03
+OUTCOMES = ("stable", "collision_free", "picked", "picked_cleanly")
 
 
 @dataclass
@@ -70,76 +79,89 @@ class TrueScene:
 
 @dataclass(frozen=True)
 class Row:
-    """One grasp of one item, tried for one reason."""
-
-    name: str
-    set_name: str
-    number: int
-    item: Item
-    grasps: Grasps
-    scores: dict[str, np.ndarray]  # of the grasps, where several are tried
-
-
-@dataclass
-class Chooser:
-    """Draws grasps and chooses among them, by what is known of the scene.
+    """One grasp of one item, tried for one reason.
 
     Attributes:
-        seconds: processor time of completions.
+        ms: processor time beside the sampling of grasps by the model as it is; None where no user could do so.
     """
 
+    name: str
+    grasp: Grasps
+    ms: float | None
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """Draws grasps and chooses among them, by what is known of the scene."""
+
     model: GraspModel
-    completion: Completes | None
+    completions: dict[str, Completes]
     samples: int
     truth: TrueDistances
-    guided: bool
-    attempted: int
-    seconds: float = 0.0
+    rank: ClearanceRank
 
-    def rows(self, set_name: str, number: int, item: Item) -> Iterator[Row]:
-        """Yield the grasps of an item that are tried."""
+    def names(self, *, guided: bool) -> list[str]:
+        """Name the rows of an item."""
+        fields = [POINTS, *self.completions, TRUE]
+        ranks = [SCORE, *(f"rank: {name}" for name in (*fields, EXACT))]
+        ways = ["approach", "guidance"] if guided else ["approach"]
+        return ranks + [f"{way}: {name}" for way in ways for name in fields]
+
+    def rows(self, item: Item, *, guided: bool, known: Collection[str]) -> Iterator[Row]:
+        """Yield the grasps of an item that are tried, but for guided ones that are known."""
+        hand = self.model.hand
         request = GraspRequest(
             points=item.view.points,
             object_mask=item.target_mask,
             viewpoint=item.view.T_world_cam[:3, 3],
             up=UP,
         )
-        known: dict[str, Completes] = {"true": TrueScene(self.truth, item)}
-        if self.completion is not None:
-            known["predicted"] = self.completion
-        start = time.process_time()
-        fields = {"predicted": self.completion.field(request)} if self.completion is not None else {}
-        self.seconds += time.process_time() - start
-        fields["true"] = known["true"].field(request)
-        made = self._draw(request, item, None)
-        clearances = {"cloud": observed_clearance(self.model.hand, made.hand_pose, request)}
-        clearances |= {n: field_clearance(self.model.hand, made.hand_pose, f) for n, f in fields.items()}
-        scores = {BASE: made.score} | {
-            f"rank: score and {name} clearance": _with_clearance(made.score, clearance)
-            for name, clearance in clearances.items()
-        }
-        for name, score in scores.items():
-            yield Row(name, set_name, number, item, _best(made, score), {})
-        if self.attempted:
-            order, half = np.argsort(-made.score, kind="stable"), self.attempted // 2
-            rng = np.random.default_rng([0, item.index])
-            some = [*order[:half], *rng.choice(order[half:], self.attempted - half, replace=False)]
-            grasps = made.grasps[np.array(some)]
-            yield Row(ATTEMPTED, set_name, number, item, grasps, {n: s[some] for n, s in scores.items()})
-        first = made.best(1)
-        for name, field in {"cloud": None, **fields}.items():
-            offset = choose_approaches(self.model.hand, first, request, field).offset_m
-            grasps = replace(_best(made, made.score), approach=offset)
-            yield Row(f"approach: {name}", set_name, number, item, grasps, {})
-        for name, completes in {"cloud": None, **known}.items() if self.guided else ():
-            guided = self._draw(request, item, completes, guided=True)
-            yield Row(f"guidance: {name}", set_name, number, item, _best(guided, guided.score), {})
+        sources: dict[str, Completes] = {**self.completions, TRUE: TrueScene(self.truth, item)}
+        made, sampling_ms = _timed(lambda: self._draw(request, item, None, guided=False))
+        yield Row(SCORE, _best(made, made.score), 0.0)
+        points_m, ms = _timed(lambda: neighbor_clearance(hand, made.hand_pose, request))
+        score = self._with_clearance(made, points_m)
+        shipped = _best(made, score)
+        yield Row(BASE, shipped, ms)
+        fields: dict[str, SceneField | None] = {POINTS: None}
+        for name, completes in sources.items():
+            fields[name], completion_ms = _timed(lambda completes=completes: completes.field(request))
+            field_m, field_ms = _timed(
+                lambda field=fields[name]: field_clearance(hand, made.hand_pose, field)
+            )
+            spent = None if name == TRUE else ms + completion_ms + field_ms
+            score = self._with_clearance(made, np.minimum(points_m, field_m))
+            yield Row(f"rank: {name}", _best(made, score), spent)
+        exact_m = scene_clearance(hand, item.scene, item.target, made.grasps)
+        yield Row(f"rank: {EXACT}", _best(made, self._with_clearance(made, exact_m)), None)
+        index = int(np.argmax(self._with_clearance(made, points_m)))
+        first = replace(
+            made,
+            **{
+                k: getattr(made, k)[index : index + 1] for k in ("hand_pose", "pregrasp_qpos", "squeeze_qpos")
+            },
+        )
+        for name, field in fields.items():
+            ways, ms = _timed(lambda field=field: choose_approaches(hand, first, request, field))
+            yield Row(f"approach: {name}", replace(shipped, approach=ways.offset_m), ms)
+        for name in fields if guided else ():
+            if f"guidance: {name}" in known:
+                continue
+            drawn, ms = _timed(lambda name=name: self._draw(request, item, sources.get(name), guided=True))
+            yield Row(
+                f"guidance: {name}", _best(drawn, drawn.score), None if name == TRUE else ms - sampling_ms
+            )
+
+    def _with_clearance(
+        self, made: SampledGrasps, clearance_m: Float[np.ndarray, "g"]
+    ) -> Float[np.ndarray, "g"]:
+        return self.rank.of_answer(made.score, lambda: clearance_m)
 
     def _draw(
-        self, request: GraspRequest, item: Item, completion: Completes | None, *, guided: bool = False
+        self, request: GraspRequest, item: Item, completion: Completes | None, *, guided: bool
     ) -> SampledGrasps:
         model = replace(self.model, completion=completion)
-        sampling = self.model.generator.sampling.changed(rank="score")
+        sampling = self.model.generator.sampling.changed(rank="clearance" if guided else "score")
         if guided:
             physics = build(load_group("sampling/guidance", "physics_collision_free")).physics
             sampling = replace(sampling, guidance=replace(sampling.guidance, physics=physics))
@@ -147,82 +169,99 @@ class Chooser:
         return model.sample_request(request, self.samples, seed=seed, sampling=sampling)
 
 
-def _with_clearance(score: np.ndarray, clearance_m: np.ndarray) -> np.ndarray:
-    rank = load_group("sampling/rank", "clearance")
-    return collision_free_success(score, clearance_m, rank.margin_m, rank.softness_m)
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.process_time()
+    found = work()
+    return found, 1e3 * (time.process_time() - start)
 
 
-def _best(made: SampledGrasps, score: np.ndarray) -> Grasps:
+def _best(made: SampledGrasps, score: Float[np.ndarray, "g"]) -> Grasps:
     i = int(np.argmax(score))
     rows = slice(i, i + 1)
     return made.grasps[rows]
 
 
-def try_once(hand: HandModel, rows: list[Row], protocol: Protocol, workers: int) -> list[VerdictTable]:
-    """Try every row; rows that try the same grasp on the same way share its verdict."""
+def try_once(hand: Hand, item: Item, rows: list[Row], protocol: Protocol, workers: int) -> dict[str, Any]:
+    """Try every row of an item; rows that try the same grasp on the same way share its verdict."""
     place: dict[tuple[object, ...], int] = {}
-    jobs: list[Job] = []
-    index: list[int] = []
+    distinct: list[Grasps] = []
+    index = {}
     for row in rows:
-        way = row.grasps.approach
-        key = (
-            row.set_name,
-            row.number,
-            row.grasps.hand_pose.tobytes(),
-            None if way is None else way.tobytes(),
-        )
+        way = row.grasp.approach
+        key = (row.grasp.hand_pose.tobytes(), None if way is None else way.tobytes())
         if key not in place:
-            place[key] = len(jobs)
-            jobs.append((row.item.scene, row.item.target, row.grasps))
-        index.append(place[key])
-    verdicts = evaluate_many(hand, jobs, protocol, LocalExecutor(workers=workers))
-    return [verdicts[i] for i in index]
+            place[key] = len(distinct)
+            distinct.append(row.grasp)
+        index[row.name] = place[key]
+    jobs = [(item.scene, item.target, grasp) for grasp in distinct]
+    verdicts = evaluate_many(HandModel.from_hand(hand), jobs, protocol, LocalExecutor(workers=workers))
+    outcomes = [
+        {name: bool(v[name][0]) for name in OUTCOMES if name in v.values}
+        | {"collision_free": bool(scene_clearance(hand, *job)[0] >= 0.0)}
+        for v, job in zip(verdicts, jobs, strict=True)
+    ]
+    return {row.name: outcomes[index[row.name]] | {"ms": row.ms} for row in rows}
 
 
-def summary(rows: list[Row], verdicts: list[VerdictTable]) -> dict[str, Any]:
-    """Return the rates of each kind of row, and which items it gained and lost against the base."""
+def summary(parts: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
+    """Return the rates of each kind of row, and which items it gained and lost against what ships."""
     found: dict[str, Any] = {}
-    columns = {
-        name: {
-            row.number: (bool(v["picked_cleanly"][0]), bool(v["picked"][0]), row.item.object.name)
-            for row, v in zip(rows, verdicts, strict=True)
-            if row.name == name
-        }
-        for name in dict.fromkeys(row.name for row in rows if row.name != ATTEMPTED)
-    }
-    for name, of_item in columns.items():
-        clean, picked = (np.array([of_item[i][k] for i in of_item]) for k in (0, 1))
-        before = np.array([columns[BASE][i][0] for i in of_item])
-        objects = np.array([of_item[i][2] for i in of_item])
-        found[name] = {
-            "picked_cleanly": rate(clean, objects),
-            "picked": rate(picked, objects),
-            "gained": int((clean & ~before).sum()),
-            "lost": int((~clean & before).sum()),
+    objects = np.array([part["object"] for part in parts])
+    for name in names:
+        columns = {key: np.array([part["rows"][name][key] for part in parts]) for key in OUTCOMES}
+        clean, before = (
+            columns["picked_cleanly"],
+            np.array([p["rows"][BASE]["picked_cleanly"] for p in parts]),
+        )
+        gained, lost = int((clean & ~before).sum()), int((~clean & before).sum())
+        ms = [part["rows"][name]["ms"] for part in parts]
+        found[name] = {key: rate(column, objects) for key, column in columns.items()} | {
+            "gained": gained,
+            "lost": lost,
+            "sign_test_p": round(binomtest(gained, gained + lost).pvalue, 3) if gained + lost else 1.0,
+            "ms": None if None in ms else round(float(np.mean(ms)), 1),
         }
     return found
 
 
-def orders(rows: list[Row], verdicts: list[VerdictTable]) -> dict[str, Any]:
-    """Return how often each score puts a clean pick before another grasp of its item, and in how many items one is."""
-    chosen = [
-        (row, v["picked_cleanly"]) for row, v in zip(rows, verdicts, strict=True) if row.name == ATTEMPTED
+def tables(document: dict[str, Any]) -> str:
+    """Write the rows of every set."""
+    lines = []
+    for name, of_set in document["sets"].items():
+        for row, r in of_set["rows"].items():
+            low, high = r["picked_cleanly"]["wilson95"]
+            lines.append(
+                [
+                    f"{name}, {of_set['items']}" if row == SCORE else "",
+                    f"{row} (ships)" if row == BASE else row,
+                    *(f"{r[key]['percent']:.1f}" for key in ("collision_free", "picked")),
+                    f"{r['picked_cleanly']['percent']:.1f} [{low:.1f}, {high:.1f}]",
+                    "" if row == BASE else f"+{r['gained']} -{r['lost']}",
+                    "" if r["ms"] is None else f"{r['ms']:.0f}",
+                ]
+            )
+    head = [
+        "set, items",
+        "one grasp of each item, by",
+        "clear, %",
+        "picked, %",
+        "picked cleanly, %",
+        "items gained, lost",
+        "ms",
     ]
-    if not chosen:
-        return {}
-    clean = np.concatenate([v for _, v in chosen])
-    item = np.repeat([row.number for row, _ in chosen], [len(v) for _, v in chosen])
-    return {
-        "attempted": len(clean),
-        "clean_percent": round(100 * float(clean.mean()), 1),
-        "items_with_a_clean_pick": int(sum(bool(v.any()) for _, v in chosen)),
-        "auroc_within_item": {
-            name: knowledge(np.concatenate([row.scores[name] for row, _ in chosen]), clean, item)[
-                "auroc_within_item"
-            ]
-            for name in chosen[0][0].scores
-        },
-    }
+    return table(head, lines)
+
+
+def read_completions(words: list[str]) -> tuple[dict[str, Completes], dict[str, str]]:
+    """Return completions and the hashes of their files, from ``name=checkpoint`` or ``name=checkpoint:hypotheses``."""
+    found: dict[str, Completes] = {}
+    hashes = {}
+    for word in words:
+        name, _, where = word.partition("=")
+        path, _, number = where.partition(":")
+        found[name] = load_completion(path, hypotheses=int(number or 1))
+        hashes[name] = file_hash(Path(path))
+    return found, hashes
 
 
 def main() -> None:
@@ -230,62 +269,63 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--model", default="leap_table", help="a checkpoint, or the name of a shipped model")
     parser.add_argument(
-        "--completion", type=Path, help="checkpoint of experiment=completion; none: the truth only"
+        "--completions", nargs="*", default=[], help="name=checkpoint or name=checkpoint:hypotheses"
     )
     parser.add_argument("--sets", nargs="+", required=True, help="name=store:split")
-    parser.add_argument("--items", type=int, default=40, help="of each set")
+    parser.add_argument(
+        "--guided", nargs="*", default=[], help="names of sets where guidance is tried, which takes longest"
+    )
+    parser.add_argument("--items", type=int, default=120, help="of each set")
     parser.add_argument("--per-object", type=int, default=4, help="items of one object at most")
     parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument(
-        "--guided", action="store_true", help="draw again under guidance, which takes longest"
-    )
-    parser.add_argument(
-        "--attempted", type=int, default=0, help="grasps of each item that are tried to compare orders"
-    )
     parser.add_argument("--protocol", default="scene-lift")
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--parts", type=Path, required=True, help="folder of what is known of each item")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no item is begun")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--pages", action="store_true", help="put the table into docs/completion")
     options = parser.parse_args()
 
     path = find_checkpoint(options.model)
     model = load_grasp_model(path)
     hand = Hand(model.hand.description)
-    completion = None if options.completion is None else load_completion(options.completion)
+    completions, hashes = read_completions(options.completions)
     protocol: Protocol = build(load_group("protocol", options.protocol))
     truth = TrueDistances(reach_m=REACH_M, step_m=0.004)
-    chooser = Chooser(model, completion, options.samples, truth, options.guided, options.attempted)
+    rank = build(load_group("sampling/rank", "clearance"))
+    chooser = Chooser(model, completions, options.samples, truth, rank)
     document: dict[str, Any] = {
         "model": f"{options.model} ({file_hash(path)})",
-        "completion": None if options.completion is None else file_hash(options.completion),
+        "completions": hashes,
         "protocol": f"{protocol.name} ({protocol.hash})",
         "sets": {},
     }
-    lines, items = [], read_sets(options, hand)
-    for name, chosen in items.items():
-        rows: list[Row] = []
-        for number, item in enumerate(chosen):
-            rows += chooser.rows(name, number, item)
+    end = time.monotonic() + 60.0 * options.minutes
+    for name, items in read_sets(options, hand).items():
+        parts, names = [], chooser.names(guided=name in options.guided)
+        for number, item in enumerate(items):
+            kept = options.parts / name / f"{item.index}.json"
+            part: dict[str, Any] = {"object": item.object.name, "rows": {}}
+            if kept.is_file():
+                part = json.loads(kept.read_text())
+            if not set(names) <= set(part["rows"]):
+                if time.monotonic() > end:
+                    continue
+                rows = chooser.rows(item, guided=name in options.guided, known=part["rows"])
+                new = [row for row in rows if row.name not in part["rows"]]
+                part["rows"] |= try_once(hand, item, new, protocol, options.workers)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_text(json.dumps(part))
+            parts.append(part)
             if number % 10 == 9:
                 print(f"{name}: {number + 1} items", file=sys.stderr, flush=True)
-        verdicts = try_once(HandModel.from_hand(hand), rows, protocol, options.workers)
-        document["sets"][name] = {
-            "items": len(chosen),
-            "rows": summary(rows, verdicts),
-            "orders": orders(rows, verdicts),
-        }
-        lines += [
-            [
-                name,
-                row,
-                f"{r['picked_cleanly']['percent']} {r['picked_cleanly']['wilson95']}",
-                f"{r['picked']['percent']}",
-                f"+{r['gained']} -{r['lost']}",
-            ]
-            for row, r in document["sets"][name]["rows"].items()
-        ]
-        document["completion_ms"] = round(1e3 * chooser.seconds / sum(map(len, items.values())), 1)
+        if not parts:
+            continue
+        document["sets"][name] = {"items": len(parts), "rows": summary(parts, names)}
         write(document, options.output, seed=0)
-    print(table(["set", "row", "picked cleanly, %", "picked, %", "items gained, lost"], lines), flush=True)
+    print(tables(document), flush=True)
+    if options.pages:
+        put_into_pages("completion", "python -m benchmarks.completion_ceiling", tables(document))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from sceneleapultra.hands import GraspPose, load_hand
 from sceneleapultra.hands.rows import HandRows
+from sceneleapultra.models.network.completion_encoder import CompletionEncoder
 from sceneleapultra.models.network.conditioning import Conditioning, prompt_dim
 from sceneleapultra.models.network.conditions.base import Condition
 from sceneleapultra.models.network.contacts import ContactFeatures
 from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps, GeneratedGrasps, SceneContext
 from sceneleapultra.models.network.decoder.base import (
+    CompletionContext,
     Decoder,
     DecoderConfig,
     DecoderDims,
@@ -65,6 +67,7 @@ class GraspGenerator(nn.Module):
         representation: PoseRepresentation,
         contact_points: int | None,
         hand_encoder: HandEncoderConfig | None,
+        completion: CompletionEncoder | None,
         condition_dropout: dict[str, float],
         compile: bool,
         sampling: SamplingConfig,
@@ -80,6 +83,13 @@ class GraspGenerator(nn.Module):
         dim_state = self.codec.layout.dim
         self.normalizer = PalmNormalizer(self.hand) if many else StateNormalizer(dim_state)
         self.hand_encoder = None if hand_encoder is None else HandEncoder(hand_encoder)
+        if completion is not None and condition_dropout["scene"]:
+            raise ValueError(
+                "model.generator.completion tells of the scene that model.generator.condition_dropout.scene="
+                f"{condition_dropout['scene']:g} leaves out. Pass model.generator.condition_dropout.scene=0, or "
+                "model/generator/completion=none."
+            )
+        self.completion = completion
         self.hand_rows = HandRows(self.hand) if many else None
         dim_hand = None if hand_encoder is None else hand_encoder.dim
         self.dim_input = process.input_dim(dim_state)
@@ -101,6 +111,7 @@ class GraspGenerator(nn.Module):
                 dim_out=dim_state,
                 dim_prompt=self.dim_prompt,
                 dim_hand=dim_hand,
+                dim_completion=None if completion is None else completion.dim,
             )
         )
         self.conditioning = Conditioning(
@@ -167,6 +178,7 @@ class GraspGenerator(nn.Module):
             scene_kept=torch.ones(tokens.xyz.shape[0], dtype=torch.bool, device=tokens.xyz.device),
             prompts={},
             hand=self.hand_tokens(),
+            completion=None if self.completion is None else self.completion(cloud),
         )
 
     def hand_tokens(self) -> HandTokens | None:
@@ -197,11 +209,24 @@ class GraspGenerator(nn.Module):
             prompt=None if prompt is None else self.decoder.prompt_keys_values(prompt.tokens),
             prompt_valid=None if prompt is None else prompt.valid,
             hand=scene.hand,
+            completion=self._completion_of(scene, origins, frames),
         )
         context.prepare()
         scene.surface.prepare()
         return AnchoredScene(
             scene=scene, index=index, origins=origins, frames=frames, prompt=prompt, context=context
+        )
+
+    def _completion_of(
+        self, scene: SceneContext, origins: Float[Tensor, "b g 3"], frames: Float[Tensor, "b g 3 3"]
+    ) -> CompletionContext | None:
+        if scene.completion is None:
+            return None
+        tokens = scene.completion
+        return CompletionContext(
+            self.decoder.completion_keys_values(tokens.features),
+            self.geometry(origins, frames, tokens),
+            tokens.valid,
         )
 
     def view(

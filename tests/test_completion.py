@@ -9,6 +9,7 @@ import pytest
 import torch
 from hydra import initialize_config_dir
 
+from factories.training import TINY
 from sceneleapultra.datasets import GraspStore
 from sceneleapultra.hands import load_hand
 from sceneleapultra.models import load_grasp_model
@@ -41,7 +42,11 @@ def trained(experiment: str, store: Path, folder: Path, *more: str, steps: int =
         f"run_dir={folder}",
         f"trainer.max_steps={steps}",
     ]
-    words += more
+    return ran([*words, *more], steps, folder)
+
+
+def ran(words: list[str], steps: int, folder: Path) -> tuple[Path, set[str]]:
+    """Train so many steps by these words."""
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = hydra.compose("config", overrides=words)
     trainer = train(cfg, words)
@@ -101,6 +106,40 @@ def test_a_field_is_the_same_in_any_frame(checkpoint: Path, tiny_store: Path) ->
     one, two = model.field(request).distance(places), model.field(turned).distance(there)
     # The middle of the points' extent depends on the axes a little, and the voxels with it.
     assert (one - two).abs().median() < 0.005
+
+
+@pytest.mark.slow
+def test_a_model_that_reads_a_completion_needs_its_file_no_more(
+    checkpoint: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    """It trains, goes on where it was stopped bit for bit, samples from its checkpoint alone; the completion stays."""
+    weights = tmp_path / "completion.ckpt"
+    weights.write_bytes(checkpoint.read_bytes())
+    words = [
+        "experiment=quickstart",
+        *TINY,
+        f"data.store={tiny_store}",
+        "model/generator/completion=tokens",
+        f"model.generator.completion.weights={weights}",
+        "model.generator.completion.number=8",
+    ]
+    found = []
+    for folder, ends in (("whole", (4,)), ("parts", (2, 4))):
+        for steps in ends:
+            more = [f"run_dir={tmp_path / folder}", f"trainer.max_steps={steps}"]
+            path, _ = ran([*words, *more], steps, tmp_path / folder)
+        found.append(torch.load(path, weights_only=True))
+    one, two = (saved["state_dict"] for saved in found)
+    assert all(torch.equal(value, two[key]) for key, value in one.items() if isinstance(value, torch.Tensor))
+    weights.unlink()
+    model = load_grasp_model(path)
+    request = box_request(tiny_store)
+    made = model.sample_request(request, 4, seed=1)
+    assert np.isfinite(made.hand_pose).all()
+    before = load_completion(checkpoint).completer.state_dict()
+    assert model.generator.completion is not None
+    after = model.generator.completion.state_dict()
+    assert all(torch.equal(value, after[f"completer.{key}"]) for key, value in before.items())
 
 
 @pytest.mark.slow

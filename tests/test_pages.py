@@ -88,7 +88,11 @@ NOT_RUN = {
 }
 
 # {page: names that it gives to stores of its reader's}
-STORES = {"completion.md": ["test_clutter"], "loading.md": ["old", "part1"], "running.md": ["own1"]}
+STORES = {
+    "completion.md": ["test_all", "test_clutter", "test_ycb"],
+    "loading.md": ["old", "part1"],
+    "running.md": ["own1"],
+}
 
 
 def reason(page: Path, step: Step) -> str | None:

@@ -72,7 +72,7 @@ def start_from(generator: GraspGenerator, path: str | Path, *, frame: str) -> No
     theirs: dict[str, Tensor] = dict(trained.named_parameters())
     for key in [*mine, *theirs]:
         have, need = shape_of(theirs, key), shape_of(mine, key)
-        begins = key not in theirs and is_adapter(key)
+        begins = key not in theirs and (is_adapter(key) or _of_completion(key))
         if have != need and not key.startswith(left) and not begins:
             raise ValueError(
                 f"init_from: {path} has {key} {have}, the model to be trained {need}. Pass the model settings of the "
@@ -103,3 +103,8 @@ def start_from(generator: GraspGenerator, path: str | Path, *, frame: str) -> No
         with torch.no_grad():
             if not out.weight[1].any() and out.bias[1] == SURELY_COLLISION_FREE:
                 out.bias[1] = 0.0
+
+
+def _of_completion(key: str) -> bool:
+    """Say whether a parameter belongs to what a completion adds to a model, which starts as if it was not there."""
+    return key.startswith("completion.") or ".completion_attn." in key

@@ -34,7 +34,10 @@ def build_generator(config: DictConfig | Mapping[str, Any]) -> Any:
     node = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
     generator = build(node)
     if generator.config is None:
-        generator.config = OmegaConf.to_container(node, resolve=True)
+        plain: Any = OmegaConf.to_container(node, resolve=True)
+        if isinstance(generator, GraspGenerator) and generator.completion is not None:
+            plain["completion"] = generator.completion.described
+        generator.config = plain
     return generator
 
 

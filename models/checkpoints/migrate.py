@@ -172,6 +172,13 @@ def _may_be_adapted(checkpoint: Checkpoint) -> None:
         encoder["adapter_rank"] = None
 
 
+def _may_read_a_completion(checkpoint: Checkpoint) -> None:
+    """14: a generator may read tokens of a completed scene."""
+    generator = checkpoint["model_config"]["generator"]
+    if "decoder" in generator:
+        generator["completion"] = None
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
@@ -192,5 +199,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _anchors_may_be_weighed,
     _may_serve_many_hands,
     _may_be_adapted,
+    _may_read_a_completion,
 )
 CHECKPOINT_VERSION = len(STEPS)

@@ -85,6 +85,10 @@ class SceneCompleter(Completer):
         """Return the distance to the target and to other objects (m), negative inside; beyond the reach it is far."""
         return self.reach_m * self.decoder(self.encoder(observed), observed).float()
 
+    def cell_features(self, observed: Float[Tensor, "b c x y z"]) -> Float[Tensor, "b d u v w"]:
+        """Return what the network knows of cubes of 4 x 4 x 4 voxels, from which it goes on to distances."""
+        return self.decoder.cells(self.encoder(observed))
+
     def occupancy_logits(self, distance: Float[Tensor, "b 2 x y z"]) -> Float[Tensor, "b 2 x y z"]:
         """Return the log-odds that voxels lie inside, by their predicted distances."""
         scale = self.log_sharpness.exp().reshape(1, 2, 1, 1, 1) * 4.0 / self.reach_m

@@ -6,11 +6,12 @@ from torch import Tensor, nn
 
 from sceneleapultra.models.completion.completer import Completer
 from sceneleapultra.models.completion.network import ResBlock3D, VoxelEncoder, finer
-from sceneleapultra.models.completion.vae import CELL, FieldVAE
+from sceneleapultra.models.completion.vae import CELL, FieldVAE, active_cells
 from sceneleapultra.models.diffusion.process import States
 from sceneleapultra.models.diffusion.solvers import Solver
 from sceneleapultra.models.network.decoder.time import FourierTime, time_layers
 from sceneleapultra.models.process import GenerativeProcess
+from sceneleapultra.utils.geometry.voxels.observe import RESOLUTION, RESOLUTION_M
 
 Features = list[Float[Tensor, "b _ _ _ _"]]
 
@@ -75,7 +76,11 @@ class LatentCompleter(Completer):
         made = self.process.solve(
             self.solver, lambda x, t: self.predict_x0(x, t, features), noise, rng, trajectory=False
         )
-        return self.vae.decode(made.x0.reshape(number, self.vae.channels, *sides))
+        active = None
+        if self.vae.tile is not None:
+            voxel_m = float(observed[0, RESOLUTION, 0, 0, 0]) * RESOLUTION_M
+            active = active_cells(observed, voxel_m, self.reach_m)
+        return self.vae.decode(made.x0.reshape(number, self.vae.channels, *sides), active)
 
 
 class CodeDenoiser(nn.Module):

@@ -107,12 +107,18 @@ class VoxelDecoder(nn.Module):
             nn.Conv3d(fine // 2 + len(CHANNELS), fine // 2, 3, padding=1), nn.SiLU(), out
         )
 
+    def cells(self, features: list[Float[Tensor, "b _ _ _ _"]]) -> Float[Tensor, "b d u v w"]:
+        """Return what is known at a quarter of the grid's resolution, from features of all resolutions."""
+        _, middle, coarse = features
+        cells: Tensor = self.middle(middle + finer(self.to_middle(coarse)))
+        return cells
+
     def forward(
         self, features: list[Float[Tensor, "b _ _ _ _"]], observed: Float[Tensor, "b c x y z"]
     ) -> Float[Tensor, "b 2 x y z"]:
         """Return unbounded numbers."""
-        fine, middle, x = features
-        x = self.middle(middle + finer(self.to_middle(x)))
+        fine = features[0]
+        x = self.cells(features)
         x = self.fine(fine + finer(self.to_fine(x)))
         numbers: Tensor = self.last(torch.cat([finer(self.to_voxels(x)), observed], dim=1))
         return numbers

@@ -1,18 +1,25 @@
 """Codes of completed scenes: a variational autoencoder of truncated distances, whose decoder needs no whole grid."""
 
+import math
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sceneleapultra.models.completion.completer import GridModel
 from sceneleapultra.models.completion.network import ResBlock3D, VoxelNorm, finer, unit_rms
+from sceneleapultra.utils.geometry.voxels.observe import FREE
 
 CELL = 4  # voxels along each side of what one code stands for
 HALO = (
     4  # cells beyond a tile that its voxels depend on: of 1 voxel, then of 1 + 2 halves, at last 2 + 2 cells
 )
+# Of what each stage reads: its resolution in parts of a cell, by how much it makes that finer, and how many it reads
+# beyond a tile.
+_STAGES = ((1, 1, HALO), (1, 2, 2), (2, 2, 1))
 _LOG_VARIANCE_BOUND = 8.0  # standard deviations of a code between 0.02 and 55
 
 
@@ -49,11 +56,19 @@ class FieldVAE(GridModel):
         mean, log_variance = self.encoder(distance / self.reach_m).float().chunk(2, dim=1)
         return unit_rms(mean), log_variance.clamp(-_LOG_VARIANCE_BOUND, _LOG_VARIANCE_BOUND)
 
-    def decode(self, code: Float[Tensor, "b c u v w"]) -> Float[Tensor, "b 2 x y z"]:
-        """Return the distances of codes (m); beyond the reach they are far."""
+    def decode(
+        self, code: Float[Tensor, "b c u v w"], active: Bool[Tensor, "#b u v w"] | None = None
+    ) -> Float[Tensor, "b 2 x y z"]:
+        """Return the distances of codes (m); beyond the reach they are far.
+
+        Args:
+            code: of each cell.
+            active: cells that may be near a surface. Tiles without any are far from everything and are not computed;
+                None for all. Without tiles it changes nothing.
+        """
         if self.tile is None or torch.is_grad_enabled():
             return self.reach_m * self.decoder(code).float()
-        return self.reach_m * decode_tiles(self.decoder, code, self.tile).float()
+        return decode_tiles(self.decoder, code, self.tile, active).mul_(self.reach_m).float()
 
 
 class CodeDecoder(nn.Module):
@@ -71,31 +86,65 @@ class CodeDecoder(nn.Module):
 
     def forward(self, code: Float[Tensor, "b c u v w"]) -> Float[Tensor, "b 2 x y z"]:
         """Return unbounded numbers."""
-        x = self.cells(self.enter(code))
-        x = self.halves(finer(self.to_halves(x)))
-        numbers: Tensor = self.last(finer(self.to_voxels(x)))
-        return numbers
+        for stage in self.stages:
+            code = stage(code)
+        return code
+
+    @property
+    def stages(self) -> tuple[Callable[[Tensor], Tensor], ...]:
+        """What is done at the resolution of cells, then of halves, then of voxels; each reads what was before."""
+        return (
+            lambda x: self.cells(self.enter(x)),
+            lambda x: self.halves(finer(self.to_halves(x))),
+            lambda x: self.last(finer(self.to_voxels(x))),
+        )
 
 
 def decode_tiles(
-    decoder: CodeDecoder, code: Float[Tensor, "b c u v w"], tile: int
+    decoder: CodeDecoder,
+    code: Float[Tensor, "b c u v w"],
+    tile: int,
+    active: Bool[Tensor, "#b u v w"] | None = None,
 ) -> Float[Tensor, "b 2 x y z"]:
     """Return what a decoder gives for the whole grid, computed in tiles of so many cells along each side.
 
-    A tile is decoded with what surrounds it, as far as its voxels depend on it, and only the tile is kept.
+    Each stage computes a tile with what the next ones read around it, and no more. Tiles without an active cell are
+    not computed: they are 1, as far as the reach.
     """
     sides = code.shape[2:]
-    found = code.new_empty(code.shape[0], 2, *(CELL * side for side in sides))
-    for x, y, z in product(*(range(0, side, tile) for side in sides)):
-        (u, a, i), (v, b, j), (w, c, k) = (
-            _parts(low, tile, side) for low, side in zip((x, y, z), sides, strict=True)
-        )
-        found[:, :, i, j, k] = decoder(code[:, :, u, v, w])[:, :, a, b, c]
+    found = code.new_ones(code.shape[0], 2, *(CELL * side for side in sides))
+    for corner in product(*(range(0, side, tile) for side in sides)):
+        bounds = [(low, min(low + tile, side)) for low, side in zip(corner, sides, strict=True)]
+        if active is not None and not active[:, *(slice(*bound) for bound in bounds)].any():
+            continue
+        x, spans = code, [(0, side) for side in sides]
+        for stage, (parts, finer_by, margin) in zip(decoder.stages, _STAGES, strict=True):
+            wanted = [
+                (max(parts * low - margin, 0), min(parts * high + margin, parts * side))
+                for (low, high), side in zip(bounds, sides, strict=True)
+            ]
+            x = stage(x[:, :, *_inside(wanted, spans)])
+            spans = [(finer_by * low, finer_by * high) for low, high in wanted]
+        kept = [(CELL * low, CELL * high) for low, high in bounds]
+        found[:, :, *(slice(*bound) for bound in kept)] = x[:, :, *_inside(kept, spans)]
     return found
 
 
-def _parts(low: int, tile: int, side: int) -> tuple[slice, slice, slice]:
-    """Return which cells of a side are decoded, which of their voxels are kept, and where these are in the grid."""
-    begin, high = max(low - HALO, 0), min(low + tile, side)
-    kept = slice(CELL * (low - begin), CELL * (high - begin))
-    return slice(begin, min(high + HALO, side)), kept, slice(CELL * low, CELL * high)
+def _inside(wanted: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
+    """Return where a box lies in one that begins elsewhere."""
+    return tuple(
+        slice(low - begin, high - begin) for (low, high), (begin, _) in zip(wanted, spans, strict=True)
+    )
+
+
+def active_cells(
+    observed: Float[Tensor, "b c x y z"], voxel_m: float, reach_m: float
+) -> Bool[Tensor, "b u v w"]:
+    """Return the cells within reach of a voxel that no ray passed: solids, seen or hidden, are nowhere else."""
+    solid = (observed[:, FREE : FREE + 1] == 0.0).float()
+    cells = functional.max_pool3d(solid, CELL)
+    reached = math.ceil(reach_m / (CELL * voxel_m))
+    near: Bool[Tensor, "b u v w"] = (
+        functional.max_pool3d(cells, 2 * reached + 1, stride=1, padding=reached)[:, 0] > 0.0
+    )
+    return near

@@ -105,7 +105,9 @@ class AnchoredGraph(Graph):
         origins, frames, geometry, anchor, *tensors = views
         scene = scene_of(dict(zip(self.scene_names, tensors, strict=True)))
         view = (geometry, anchor, scene.tokens.valid, set_id)
-        context = GraspContext(scene.keys_values, *view, prompt=None, prompt_valid=None, hand=None)
+        context = GraspContext(
+            scene.keys_values, *view, prompt=None, prompt_valid=None, hand=None, completion=None
+        )
         return AnchoredScene(
             scene=scene, index=set_id, origins=origins, frames=frames, prompt=None, context=context
         )

@@ -43,6 +43,11 @@ def check_exportable(generator: GraspGenerator) -> None:
             "This model has no head 'score': without it grasps are ranked by likelihood, which follows gradients and "
             "has no form in ONNX. Export without --onnx, or train with model/generator/heads/score=surface."
         )
+    if generator.completion is not None:
+        raise ValueError(
+            "model.generator.completion: voxels are made of clouds by code outside the network "
+            "(utils/geometry/voxels/observe.py), which has no form in ONNX. Export without --onnx."
+        )
     if generator.conditioning.conditions:
         raise ValueError(
             "model.generator.conditions: prompts are turned into vectors by code outside the network "

@@ -46,4 +46,5 @@ def scene_of(tensors: Mapping[str, Tensor]) -> SceneContext:
         scene_kept=torch.ones(xyz.shape[0], dtype=torch.bool, device=xyz.device),
         prompts={},
         hand=None,
+        completion=None,
     )

@@ -30,6 +30,7 @@ class SceneContext:
     scene_kept: Bool[Tensor, "b"]  # false where the decoder must do without the scene
     prompts: dict[str, PromptTokens]  # by condition
     hand: HandTokens | None  # None for a model of one hand
+    completion: SceneTokens | None  # what a completion says of the scene; None for a model without
 
     def repeat(self, times: int) -> "SceneContext":
         """Return the scenes several times over, one whole batch after the other."""
@@ -52,6 +53,7 @@ class SceneContext:
             scene_kept=change(self.scene_kept),
             prompts={name: PromptTokens(**each(p)) for name, p in self.prompts.items()},
             hand=self.hand,
+            completion=None if self.completion is None else SceneTokens(**each(self.completion)),
         )
 
 

@@ -107,6 +107,7 @@ class LatentVariable(Objective):
                 dim_out=2 * generator.dim_input,
                 dim_prompt=generator.dim_prompt,
                 dim_hand=None,
+                dim_completion=None,
             )
         )
 
@@ -119,6 +120,7 @@ class LatentVariable(Objective):
             anchored.context,
             keys_values=self.posterior.keys_values(tokens.features),
             prompt=None if prompt is None else self.posterior.prompt_keys_values(prompt.tokens),
+            completion=None,
         )
         t = torch.zeros(len(x0), device=x0.device)
         none = torch.zeros_like(x0[..., :1])

@@ -3,16 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
-from factories.voxels import REACH_M, sphere_batch
+from factories.voxels import GRID, REACH_M, sphere_batch
 from sceneleapultra.models.checkpoints.load import build_generator
 from sceneleapultra.models.completion.complete import load_completion, load_grid_model
 from sceneleapultra.models.completion.completer import GridModel
 from sceneleapultra.models.completion.latent import LatentCompleter
-from sceneleapultra.models.completion.vae import HALO, FieldVAE, decode_tiles
+from sceneleapultra.models.completion.vae import CELL, HALO, FieldVAE, active_cells, decode_tiles
 from sceneleapultra.models.diffusion.weighting import LossWeighting
 from sceneleapultra.models.module import GraspModule
 from sceneleapultra.models.objectives.code_denoising import CodeDenoising, CodeDistillation, CodeError
@@ -22,6 +23,7 @@ from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.process import ConsistencyDiffusion
 from sceneleapultra.models.recomputing import recompute
 from sceneleapultra.utils.core.config import load_group
+from sceneleapultra.utils.geometry.voxels.observe import FREE
 
 VOXELS = {"size": 16, "voxel_m": [0.01], "extent_m": [], "reach_m": REACH_M}
 BATCH = sphere_batch()
@@ -136,6 +138,36 @@ def test_decoding_in_tiles_is_decoding_the_whole(tile: int) -> None:
         whole = REACH_M * model.decoder(code)
         assert_close(REACH_M * decode_tiles(model.decoder, code, tile), whole, atol=1e-13, rtol=0)
         assert_close(model.decode(code), whole.float(), atol=1e-8, rtol=0)
+
+
+def test_tiles_that_are_far_from_solids_are_left_out() -> None:
+    """What is computed is, site by site, what the whole grid has; the rest is as far as the reach."""
+    model = FieldVAE(dim=8, channels=4, reach_m=REACH_M, tile=4).double()
+    code = torch.randn(2, 4, 13, 9, 8, dtype=torch.float64)
+    active = torch.zeros(1, 13, 9, 8, dtype=torch.bool)
+    active[0, 5, 1, 3] = active[0, 12, 8, 7] = True
+    with torch.no_grad():
+        whole, found = model.decoder(code), decode_tiles(model.decoder, code, 4, active)
+    computed = torch.zeros(13, 9, 8, dtype=torch.bool)
+    computed[4:8, :4, :4] = computed[12:, 8:, 4:] = True
+    for axis in range(3):
+        computed = computed.repeat_interleave(CELL, dim=axis)
+    assert_close(found[..., computed], whole[..., computed], atol=1e-13, rtol=0)
+    assert (found[..., ~computed] == 1.0).all() and not torch.allclose(found, whole, atol=1e-3)
+
+
+def test_cells_are_active_as_far_as_solids_reach() -> None:
+    """No voxel of the others is nearer to one that no ray passed than the reach."""
+    observed = BATCH.observed.clone()
+    observed[:, FREE] = 1.0
+    observed[0, FREE, 1, 14, 6] = 0.0
+    active = active_cells(observed, 0.01, REACH_M)
+    place = GRID.centers
+    apart = np.linalg.norm(place - place[1, 14, 6], axis=-1)
+    cells = active[0].numpy()
+    for axis in range(3):
+        cells = cells.repeat(CELL, axis=axis)
+    assert cells[apart < REACH_M].all() and not cells.all() and not active[1].any()
 
 
 def test_a_voxel_depends_on_all_codes_of_the_halo_and_on_no_other() -> None:

@@ -135,7 +135,7 @@ def test_encoder_of_the_oldest_has_two_levels_with_its_weights():
 def test_attention_of_blocks_keeps_its_weights_under_new_names(kind):
     config = small_decoder(kind)
     new = config.build(
-        DecoderDims(dim_state=5, dim_scene=6, dim_out=5, dim_prompt=7, dim_hand=None)
+        DecoderDims(dim_state=5, dim_scene=6, dim_out=5, dim_prompt=7, dim_hand=None, dim_completion=None)
     ).state_dict()
     names = {"self_attn": "among", "cross_attn": "across", "prompt_attn": "told"}
     old = oldest()

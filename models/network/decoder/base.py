@@ -28,6 +28,21 @@ class DecoderDims:
     dim_out: int  # outputs per grasp
     dim_prompt: int | None  # width of a prompt's tokens; None for a model without prompts
     dim_hand: int | None  # width of a hand's tokens; None for a model of one hand
+    dim_completion: int | None  # width of a completion's tokens; None for a model without
+
+
+@dataclass(frozen=True)
+class CompletionContext:
+    """A completion's tokens as seen from each grasp's anchor; constant over the denoising steps."""
+
+    keys_values: KeysValues  # (b h s e) each
+    geometry: Float[Tensor, "b g s p"]
+    valid: Bool[Tensor, "b s"]
+
+    @cached_property
+    def scenes(self) -> tuple[AttendedScene, ...]:
+        """What each block attends to, laid out once for all steps."""
+        return _attended(self.keys_values, self.valid)
 
 
 @dataclass(frozen=True)
@@ -42,19 +57,23 @@ class GraspContext:
     prompt: KeysValues | None  # of the prompt's tokens, (b h l e) each; None for a model without prompts
     prompt_valid: Bool[Tensor, "b l"] | None
     hand: HandTokens | None  # None for a model of one hand
+    completion: CompletionContext | None  # None for a model without
 
     def prepare(self) -> None:
         """Compute what every step reads, outside of what ``torch.compile`` traces: it cannot follow a cache's lock."""
-        _ = self.scenes
+        _ = self.scenes, None if self.completion is None else self.completion.scenes
 
     @cached_property
     def scenes(self) -> tuple[AttendedScene, ...]:
         """What each block attends to of the scene, laid out once for all steps."""
-        hidden = hidden_tokens(self.token_valid, self.keys_values[0][0].shape[1])
-        return tuple(
-            AttendedScene(keys.flatten(0, 1), values.flatten(0, 1), hidden)
-            for keys, values in self.keys_values
-        )
+        return _attended(self.keys_values, self.token_valid)
+
+
+def _attended(keys_values: KeysValues, valid: Bool[Tensor, "b s"]) -> tuple[AttendedScene, ...]:
+    hidden = hidden_tokens(valid, keys_values[0][0].shape[1])
+    return tuple(
+        AttendedScene(keys.flatten(0, 1), values.flatten(0, 1), hidden) for keys, values in keys_values
+    )
 
 
 class StepView(NamedTuple):
@@ -79,6 +98,10 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def prompt_keys_values(self, tokens: Float[Tensor, "b l c"]) -> KeysValues:
         """Project the prompt's tokens for every block; empty for a decoder built without ``dim_prompt``."""
+
+    @abstractmethod
+    def completion_keys_values(self, features: Float[Tensor, "b s c"]) -> KeysValues:
+        """Project a completion's tokens for every block; empty for a decoder built without ``dim_completion``."""
 
     @abstractmethod
     def forward(

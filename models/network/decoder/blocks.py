@@ -35,6 +35,7 @@ class BlockView(NamedTuple):
     geometry: Float[Tensor, "bg s p"]
     scene: AttendedScene
     prompt: Attended | None
+    completion: tuple[AttendedScene, Float[Tensor, "bg s p"]] | None
 
 
 @runtime_checkable
@@ -44,6 +45,7 @@ class AttentionBlock(Protocol):
     self_attn: SetAttention | None
     cross_attn: GeometricCrossAttention
     prompt_attn: PromptAttention | None
+    completion_attn: GeometricCrossAttention | None
 
     def __call__(self, x: Float[Tensor, "b g c"], time: Tensor, view: BlockView) -> Float[Tensor, "b g d"]:
         """Refine the vectors of grasps."""
@@ -70,6 +72,12 @@ class BlockDecoder(Decoder, ABC):
         """See :class:`Decoder`."""
         return tuple(b.prompt_attn.keys_values(tokens) for b in self.blocks if b.prompt_attn is not None)
 
+    def completion_keys_values(self, features: Float[Tensor, "b s c"]) -> KeysValues:
+        """See :class:`Decoder`."""
+        return tuple(
+            b.completion_attn.keys_values(features) for b in self.blocks if b.completion_attn is not None
+        )
+
     def forward(
         self, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"], view: StepView, context: GraspContext
     ) -> Float[Tensor, "b g o"]:
@@ -83,9 +91,13 @@ class BlockDecoder(Decoder, ABC):
         prompts: list[Attended] | list[None] = [None] * len(self.blocks)
         if context.prompt is not None and context.prompt_valid is not None:
             prompts = [Attended(*keys_values, context.prompt_valid) for keys_values in context.prompt]
+        completions: list[tuple[AttendedScene, Tensor]] | list[None] = [None] * len(self.blocks)
+        if context.completion is not None:
+            places = context.completion.geometry.flatten(0, 1)
+            completions = [(tokens, places) for tokens in context.completion.scenes]
         views = [
-            BlockView(context.set_id, geometry, scene, prompt)
-            for scene, prompt in zip(context.scenes, prompts, strict=True)
+            BlockView(context.set_id, geometry, *parts)
+            for parts in zip(context.scenes, prompts, completions, strict=True)
         ]
         x = self.refine(x, self.time(self.fourier_time(t)), views)
         out: Tensor = self.out(x, *of_hand) if isinstance(self.out, StateOut) else self.out(x)
@@ -107,17 +119,44 @@ class BlockDecoder(Decoder, ABC):
         return block(x, time, view)
 
 
-def attention_layers(
-    config: DecoderConfig, dims: DecoderDims
-) -> tuple[SetAttention | None, GeometricCrossAttention, PromptAttention | None]:
-    """Return a block's attention to its set, to the scene and to a prompt, the first and last where there is one."""
-    dim, heads = config.dim, config.heads
-    return (
+class AttentionLayers(NamedTuple):
+    """What a block attends with; the set, a prompt and a completion where there is one."""
+
+    self_attn: SetAttention | None
+    cross_attn: GeometricCrossAttention
+    prompt_attn: PromptAttention | None
+    completion_attn: GeometricCrossAttention | None
+
+
+def attention_layers(config: DecoderConfig, dims: DecoderDims) -> AttentionLayers:
+    """Return a block's attention to its set, to the scene, to a prompt and to a completion.
+
+    That to a completion starts at zero: a model that learned without one is continued as it is.
+    """
+    dim, heads, dim_geometry = config.dim, config.heads, config.dim_geometry
+
+    def to_tokens(width: int) -> GeometricCrossAttention:
+        return GeometricCrossAttention(dim=dim, dim_scene=width, dim_geometry=dim_geometry, heads=heads)
+
+    completion = None if dims.dim_completion is None else to_tokens(dims.dim_completion)
+    if completion is not None:
+        nn.init.zeros_(completion.out.weight)
+        nn.init.zeros_(completion.out.bias)
+    return AttentionLayers(
         SetAttention(dim=dim, heads=heads, attention=config.attention) if config.set_attention else None,
-        GeometricCrossAttention(
-            dim=dim, dim_scene=dims.dim_scene, dim_geometry=config.dim_geometry, heads=heads
-        ),
+        to_tokens(dims.dim_scene),
         None
         if dims.dim_prompt is None
         else PromptAttention(dim=dim, dim_prompt=dims.dim_prompt, heads=heads),
+        completion,
     )
+
+
+def attend_to_scene(
+    block: AttentionBlock, x: Float[Tensor, "b g d"], view: BlockView
+) -> Float[Tensor, "b g d"]:
+    """Return what a block takes from the scene's tokens, and from those of a completion where there are some."""
+    attended: Tensor = block.cross_attn(x, view.scene, view.geometry)
+    if block.completion_attn is not None and view.completion is not None:
+        attended = attended + block.completion_attn(x, *view.completion)
+    return attended

@@ -11,7 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sceneleapultra.models.network.decoder.base import DecoderConfig, DecoderDims
-from sceneleapultra.models.network.decoder.blocks import BlockDecoder, BlockView, attention_layers
+from sceneleapultra.models.network.decoder.blocks import (
+    BlockDecoder,
+    BlockView,
+    attend_to_scene,
+    attention_layers,
+)
 from sceneleapultra.models.network.hand_encoder import StateIn, StateOut
 
 _SUBLAYERS = 3  # set attention, cross-attention, feed-forward; a prompt adds a fourth
@@ -38,7 +43,9 @@ class Block(nn.Module):
         self.norms: list[nn.LayerNorm] = nn.ModuleList(  # type: ignore[assignment]
             nn.LayerNorm(dim, elementwise_affine=False) for _ in range(sublayers)
         )
-        self.self_attn, self.cross_attn, self.prompt_attn = attention_layers(config, dims)
+        self.self_attn, self.cross_attn, self.prompt_attn, self.completion_attn = attention_layers(
+            config, dims
+        )
         self.forward_layer = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
         self.modulation = nn.Parameter(torch.zeros(sublayers, 3, dim))
 
@@ -57,7 +64,7 @@ class Block(nn.Module):
 
         if self.self_attn is not None:
             x = torch.addcmul(x, parts[2], self.self_attn(modulate(0), view.set_id))
-        x = torch.addcmul(x, parts[5], self.cross_attn(modulate(1), view.scene, view.geometry))
+        x = torch.addcmul(x, parts[5], attend_to_scene(self, modulate(1), view))
         if self.prompt_attn is not None and view.prompt is not None:
             x = torch.addcmul(x, parts[11], self.prompt_attn(modulate(3), view.prompt))
         refined: Tensor = self.forward_layer(modulate(2).flatten(0, 1))

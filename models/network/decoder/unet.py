@@ -13,7 +13,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sceneleapultra.models.network.decoder.base import DecoderConfig, DecoderDims
-from sceneleapultra.models.network.decoder.blocks import BlockDecoder, BlockView, attention_layers
+from sceneleapultra.models.network.decoder.blocks import (
+    BlockDecoder,
+    BlockView,
+    attend_to_scene,
+    attention_layers,
+)
 
 _MOST_GROUPS = 32
 
@@ -81,7 +86,9 @@ class UNetBlock(nn.Module):
         super().__init__()
         dim = config.dim
         self.residual = ResidualBlock(dim_in=dim_in, dim=dim)
-        self.self_attn, self.cross_attn, self.prompt_attn = attention_layers(config, dims)
+        self.self_attn, self.cross_attn, self.prompt_attn, self.completion_attn = attention_layers(
+            config, dims
+        )
         self.gated = GatedLayer(dim)
         self.norms = nn.ModuleDict({name: nn.LayerNorm(dim) for name in ("cross_attn", "gated")})
         for name in ("self_attn", "prompt_attn"):
@@ -95,7 +102,7 @@ class UNetBlock(nn.Module):
         x = self.residual(x, time)
         if self.self_attn is not None:
             x = x + self.self_attn(self.norms["self_attn"](x), view.set_id)
-        x = x + self.cross_attn(self.norms["cross_attn"](x), view.scene, view.geometry)
+        x = x + attend_to_scene(self, self.norms["cross_attn"](x), view)
         if self.prompt_attn is not None and view.prompt is not None:
             x = x + self.prompt_attn(self.norms["prompt_attn"](x), view.prompt)
         return x + self.gated(self.norms["gated"](x))

@@ -45,6 +45,7 @@ class TokenScoreHead(ScoreHead):
                 dim_out=2,
                 dim_prompt=None,
                 dim_hand=inputs.dim_hand,
+                dim_completion=None,
             )
         )
         self.geometry = PairGeometry(config.dim_geometry, config.geometry_scale)
@@ -68,6 +69,7 @@ class TokenScoreHead(ScoreHead):
             prompt=None,
             prompt_valid=None,
             hand=scene.hand,
+            completion=None,
         )
         t = torch.zeros(states.shape[0], device=states.device)
         contacts = self.contacts(grasps.pose, axes, scene.surface, scene.hand)

@@ -13,7 +13,7 @@ from sceneleapultra.utils.geometry.voxels.grid import VoxelGrid
 
 TABLE_M = 0.005  # what is lower than this and not of the target is the table
 _GAP_M = 0.02  # a voxel whose nearest measured point is further than this from its ray is not known
-_DEPTH_M, _HEIGHT_M, _RESOLUTION_M = 0.03, 0.1, 0.01  # units of the last three channels
+_DEPTH_M, _HEIGHT_M, RESOLUTION_M = 0.03, 0.1, 0.01  # units of the last three channels
 Vector = Float[np.ndarray, "3"]
 
 CHANNELS = (
@@ -26,7 +26,7 @@ CHANNELS = (
     "height",  # above the table, in shares of 10 cm
     "resolution",  # the voxel's side, in cm
 )
-FREE, BEHIND = CHANNELS.index("free"), CHANNELS.index("behind")
+FREE, BEHIND, RESOLUTION = (CHANNELS.index(name) for name in ("free", "behind", "resolution"))
 
 
 def observe(
@@ -56,7 +56,7 @@ def observe(
     found[4] = (hidden & ~is_target[nearest]).reshape(shape)
     found[BEHIND] = np.where(known, np.clip(behind / _DEPTH_M, -1.0, 1.0), 0.0).reshape(shape)
     found[6] = (centers[:, 2] / _HEIGHT_M).reshape(shape)
-    found[7] = grid.voxel_m / _RESOLUTION_M
+    found[RESOLUTION] = grid.voxel_m / RESOLUTION_M
     return found
 
 
