@@ -150,11 +150,8 @@ class GraspCodec(nn.Module):
         return pose, (parts["joints"] + parts["squeeze"]).clamp(low, high)
 
 
-class StateNormalizer(nn.Module):
-    """Zero mean and unit variance of every state dimension (strays aside); the statistics travel in the checkpoint.
-
-    The frame they were measured in and the data they come from travel too, and are checked on load.
-    """
+class Scaling(nn.Module):
+    """Numbers less their means, over their widths."""
 
     mean: Tensor
     std: Tensor
@@ -165,6 +162,24 @@ class StateNormalizer(nn.Module):
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("std", torch.ones(dim))
         self.register_buffer("fitted", torch.tensor(False))
+
+    def normalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        """Metric to normalized."""
+        return (state - self.mean) / self.std
+
+    def denormalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        """Normalized to metric."""
+        return torch.addcmul(self.mean, state, self.std)
+
+
+class StateNormalizer(Scaling):
+    """Zero mean and unit variance of every state dimension (strays aside); the statistics travel in the checkpoint.
+
+    The frame they were measured in and the data they come from travel too, and are checked on load.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
         self.frame = ""
         self.data_hash = ""
         self.views: LearnedViews | None = None
@@ -205,14 +220,6 @@ class StateNormalizer(nn.Module):
         self.fitted.fill_(True)
         self.frame, self.data_hash = (statistics.describes[name] for name in ("frame", "data_hash"))
         self.views = statistics.views
-
-    def normalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        """Metric to normalized."""
-        return (state - self.mean) / self.std
-
-    def denormalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        """Normalized to metric."""
-        return torch.addcmul(self.mean, state, self.std)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what accompanies the statistics in a checkpoint."""

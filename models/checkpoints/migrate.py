@@ -172,6 +172,13 @@ def _may_be_adapted(checkpoint: Checkpoint) -> None:
         encoder["adapter_rank"] = None
 
 
+def _may_denoise_codes(checkpoint: Checkpoint) -> None:
+    """14: what is denoised may be the codes of an autoencoder."""
+    generator = checkpoint["model_config"]["generator"]
+    if "decoder" in generator and "hand" in generator:
+        generator["autoencoder"] = None
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
@@ -192,5 +199,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _anchors_may_be_weighed,
     _may_serve_many_hands,
     _may_be_adapted,
+    _may_denoise_codes,
 )
 CHECKPOINT_VERSION = len(STEPS)

@@ -146,6 +146,7 @@ def small_generator(*, weights: int = 0, **changes) -> GraspGenerator:
         "representation": PoseRepresentation(anchored=True, reference_depth=0.02),
         "contact_points": 32,
         "hand_encoder": None,
+        "autoencoder": None,
         "condition_dropout": {"scene": 0.0, "color": 0.0},
         "compile": False,
         "sampling": small_sampling(),

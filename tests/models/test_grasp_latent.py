@@ -1,0 +1,258 @@
+"""Do codes hold the grasps that they are of, and does a diffusion of codes do all that one of states does?"""
+
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+from hydra import initialize_config_dir
+from torch.testing import assert_close
+
+from factories.models import awake, losses_of, scene_batch, set_statistics_from
+from sceneleapultra.models.assembly import check_data
+from sceneleapultra.models.checkpoints.load import load_generator
+from sceneleapultra.models.grasp_vae import load_grasp_vae
+from sceneleapultra.models.module import GraspModule, build_module
+from sceneleapultra.models.network.autoencoder import AutoencoderConfig
+from sceneleapultra.models.objectives.states import StateError
+from sceneleapultra.models.statistics import statistics_settings
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.torch_files import read_torch
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+BATCH = scene_batch(num_grasps=6)
+SEEDS = [1, 2, 3]
+LEVELS = "model.generator.encoder.levels"
+SIZES = (
+    "model/generator/encoder=pointnet2_small",
+    *(f"{LEVELS}.{name}.{key}" for name, key in (("fine", "centers=48"), ("coarse", "centers=24"))),
+    *(f"{LEVELS}.{name}.widths=[8]" for name in ("fine", "coarse")),
+    "model.generator.encoder.dim=16",
+    "model.generator.autoencoder={code: 12, width: 64, depth: 1}",
+    "data.grasps.number=6",
+    "model.objective.anchors.reach=1.0",
+)
+DECODER = (
+    "model.generator.decoder.dim=32",
+    "model.generator.decoder.depth=1",
+    "model.generator.decoder.heads=2",
+)
+HEAD = ("model.generator.heads.score.widths=[8,8]", "model.generator.heads.score.dim=16")
+
+
+def module_of(*words: str) -> GraspModule:
+    torch.manual_seed(0)
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = hydra.compose("config", overrides=[*SIZES, *words])
+    parts = {name: build(cfg[name]) for name in ("optimizer", "scheduler")}
+    return build_module(cfg.model, cloud={"frame": "tabletop"}, **parts)
+
+
+def latent(vae: str, *words: str) -> GraspModule:
+    return module_of("model=grasp_latent", f"model.objective.vae={vae}", *DECODER, *HEAD, *words)
+
+
+def saved(module: GraspModule, path: Path) -> str:
+    checkpoint = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, path)
+    return str(path)
+
+
+def learned(module: GraspModule, steps: int, rate: float) -> list[float]:
+    """Train on one batch, and return the loss of each step."""
+    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], rate)
+    losses = []
+    for step in range(steps):
+        loss = module.objective.total(losses_of(module, BATCH, step), step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the checkpoint of an autoencoder that has not learned, with the statistics of a batch."""
+    module = module_of("model=grasp_vae")
+    set_statistics_from(module, BATCH)
+    return saved(module, tmp_path_factory.mktemp("vae") / "vae.ckpt")
+
+
+@pytest.fixture(scope="module")
+def model(vae: str) -> GraspModule:
+    """Return a diffusion of codes with the statistics of a batch."""
+    module = awake(latent(vae)).eval()
+    set_statistics_from(module, BATCH)
+    return module
+
+
+@pytest.mark.slow
+def test_an_autoencoder_learns_the_grasps_of_a_batch() -> None:
+    """Hands come back within millimetres, of which a quarter of the numbers is kept."""
+    module = module_of("model=grasp_vae", "model.objective.terms.kl.weight=0.00001")
+    set_statistics_from(module, BATCH)
+    before = losses_of(module, BATCH, training=False)["hand_points"]
+    learned(module, 400, 3e-3)
+    after = losses_of(module, BATCH, training=False)["hand_points"]
+    assert after < 0.004 and after < 0.1 * before
+
+
+def test_a_code_is_the_mean_of_its_posterior_and_drawn_about_it_in_training_alone(vae: str) -> None:
+    autoencoder = load_grasp_vae(vae).vae
+    states = torch.randn(2, 5, 41)
+    mean, log_variance = autoencoder.posterior(states)
+    assert torch.equal(autoencoder.encode(states), mean) and mean.shape == log_variance.shape == (2, 5, 12)
+    assert_close(autoencoder.encode(states[:, 3:]), mean[:, 3:])  # of each grasp by itself
+    module = module_of("model=grasp_vae")
+    context = {t: module.context_of(BATCH, step=0, training=t) for t in (True, False)}
+    for training, one in context.items():
+        decoded = module.generator.vae.decode(one.code[0])
+        assert torch.equal(one.x0_hat, decoded) is not training
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_close(autoencoder.decode(autoencoder.encode(states)), autoencoder.decode(mean))
+
+
+def test_only_the_autoencoder_is_trained() -> None:
+    module = module_of("model=grasp_vae")
+    before = {name: p.clone() for name, p in module.generator.named_parameters()}
+    losses = learned(module, 3, 1e-3)
+    changed = {name for name, p in module.generator.named_parameters() if not torch.equal(p, before[name])}
+    assert losses[-1] < losses[0] and changed == {name for name in before if name.startswith("vae.")}
+
+
+def test_clean_states_are_standardized_codes_and_come_back_as_the_autoencoder_decodes_them(
+    vae: str, model: GraspModule
+) -> None:
+    generator, trained = model.generator, load_grasp_vae(vae)
+    context = model.context_of(BATCH, step=0, training=False)
+    codes = context.grasps.clean.flatten(0, 1)
+    assert codes.shape == (18, 12)
+    # Strays aside: the statistics are those of values cut to their percentiles.
+    assert codes.mean(0).abs().max() < 0.1 and (codes.std(0) - 1.0).abs().max() < 0.1
+    metric = generator.states(context.pose, context.squeeze_qpos, context.tokens, context.index)
+    assert_close(metric, trained.states(context.pose, context.squeeze_qpos, context.tokens, context.index))
+    normalized = trained.normalizer.normalize(metric)
+    assert_close(context.grasps.states, normalized)  # what heads read
+    decoded = trained.normalizer.denormalize(trained.vae.decode(trained.vae.encode(normalized)))
+    assert_close(generator.metric(generator.clean(metric)), decoded, atol=1e-4, rtol=1e-4)
+    assert generator.names == [f"code_{i}" for i in range(12)]
+
+
+def test_the_diffusion_learns_and_leaves_the_autoencoder_alone(vae: str) -> None:
+    module = latent(vae)
+    set_statistics_from(module, BATCH)
+    before = {name: p.clone() for name, p in module.generator.named_parameters()}
+    losses = learned(module, 4, 3e-3)
+    same = {name for name, p in module.generator.named_parameters() if torch.equal(p, before[name])}
+    assert losses[-1] < losses[0]
+    assert {name.split(".")[0] for name in same} == {"autoencoder"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"guidance": "physics_collision_free"},
+        {"guidance": "score"},
+        {"rank": "log_prob", "steps": 2},
+        {"solver": "dpmpp_2m"},
+    ],
+)
+def test_sampling_guidance_and_ranks_work_in_codes(model: GraspModule, changes: dict) -> None:
+    made = model.generator.sample(BATCH, 4, seeds=SEEDS, sampling=changes)
+    assert made.hand_pose.shape == (3, 4, 23) and made.hand_pose.isfinite().all()
+    assert made.score.isfinite().all()
+    plain = model.generator.sample(BATCH, 4, seeds=SEEDS, sampling={"steps": changes.get("steps", 4)})
+    assert torch.equal(made.hand_pose, plain.hand_pose) is ("rank" in changes) or changes == {}
+
+
+def test_a_checkpoint_stands_alone(vae: str, model: GraspModule, tmp_path: Path) -> None:
+    """The autoencoder travels in it: its own file is not needed."""
+    copy = tmp_path / "vae.ckpt"
+    copy.write_bytes(Path(vae).read_bytes())
+    module = awake(latent(str(copy))).eval()
+    set_statistics_from(module, BATCH)
+    path = saved(module, tmp_path / "latent.ckpt")
+    copy.unlink()
+    loaded, _ = load_generator(path)
+    one, two = (g.sample(BATCH, 3, seeds=SEEDS) for g in (module.generator, loaded))
+    assert torch.equal(one.hand_pose, two.hand_pose)
+
+
+def test_statistics_are_those_of_one_autoencoder(vae: str, tmp_path: Path) -> None:
+    module = latent(vae)
+    other = module_of("model=grasp_vae")
+    with torch.no_grad():
+        other.generator.vae.encoder[0].weight.add_(0.1)
+    one, two = (statistics_settings(m) for m in (module, latent(saved(other, tmp_path / "other.ckpt"))))
+    assert one is not None and two is not None and one != two
+    assert one == statistics_settings(latent(vae))
+
+
+def test_what_does_not_belong_together_is_refused(vae: str, model: GraspModule, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.ckpt"):
+        latent(str(tmp_path / "nowhere.ckpt"))
+    for words, sentence in (
+        (("hand=leap_left",), r"encodes grasps of hand=leap_right, model\.generator\.hand=leap_left\. Pass"),
+        (
+            ("model.generator.representation.reference_depth=0.05",),
+            r"representation\.reference_depth=0\.07, .*=0\.05\. Pass",
+        ),
+        (
+            ("model.generator.representation.anchored=false",),
+            r"representation\.anchored=True, .*=False\. Pass .*anchored=true",
+        ),
+        (
+            ("model.generator.autoencoder.code=8",),
+            r"of shape \(24,.* this model .*\(16,.*generator\.autoencoder",
+        ),
+        (
+            ("model/generator/autoencoder=none",),
+            r"autoencoder=null denoises states\. Pass model=grasp_latent",
+        ),
+        (("model/generator/hand_encoder=graph",), r"an autoencoder is of one\. Pass"),
+    ):
+        others = [word for word in SIZES if "none" not in words[0] or "autoencoder" not in word]
+        with pytest.raises(ValueError, match=sentence):
+            _latent_of(vae, others, words)
+    path = saved(model, tmp_path / "latent.ckpt")
+    with pytest.raises(ValueError, match=r"holds a GraspGenerator, not a GraspVAE\. .*experiment=grasp_vae"):
+        latent(path)
+    with pytest.raises(ValueError, match=r"an autoencoder of grasps, which samples none\. .*objective\.vae="):
+        load_generator(vae)
+    with pytest.raises(ValueError, match=r"grasp_reconstruction trains an autoencoder.*Pass model=grasp_vae"):
+        GraspModule(
+            generator=model.generator,
+            objective=module_of("model=grasp_vae").objective,
+            config={},
+            optimizer=lambda groups: torch.optim.Adam(groups),
+            scheduler=lambda optimizer: torch.optim.lr_scheduler.ConstantLR(optimizer),
+        )
+    with pytest.raises(ValueError, match=r"group=joints, but the model denoises code\. Codes go with"):
+        StateError(group="joints", weight=1.0)(model.context_of(BATCH, step=0, training=True))
+    with pytest.raises(ValueError, match=r"autoencoder\.width: expected at least 1, got 0"):
+        AutoencoderConfig(code=4, width=0, depth=1)
+
+
+def _latent_of(vae: str, sizes: list[str], words: tuple[str, ...]) -> None:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        overrides = [*sizes, "model=grasp_latent", f"model.objective.vae={vae}", *words]
+        cfg = hydra.compose("config", overrides=overrides)
+    parts = {name: build(cfg[name]) for name in ("optimizer", "scheduler")}
+    build_module(cfg.model, cloud={}, **parts)
+
+
+def test_an_autoencoder_that_learned_nothing_is_refused() -> None:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = hydra.compose("config", overrides=["model/generator/autoencoder=mlp", *SIZES])
+    data = build(cfg.data)
+    module = module_of("model/generator/autoencoder=mlp")
+    with pytest.raises(ValueError, match=r"autoencoder learned nothing.*Pass model=grasp_latent"):
+        check_data(module, data)
+
+
+def test_a_file_of_an_autoencoder_holds_no_more_than_it(vae: str) -> None:
+    names = {name.split(".")[1] for name in read_torch(Path(vae))["state_dict"]}
+    assert names == {"normalizer", "encoder", "vae"}
