@@ -24,7 +24,7 @@ ROOT = CONFIG_DIR.parent
 OURS = "sceneleapultra."
 GROUPS = [
     "model",
-    *(f"model/generator/{part}" for part in ("encoder", "decoder", "process", "conditions")),
+    *(f"model/generator/{part}" for part in ("encoder", "decoder", "process", "conditions", "autoencoder")),
     *("model/generator/heads/anchors", "model/generator/heads/score"),
     *(f"model/objective/{part}" for part in ("weighting", "matching", "terms")),
     *("learning_rates", "sampling", "sampling/solver", "sampling/guidance", "sampling/rank"),
@@ -52,6 +52,7 @@ NEEDS = {
     "completion_vae": GRIDS,
     "completion_latent": [*GRIDS, "model.objective.vae=vae.ckpt"],
     "completion_consistency": [*GRIDS, "model.objective.teacher=teacher.ckpt"],
+    "grasp_latent": ["model.objective.vae=vae.ckpt"],
     "simulation": ["callbacks=default"],
     **{head: [f"+model/generator/heads/{head}=tokens"] for head in ("contact", "segmentation", "graspness")},
 }

@@ -1,11 +1,14 @@
 """Do codes hold the grasps that they are of, and does a diffusion of codes do all that one of states does?"""
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import hydra
 import pytest
 import torch
 from hydra import initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 from torch.testing import assert_close
 
 from factories.models import awake, losses_of, scene_batch, set_statistics_from
@@ -16,12 +19,11 @@ from sceneleapultra.models.module import GraspModule, build_module
 from sceneleapultra.models.network.autoencoder import AutoencoderConfig
 from sceneleapultra.models.objectives.states import StateError
 from sceneleapultra.models.statistics import statistics_settings
-from sceneleapultra.utils.core.config import CONFIG_DIR, build
+from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
 from sceneleapultra.utils.core.torch_files import read_torch
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 BATCH = scene_batch(num_grasps=6)
-SEEDS = [1, 2, 3]
 LEVELS = "model.generator.encoder.levels"
 SIZES = (
     "model/generator/encoder=pointnet2_small",
@@ -32,24 +34,41 @@ SIZES = (
     "data.grasps.number=6",
     "model.objective.anchors.reach=1.0",
 )
-DECODER = (
-    "model.generator.decoder.dim=32",
-    "model.generator.decoder.depth=1",
-    "model.generator.decoder.heads=2",
+LATENT = (
+    *("model=grasp_latent", "model.objective.vae=''", "model.generator.decoder.dim=32"),
+    *("model.generator.decoder.depth=1", "model.generator.decoder.heads=2"),
+    *("model.generator.heads.score.widths=[8,8]", "model.generator.heads.score.dim=16"),
 )
-HEAD = ("model.generator.heads.score.widths=[8,8]", "model.generator.heads.score.dim=16")
 
 
-def module_of(*words: str) -> GraspModule:
-    torch.manual_seed(0)
+@cache
+def composed(*words: str) -> DictConfig:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        cfg = hydra.compose("config", overrides=[*SIZES, *words])
+        return hydra.compose("config", overrides=[*words, *SIZES])
+
+
+def module_of(cfg: DictConfig, changes: dict) -> GraspModule:
+    torch.manual_seed(0)
+    cfg = deepcopy(cfg)
+    for key, value in changes.items():
+        OmegaConf.update(cfg.model, key, value, merge=False)
     parts = {name: build(cfg[name]) for name in ("optimizer", "scheduler")}
     return build_module(cfg.model, cloud={"frame": "tabletop"}, **parts)
 
 
-def latent(vae: str, *words: str) -> GraspModule:
-    return module_of("model=grasp_latent", f"model.objective.vae={vae}", *DECODER, *HEAD, *words)
+def autoencoder(**changes) -> GraspModule:
+    return module_of(composed("model=grasp_vae"), changes)
+
+
+def latent(vae: str, **changes) -> GraspModule:
+    return module_of(composed(*LATENT), {"objective.vae": vae, **changes})
+
+
+def woken(module: GraspModule) -> GraspModule:
+    """Let all parts say something, and the autoencoder what it learned."""
+    own = deepcopy(module.generator.autoencoder.state_dict())
+    awake(module).generator.autoencoder.load_state_dict(own)
+    return module.eval()
 
 
 def saved(module: GraspModule, path: Path) -> str:
@@ -75,7 +94,7 @@ def learned(module: GraspModule, steps: int, rate: float) -> list[float]:
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the checkpoint of an autoencoder that has not learned, with the statistics of a batch."""
-    module = module_of("model=grasp_vae")
+    module = autoencoder()
     set_statistics_from(module, BATCH)
     return saved(module, tmp_path_factory.mktemp("vae") / "vae.ckpt")
 
@@ -83,7 +102,7 @@ def vae(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def model(vae: str) -> GraspModule:
     """Return a diffusion of codes with the statistics of a batch."""
-    module = awake(latent(vae)).eval()
+    module = woken(latent(vae))
     set_statistics_from(module, BATCH)
     return module
 
@@ -91,7 +110,7 @@ def model(vae: str) -> GraspModule:
 @pytest.mark.slow
 def test_an_autoencoder_learns_the_grasps_of_a_batch() -> None:
     """Hands come back within millimetres, of which a quarter of the numbers is kept."""
-    module = module_of("model=grasp_vae", "model.objective.terms.kl.weight=0.00001")
+    module = autoencoder(**{"objective.terms.kl.weight": 1e-5})
     set_statistics_from(module, BATCH)
     before = losses_of(module, BATCH, training=False)["hand_points"]
     learned(module, 400, 3e-3)
@@ -100,22 +119,22 @@ def test_an_autoencoder_learns_the_grasps_of_a_batch() -> None:
 
 
 def test_a_code_is_the_mean_of_its_posterior_and_drawn_about_it_in_training_alone(vae: str) -> None:
-    autoencoder = load_grasp_vae(vae).vae
+    codes = load_grasp_vae(vae).vae
     states = torch.randn(2, 5, 41)
-    mean, log_variance = autoencoder.posterior(states)
-    assert torch.equal(autoencoder.encode(states), mean) and mean.shape == log_variance.shape == (2, 5, 12)
-    assert_close(autoencoder.encode(states[:, 3:]), mean[:, 3:])  # of each grasp by itself
-    module = module_of("model=grasp_vae")
+    mean, log_variance = codes.posterior(states)
+    assert torch.equal(codes.encode(states), mean) and mean.shape == log_variance.shape == (2, 5, 12)
+    assert_close(codes.encode(states[:, 3:]), mean[:, 3:])  # of each grasp by itself
+    module = autoencoder()
     context = {t: module.context_of(BATCH, step=0, training=t) for t in (True, False)}
     for training, one in context.items():
         decoded = module.generator.vae.decode(one.code[0])
         assert torch.equal(one.x0_hat, decoded) is not training
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert_close(autoencoder.decode(autoencoder.encode(states)), autoencoder.decode(mean))
+        assert_close(codes.decode(codes.encode(states)), codes.decode(mean))
 
 
 def test_only_the_autoencoder_is_trained() -> None:
-    module = module_of("model=grasp_vae")
+    module = autoencoder()
     before = {name: p.clone() for name, p in module.generator.named_parameters()}
     losses = learned(module, 3, 1e-3)
     changed = {name for name, p in module.generator.named_parameters() if not torch.equal(p, before[name])}
@@ -153,37 +172,42 @@ def test_the_diffusion_learns_and_leaves_the_autoencoder_alone(vae: str) -> None
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
         {"guidance": "physics_collision_free"},
-        {"guidance": "score"},
-        {"rank": "log_prob", "steps": 2},
-        {"solver": "dpmpp_2m"},
+        pytest.param({"guidance": "score"}, marks=pytest.mark.slow),
+        pytest.param({"rank": "log_prob"}, marks=pytest.mark.slow),
+        pytest.param({"solver": "dpmpp_2m"}, marks=pytest.mark.slow),
     ],
 )
 def test_sampling_guidance_and_ranks_work_in_codes(model: GraspModule, changes: dict) -> None:
-    made = model.generator.sample(BATCH, 4, seeds=SEEDS, sampling=changes)
-    assert made.hand_pose.shape == (3, 4, 23) and made.hand_pose.isfinite().all()
-    assert made.score.isfinite().all()
-    plain = model.generator.sample(BATCH, 4, seeds=SEEDS, sampling={"steps": changes.get("steps", 4)})
-    assert torch.equal(made.hand_pose, plain.hand_pose) is ("rank" in changes) or changes == {}
+    """Guidance and solvers move the grasps, a rank does not."""
+    one = BATCH.item(0)
+    made, plain = (
+        model.generator.sample(one, 3, seeds=[1], sampling={"steps": 2, "rank": "none", **c})
+        for c in (changes, {})
+    )
+    assert made.hand_pose.shape == (1, 3, 23) and made.hand_pose.isfinite().all()
+    assert made.score.isfinite().all() or "rank" not in changes
+    assert torch.equal(made.hand_pose, plain.hand_pose) is ("rank" in changes)
 
 
 def test_a_checkpoint_stands_alone(vae: str, model: GraspModule, tmp_path: Path) -> None:
     """The autoencoder travels in it: its own file is not needed."""
     copy = tmp_path / "vae.ckpt"
     copy.write_bytes(Path(vae).read_bytes())
-    module = awake(latent(str(copy))).eval()
+    module = woken(latent(str(copy)))
     set_statistics_from(module, BATCH)
     path = saved(module, tmp_path / "latent.ckpt")
     copy.unlink()
     loaded, _ = load_generator(path)
-    one, two = (g.sample(BATCH, 3, seeds=SEEDS) for g in (module.generator, loaded))
+    one, two = (
+        g.sample(BATCH.item(0), 2, seeds=[1], sampling={"steps": 2}) for g in (module.generator, loaded)
+    )
     assert torch.equal(one.hand_pose, two.hand_pose)
 
 
 def test_statistics_are_those_of_one_autoencoder(vae: str, tmp_path: Path) -> None:
     module = latent(vae)
-    other = module_of("model=grasp_vae")
+    other = autoencoder()
     with torch.no_grad():
         other.generator.vae.encoder[0].weight.add_(0.1)
     one, two = (statistics_settings(m) for m in (module, latent(saved(other, tmp_path / "other.ckpt"))))
@@ -194,29 +218,17 @@ def test_statistics_are_those_of_one_autoencoder(vae: str, tmp_path: Path) -> No
 def test_what_does_not_belong_together_is_refused(vae: str, model: GraspModule, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.ckpt"):
         latent(str(tmp_path / "nowhere.ckpt"))
-    for words, sentence in (
-        (("hand=leap_left",), r"encodes grasps of hand=leap_right, model\.generator\.hand=leap_left\. Pass"),
-        (
-            ("model.generator.representation.reference_depth=0.05",),
-            r"representation\.reference_depth=0\.07, .*=0\.05\. Pass",
-        ),
-        (
-            ("model.generator.representation.anchored=false",),
-            r"representation\.anchored=True, .*=False\. Pass .*anchored=true",
-        ),
-        (
-            ("model.generator.autoencoder.code=8",),
-            r"of shape \(24,.* this model .*\(16,.*generator\.autoencoder",
-        ),
-        (
-            ("model/generator/autoencoder=none",),
-            r"autoencoder=null denoises states\. Pass model=grasp_latent",
-        ),
-        (("model/generator/hand_encoder=graph",), r"an autoencoder is of one\. Pass"),
+    graph = load_group("model/generator/hand_encoder", "graph")
+    for key, value, sentence in (
+        ("hand", "leap_left", r"encodes grasps of hand=leap_right, model\.generator\.hand=leap_left\. Pass"),
+        ("representation.reference_depth", 0.05, r"representation\.reference_depth=0\.07, .*=0\.05\. Pass"),
+        ("representation.anchored", False, r"anchored=True, .*=False\. Pass .*anchored=true"),
+        ("autoencoder.code", 8, r"of shape \(24,.* this model .*\(16,.*generator\.autoencoder"),
+        ("autoencoder", None, r"autoencoder=null denoises states\. Pass model=grasp_latent"),
+        ("hand_encoder", graph, r"an autoencoder is of one\. Pass"),
     ):
-        others = [word for word in SIZES if "none" not in words[0] or "autoencoder" not in word]
         with pytest.raises(ValueError, match=sentence):
-            _latent_of(vae, others, words)
+            latent(vae, **{f"generator.{key}": value})
     path = saved(model, tmp_path / "latent.ckpt")
     with pytest.raises(ValueError, match=r"holds a GraspGenerator, not a GraspVAE\. .*experiment=grasp_vae"):
         latent(path)
@@ -225,7 +237,7 @@ def test_what_does_not_belong_together_is_refused(vae: str, model: GraspModule, 
     with pytest.raises(ValueError, match=r"grasp_reconstruction trains an autoencoder.*Pass model=grasp_vae"):
         GraspModule(
             generator=model.generator,
-            objective=module_of("model=grasp_vae").objective,
+            objective=autoencoder().objective,
             config={},
             optimizer=lambda groups: torch.optim.Adam(groups),
             scheduler=lambda optimizer: torch.optim.lr_scheduler.ConstantLR(optimizer),
@@ -236,21 +248,10 @@ def test_what_does_not_belong_together_is_refused(vae: str, model: GraspModule, 
         AutoencoderConfig(code=4, width=0, depth=1)
 
 
-def _latent_of(vae: str, sizes: list[str], words: tuple[str, ...]) -> None:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        overrides = [*sizes, "model=grasp_latent", f"model.objective.vae={vae}", *words]
-        cfg = hydra.compose("config", overrides=overrides)
-    parts = {name: build(cfg[name]) for name in ("optimizer", "scheduler")}
-    build_module(cfg.model, cloud={}, **parts)
-
-
 def test_an_autoencoder_that_learned_nothing_is_refused() -> None:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        cfg = hydra.compose("config", overrides=["model/generator/autoencoder=mlp", *SIZES])
-    data = build(cfg.data)
-    module = module_of("model/generator/autoencoder=mlp")
+    cfg = composed("model/generator/autoencoder=mlp", *LATENT[2:])
     with pytest.raises(ValueError, match=r"autoencoder learned nothing.*Pass model=grasp_latent"):
-        check_data(module, data)
+        check_data(module_of(cfg, {}), build(cfg.data))
 
 
 def test_a_file_of_an_autoencoder_holds_no_more_than_it(vae: str) -> None:
