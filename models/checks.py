@@ -10,6 +10,7 @@ from sceneleapultra.models.completion.completer import GridModel
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.grasp_space import GraspSpace
 from sceneleapultra.models.module import GraspModule
+from sceneleapultra.models.objectives.latent_denoising import LatentDenoising
 from sceneleapultra.models.palm_normalizer import PalmNormalizer
 from sceneleapultra.utils.core.config import try_partial
 
@@ -38,6 +39,11 @@ def check_data(module: GraspModule, data: Any) -> None:
         problems += _hand_problems(module.generator, data)
     if isinstance(module.generator, GraspGenerator):
         problems += _generator_problems(module.generator, data)
+    if isinstance(module.objective, LatentDenoising) and module.objective.frame != data.frame:
+        problems.append(
+            f"model.objective.vae learned grasps in frame '{module.objective.frame}', data.cloud.frame={data.frame} "
+            f"serves others. Pass data.cloud.frame={module.objective.frame}, or train another autoencoder."
+        )
     number = getattr(module.objective, "num_grasps", None)
     if number is not None and number != data.settings.grasps.number:
         problems.append(

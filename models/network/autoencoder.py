@@ -12,7 +12,7 @@ LOG_VARIANCE_BOUND = 8.0  # standard deviations of a code between 0.02 and 55
 class GraspAutoencoder(nn.Module):
     """Normalized states as codes of fewer numbers, and back; a code is all that the decoder reads.
 
-    Both halves are float32 under any autocast.
+    Both halves compute in the precision of their weights under any autocast.
 
     Args:
         dim_state: length of a state.
@@ -28,7 +28,7 @@ class GraspAutoencoder(nn.Module):
     def posterior(self, states: Float[Tensor, "*b d"]) -> tuple[Float[Tensor, "*b z"], Float[Tensor, "*b z"]]:
         """Return mean and log-variance of the codes."""
         with torch.autocast(states.device.type, enabled=False):
-            mean, log_variance = self.encoder(states.float()).chunk(2, dim=-1)
+            mean, log_variance = self.encoder(states).chunk(2, dim=-1)
         return mean, log_variance.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
 
     def encode(self, states: Float[Tensor, "*b d"]) -> Float[Tensor, "*b z"]:
@@ -38,7 +38,7 @@ class GraspAutoencoder(nn.Module):
     def decode(self, codes: Float[Tensor, "*b z"]) -> Float[Tensor, "*b d"]:
         """Return the states of codes."""
         with torch.autocast(codes.device.type, enabled=False):
-            states: Tensor = self.decoder(codes.float())
+            states: Tensor = self.decoder(codes)
         return states
 
 

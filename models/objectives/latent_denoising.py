@@ -24,6 +24,9 @@ class LatentDenoising(Denoising):
         num_grasps: successful grasps per scene in a training batch.
         sparse_view: how clouds are thinned for the terms that compare a sparse view with the full one.
         seed: of all noise, together with the step and the item.
+
+    Attributes:
+        frame: coordinate mode of the data that the autoencoder learned from.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class LatentDenoising(Denoising):
             sparse_view=sparse_view,
             seed=seed,
         )
-        self._vae_path = vae
+        self._vae_path, self.frame = vae, ""
 
     def prepare(self, generator: Any) -> None:
         """Take the autoencoder's weights, and the statistics of the states that it reads.
@@ -78,5 +81,6 @@ class LatentDenoising(Denoising):
                     "autoencoder."
                 )
         fill(generator.autoencoder, vae.vae.state_dict(), source, "the sizes in model.generator.autoencoder")
+        self.frame = vae.normalizer.frame
         for name in ("mean", "std", "fitted"):
             getattr(generator.scaling, name).copy_(getattr(vae.normalizer, name))

@@ -11,16 +11,31 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from torch.testing import assert_close
 
-from factories.models import awake, losses_of, scene_batch, set_statistics_from
+from factories.models import (
+    awake,
+    losses_of,
+    scene_batch,
+    set_statistics_from,
+    small_generator,
+    small_module,
+    small_objective,
+)
+from factories.views import CLOUD, cloud
+from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.assembly import check_data
+from sceneleapultra.models.bundle.probe import probe_request
+from sceneleapultra.models.bundle.write import write_bundle
 from sceneleapultra.models.checkpoints.load import load_generator
+from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.grasp_vae import load_grasp_vae
 from sceneleapultra.models.module import GraspModule, build_module
 from sceneleapultra.models.network.autoencoder import AutoencoderConfig
+from sceneleapultra.models.network.hand_encoder import HandEncoderConfig
 from sceneleapultra.models.objectives.states import StateError
 from sceneleapultra.models.statistics import statistics_settings
-from sceneleapultra.utils.core.config import CONFIG_DIR, build, load_group
+from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.core.torch_files import read_torch
+from sceneleapultra.utils.requests import GraspRequest, Target
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 BATCH = scene_batch(num_grasps=6)
@@ -205,6 +220,28 @@ def test_a_checkpoint_stands_alone(vae: str, model: GraspModule, tmp_path: Path)
     assert torch.equal(one.hand_pose, two.hand_pose)
 
 
+@pytest.mark.parametrize("onnx", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_bundle_makes_the_same_grasps_and_its_graphs_the_same_numbers(
+    model: GraspModule, tmp_path: Path, onnx: bool
+) -> None:
+    points, mask = cloud(400)
+    asked = GraspRequest.from_points(
+        points, target=Target(mask=mask), up=(0.0, 0.0, 1.0), viewpoint=(0.5, 0.0, 0.5)
+    )
+    held = GraspModel(generator=model.generator, cloud_settings=CLOUD)
+    write_bundle(held, probe_request(asked), tmp_path / "bundle", onnx=onnx)
+    loaded = load_grasp_model(tmp_path / "bundle")
+    one, two = (
+        m.sample_request(asked, 3, seed=1, sampling={"steps": 2, "rank": "none"}) for m in (held, loaded)
+    )
+    assert (one.hand_pose == two.hand_pose).all()
+    if onnx:
+        from benchmarks.export_parity import parity
+
+        rows = parity(model.generator, tmp_path / "bundle", only=("denoiser", "grasps"))
+        assert all(row["apart"] < max(1e-4, 2.0 * row["torch_apart"]) for row in rows)
+
+
 def test_statistics_are_those_of_one_autoencoder(vae: str, tmp_path: Path) -> None:
     module = latent(vae)
     other = autoencoder()
@@ -215,43 +252,68 @@ def test_statistics_are_those_of_one_autoencoder(vae: str, tmp_path: Path) -> No
     assert one == statistics_settings(latent(vae))
 
 
-def test_what_does_not_belong_together_is_refused(vae: str, model: GraspModule, tmp_path: Path) -> None:
+def prepare(vae: str, generator: GraspGenerator) -> None:
+    cfg = deepcopy(composed(*LATENT))
+    cfg.model.objective.vae = vae
+    build(cfg.model.objective).prepare(generator)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"hand": "leap_left"},
+            r"of hand=leap_left, model\.generator\.hand=leap_right\. Pass hand=leap_left",
+        ),
+        ({"representation.reference_depth": 0.05}, r"representation\.reference_depth=0\.05, .*=0\.07\. Pass"),
+        ({"representation.anchored": False}, r"anchored=False, .*=True\. Pass .*anchored=false"),
+        ({"autoencoder.code": 8}, r"of shape \(16,.* this model .*\(24,.*generator\.autoencoder"),
+    ],
+)
+def test_another_autoencoder_than_the_diffusion_needs_is_refused(
+    model: GraspModule, tmp_path: Path, changes: dict, sentence: str
+) -> None:
+    other = autoencoder(**{f"generator.{key}": value for key, value in changes.items()})
+    with pytest.raises(ValueError, match=sentence):
+        prepare(saved(other, tmp_path / "vae.ckpt"), model.generator)
+
+
+def test_what_is_no_autoencoder_and_what_needs_none_is_refused(
+    vae: str, model: GraspModule, tmp_path: Path
+) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.ckpt"):
-        latent(str(tmp_path / "nowhere.ckpt"))
-    graph = load_group("model/generator/hand_encoder", "graph")
-    for key, value, sentence in (
-        ("hand", "leap_left", r"encodes grasps of hand=leap_right, model\.generator\.hand=leap_left\. Pass"),
-        ("representation.reference_depth", 0.05, r"representation\.reference_depth=0\.07, .*=0\.05\. Pass"),
-        ("representation.anchored", False, r"anchored=True, .*=False\. Pass .*anchored=true"),
-        ("autoencoder.code", 8, r"of shape \(24,.* this model .*\(16,.*generator\.autoencoder"),
-        ("autoencoder", None, r"autoencoder=null denoises states\. Pass model=grasp_latent"),
-        ("hand_encoder", graph, r"an autoencoder is of one\. Pass"),
-    ):
-        with pytest.raises(ValueError, match=sentence):
-            latent(vae, **{f"generator.{key}": value})
+        prepare(str(tmp_path / "nowhere.ckpt"), model.generator)
     path = saved(model, tmp_path / "latent.ckpt")
     with pytest.raises(ValueError, match=r"holds a GraspGenerator, not a GraspVAE\. .*experiment=grasp_vae"):
-        latent(path)
+        prepare(path, model.generator)
+    with pytest.raises(ValueError, match=r"autoencoder=null denoises states\. Pass model=grasp_latent"):
+        prepare(vae, small_generator())
     with pytest.raises(ValueError, match=r"an autoencoder of grasps, which samples none\. .*objective\.vae="):
         load_generator(vae)
     with pytest.raises(ValueError, match=r"grasp_reconstruction trains an autoencoder.*Pass model=grasp_vae"):
-        GraspModule(
-            generator=model.generator,
-            objective=autoencoder().objective,
-            config={},
-            optimizer=lambda groups: torch.optim.Adam(groups),
-            scheduler=lambda optimizer: torch.optim.lr_scheduler.ConstantLR(optimizer),
-        )
+        autoencoder().objective.prepare(model.generator)
     with pytest.raises(ValueError, match=r"group=joints, but the model denoises code\. Codes go with"):
         StateError(group="joints", weight=1.0)(model.context_of(BATCH, step=0, training=True))
     with pytest.raises(ValueError, match=r"autoencoder\.width: expected at least 1, got 0"):
         AutoencoderConfig(code=4, width=0, depth=1)
+    many = HandEncoderConfig(dim=16, depth=1, heads=2, adapter_rank=None)
+    with pytest.raises(ValueError, match=r"an autoencoder is of one\. Pass"):
+        small_generator(hand_encoder=many, autoencoder=AutoencoderConfig(code=4, width=8, depth=1))
 
 
 def test_an_autoencoder_that_learned_nothing_is_refused() -> None:
-    cfg = composed("model/generator/autoencoder=mlp", *LATENT[2:])
+    generator = small_generator(autoencoder=AutoencoderConfig(code=4, width=8, depth=1))
+    data = build(composed(*LATENT).data)
     with pytest.raises(ValueError, match=r"autoencoder learned nothing.*Pass model=grasp_latent"):
-        check_data(module_of(cfg, {}), build(cfg.data))
+        check_data(small_module(generator, small_objective(num_grasps=6)), data)
+
+
+def test_data_in_another_frame_than_the_autoencoder_learned_from_are_refused(model: GraspModule) -> None:
+    data = build(composed(*LATENT).data)
+    check_data(model, data)
+    other = OmegaConf.merge(composed(*LATENT).data, {"cloud": {"frame": "object_centric"}})
+    with pytest.raises(ValueError, match=r"learned grasps in frame 'tabletop'.*frame=object_centric"):
+        check_data(model, build(other))
 
 
 def test_a_file_of_an_autoencoder_holds_no_more_than_it(vae: str) -> None:
