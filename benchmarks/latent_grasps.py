@@ -29,12 +29,12 @@ TEST = (
     f"sampling.temperature={TEMPERATURE}",
     f"sampling.steps={EVALUATIONS}",
 )
-KEYS = ("stable", "picked", "picked_cleanly")
+KEYS = ("picked", "picked_cleanly")
 
 
 def code_words(size: int) -> list[str]:
     """Return the override of the size of a code."""
-    return [f"model.generator.autoencoder.code={size}"]
+    return [f"model.generator.representation.autoencoder.code={size}"]
 
 
 def trained(kind: str, seed: int, options: Any) -> dict[str, Any]:
@@ -120,17 +120,16 @@ def tables(rows: dict[str, Any]) -> str:
     lines = []
     for name, row in rows.items():
         cells = [f"{row['all'][key]['percent']:.0f} {_whole(row['all'][key]['by_object95'])}" for key in KEYS]
-        cells += [f"{row['best'][key]['percent']:.0f}" for key in KEYS[1:]]
+        cells += [f"{row['best'][key]['percent']:.0f}" for key in KEYS]
         spread, error = row["diversity"], row["reconstruction_mm"]
         cells.append(f"{spread['translation_mm']:.0f} mm, {spread['rotation_deg']:.0f}°")
         cells.append(f"{error:.1f} mm" if error else "")
         lines.append([name, *cells, f"{row['cpu_s']} ({row['vae_cpu_s']})"])
     header = [
         "what is denoised",
-        "stable, %",
         "picked, %",
         "picked cleanly, %",
-        "best: picked",
+        "best of an item: picked",
         "picked cleanly",
     ]
     return table([*header, "spread", "error of codes", "processor s (autoencoder)"], lines)

@@ -103,8 +103,9 @@ def _hand_problems(generator: GraspSpace, data: Any) -> Iterator[str]:
 def _generator_problems(generator: GraspGenerator, data: Any) -> Iterator[str]:
     if generator.scaling is not None and not generator.scaling.fitted:
         yield (
-            "model.generator.autoencoder learned nothing: this objective takes none. Pass model=grasp_latent "
-            "model.objective.vae=<checkpoint of experiment=grasp_vae>, or model/generator/autoencoder=none."
+            "model.generator.representation.autoencoder learned nothing: this objective takes none. Pass "
+            "model=grasp_latent model.objective.vae=<checkpoint of experiment=grasp_vae>, or "
+            "model/generator/autoencoder=none."
         )
     reads = bool(generator.conditioning.conditions)
     if reads and data.prompt == "none":

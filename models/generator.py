@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from sceneleapultra.hands import GraspPose
 from sceneleapultra.hands.rows import HandRows
 from sceneleapultra.models.grasp_space import GraspSpace
-from sceneleapultra.models.network.autoencoder import AutoencoderConfig
 from sceneleapultra.models.network.conditioning import Conditioning, prompt_dim
 from sceneleapultra.models.network.conditions.base import Condition
 from sceneleapultra.models.network.contacts import ContactFeatures
@@ -63,18 +62,17 @@ class GraspGenerator(GraspSpace):
         representation: PoseRepresentation,
         contact_points: int | None,
         hand_encoder: HandEncoderConfig | None,
-        autoencoder: AutoencoderConfig | None,
         condition_dropout: dict[str, float],
         compile: bool,
         sampling: SamplingConfig,
     ) -> None:
         many = hand_encoder is not None
-        if many and autoencoder is not None:
+        if many and representation.autoencoder is not None:
             raise ValueError(
                 "model.generator.hand_encoder makes states of any hand, an autoencoder is of one. Pass "
                 "model/generator/hand_encoder=none, or model/generator/autoencoder=none."
             )
-        super().__init__(hand=hand, representation=representation, of_palm=many, autoencoder=autoencoder)
+        super().__init__(hand=hand, representation=representation, of_palm=many, codes=True)
         process.check_solver(sampling.solver)
         self.encoder, self.process, self.sampling = encoder, process, sampling
         self.contact_points, self.compiled = contact_points, compile

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sceneleapultra.hands import GraspPose, load_hand
-from sceneleapultra.models.network.autoencoder import AutoencoderConfig, GraspAutoencoder
+from sceneleapultra.models.network.autoencoder import GraspAutoencoder
 from sceneleapultra.models.network.context import DecodedGrasps
 from sceneleapultra.models.network.encoder.base import SceneEncoder
 from sceneleapultra.models.network.tokens import SceneTokens
@@ -27,7 +27,8 @@ class GraspSpace(nn.Module):
         hand: name of the hand.
         representation: what a state's pose is relative to.
         of_palm: whether states are those of any hand, see :class:`GraspCodec` and :class:`PalmNormalizer`.
-        autoencoder: whose codes are denoised; it is not trained with what denoises them. None for states.
+        codes: whether codes of the representation's autoencoder are denoised, if it has one; it is not trained with
+            what denoises them.
 
     Attributes:
         config: the plain configuration it was built from, for checkpoints; set by
@@ -53,7 +54,7 @@ class GraspSpace(nn.Module):
         hand: str,
         representation: PoseRepresentation,
         of_palm: bool,
-        autoencoder: AutoencoderConfig | None,
+        codes: bool,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] | None = None
@@ -61,10 +62,10 @@ class GraspSpace(nn.Module):
         self.codec = GraspCodec(self.hand, reference_depth=representation.reference_depth, of_palm=of_palm)
         dim_state = self.codec.layout.dim
         self.autoencoder, self.scaling = None, None
-        if autoencoder is not None:
-            self.autoencoder = autoencoder.build(dim_state).requires_grad_(False)
+        if codes and (sizes := representation.autoencoder) is not None:
+            self.autoencoder = sizes.build(dim_state).requires_grad_(False)
             self.scaling = Scaling(dim_state)
-            self.normalizer = StateNormalizer(autoencoder.code)
+            self.normalizer = StateNormalizer(sizes.code)
         else:
             self.normalizer = PalmNormalizer(self.hand) if of_palm else StateNormalizer(dim_state)
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from sceneleapultra.models.checkpoints.load import load_trained
 from sceneleapultra.models.grasp_space import GraspSpace
-from sceneleapultra.models.network.autoencoder import AutoencoderConfig
 from sceneleapultra.models.network.encoder.base import SceneEncoder
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
 from sceneleapultra.models.representation import PoseRepresentation
@@ -18,23 +17,23 @@ class GraspVAE(GraspSpace):
     Args:
         hand: name of the hand.
         encoder: whose tokens are the anchors; nothing is learned of what they look like.
-        representation: what a state's pose is relative to.
-        autoencoder: sizes.
+        representation: what a state's pose is relative to, and the sizes of the autoencoder.
+
+    Raises:
+        ValueError: no autoencoder.
     """
 
     contact_points = None
 
-    def __init__(
-        self,
-        *,
-        hand: str,
-        encoder: SceneEncoder,
-        representation: PoseRepresentation,
-        autoencoder: AutoencoderConfig,
-    ) -> None:
-        super().__init__(hand=hand, representation=representation, of_palm=False, autoencoder=None)
+    def __init__(self, *, hand: str, encoder: SceneEncoder, representation: PoseRepresentation) -> None:
+        super().__init__(hand=hand, representation=representation, of_palm=False, codes=False)
+        if representation.autoencoder is None:
+            raise ValueError(
+                "model.generator.representation.autoencoder=null leaves nothing to train. Pass "
+                "model/generator/autoencoder=mlp."
+            )
         self.encoder = encoder.requires_grad_(False)
-        self.vae = autoencoder.build(self.dim_clean)
+        self.vae = representation.autoencoder.build(self.dim_clean)
         self.dim_input = self.vae.code
         self.drop_prob: dict[str, float] = {}
 

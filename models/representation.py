@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.hands.rows import palm_axes
+from sceneleapultra.models.network.autoencoder import AutoencoderConfig
 from sceneleapultra.utils.geometry.rotation import matrix_from_rot6d, rot6d_from_matrix
 from sceneleapultra.utils.requests import LearnedViews
 from sceneleapultra.utils.training.pose_statistics import Statistics
@@ -30,10 +31,12 @@ class PoseRepresentation:
         anchored: express each grasp in the local frame of its anchor, which makes generation equivariant to turns about
             the vertical and to translations; otherwise in the cloud's own frame.
         reference_depth: distance of the pose's reference point in front of the palm (m).
+        autoencoder: of the states, where its codes are denoised in their place; None for states.
     """
 
     anchored: bool
     reference_depth: float
+    autoencoder: AutoencoderConfig | None
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,9 @@ def statistics_settings(module: GraspModule) -> dict[str, Any] | None:
     ):
         return None
     settings = {part: {key: module.config[part][key] for key in keys} for part, keys in _DEPENDS_ON.items()}
+    settings["generator"]["representation"] = {
+        key: value for key, value in settings["generator"]["representation"].items() if key != "autoencoder"
+    }
     if (autoencoder := getattr(module.generator, "autoencoder", None)) is not None:
         settings["generator"]["autoencoder"] = weights_digest(autoencoder)
     return settings

@@ -175,8 +175,8 @@ def _may_be_adapted(checkpoint: Checkpoint) -> None:
 def _may_denoise_codes(checkpoint: Checkpoint) -> None:
     """14: what is denoised may be the codes of an autoencoder."""
     generator = checkpoint["model_config"]["generator"]
-    if "decoder" in generator and "hand" in generator:
-        generator["autoencoder"] = None
+    if "representation" in generator:
+        generator["representation"]["autoencoder"] = None
 
 
 def _copied(node: Any) -> Any:

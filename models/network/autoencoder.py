@@ -54,7 +54,9 @@ class AutoencoderConfig:
         """Refuse sizes that no autoencoder can have."""
         for key, value in vars(self).items():
             if value < 1:
-                raise ValueError(f"model.generator.autoencoder.{key}: expected at least 1, got {value}.")
+                raise ValueError(
+                    f"model.generator.representation.autoencoder.{key}: expected at least 1, got {value}."
+                )
 
     def build(self, dim_state: int) -> GraspAutoencoder:
         """Make the autoencoder of states of this length."""

@@ -62,8 +62,8 @@ class LatentDenoising(Denoising):
         super().prepare(generator)
         if generator.autoencoder is None:
             raise ValueError(
-                "model.objective=latent_denoising learns codes of grasps, model.generator.autoencoder=null denoises "
-                "states. Pass model=grasp_latent."
+                "model.objective=latent_denoising learns codes of grasps, "
+                "model.generator.representation.autoencoder=null denoises states. Pass model=grasp_latent."
             )
         vae, source = load_grasp_vae(self._vae_path), f"model.objective.vae={self._vae_path}"
         if vae.hand.table_hash != generator.hand.table_hash:
@@ -80,7 +80,8 @@ class LatentDenoising(Denoising):
                     f"{here}. Pass model.generator.representation.{key}={str(there).lower()}, or train another "
                     "autoencoder."
                 )
-        fill(generator.autoencoder, vae.vae.state_dict(), source, "the sizes in model.generator.autoencoder")
+        sizes = "the sizes in model.generator.representation.autoencoder"
+        fill(generator.autoencoder, vae.vae.state_dict(), source, sizes)
         self.frame = vae.normalizer.frame
         for name in ("mean", "std", "fitted"):
             getattr(generator.scaling, name).copy_(getattr(vae.normalizer, name))

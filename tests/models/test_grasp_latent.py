@@ -32,6 +32,7 @@ from sceneleapultra.models.module import GraspModule, build_module
 from sceneleapultra.models.network.autoencoder import AutoencoderConfig
 from sceneleapultra.models.network.hand_encoder import HandEncoderConfig
 from sceneleapultra.models.objectives.states import StateError
+from sceneleapultra.models.representation import PoseRepresentation
 from sceneleapultra.models.statistics import statistics_settings
 from sceneleapultra.utils.core.config import CONFIG_DIR, build
 from sceneleapultra.utils.core.torch_files import read_torch
@@ -45,7 +46,7 @@ SIZES = (
     *(f"{LEVELS}.{name}.{key}" for name, key in (("fine", "centers=48"), ("coarse", "centers=24"))),
     *(f"{LEVELS}.{name}.widths=[8]" for name in ("fine", "coarse")),
     "model.generator.encoder.dim=16",
-    "model.generator.autoencoder={code: 12, width: 64, depth: 1}",
+    "model.generator.representation.autoencoder={code: 12, width: 64, depth: 1}",
     "data.grasps.number=6",
     "model.objective.anchors.reach=1.0",
 )
@@ -252,6 +253,11 @@ def test_statistics_are_those_of_one_autoencoder(vae: str, tmp_path: Path) -> No
     assert one == statistics_settings(latent(vae))
 
 
+CODES = PoseRepresentation(
+    anchored=True, reference_depth=0.07, autoencoder=AutoencoderConfig(code=4, width=8, depth=1)
+)
+
+
 def prepare(vae: str, generator: GraspGenerator) -> None:
     cfg = deepcopy(composed(*LATENT))
     cfg.model.objective.vae = vae
@@ -267,7 +273,10 @@ def prepare(vae: str, generator: GraspGenerator) -> None:
         ),
         ({"representation.reference_depth": 0.05}, r"representation\.reference_depth=0\.05, .*=0\.07\. Pass"),
         ({"representation.anchored": False}, r"anchored=False, .*=True\. Pass .*anchored=false"),
-        ({"autoencoder.code": 8}, r"of shape \(16,.* this model .*\(24,.*generator\.autoencoder"),
+        (
+            {"representation.autoencoder.code": 8},
+            r"of shape \(16,.* this model .*\(24,.*representation\.autoencoder",
+        ),
     ],
 )
 def test_another_autoencoder_than_the_diffusion_needs_is_refused(
@@ -298,11 +307,11 @@ def test_what_is_no_autoencoder_and_what_needs_none_is_refused(
         AutoencoderConfig(code=4, width=0, depth=1)
     many = HandEncoderConfig(dim=16, depth=1, heads=2, adapter_rank=None)
     with pytest.raises(ValueError, match=r"an autoencoder is of one\. Pass"):
-        small_generator(hand_encoder=many, autoencoder=AutoencoderConfig(code=4, width=8, depth=1))
+        small_generator(hand_encoder=many, representation=CODES)
 
 
 def test_an_autoencoder_that_learned_nothing_is_refused() -> None:
-    generator = small_generator(autoencoder=AutoencoderConfig(code=4, width=8, depth=1))
+    generator = small_generator(representation=CODES)
     data = build(composed(*LATENT).data)
     with pytest.raises(ValueError, match=r"autoencoder learned nothing.*Pass model=grasp_latent"):
         check_data(small_module(generator, small_objective(num_grasps=6)), data)
