@@ -160,7 +160,7 @@ def main() -> None:
         setattr(options, name, getattr(options, name).resolve())
     cells = [(kind, seed) for seed in options.seeds for kind in options.kinds]
     with ThreadPoolExecutor(options.at_once) as pool:  # each runs processes of its own
-        made = list(pool.map(lambda cell: measure(*cell, options), cells))
+        made = [f.result() for f in [pool.submit(measure, kind, seed, options) for kind, seed in cells]]
     found = {
         kind: [m for m, cell in zip(made, cells, strict=True) if cell[0] == kind] for kind in options.kinds
     }

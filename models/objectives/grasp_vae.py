@@ -18,7 +18,7 @@ from sceneleapultra.models.objectives.term import LossTerm
 class GraspVaeContext(PredictionContext):
     """A step of the autoencoder: codes of the true grasps, and the states decoded from them."""
 
-    generator: GraspVAE
+    generator: GraspVAE  # type: ignore[assignment]
     matching = Index()
 
     @cached_property
