@@ -150,7 +150,8 @@ class EncodedPool:
         g = self.grasps
         pose = GraspPose(*map(chosen, (g.pose.translation, g.pose.rotation, g.pose.qpos)))
         rest = (chosen(g.states), pose, chosen(g.squeeze_qpos), chosen(g.point), chosen(g.index))
-        return EncodedPool(self.scene.select(item), DecodedGrasps(*rest))
+        code = None if g.code is None else chosen(g.code)
+        return EncodedPool(self.scene.select(item), DecodedGrasps(*rest, code))
 
 
 @torch.no_grad()
@@ -172,8 +173,7 @@ def encode_pool(items: Sequence[PoolItem], model: GraspModel) -> EncodedPool:
     point = generator.codec.reference_point(pose)
     apart = torch.cdist(point, scene.tokens.xyz).masked_fill(~scene.tokens.target[:, None], float("inf"))
     index = apart.argmin(-1)
-    states = generator.normalizer.normalize(generator.states(pose, squeeze, scene.tokens, index))
-    return EncodedPool(scene, DecodedGrasps(states, pose, squeeze, point, index))
+    return EncodedPool(scene, generator.anchored_grasps(pose, squeeze, scene.tokens, index))
 
 
 @dataclass(frozen=True)

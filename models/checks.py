@@ -8,7 +8,10 @@ from omegaconf import DictConfig
 
 from sceneleapultra.models.completion.completer import GridModel
 from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.grasp_space import GraspSpace
 from sceneleapultra.models.module import GraspModule
+from sceneleapultra.models.objectives.latent_denoising import LatentDenoising
+from sceneleapultra.models.palm_normalizer import PalmNormalizer
 from sceneleapultra.utils.core.config import try_partial
 
 
@@ -32,8 +35,15 @@ def check_data(module: GraspModule, data: Any) -> None:
             )
         return
     problems = list(_encoder_problems(module.generator.get_submodule("encoder"), data))
+    if isinstance(module.generator, GraspSpace):
+        problems += _hand_problems(module.generator, data)
     if isinstance(module.generator, GraspGenerator):
         problems += _generator_problems(module.generator, data)
+    if isinstance(module.objective, LatentDenoising) and module.objective.frame != data.frame:
+        problems.append(
+            f"model.objective.vae learned grasps in frame '{module.objective.frame}', data.cloud.frame={data.frame} "
+            f"serves others. Pass data.cloud.frame={module.objective.frame}, or train another autoencoder."
+        )
     number = getattr(module.objective, "num_grasps", None)
     if number is not None and number != data.settings.grasps.number:
         problems.append(
@@ -77,16 +87,25 @@ def _encoder_problems(encoder: Any, data: Any) -> Iterator[str]:
         )
 
 
-def _generator_problems(generator: GraspGenerator, data: Any) -> Iterator[str]:
+def _hand_problems(generator: GraspSpace, data: Any) -> Iterator[str]:
     if generator.hand.name != data.hand.name:
         yield (
             f"model.generator.hand={generator.hand.name} and data.hand={data.hand.name} differ: a model learns one "
             f"hand from its own grasps. Pass hand={data.hand.name}, which sets both."
         )
-    if data.several_hands and generator.hand_encoder is None:
+    if data.several_hands and not isinstance(generator.normalizer, PalmNormalizer):
         yield (
             "data=several_hands serves several, model.generator.hand_encoder=none makes a model of one. Pass "
             "model/generator/hand_encoder=graph, or data=default."
+        )
+
+
+def _generator_problems(generator: GraspGenerator, data: Any) -> Iterator[str]:
+    if generator.scaling is not None and not generator.scaling.fitted:
+        yield (
+            "model.generator.representation.autoencoder learned nothing: this objective takes none. Pass "
+            "model=grasp_latent model.objective.vae=<checkpoint of experiment=grasp_vae>, or "
+            "model/generator/autoencoder=none."
         )
     reads = bool(generator.conditioning.conditions)
     if reads and data.prompt == "none":

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sceneleapultra.hands import GraspPose, load_hand
+from sceneleapultra.hands import GraspPose
 from sceneleapultra.hands.rows import HandRows
+from sceneleapultra.models.grasp_space import GraspSpace
 from sceneleapultra.models.network.completion_encoder import CompletionEncoder
 from sceneleapultra.models.network.conditioning import Conditioning, prompt_dim
 from sceneleapultra.models.network.conditions.base import Condition
@@ -34,9 +35,8 @@ from sceneleapultra.models.network.low_rank import add_adapters
 from sceneleapultra.models.network.pair_geometry import PairGeometry
 from sceneleapultra.models.network.surface import Surface, observed_surface
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
-from sceneleapultra.models.palm_normalizer import PalmNormalizer
 from sceneleapultra.models.process import GenerativeProcess
-from sceneleapultra.models.representation import GraspCodec, PoseRepresentation, StateNormalizer
+from sceneleapultra.models.representation import PoseRepresentation
 from sceneleapultra.models.sampling import sample
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.utils.batch import GraspBatch
@@ -44,13 +44,10 @@ from sceneleapultra.utils.geometry.points import gather
 from sceneleapultra.utils.geometry.voxels.field import SceneField
 
 
-class GraspGenerator(nn.Module):
+class GraspGenerator(GraspSpace):
     """Network, codec, normalizer, process, heads and hand behind ``encode``, ``denoise``, ``decode`` and ``sample``.
 
     Attributes:
-        config: the plain configuration it was built from, for checkpoints; set by
-            :func:`~sceneleapultra.models.checkpoints.load.build_generator`.
-        normalizer: by what states are normalized, in which frame and from which data that was measured.
         heads: what is predicted besides grasps, by name.
         head_inputs: what heads are built upon.
     """
@@ -72,16 +69,16 @@ class GraspGenerator(nn.Module):
         compile: bool,
         sampling: SamplingConfig,
     ) -> None:
-        super().__init__()
-        process.check_solver(sampling.solver)
-        self.config: dict[str, Any] | None = None
-        self.hand = load_hand(hand)
-        self.encoder, self.process, self.sampling = encoder, process, sampling
-        self.representation, self.contact_points, self.compiled = representation, contact_points, compile
         many = hand_encoder is not None
-        self.codec = GraspCodec(self.hand, reference_depth=representation.reference_depth, of_palm=many)
-        dim_state = self.codec.layout.dim
-        self.normalizer = PalmNormalizer(self.hand) if many else StateNormalizer(dim_state)
+        if many and representation.autoencoder is not None:
+            raise ValueError(
+                "model.generator.hand_encoder makes states of any hand, an autoencoder is of one. Pass "
+                "model/generator/hand_encoder=none, or model/generator/autoencoder=none."
+            )
+        super().__init__(hand=hand, representation=representation, of_palm=many, codes=True)
+        process.check_solver(sampling.solver)
+        self.encoder, self.process, self.sampling = encoder, process, sampling
+        self.contact_points, self.compiled = contact_points, compile
         self.hand_encoder = None if hand_encoder is None else HandEncoder(hand_encoder)
         if completion is not None and condition_dropout["scene"]:
             raise ValueError(
@@ -92,13 +89,14 @@ class GraspGenerator(nn.Module):
         self.completion = completion
         self.hand_rows = HandRows(self.hand) if many else None
         dim_hand = None if hand_encoder is None else hand_encoder.dim
-        self.dim_input = process.input_dim(dim_state)
-        if self.dim_input != dim_state and many:
+        dim_clean = self.dim_clean
+        self.dim_input = process.input_dim(dim_clean)
+        if self.dim_input != dim_clean and many:
             raise ValueError(
                 "model.generator.hand_encoder makes states of any hand, a latent code is of none. Pass "
                 "model/generator/hand_encoder=none."
             )
-        if self.dim_input != dim_state and decoder.hand_geometry:
+        if self.dim_input != dim_clean and decoder.hand_geometry:
             raise ValueError(
                 "model.generator.decoder.hand_geometry=true reads the hand of a noised grasp, which a latent code is "
                 "not. Pass model.generator.decoder.hand_geometry=false."
@@ -108,7 +106,7 @@ class GraspGenerator(nn.Module):
             DecoderDims(
                 dim_state=self.dim_input,
                 dim_scene=encoder.dim,
-                dim_out=dim_state,
+                dim_out=dim_clean,
                 dim_prompt=self.dim_prompt,
                 dim_hand=dim_hand,
                 dim_completion=None if completion is None else completion.dim,
@@ -117,6 +115,7 @@ class GraspGenerator(nn.Module):
         self.conditioning = Conditioning(
             conditions=conditions, encoder=encoder, condition_dropout=condition_dropout
         )
+        self.drop_prob = self.conditioning.drop_prob
         width, scale = decoder.dim_geometry, decoder.geometry_scale
         self.geometry = PairGeometry(width, scale)
         self.hand_geometry = PairGeometry(width, scale) if decoder.hand_geometry else None
@@ -135,11 +134,6 @@ class GraspGenerator(nn.Module):
             raise ValueError(
                 f"model.generator.heads needs 'anchors', which chooses where grasps are, got {sorted(self.heads)}."
             )
-
-    @property
-    def device(self) -> torch.device:
-        """Where the generator is."""
-        return self.normalizer.mean.device
 
     @property
     def has_score_head(self) -> bool:
@@ -240,16 +234,6 @@ class GraspGenerator(nn.Module):
         geometry = self.geometry(origins, frames, scene.tokens)
         return self.conditioning.mask_view(geometry, gather(scene.tokens.features, index), scene.scene_kept)
 
-    def reference_frames(
-        self, tokens: SceneTokens, index: Int[Tensor, "b g"]
-    ) -> tuple[Float[Tensor, "b g 3"], Float[Tensor, "b g 3 3"]]:
-        """Return the frames that grasps anchored at these tokens are expressed in."""
-        origins, frames = gather(tokens.xyz, index), gather(tokens.frames, index)
-        if self.representation.anchored:
-            return origins, frames
-        eye = torch.eye(3, device=frames.device, dtype=frames.dtype)
-        return torch.zeros_like(origins), eye.expand_as(frames)
-
     def predict_x0(
         self, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"], anchored: AnchoredScene
     ) -> Float[Tensor, "b g o"]:
@@ -290,26 +274,15 @@ class GraspGenerator(nn.Module):
             )
         return self.decoder(x_t, t, view, anchored.context)
 
-    def states(
-        self,
-        pose: GraspPose,
-        squeeze_qpos: Float[Tensor, "b g j"],
-        tokens: SceneTokens,
-        index: Int[Tensor, "b g"],
-    ) -> Float[Tensor, "b g d"]:
-        """Return metric states of grasps given in the frame of the cloud, relative to their anchors."""
-        return self.codec.encode(pose, squeeze_qpos, *self.reference_frames(tokens, index))
-
     def grasps(
-        self, states: Float[Tensor, "b g d"], anchored: AnchoredScene
+        self, clean: Float[Tensor, "b g o"], anchored: AnchoredScene
     ) -> tuple[GraspPose, Float[Tensor, "b g j"]]:
         """Return grasps in the frame of the cloud, and their squeeze joints."""
-        return self.codec.decode(self.normalizer.denormalize(states), anchored.origins, anchored.frames)
+        return self.codec.decode(self.metric(clean), anchored.origins, anchored.frames)
 
-    def decode(self, states: Float[Tensor, "b g d"], anchored: AnchoredScene) -> DecodedGrasps:
-        """Return the grasps that clean normalized states stand for."""
-        pose, squeeze = self.grasps(states, anchored)
-        return DecodedGrasps(states, pose, squeeze, self.codec.reference_point(pose), anchored.index)
+    def decode(self, clean: Float[Tensor, "b g o"], anchored: AnchoredScene) -> DecodedGrasps:
+        """Return the grasps that clean states stand for."""
+        return self.decode_at(clean, anchored.index, anchored.origins, anchored.frames)
 
     def sample(
         self,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sceneleapultra.models.checkpoints.load import build_generator
 from sceneleapultra.models.checkpoints.migrate import CHECKPOINT_VERSION
 from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.grasp_space import GraspSpace
 from sceneleapultra.models.learning_rates import (
     LearningRates,
     build_param_groups,
@@ -189,7 +190,7 @@ class GraspModule(pl.LightningModule):
         """
         if self.passes is not None and self.trainer.world_size > 1:
             self.passes.agree()
-        if not isinstance(self.generator, GraspGenerator):
+        if not isinstance(self.generator, GraspSpace):
             return
         data, frame = self.trainer.datamodule, self.generator.normalizer.frame  # type: ignore[attr-defined]
         if data is not None and frame and data.frame != frame:
@@ -204,7 +205,7 @@ class GraspModule(pl.LightningModule):
         checkpoint["model_config"] = self.config
         checkpoint["training_state"] = self.objective.training_state()
         checkpoint["passes"] = 1 if self.passes is None else self.passes.number
-        if isinstance(self.generator, GraspGenerator):
+        if isinstance(self.generator, GraspSpace):
             checkpoint["hand_hash"] = self.generator.hand.table_hash
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

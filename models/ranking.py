@@ -125,5 +125,5 @@ class LikelihoodRank(Rank):
         independent = torch.arange(index.shape[1], device=index.device).expand_as(index)
         single = generator.anchor(made.anchored.scene, index, independent)
         return generator.process.flow_score(
-            lambda x, t: generator.predict_x0(x, t, single), made.grasps.states, self.flow, made.rng
+            lambda x, t: generator.predict_x0(x, t, single), made.grasps.clean, self.flow, made.rng
         )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.hands.rows import palm_axes
+from sceneleapultra.models.network.autoencoder import AutoencoderConfig
 from sceneleapultra.utils.geometry.rotation import matrix_from_rot6d, rot6d_from_matrix
 from sceneleapultra.utils.requests import LearnedViews
 from sceneleapultra.utils.training.pose_statistics import Statistics
@@ -30,10 +31,12 @@ class PoseRepresentation:
         anchored: express each grasp in the local frame of its anchor, which makes generation equivariant to turns about
             the vertical and to translations; otherwise in the cloud's own frame.
         reference_depth: distance of the pose's reference point in front of the palm (m).
+        autoencoder: of the states, where its codes are denoised in their place; None for states.
     """
 
     anchored: bool
     reference_depth: float
+    autoencoder: AutoencoderConfig | None
 
 
 @dataclass(frozen=True)
@@ -160,11 +163,8 @@ class GraspCodec(nn.Module):
         return pose, point.view_as(origins)
 
 
-class StateNormalizer(nn.Module):
-    """Zero mean and unit variance of every state dimension (strays aside); the statistics travel in the checkpoint.
-
-    The frame they were measured in and the data they come from travel too, and are checked on load.
-    """
+class Scaling(nn.Module):
+    """Numbers less their means, over their widths."""
 
     mean: Tensor
     std: Tensor
@@ -175,6 +175,24 @@ class StateNormalizer(nn.Module):
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("std", torch.ones(dim))
         self.register_buffer("fitted", torch.tensor(False))
+
+    def normalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        """Metric to normalized."""
+        return (state - self.mean) / self.std
+
+    def denormalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        """Normalized to metric."""
+        return torch.addcmul(self.mean, state, self.std)
+
+
+class StateNormalizer(Scaling):
+    """Zero mean and unit variance of every state dimension (strays aside); the statistics travel in the checkpoint.
+
+    The frame they were measured in and the data they come from travel too, and are checked on load.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
         self.frame = ""
         self.data_hash = ""
         self.views: LearnedViews | None = None
@@ -215,14 +233,6 @@ class StateNormalizer(nn.Module):
         self.fitted.fill_(True)
         self.frame, self.data_hash = (statistics.describes[name] for name in ("frame", "data_hash"))
         self.views = statistics.views
-
-    def normalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        """Metric to normalized."""
-        return (state - self.mean) / self.std
-
-    def denormalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        """Normalized to metric."""
-        return torch.addcmul(self.mean, state, self.std)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what accompanies the statistics in a checkpoint."""

@@ -1,13 +1,16 @@
 """Where the statistics by which a model normalizes poses come from: one file, computed by whoever needs it first."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.grasp_space import GraspSpace
 from sceneleapultra.models.module import GraspModule
 from sceneleapultra.models.palm_normalizer import PalmNormalizer
 from sceneleapultra.utils.batch import GraspBatch
@@ -39,7 +42,21 @@ def statistics_settings(module: GraspModule) -> dict[str, Any] | None:
         isinstance(normalizer, PalmNormalizer) and bool(normalizer.fitted)
     ):
         return None
-    return {part: {key: module.config[part][key] for key in keys} for part, keys in _DEPENDS_ON.items()}
+    settings = {part: {key: module.config[part][key] for key in keys} for part, keys in _DEPENDS_ON.items()}
+    settings["generator"]["representation"] = {
+        key: value for key, value in settings["generator"]["representation"].items() if key != "autoencoder"
+    }
+    if (autoencoder := getattr(module.generator, "autoencoder", None)) is not None:
+        settings["generator"]["autoencoder"] = weights_digest(autoencoder)
+    return settings
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Hash the weights of a module."""
+    hashed = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        hashed.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return hashed.hexdigest()
 
 
 def compute_statistics(
@@ -51,7 +68,7 @@ def compute_statistics(
         ValueError: there are fewer than two within reach of an anchor.
     """
     generator = module.generator
-    assert isinstance(generator, GraspGenerator)
+    assert isinstance(generator, GraspSpace)
     columns = generator.normalizer.columns
     states, views = [np.zeros((0, len(columns)))], []
     with torch.no_grad():
@@ -59,12 +76,11 @@ def compute_statistics(
             assert batch.grasp_success is not None
             views += _view_numbers(batch)
             context = module.context_of(batch, step=0, training=False)
-            rows = context.generator.states(
-                context.pose, context.squeeze_qpos, context.scene.tokens, context.index
-            )
-            measured = rows[context.valid & batch.grasp_success][:, context.generator.normalizer.columns]
+            rows = context.generator.states(context.pose, context.squeeze_qpos, context.tokens, context.index)
+            rows = rows[context.valid & batch.grasp_success]
+            measured = context.generator.measured(rows)[:, context.generator.normalizer.columns]
             states.append(measured.double().numpy())
-    names = generator.codec.layout.names(generator.hand.joint_names)
+    names = generator.names
     return Statistics.of(
         np.concatenate(states),
         [names[i] for i in columns],
@@ -89,10 +105,11 @@ def _view_numbers(batch: GraspBatch) -> list[ViewNumbers]:
     return numbers
 
 
-def set_statistics(generator: GraspGenerator, statistics: Statistics) -> None:
+def set_statistics(generator: GraspSpace, statistics: Statistics) -> None:
     """Normalize by these statistics from now on, and let the noise process know how far clean states are spread."""
     generator.normalizer.set_statistics(statistics)
-    generator.process.set_sigma_data(statistics.spread)
+    if isinstance(generator, GraspGenerator):
+        generator.process.set_sigma_data(statistics.spread)
 
 
 def statistics_file(data: Any, describes: Mapping[str, Any], path: str | None) -> Path:

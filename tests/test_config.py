@@ -24,7 +24,7 @@ ROOT = CONFIG_DIR.parent
 OURS = "sceneleapultra."
 GROUPS = [
     "model",
-    *(f"model/generator/{part}" for part in ("encoder", "decoder", "process", "conditions")),
+    *(f"model/generator/{part}" for part in ("encoder", "decoder", "process", "conditions", "autoencoder")),
     *("model/generator/heads/anchors", "model/generator/heads/score"),
     *(f"model/objective/{part}" for part in ("weighting", "matching", "terms")),
     *("learning_rates", "sampling", "sampling/solver", "sampling/guidance", "sampling/rank"),
@@ -52,6 +52,7 @@ NEEDS = {
     "completion_vae": GRIDS,
     "completion_latent": [*GRIDS, "model.objective.vae=vae.ckpt"],
     "completion_consistency": [*GRIDS, "model.objective.teacher=teacher.ckpt"],
+    "grasp_latent": ["model.objective.vae=vae.ckpt"],
     "simulation": ["callbacks=default"],
     **{head: [f"+model/generator/heads/{head}=tokens"] for head in ("contact", "segmentation", "graspness")},
 }
@@ -131,10 +132,11 @@ def test_recipes_are_short_and_say_their_command(group: str, option: str) -> Non
 )
 def test_an_experiment_trains_on_foreign_data(compose, experiment: str, data: str) -> None:
     """A data set that was chosen keeps its store, whatever store the experiment is for."""
-    cfg = compose(f"experiment={experiment}", f"data={data}", "data.root=/there")
+    words = [f"experiment={experiment}", *NEEDS.get(experiment, [])]
+    cfg = compose(*words, f"data={data}", "data.root=/there")
     validate(cfg)
     assert Path(cfg.data.store).name.startswith(f"{data}-") and cfg.data.conversion.reader.name == data
-    assert cfg.data.batch_size == compose(f"experiment={experiment}").data.batch_size
+    assert cfg.data.batch_size == compose(*words).data.batch_size
 
 
 def test_renamed_keys_exist_and_their_old_names_do_not(compose) -> None:

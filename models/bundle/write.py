@@ -82,7 +82,7 @@ def _normalizer(model: GraspModel, state: dict[str, Any]) -> dict[str, Any]:
     """Return the statistics of states in plain containers; floats survive JSON bit for bit."""
     normalizer = model.generator.normalizer
     return {
-        "names": model.generator.codec.layout.names(model.hand.joint_names),
+        "names": model.generator.names,
         **{name: _plain(state[f"normalizer.{name}"]) for name in ("mean", "std", "fitted")},
         **normalizer.get_extra_state(),
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from sceneleapultra.models.checkpoints.sizes import no_larger_than
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.completion.completer import GridModel
 from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.grasp_space import GraspSpace
 from sceneleapultra.models.process import ConsistencyDiffusion
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.nonfinite import check_finite
@@ -21,6 +22,7 @@ from sceneleapultra.utils.core.plain_data import check_plain
 from sceneleapultra.utils.core.plugins import check_targets, targets_of
 from sceneleapultra.utils.core.torch_files import read_torch
 
+Kind = TypeVar("Kind", bound=nn.Module)
 _GENERATOR = "generator."  # prefix of the generator's weights in a checkpoint
 _DISTILLED_COPY = "sceneleapultra.models.objectives.distillation.build_student"
 
@@ -73,6 +75,11 @@ def load_generator(path: str | Path, device: str = "cpu") -> tuple[GraspGenerato
     weights = generator_weights(checkpoint)
     with no_larger_than(weights, path):
         generator = build_generator(_without_files(config["generator"]))
+    if isinstance(generator, GraspSpace) and not isinstance(generator, GraspGenerator):
+        raise ValueError(
+            f"{path} holds an autoencoder of grasps, which samples none. Train what does: python train_lightning.py "
+            f"experiment=grasp_latent model.objective.vae={path}"
+        )
     if isinstance(generator, GridModel):
         raise ValueError(
             f"{path} completes scenes and samples no grasps. Pass it beside a model of grasps, as completion={path}"
@@ -93,6 +100,37 @@ def load_generator(path: str | Path, device: str = "cpu") -> tuple[GraspGenerato
     generator.load_state_dict(weights)
     generator.normalizer.check(f"{path}: ")
     return generator.to(device).eval(), config
+
+
+def load_trained(
+    path: str | Path, kind: type[Kind], experiment: str, device: str = "cpu"
+) -> tuple[Kind, dict[str, Any]]:
+    """Return what stands in the place of a generator in a checkpoint, in evaluation mode, and the checkpoint.
+
+    Args:
+        path: of the checkpoint.
+        kind: what it must be.
+        experiment: that trains one, for the sentence.
+        device: where it is to run.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another kind, or its numbers are not finite.
+    """
+    checkpoint = read_checkpoint(path, device)
+    config = checkpoint["model_config"]
+    check_targets(config["generator"], path, generator_targets())
+    weights = generator_weights(checkpoint)
+    with no_larger_than(weights, path):
+        model = build_generator(config["generator"])
+    if not isinstance(model, kind):
+        raise ValueError(
+            f"{path} holds a {type(model).__name__}, not a {kind.__name__}. Train one with: "
+            f"python train_lightning.py experiment={experiment}"
+        )
+    check_finite({key: value for key, value in weights.items() if isinstance(value, Tensor)}, path)
+    model.load_state_dict(weights)
+    return model.to(device).eval(), checkpoint
 
 
 def _check_content(checkpoint: Any, path: Path) -> None:

@@ -179,6 +179,13 @@ def _may_read_a_completion(checkpoint: Checkpoint) -> None:
         generator["completion"] = None
 
 
+def _may_denoise_codes(checkpoint: Checkpoint) -> None:
+    """15: what is denoised may be the codes of an autoencoder."""
+    generator = checkpoint["model_config"]["generator"]
+    if "representation" in generator:
+        generator["representation"]["autoencoder"] = None
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
@@ -200,5 +207,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _may_serve_many_hands,
     _may_be_adapted,
     _may_read_a_completion,
+    _may_denoise_codes,
 )
 CHECKPOINT_VERSION = len(STEPS)

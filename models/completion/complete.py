@@ -8,16 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from sceneleapultra.models.checkpoints.load import (
-    build_generator,
-    generator_targets,
-    generator_weights,
-    read_checkpoint,
-)
-from sceneleapultra.models.checkpoints.sizes import no_larger_than
+from sceneleapultra.models.checkpoints.load import load_trained
 from sceneleapultra.models.completion.completer import Completer, GridModel
-from sceneleapultra.utils.core.nonfinite import check_finite
-from sceneleapultra.utils.core.plugins import check_targets
 from sceneleapultra.utils.geometry.voxels.field import SceneField
 from sceneleapultra.utils.geometry.voxels.grid import Standpoint, VoxelGrid
 from sceneleapultra.utils.geometry.voxels.observe import observe
@@ -103,17 +95,5 @@ def load_grid_model(
         FileNotFoundError: no such file.
         ValueError: another kind, or its numbers are not finite.
     """
-    checkpoint = read_checkpoint(path, device)
-    config = checkpoint["model_config"]
-    check_targets(config["generator"], path, generator_targets())
-    weights = generator_weights(checkpoint)
-    with no_larger_than(weights, path):
-        model = build_generator(config["generator"])
-    if not isinstance(model, kind):
-        raise ValueError(
-            f"{path} holds a {type(model).__name__}, not a {kind.__name__}. Train one with: "
-            f"python train_lightning.py experiment={experiment}"
-        )
-    check_finite(weights, path)
-    model.load_state_dict(weights)
-    return model.to(device).eval(), VoxelSettings.from_plain(config["cloud"])
+    model, checkpoint = load_trained(path, kind, experiment, device)
+    return model, VoxelSettings.from_plain(checkpoint["model_config"]["cloud"])

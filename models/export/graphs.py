@@ -14,7 +14,7 @@ from sceneleapultra.models.clearance import least_distance
 from sceneleapultra.models.export.ptv3 import ptv3_of
 from sceneleapultra.models.export.scene import SCENE, SURFACE, TOKENS, key_names, scene_of, scene_tensors
 from sceneleapultra.models.generator import GraspGenerator
-from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps
+from sceneleapultra.models.network.context import AnchoredScene
 from sceneleapultra.models.network.decoder.base import GraspContext
 from sceneleapultra.models.network.encoder.ptv3.voxels import own_cells
 from sceneleapultra.models.network.tokens import Cloud
@@ -179,7 +179,7 @@ class GraspsGraph(Graph):
     def forward(self, x0: Tensor, origins: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Decode."""
         generator = self.generator
-        pose, squeeze = generator.codec.decode(generator.normalizer.denormalize(x0), origins, frames)
+        pose, squeeze = generator.codec.decode(generator.metric(x0), origins, frames)
         return pose.to_hand_pose(), squeeze
 
 
@@ -196,8 +196,7 @@ class ScoreGraph(Graph):
     def forward(self, x0: Tensor, index: Tensor, origins: Tensor, frames: Tensor, *tensors: Tensor) -> Tensor:
         """Score."""
         generator = self.generator
-        pose, squeeze = generator.codec.decode(generator.normalizer.denormalize(x0), origins, frames)
-        grasps = DecodedGrasps(x0, pose, squeeze, generator.codec.reference_point(pose), index)
+        grasps = generator.decode_at(x0, index, origins, frames)
         scene = scene_of(dict(zip(("up", *TOKENS, *SURFACE), tensors, strict=True)))
         log_odds: Tensor = generator.score_head(grasps, scene)
         return log_odds

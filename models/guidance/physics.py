@@ -208,5 +208,5 @@ class BoundPhysics(Correction):
         low, high = generator.codec.joint_limits.unbind(-1)
         pose, _ = generator.grasps(x0, self.anchored)
         pregrasp = GraspPose(pose.translation, pose.rotation, (pose.qpos - self.opening).clamp(low, high))
-        joints = generator.codec.layout.split(generator.normalizer.denormalize(x0))["joints"]
+        joints = generator.codec.layout.split(generator.metric(x0))["joints"]
         return GraspStages(pose, pregrasp, joints)

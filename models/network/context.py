@@ -78,6 +78,12 @@ class DecodedGrasps:
     squeeze_qpos: Float[Tensor, "b g j"]
     point: Float[Tensor, "b g 3"]  # reference point in front of each palm
     index: Int[Tensor, "b g"]  # token that each grasp is anchored at
+    code: Float[Tensor, "b g z"] | None  # normalized; None for a model that denoises states
+
+    @property
+    def clean(self) -> Float[Tensor, "b g o"]:
+        """What is denoised of them: states, or their codes."""
+        return self.states if self.code is None else self.code
 
 
 @dataclass(frozen=True)

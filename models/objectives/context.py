@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sceneleapultra.hands import GraspPose, PlacedHand
 from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.grasp_space import GraspSpace
 from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps, SceneContext
 from sceneleapultra.models.network.heads.base import GraspHead, Head
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
@@ -88,7 +89,7 @@ class StepContext(StepInputs):
     generator: GraspGenerator
 
     def __init__(
-        self, generator: GraspGenerator, batch: GraspBatch, objective: Any, *, step: int, training: bool
+        self, generator: GraspSpace, batch: GraspBatch, objective: Any, *, step: int, training: bool
     ) -> None:
         for name in ("hand_pose", "squeeze_qpos", "grasp_valid", "grasp_success"):
             if getattr(batch, name) is None:
@@ -122,6 +123,11 @@ class StepContext(StepInputs):
             return scene
         return self.generator.conditioning.encode_prompts(scene, self.prompts())
 
+    @property
+    def tokens(self) -> SceneTokens:
+        """Tokens of the clouds, among which anchors are chosen."""
+        return self.scene.tokens
+
     def prompts(self) -> dict[str, tuple[str | None, ...]]:
         """Return the prompts of the batch, by condition."""
         conditions = self.generator.conditioning.conditions
@@ -151,7 +157,7 @@ class StepContext(StepInputs):
     @cached_property
     def _assignment(self) -> tuple[Int[Tensor, "b a"], Bool[Tensor, "b a"]]:
         point = self.generator.codec.reference_point(self.pose).float()
-        return self.objective.anchors(self.scene.tokens, point, self.noise.gumbel)
+        return self.objective.anchors(self.tokens, point, self.noise.gumbel)
 
     @cached_property
     def index(self) -> Int[Tensor, "b a"]:
@@ -166,16 +172,8 @@ class StepContext(StepInputs):
 
     @cached_property
     def grasps(self) -> DecodedGrasps:
-        """True grasps with their normalized states."""
-        generator = self.generator
-        states = generator.states(self.pose, self.squeeze_qpos, self.scene.tokens, self.index)
-        return DecodedGrasps(
-            states=generator.normalizer.normalize(states),
-            pose=self.pose,
-            squeeze_qpos=self.squeeze_qpos,
-            point=generator.codec.reference_point(self.pose),
-            index=self.index,
-        )
+        """True grasps with their states."""
+        return self.generator.anchored_grasps(self.pose, self.squeeze_qpos, self.tokens, self.index)
 
     @cached_property
     def positive(self) -> Bool[Tensor, "b g"]:
@@ -205,8 +203,8 @@ class StepContext(StepInputs):
 
     @cached_property
     def x0(self) -> Float[Tensor, "b g d"]:
-        """Normalized states of the first grasps."""
-        return self.grasps.states[:, : self.num_grasps]
+        """Clean states of the first grasps."""
+        return self.grasps.clean[:, : self.num_grasps]
 
     @cached_property
     def anchored(self) -> AnchoredScene:
@@ -272,8 +270,8 @@ class PredictionContext(StepContext, ABC):
         if self.match is None:
             return self.x0
         squeeze = self.match.of_targets(self.squeeze_qpos[:, : self.num_grasps])
-        states = self.generator.states(self.target_pose, squeeze, self.scene.tokens, self.positive_index)
-        return self.generator.normalizer.normalize(states)
+        states = self.generator.states(self.target_pose, squeeze, self.tokens, self.positive_index)
+        return self.generator.clean(states)
 
     @property
     def sample_weight(self) -> Float[Tensor, "b"]:
@@ -284,7 +282,7 @@ class PredictionContext(StepContext, ABC):
     def state_error(self) -> dict[str, Tensor]:
         """Weighted squared error of the clean states, by pose group (b g n)."""
         error = self.sample_weight[:, None, None] * (self.x0_hat - self.target_x0).square()
-        return self.generator.codec.layout.split(error)
+        return self.generator.groups(error)
 
     @cached_property
     def grasps_hat(self) -> DecodedGrasps:
@@ -294,8 +292,7 @@ class PredictionContext(StepContext, ABC):
     @cached_property
     def joints_hat(self) -> Float[Tensor, "b g j"]:
         """Joints as predicted, before they are clamped to their limits (rad)."""
-        state = self.generator.normalizer.denormalize(self.x0_hat)
-        return self.generator.codec.layout.split(state)["joints"]
+        return self.generator.codec.layout.split(self.generator.metric(self.x0_hat))["joints"]
 
     @cached_property
     def hand_hat(self) -> PlacedHand:

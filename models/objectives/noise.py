@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.grasp_space import GraspSpace
 from sceneleapultra.utils.batch import GraspBatch
 
 
@@ -24,7 +24,7 @@ class StepNoise:
 
 
 def draw_step_noise(
-    generator: GraspGenerator, batch: GraspBatch, *, num_grasps: int, seed: int, step: int
+    generator: GraspSpace, batch: GraspBatch, *, num_grasps: int, seed: int, step: int
 ) -> StepNoise:
     """Draw the random numbers of a step.
 
@@ -37,7 +37,7 @@ def draw_step_noise(
     """
     assert batch.hand_pose is not None
     total, num_tokens = batch.hand_pose.shape[1], generator.encoder.num_tokens
-    drop_prob = generator.conditioning.drop_prob
+    drop_prob = generator.drop_prob
     g = min(num_grasps, total)
     num_surface = min(generator.contact_points or num_tokens, batch.scene_pc.shape[1])
     rows = []

@@ -9,14 +9,14 @@ from sceneleapultra.models.objectives.context import PredictionContext, StepCont
 from sceneleapultra.models.objectives.term import GraspTerm, LossTerm, Weight
 from sceneleapultra.utils.core.names import unknown_name
 
-Group = Literal["translation", "joints", "rotation", "squeeze"]
+Group = Literal["translation", "joints", "rotation", "squeeze", "code"]
 
 
 class StateError(GraspTerm):
     """Squared error of one pose group of the clean state, weighted by noise level.
 
     Args:
-        group: translation, joints, rotation or squeeze.
+        group: translation, joints, rotation or squeeze; code of a model that denoises the codes of an autoencoder.
         weight: see :class:`~sceneleapultra.models.objectives.term.LossTerm`.
     """
 
@@ -29,7 +29,17 @@ class StateError(GraspTerm):
         self.group = group
 
     def values(self, context: PredictionContext) -> tuple[Float[Tensor, "b g"], Bool[Tensor, "b g"]]:  # type: ignore[override]
-        """Return the mean over the group's numbers."""
+        """Return the mean over the group's numbers.
+
+        Raises:
+            ValueError: the model denoises others.
+        """
+        if self.group not in context.state_error:
+            raise ValueError(
+                f"model.objective.terms: a StateError of group={self.group}, but the model denoises "
+                f"{', '.join(context.state_error)}. Codes go with model=grasp_latent, states with "
+                "model/generator/autoencoder=none."
+            )
         return context.state_error[self.group].mean(-1), context.counted
 
 

@@ -143,7 +143,7 @@ def small_generator(*, weights: int = 0, **changes) -> GraspGenerator:
         "process": Diffusion(noise=CosineProcess(), prediction="x0"),
         "heads": {"anchors": AnchorHeadConfig(), "score": small_score()},
         "conditions": {},
-        "representation": PoseRepresentation(anchored=True, reference_depth=0.02),
+        "representation": PoseRepresentation(anchored=True, reference_depth=0.02, autoencoder=None),
         "contact_points": 32,
         "hand_encoder": None,
         "completion": None,

@@ -41,8 +41,8 @@ MISTAKES = [
         "config",
         ["experiment=quickstrat"],
         "Unknown experiment 'quickstrat'. Did you mean 'quickstart'? Available: completion, "
-        "completion_consistency, completion_latent, completion_vae, leap_table, leap_table_cpu, leap_table_own, "
-        "part_prompts, quickstart.",
+        "completion_consistency, completion_latent, completion_vae, grasp_latent, grasp_vae, leap_table, "
+        "leap_table_cpu, leap_table_own, part_prompts, quickstart.",
     ),
     (
         "config",

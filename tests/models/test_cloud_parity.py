@@ -49,7 +49,7 @@ def view(index: int = 0) -> View:
 def model(frame: str = "tabletop", colors: bool = False, plain: bool = False, **cloud: Any) -> GraspModel:
     generator = small_generator(
         encoder=small_encoder(use_color=colors),
-        representation=PoseRepresentation(anchored=not plain, reference_depth=0.02),
+        representation=PoseRepresentation(anchored=not plain, reference_depth=0.02, autoencoder=None),
     )
     generator.normalizer.frame = frame
     return GraspModel(generator=generator, cloud_settings=replace(PROCESSOR, **cloud).settings)

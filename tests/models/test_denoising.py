@@ -47,7 +47,9 @@ def test_turning_and_moving_the_scene_turns_and_moves_the_grasps(generator):
 
 
 def test_plain_representation_does_not_follow_the_scene():
-    plain = small_generator(representation=PoseRepresentation(anchored=False, reference_depth=0.02))
+    plain = small_generator(
+        representation=PoseRepresentation(anchored=False, reference_depth=0.02, autoencoder=None)
+    )
     batch = scene_batch()
     moved, R = turned(batch, 0.7, torch.tensor([0.3, -0.2, 0.5]))
     one, two = plain.sample(batch, 5, seeds=SEEDS), plain.sample(moved, 5, seeds=SEEDS)

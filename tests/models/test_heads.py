@@ -88,7 +88,7 @@ def grasps_on(
     states = generator.states(pose, batch.squeeze_qpos, scene.tokens, index)
     point = generator.codec.reference_point(pose)
     return (
-        DecodedGrasps(generator.normalizer.normalize(states), pose, batch.squeeze_qpos, point, index),
+        DecodedGrasps(generator.normalizer.normalize(states), pose, batch.squeeze_qpos, point, index, None),
         scene,
     )
 

@@ -308,7 +308,7 @@ def test_missing_and_foreign_checkpoints(tmp_path):
 
 
 def plain(mode: str) -> GraspModel:
-    plain_poses = PoseRepresentation(anchored=False, reference_depth=0.02)
+    plain_poses = PoseRepresentation(anchored=False, reference_depth=0.02, autoencoder=None)
     model = GraspModel(generator=small_generator(representation=plain_poses), cloud_settings=CLOUD)
     model.generator.normalizer.frame = mode
     return model

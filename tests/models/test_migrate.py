@@ -109,7 +109,9 @@ def test_settings_of_the_oldest_become_groups():
     assert build(generator["sampling"]["solver"]) == solver
     process = build(generator["process"])
     assert isinstance(process.noise, CosineProcess) and process.prediction == "v"
-    assert build(generator["representation"]) == PoseRepresentation(anchored=False, reference_depth=0.02)
+    assert build(generator["representation"]) == PoseRepresentation(
+        anchored=False, reference_depth=0.02, autoencoder=None
+    )
     expected = {"anchor_temperature": 0.7, "squeeze_gain": 2.0, "graspness": 0.0}
     assert {name: generator["sampling"][name] for name in expected} == expected
 
