@@ -245,6 +245,8 @@ def apart_in_grasps(found: dict[str, np.ndarray], right: dict[str, Tensor]) -> d
     pose = np.concatenate([pose[..., :-4], sign * pose[..., -4:]], axis=-1)
     squeeze = np.abs(found["squeeze_qpos"] - right["squeeze_qpos"].numpy()).max()
     odds = np.abs(found["p"] - right["p"].numpy()).max()
+    if not np.isfinite([squeeze, odds, np.abs(pose).sum()]).all():
+        return {"pose": float("inf"), "odds": float("inf")}
     return {"pose": max(float(np.abs(pose - exact).max()), float(squeeze)), "odds": float(odds)}
 
 
@@ -255,7 +257,8 @@ def difference(found: np.ndarray, expected: Tensor) -> float:
         return float("inf")
     same = found == right
     one, two = (np.where(same, 0.0, values.astype(np.float64)) for values in (found, right))
-    return float((np.abs(one - two) / np.maximum(1.0, np.abs(two))).max(initial=0.0))
+    apart = float((np.abs(one - two) / np.maximum(1.0, np.abs(two))).max(initial=0.0))
+    return apart if np.isfinite(apart) else float("inf")  # what is not a number is as far as can be
 
 
 def measure_checkpoint(source: str, folder: Path) -> dict[str, Any]:
@@ -328,7 +331,12 @@ def tables(document: dict[str, Any]) -> str:
         if "samples" in found
     ]
     refused = [f"`{name}`: {found['refused']}" for name, found in known.items() if "refused" in found]
-    about = f"{machine('cpu')}, one thread, processor time; torch {torch.__version__}."
+    where: dict[str, list[str]] = {}
+    for name, found in known.items():
+        where.setdefault(found["machine"], []).append(name)
+    last = max(where, key=lambda machine: len(where[machine]))
+    others = [f"{', '.join(names)}: {machine}" for machine, names in where.items() if machine != last]
+    about = f"{'; '.join([last, *others])}. One thread, processor time; torch {torch.__version__}."
     return "\n\n".join([table(whole_head, whole), table(head, lines), about, *refused])
 
 
@@ -347,12 +355,12 @@ def main() -> None:
     trained = {SHIPPED: SHIPPED} if options.models in ("all", SHIPPED) else {}
     for name, source in (trained | dict(text.rsplit("=", 1) for text in options.checkpoints)).items():
         with tempfile.TemporaryDirectory() as folder:
-            document["models"][name] = measure_checkpoint(source, Path(folder))
+            document["models"][name] = measure_checkpoint(source, Path(folder)) | {"machine": machine("cpu")}
             write(document, RESULT, seed=0)
     if options.models in ("all", "untrained"):
         with tempfile.TemporaryDirectory() as folder:
             for name, found in measure_pairs(Path(folder), options.encoders, options.processes):
-                document["models"][name] = found
+                document["models"][name] = found | {"machine": machine("cpu")}
                 write(document, RESULT, seed=0)
                 print(name, flush=True)
     put_into_pages("export", "python -m benchmarks.export_parity", tables(document))
