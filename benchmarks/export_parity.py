@@ -2,12 +2,15 @@
 
     python -m benchmarks.export_parity                                # the shipped model, every encoder, every process
     python -m benchmarks.export_parity --models leap_table
+    python -m benchmarks.export_parity --models untrained --encoders fpn --processes flow
+    python -m benchmarks.export_parity --models none --checkpoints "ptv3, trained=runs/ptv3/checkpoints/last.ckpt"
 
 Compared over three numbers of scenes and three of points: what every graph gives, and whole samples of a few steps from
 the same anchors and noise. What is right is what the model computes in double precision; beside the graphs stands what
 torch makes of it in single precision, which rounds, too. But for the shipped model weights are random, decoders have
 one block and all encoders 96 tokens, so that the graph of an encoder goes with that of any process: each is exported
-once, and every pair is sampled from. One thread. Writes benchmarks/results/export.json.
+once, and every pair is sampled from. One thread. Writes benchmarks/results/export.json, where what a run does not
+measure stays.
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
@@ -242,6 +245,8 @@ def apart_in_grasps(found: dict[str, np.ndarray], right: dict[str, Tensor]) -> d
     pose = np.concatenate([pose[..., :-4], sign * pose[..., -4:]], axis=-1)
     squeeze = np.abs(found["squeeze_qpos"] - right["squeeze_qpos"].numpy()).max()
     odds = np.abs(found["p"] - right["p"].numpy()).max()
+    if not np.isfinite([squeeze, odds, np.abs(pose).sum()]).all():
+        return {"pose": float("inf"), "odds": float("inf")}
     return {"pose": max(float(np.abs(pose - exact).max()), float(squeeze)), "odds": float(odds)}
 
 
@@ -252,12 +257,13 @@ def difference(found: np.ndarray, expected: Tensor) -> float:
         return float("inf")
     same = found == right
     one, two = (np.where(same, 0.0, values.astype(np.float64)) for values in (found, right))
-    return float((np.abs(one - two) / np.maximum(1.0, np.abs(two))).max(initial=0.0))
+    apart = float((np.abs(one - two) / np.maximum(1.0, np.abs(two))).max(initial=0.0))
+    return apart if np.isfinite(apart) else float("inf")  # what is not a number is as far as can be
 
 
-def measure_shipped(folder: Path) -> dict[str, Any]:
-    """Export the shipped model and compare."""
-    generator = load_grasp_model(SHIPPED).generator
+def measure_checkpoint(source: str, folder: Path) -> dict[str, Any]:
+    """Export a trained model and compare."""
+    generator = load_grasp_model(source).generator
     write_graphs(generator, folder)
     return {
         "commit": commit(),
@@ -267,11 +273,13 @@ def measure_shipped(folder: Path) -> dict[str, Any]:
     }
 
 
-def measure_pairs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Export every encoder and every process, and yield how each of them, and each pair of them, compares."""
+def measure_pairs(
+    folder: Path, encoders: Collection[str], processes: Collection[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Export encoders and processes, and yield how each of them, and each pair of them, compares."""
     write_graphs(untrained(*BASE), folder)
     exported = []
-    for encoder in ENCODERS:
+    for encoder in encoders:
         own = folder / encoder
         shutil.copytree(folder, own, ignore=lambda _, names: [n for n in names if "." not in n])
         generator = untrained(encoder, BASE[1])
@@ -283,15 +291,15 @@ def measure_pairs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         exported.append(encoder)
         yield f"encoder={encoder}", {"rows": list(parity(generator, own, OF_ENCODER))}
-    for process in PROCESSES:
-        generator, own = untrained(BASE[0], process), folder / BASE[0]
+    for process in processes:
+        generator, own = untrained(BASE[0], process), folder / process
+        shutil.copytree(folder, own, ignore=lambda _, names: [n for n in names if "." not in n])
         if process != BASE[1]:
             write_graphs(generator, own, only=OF_PROCESS)
         yield f"process={process}", {"rows": list(parity(generator, own, OF_PROCESS))}
         for encoder in exported:
             for name in (*(f"{graph}.onnx" for graph in OF_PROCESS), RUNTIME):
-                if encoder != BASE[0]:
-                    shutil.copy(own / name, folder / encoder / name)
+                shutil.copy(own / name, folder / encoder / name)
             samples = list(sample_parity(untrained(encoder, process), folder / encoder))
             yield f"encoder={encoder} process={process}", {"samples": samples}
 
@@ -323,26 +331,38 @@ def tables(document: dict[str, Any]) -> str:
         if "samples" in found
     ]
     refused = [f"`{name}`: {found['refused']}" for name, found in known.items() if "refused" in found]
-    about = f"{machine('cpu')}, one thread, processor time; torch {torch.__version__}."
+    where: dict[str, list[str]] = {}
+    for name, found in known.items():
+        where.setdefault(found["machine"], []).append(name)
+    last = max(where, key=lambda machine: len(where[machine]))
+    others = [f"{', '.join(names)}: {machine}" for machine, names in where.items() if machine != last]
+    about = f"{'; '.join([last, *others])}. One thread, processor time; torch {torch.__version__}."
     return "\n\n".join([table(whole_head, whole), table(head, lines), about, *refused])
 
 
 def main() -> None:
     """Measure what is asked for; write results and the page's tables."""
     parser = command_line(__doc__)
-    parser.add_argument("--models", choices=("all", SHIPPED, "untrained"), default="all")
-    chosen = parser.parse_args().models
+    parser.add_argument("--models", choices=("all", SHIPPED, "untrained", "none"), default="all")
+    parser.add_argument("--encoders", nargs="+", choices=list(ENCODERS), default=list(ENCODERS))
+    parser.add_argument("--processes", nargs="+", choices=PROCESSES, default=PROCESSES)
+    parser.add_argument(
+        "--checkpoints", nargs="+", default=[], help="name=checkpoint of other trained models"
+    )
+    options = parser.parse_args()
     torch.set_num_threads(1)
     document = json.loads(RESULT.read_text()) if RESULT.is_file() else {"models": {}}
-    with tempfile.TemporaryDirectory() as folder:
-        if chosen != "untrained":
-            document["models"][SHIPPED] = measure_shipped(Path(folder))
+    trained = {SHIPPED: SHIPPED} if options.models in ("all", SHIPPED) else {}
+    for name, source in (trained | dict(text.rsplit("=", 1) for text in options.checkpoints)).items():
+        with tempfile.TemporaryDirectory() as folder:
+            document["models"][name] = measure_checkpoint(source, Path(folder)) | {"machine": machine("cpu")}
             write(document, RESULT, seed=0)
-    with tempfile.TemporaryDirectory() as folder:
-        for name, found in measure_pairs(Path(folder)) if chosen != SHIPPED else ():
-            document["models"][name] = found
-            write(document, RESULT, seed=0)
-            print(name, flush=True)
+    if options.models in ("all", "untrained"):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, found in measure_pairs(Path(folder), options.encoders, options.processes):
+                document["models"][name] = found | {"machine": machine("cpu")}
+                write(document, RESULT, seed=0)
+                print(name, flush=True)
     put_into_pages("export", "python -m benchmarks.export_parity", tables(document))
 
 

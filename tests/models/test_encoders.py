@@ -307,6 +307,17 @@ def test_a_pyramid_gives_the_targets_surroundings_finely() -> None:
     assert tokens.target[:, :20].all()  # 48 fine tokens hold more than 20 of the target
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_tokens_as_near_keep_their_order(share: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    xyz = torch.rand(3, 90, 3, generator=g)
+    xyz[:, 50:80] = xyz[:, :30]
+    target, valid = torch.rand(3, 90, generator=g) < share, torch.rand(3, 90, generator=g) < 0.8
+    apart = (xyz[:, :, None] - xyz[:, None]).norm(dim=-1).masked_fill(~target[:, None], 1e6).amin(-1)
+    expected = apart.masked_fill(~valid, torch.inf).argsort(dim=1, stable=True)
+    assert torch.equal(nearest_to_target(xyz, target, valid), expected)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -17,6 +17,8 @@ _PAIRS_CPU, _PAIRS_GPU = 1 << 19, 1 << 26
 # Points of a block; only the k blocks with the nearest points can hold the k nearest.
 _BLOCK = 8
 _TINY_SQUARED_M = 1e-12
+# Squared distances are weighted in this unit: exporters of ONNX take what is below 1e-8 for zero and leave it away.
+_SCALE = 2.0**20  # a power of two: the weights are the same bit for bit
 
 
 @torch.no_grad()
@@ -95,7 +97,7 @@ def interpolate(
     Source: Qi et al. 2017, PointNet++, equation 2 with p = 2 and k = 3.
     """
     index, distance = knn(query, points, min(3, points.shape[1]), valid, backend)
-    weight = (distance.square() + _TINY_SQUARED_M).reciprocal_()
+    weight = (_SCALE * distance.square() + _SCALE * _TINY_SQUARED_M).reciprocal_()
     weight = weight / weight.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     return (gather(features, index) * weight[..., None].to(features.dtype)).sum(-2)
 
