@@ -103,7 +103,12 @@ NOT_RUN = {
 }
 
 # {page: names that it gives to stores of its reader's}
-STORES = {"completion.md": ["test_clutter"], "loading.md": ["old", "part1"], "running.md": ["own1"]}
+STORES = {
+    "completion.md": ["test_clutter"],
+    "export.md": ["own24"],
+    "loading.md": ["old", "part1"],
+    "running.md": ["own1"],
+}
 
 
 def reason(page: Path, step: Step) -> str | None:

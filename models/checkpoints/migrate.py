@@ -172,6 +172,13 @@ def _may_be_adapted(checkpoint: Checkpoint) -> None:
         encoder["adapter_rank"] = None
 
 
+def _decoder_may_be_narrow(checkpoint: Checkpoint) -> None:
+    """14: hidden layers of a DiT have widths of their own."""
+    decoder = checkpoint["model_config"]["generator"].get("decoder", {})
+    if str(decoder.get("_target_")).endswith(".DiTConfig"):
+        decoder |= {"mlp_ratio": 4.0, "dim_time": decoder["dim"]}
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
@@ -192,5 +199,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _anchors_may_be_weighed,
     _may_serve_many_hands,
     _may_be_adapted,
+    _decoder_may_be_narrow,
 )
 CHECKPOINT_VERSION = len(STEPS)
