@@ -24,6 +24,7 @@ VERBS = {
     "view": ("scripts.view", "look at stores, results and predictions in 3D, in a browser"),
     "store": ("scripts.store", "verify stores, list them, migrate and copy them"),
     "export": ("scripts.export_model", "write a model as a bundle that stands by itself"),
+    "prune": ("scripts.prune_model", "remove hidden units of a trained model, to train the smaller one on"),
     "serve": ("scripts.serve", "answer requests for grasps over HTTP"),
     "serve-tool": ("scripts.serve_tool", "offer a service's grasps to a language model (MCP)"),
     "export-data": ("scripts.export_dataset", "write a store in a foreign format"),

@@ -186,6 +186,13 @@ def _may_denoise_codes(checkpoint: Checkpoint) -> None:
         generator["representation"]["autoencoder"] = None
 
 
+def _decoder_may_be_narrow(checkpoint: Checkpoint) -> None:
+    """16: hidden layers of a DiT have widths of their own."""
+    decoder = checkpoint["model_config"]["generator"].get("decoder", {})
+    if str(decoder.get("_target_")).endswith(".DiTConfig"):
+        decoder |= {"mlp_ratio": 4.0, "dim_time": decoder["dim"]}
+
+
 def _copied(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _copied(value) for key, value in node.items()}
@@ -208,5 +215,6 @@ STEPS: tuple[Callable[[Checkpoint], None], ...] = (
     _may_be_adapted,
     _may_read_a_completion,
     _may_denoise_codes,
+    _decoder_may_be_narrow,
 )
 CHECKPOINT_VERSION = len(STEPS)

@@ -92,7 +92,7 @@ class CodeDenoiser(nn.Module):
             2 * dim,
             4 * dim,
         )  # as the encoder's at a quarter and an eighth of the grid's resolution
-        self.time = nn.Sequential(FourierTime(coarse), time_layers(coarse))
+        self.time = nn.Sequential(FourierTime(coarse), time_layers(coarse, coarse))
         self.level_fine, self.level_coarse = nn.Linear(coarse, fine), nn.Linear(coarse, coarse)
         self.enter = nn.Conv3d(channels, fine, 3, padding=1)
         self.fine, self.down = ResBlock3D(fine), nn.Conv3d(fine, coarse, 4, stride=2, padding=1)

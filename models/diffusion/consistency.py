@@ -15,7 +15,10 @@ from sceneleapultra.models.diffusion.solvers import (
 
 @dataclass(frozen=True, kw_only=True)
 class Consistency(Solver):
-    """Multistep consistency sampling (Song et al. 2023, algorithm 1): answer, add fresh noise, answer again."""
+    """Multistep consistency sampling (Song et al. 2023, algorithm 1): answer, add fresh noise, answer again.
+
+    All noise is scaled by ``temperature``.
+    """
 
     name = "consistency"
     kind = "consistency"
@@ -27,6 +30,6 @@ class Consistency(Solver):
         for i, t in enumerate(time_grid(process, self.steps, "trailing", x)[:-1]):
             if i > 0:
                 noise = normal_like(x, rng)
-                x = process.alpha(t) * x + process.sigma(t) * noise
+                x = process.alpha(t) * x + self.temperature * process.sigma(t) * noise
             x = denoise(x, t)
             yield x

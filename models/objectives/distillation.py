@@ -50,9 +50,8 @@ class DistillationContext(PredictionContext):
         x0, noise = self.x0, self.noise
         with torch.no_grad():
             teacher = self._denoiser(self.objective.teacher)
-        return self.objective.trajectory(
-            teacher, x0, noise.eps, noise.t, step=self.step, training=self.training
-        )
+        eps = self.objective.teacher.sampling.solver.temperature * noise.eps
+        return self.objective.trajectory(teacher, x0, eps, noise.t, step=self.step, training=self.training)
 
     @cached_property
     def x0_hat(self) -> Float[Tensor, "b g d"]:
@@ -79,7 +78,9 @@ class DistillationContext(PredictionContext):
 class Distillation(ConsistencyObjective):
     """Trains a consistency model of grasps.
 
-    Only what denoises is trained: encoder, heads, prompts' encoders and statistics stay the teacher's.
+    Only what denoises is trained: encoder, heads, prompts' encoders and statistics stay the teacher's. Noise has the
+    temperature that the teacher is sampled at: a student that begins from other noise than it learned from has never
+    seen the states that it begins from.
 
     Args:
         teacher: checkpoint of a diffusion model on any continuous process.
@@ -136,6 +137,8 @@ class Distillation(ConsistencyObjective):
 def build_student(*, teacher: str, hand: str) -> GraspGenerator:
     """Return a copy of a diffusion model as a consistency model: the generator of ``config/model/consistency.yaml``.
 
+    It is sampled as its teacher, guidance, order and temperature included, by the solver of consistency models.
+
     Args:
         teacher: checkpoint of a diffusion model on any continuous process.
         hand: name of the hand, which must be the teacher's.
@@ -145,16 +148,17 @@ def build_student(*, teacher: str, hand: str) -> GraspGenerator:
     """
     trained = checked_teacher(teacher, hand)
     assert trained.config is not None
+    solver = {
+        **load_group("sampling/solver", "consistency"),
+        "temperature": trained.sampling.solver.temperature,
+    }
     config = {
         **trained.config,
         "process": {
             "_target_": f"{ConsistencyDiffusion.__module__}.{ConsistencyDiffusion.__name__}",
             "diffusion": trained.config["process"],
         },
-        "sampling": {
-            **trained.config["sampling"],
-            "solver": dict(load_group("sampling/solver", "consistency")),
-        },
+        "sampling": {**trained.config["sampling"], "solver": solver},
     }
     student = build_generator(config)
     student.load_state_dict(wrap_process(trained.state_dict()))

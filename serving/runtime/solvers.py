@@ -72,7 +72,7 @@ class Solver:
             h = np.diff(np.log(alpha / sigma))  # infinite where a clean end begins or ends a step
         for i in range(len(times) - 1):
             if self.name == "consistency" and i > 0:
-                x = alpha[i] * x + sigma[i] * normal(*x.shape[1:])
+                x = alpha[i] * x + np.float32(self.temperature) * sigma[i] * normal(*x.shape[1:])
             x0 = self._clipped(denoise(x, float(times[i])))
             if self.name == "consistency":
                 x = x0

@@ -48,6 +48,7 @@ def small_decoder(kind: type[DecoderConfig] = DiTConfig, **changes) -> DecoderCo
         "contact_scale": 0.02,
         "attention": "sdpa",
         "checkpointing": False,
+        **({"mlp_ratio": 4.0, "dim_time": 32} if kind is DiTConfig else {}),
     }
     return kind(**{**settings, **changes})
 

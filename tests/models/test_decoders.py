@@ -187,6 +187,8 @@ def test_flash_attention_equals_sdpa():
     [
         ({"attention": "flash_atn"}, "Did you mean 'flash_attn'"),
         ({"depth": 0}, "model.generator.decoder.depth: expected at least 1, got 0."),
+        ({"mlp_ratio": 0.01}, "model.generator.decoder.mlp_ratio: expected a width of at least 1, got 0.01."),
+        ({"dim_time": 0}, "model.generator.decoder.dim_time: expected a width of at least 1, got 0."),
         ({"dim": 33}, "model.generator.decoder.dim=33 must be even and divisible by heads=2."),
         ({"dim": 30, "heads": 4}, "model.generator.decoder.dim=30 must be even and divisible by heads=4."),
     ],

@@ -149,6 +149,30 @@ def test_student_begins_as_its_teacher_and_its_checkpoint_is_a_model_of_its_own(
         teacher.sample(batch, 3, seeds=SEEDS, sampling={"solver": "consistency"})
 
 
+def test_student_of_the_shipped_model_is_sampled_as_it_is_but_for_its_solver():
+    teacher = load_grasp_model("leap_table").generator
+    student = build_student(teacher="leap_table", hand="leap_right")
+    assert student.sampling.solver == Consistency(steps=2, temperature=0.2, clip_x0=4.0)
+    assert replace(student.sampling, solver=teacher.sampling.solver) == teacher.sampling
+    batch = scene_batch(num_points=256)
+    made = student.sample(batch, 3, seeds=SEEDS, sampling={"steps": 1})
+    assert made.nfe == 2  # the trial on every token by which guidance chooses anchors, and the grasps
+    begun = teacher.sample(batch, 3, seeds=SEEDS, sampling={"steps": 1})
+    assert_close(made.hand_pose, begun.hand_pose, atol=5e-3, rtol=0)
+
+
+def test_noise_of_training_has_the_temperature_of_sampling():
+    module, batch = distiller(), scene_batch(num_points=256, num_grasps=6)
+    states = []
+    for temperature in (0.0, 0.5, 1.0):
+        teacher = module.objective.teacher
+        teacher.sampling = teacher.sampling.changed(temperature=temperature)
+        x_t, *_ = module.context_of(batch, step=0, training=True).trajectory
+        states.append(x_t)
+    assert_close(states[1], 0.5 * (states[0] + states[2]))
+    assert not torch.allclose(states[0], states[2], atol=0.1)
+
+
 def test_only_what_denoises_learns_and_the_target_follows():
     module = distiller()
     batch = scene_batch(num_points=256, num_grasps=6)

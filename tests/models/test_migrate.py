@@ -90,6 +90,7 @@ def test_decoder_arguments_of_the_oldest_become_a_group():
     assert (
         decoder["_target_"] == "sceneleapultra.models.network.decoder.dit.DiTConfig" and decoder["dim"] == 16
     )
+    assert (decoder["mlp_ratio"], decoder["dim_time"]) == (4.0, 16)
     assert new["version"] == CHECKPOINT_VERSION
 
 

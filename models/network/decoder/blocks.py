@@ -57,12 +57,14 @@ class BlockDecoder(Decoder, ABC):
     blocks: Sequence[AttentionBlock]
     out: nn.Module
 
-    def __init__(self, config: DecoderConfig, dims: DecoderDims, state_in: nn.Module) -> None:
+    def __init__(
+        self, config: DecoderConfig, dims: DecoderDims, *, state_in: nn.Module, dim_time: int
+    ) -> None:
         super().__init__()
         self.dim, self.checkpointing = config.dim, config.checkpointing
         self.state_in = state_in
         self.anchor_in = nn.Linear(dims.dim_scene, config.dim)
-        self.fourier_time, self.time = FourierTime(config.dim), time_layers(config.dim)
+        self.fourier_time, self.time = FourierTime(config.dim), time_layers(config.dim, dim_time)
 
     def keys_values(self, features: Float[Tensor, "b s c"]) -> KeysValues:
         """See :class:`Decoder`."""
@@ -105,7 +107,7 @@ class BlockDecoder(Decoder, ABC):
 
     @abstractmethod
     def refine(
-        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b c"], views: Sequence[BlockView]
+        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b t"], views: Sequence[BlockView]
     ) -> Float[Tensor, "b g c"]:
         """Run the blocks, each on its view, up to the output layer ``out``."""
 

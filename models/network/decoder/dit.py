@@ -26,6 +26,23 @@ _SUBLAYERS = 3  # set attention, cross-attention, feed-forward; a prompt adds a 
 class DiTConfig(DecoderConfig):
     """A set DiT, see :class:`SetDiT`."""
 
+    mlp_ratio: float
+    dim_time: int
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no DiT can have."""
+        super().__post_init__()
+        for key, size in (("mlp_ratio", self.dim_hidden), ("dim_time", self.dim_time)):
+            if size < 1:
+                raise ValueError(
+                    f"model.generator.decoder.{key}: expected a width of at least 1, got {getattr(self, key)}."
+                )
+
+    @property
+    def dim_hidden(self) -> int:
+        """Hidden units of a block's feed-forward layer."""
+        return round(self.mlp_ratio * self.dim)
+
     def build(self, dims: DecoderDims) -> "SetDiT":
         """Make the decoder."""
         return SetDiT(self, dims)
@@ -37,7 +54,7 @@ class Block(nn.Module):
     Attention to a prompt's tokens comes after the scene's, in models that have prompts.
     """
 
-    def __init__(self, config: DecoderConfig, dims: DecoderDims) -> None:
+    def __init__(self, config: DiTConfig, dims: DecoderDims) -> None:
         super().__init__()
         dim, sublayers = config.dim, _SUBLAYERS + (dims.dim_prompt is not None)
         self.norms: list[nn.LayerNorm] = nn.ModuleList(  # type: ignore[assignment]
@@ -46,7 +63,9 @@ class Block(nn.Module):
         self.self_attn, self.cross_attn, self.prompt_attn, self.completion_attn = attention_layers(
             config, dims
         )
-        self.forward_layer = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.forward_layer = nn.Sequential(
+            nn.Linear(dim, config.dim_hidden), nn.GELU(), nn.Linear(config.dim_hidden, dim)
+        )
         self.modulation = nn.Parameter(torch.zeros(sublayers, 3, dim))
 
     def forward(
@@ -74,12 +93,12 @@ class Block(nn.Module):
 class SetDiT(BlockDecoder):
     """Denoises a set of grasps jointly; permutation-equivariant over the set, any number of grasps."""
 
-    def __init__(self, config: DecoderConfig, dims: DecoderDims) -> None:
+    def __init__(self, config: DiTConfig, dims: DecoderDims) -> None:
         dim, token = config.dim, dims.dim_hand
         state_in = nn.Linear(dims.dim_state, dim) if token is None else StateIn(dim_token=token, dim=dim)
-        super().__init__(config, dims, state_in=state_in)
+        super().__init__(config, dims, state_in=state_in, dim_time=config.dim_time)
         self.sublayers = _SUBLAYERS + (dims.dim_prompt is not None)
-        self.modulation = nn.Linear(self.dim, self.sublayers * 3 * self.dim)
+        self.modulation = nn.Linear(config.dim_time, self.sublayers * 3 * self.dim)
         self.blocks: list[Block] = nn.ModuleList(Block(config, dims) for _ in range(config.depth))  # type: ignore[assignment]
         self.out_norm = nn.LayerNorm(self.dim)
         self.out = (
@@ -92,7 +111,7 @@ class SetDiT(BlockDecoder):
                 nn.init.zeros_(parameter)
 
     def refine(
-        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b c"], views: Sequence[BlockView]
+        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b t"], views: Sequence[BlockView]
     ) -> Float[Tensor, "b g c"]:
         """See :class:`BlockDecoder`."""
         # By time for all blocks, to which each adds its own offset.

@@ -25,6 +25,6 @@ class FourierTime(nn.Module):
         return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-def time_layers(dim: int) -> nn.Sequential:
-    """Return the layers behind the sinusoids."""
-    return nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim), nn.SiLU())
+def time_layers(dim: int, dim_time: int) -> nn.Sequential:
+    """Return the layers behind the sinusoids, to a vector of ``dim_time`` numbers."""
+    return nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim_time), nn.SiLU())

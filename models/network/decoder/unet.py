@@ -119,7 +119,7 @@ class SetUNet(BlockDecoder):
             )
         dim, depth = config.dim, config.depth
         layers = (nn.Linear(dims.dim_state, 2 * dim), nn.SiLU(), nn.Linear(2 * dim, dim))
-        super().__init__(config, dims, state_in=nn.Sequential(*layers))
+        super().__init__(config, dims, state_in=nn.Sequential(*layers), dim_time=dim)
         self.num_skips = depth // 2
         self.blocks: list[UNetBlock] = nn.ModuleList(  # type: ignore[assignment]
             UNetBlock(config, dims, dim_in=2 * dim if i >= depth - self.num_skips else dim)
@@ -131,7 +131,7 @@ class SetUNet(BlockDecoder):
         nn.init.zeros_(last.bias)
 
     def refine(
-        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b c"], views: Sequence[BlockView]
+        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b t"], views: Sequence[BlockView]
     ) -> Float[Tensor, "b g c"]:
         """See :class:`BlockDecoder`."""
         skips: list[Tensor] = []

@@ -37,6 +37,8 @@ class TokenScoreHead(ScoreHead):
             contact_scale=config.contact_scale,
             attention="sdpa",
             checkpointing=False,
+            mlp_ratio=4.0,
+            dim_time=config.dim,
         )
         self.decoder = sizes.build(
             DecoderDims(

@@ -185,6 +185,18 @@ def test_edm_heun_costs_one_evaluation_less_than_twice_the_steps():
         assert replace(EDM_HEUN, steps=7)(MIXTURE.expected_x0_of(process), process, noise(3), None).nfe == nfe
 
 
+def test_noise_that_consistency_sampling_adds_has_its_temperature():
+    process, noise = PATHS["cosine"], torch.randn(1, 20, 2, dtype=torch.float64)
+    ends = [
+        Consistency(steps=2, temperature=temperature, clip_x0=None)(
+            lambda x, t: 0.5 * x, process, noise, torch.ones_like
+        ).x0
+        for temperature in (0.0, 0.2, 1.0)
+    ]
+    assert not ends[0].any()
+    assert_close(ends[1], 0.2 * ends[2])
+
+
 def test_consistency_sampling_of_a_perfect_consistency_model():
     """A model that knows the end of each trajectory of a Gaussian: one step and four give its distribution."""
     process = PATHS["cosine"]
