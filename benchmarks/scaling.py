@@ -8,6 +8,8 @@ starts. Beside other work on the machine wall time means little, so the processo
 is written, too, and the load at the start of each run. The stores of all runs must have the same hash.
 """
 
+import sceneleapultra.utils.core.environment  # noqa: F401
+
 import os
 import statistics
 import subprocess

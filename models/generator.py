@@ -260,7 +260,7 @@ class GraspGenerator(GraspSpace):
         view = StepView(anchored.context.geometry, None)
         if self.hand_geometry is not None and self.contacts is not None:
             # The hand that x_t stands for; meaningless in pure noise, so both views fade in with the signal.
-            state = self.normalizer.denormalize((x_t / alpha_t.clamp(min=0.1)[:, None, None]).float())
+            state = self.metric((x_t / alpha_t.clamp(min=0.1)[:, None, None]).float())
             pose, point = self.codec.place(state, anchored.origins, anchored.frames)
             tokens = anchored.scene.tokens
             dropped = self.conditioning.null_scene is not None

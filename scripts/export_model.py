@@ -24,7 +24,7 @@ def export(
     onnx: bool = False,
     pt2: bool = False,
     unrolled: int | None = None,
-    precision: Literal["float32", "int8"] = "float32",
+    precision: Literal["float32", "bf16", "int8"] = "float32",
     plugins: list[str] | None = None,
 ) -> None:
     """Export a model.

@@ -13,6 +13,7 @@ import runpy
 import shlex
 import subprocess
 import tomllib
+import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,6 +28,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from sceneleapultra.models.assembly import assemble
+from sceneleapultra.utils.core import typed
 from sceneleapultra.utils.core.config import CONFIG_DIR, require_values
 from sceneleapultra.utils.core.hand_files import name_hand_files
 from sceneleapultra.utils.training.validate import validate
@@ -118,6 +120,9 @@ def _parse(program: str, words: list[str]) -> str:
         with (
             patch.object(argparse.ArgumentParser, "parse_args", only),
             patch("sys.argv", [program, *words]),
+            patch.dict(typed._verbs),  # a verb shows verbs from then on
+            patch.object(typed, "_started", []),
+            warnings.catch_warnings(action="ignore", category=RuntimeWarning),  # run again, though imported
             redirect_stdout(said),
             redirect_stderr(said),
         ):

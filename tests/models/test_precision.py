@@ -81,19 +81,22 @@ def test_a_bundle_holds_them_and_makes_the_same_grasps(precision: Precision, tmp
             load_grasp_model(bundle)
 
 
-def test_the_program_writes_weights_of_8_bits_and_refuses_other_words(
-    run_program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("precision", LESS)
+def test_the_program_writes_rounded_weights(run_program, tmp_path: Path, precision: Precision) -> None:
     bundle = tmp_path / "bundle"
-    assert run_program("export_model", LEAP_TABLE_CPU, bundle, "--precision", "int8") == 0
+    assert run_program("export_model", LEAP_TABLE_CPU, bundle, "--precision", precision) == 0
     model = load_grasp_model(LEAP_TABLE_CPU)
     whole = 4 * sum(weight.numel() for weight in model.generator.parameters())
-    assert (bundle / WEIGHTS).stat().st_size < 0.4 * whole
-    round_weights(model.generator, "int8")
+    assert (bundle / WEIGHTS).stat().st_size < (1.0 / LESS[precision] + 0.15) * whole
+    round_weights(model.generator, precision)
     one, two = (sample(m, *cloud(400)) for m in (model, load_grasp_model(bundle)))
     assert np.array_equal(one.hand_pose, two.hand_pose) and np.array_equal(one.score, two.score)
-    capsys.readouterr()
+
+
+def test_the_program_refuses_other_words(
+    run_program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_program("export_model", LEAP_TABLE_CPU, tmp_path / "other", "--precision", "int4") == 2
     said = capsys.readouterr().err
-    assert "--precision: invalid choice: 'int4'" in said and "'float32', 'int8'" in said
+    assert "--precision: invalid choice: 'int4'" in said and "'float32', 'bf16', 'int8'" in said
     assert not (tmp_path / "other").exists()

@@ -72,12 +72,14 @@ class Block(nn.Module):
         self, x: Float[Tensor, "b g d"], modulation: Float[Tensor, "b m 3 1 d"], view: BlockView
     ) -> Float[Tensor, "b g d"]:
         """Refine grasp tokens; ``modulation`` is shift, scale and gate of each sublayer."""
-        alone = len(modulation) == 1  # one time for all: shift and scale are the weight and bias of the norm
-        parts = modulation.view(-1, x.shape[-1]).unbind() if alone else modulation.flatten(1, 2).unbind(1)
+        one_time = (
+            len(modulation) == 1
+        )  # one time for all: shift and scale are the weight and bias of the norm
+        parts = modulation.view(-1, x.shape[-1]).unbind() if one_time else modulation.flatten(1, 2).unbind(1)
 
         def modulate(i: int) -> Tensor:
             shift, scale, norm = parts[3 * i], parts[3 * i + 1], self.norms[i]
-            if alone:
+            if one_time:
                 return nn.functional.layer_norm(x, x.shape[-1:], scale, shift, norm.eps)
             return torch.addcmul(shift, norm(x), scale)
 
