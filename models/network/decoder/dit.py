@@ -72,9 +72,8 @@ class Block(nn.Module):
         self, x: Float[Tensor, "b g d"], modulation: Float[Tensor, "b m 3 1 d"], view: BlockView
     ) -> Float[Tensor, "b g d"]:
         """Refine grasp tokens; ``modulation`` is shift, scale and gate of each sublayer."""
-        one_time = (
-            len(modulation) == 1
-        )  # one time for all: shift and scale are the weight and bias of the norm
+        # One time for all: shift and scale are the weight and bias of the norm. A graph is of any number of scenes.
+        one_time = not torch.compiler.is_exporting() and modulation.shape[0] == 1
         parts = modulation.view(-1, x.shape[-1]).unbind() if one_time else modulation.flatten(1, 2).unbind(1)
 
         def modulate(i: int) -> Tensor:
