@@ -47,10 +47,12 @@ def build_module(
         ValueError: a value that a part refuses, by its full key, or parts that do not belong together.
     """
     generator = build_generator(config.generator)
-    objective: Objective = build(config.objective)
+    # Resolved by itself: parts that it shares with the generator (a CVAE's decoder) have references of their own.
+    plain = OmegaConf.to_container(config.objective, resolve=True)
+    objective: Objective = build(OmegaConf.create(plain))
     described = {
         "generator": generator.config,
-        "objective": OmegaConf.to_container(config.objective, resolve=True),
+        "objective": plain,
         "cloud": cloud,
         "plugins": plugins_in_use(),
     }
