@@ -50,10 +50,4 @@ def load_grasp_vae(path: str | Path) -> GraspVAE:
         ValueError: a checkpoint of something else, or its numbers are not finite, or its hand is described differently
             now.
     """
-    vae, checkpoint = load_trained(path, GraspVAE, EXPERIMENT)
-    if checkpoint["hand_hash"] != vae.hand.table_hash:
-        raise ValueError(
-            f"{path} was trained with another description of hand '{vae.hand.name}' (hash {checkpoint['hand_hash']}, "
-            f"here {vae.hand.table_hash}). Use the description it was trained with."
-        )
-    return vae
+    return load_trained(path, GraspVAE, EXPERIMENT)[0]

@@ -69,12 +69,7 @@ def load_generator(path: str | Path, device: str = "cpu") -> tuple[GraspGenerato
             plugin, or its hand is described differently now, or its numbers are not finite, or a newer version of the
             project wrote it.
     """
-    checkpoint = read_checkpoint(path, device)
-    config = checkpoint["model_config"]
-    check_targets(config["generator"], path, generator_targets())
-    weights = generator_weights(checkpoint)
-    with no_larger_than(weights, path):
-        generator = build_generator(_without_files(config["generator"]))
+    checkpoint, weights, generator = _built(path, device)
     if isinstance(generator, GraspSpace) and not isinstance(generator, GraspGenerator):
         raise ValueError(
             f"{path} holds an autoencoder of grasps, which samples none. Train what does: python train_lightning.py "
@@ -89,17 +84,9 @@ def load_generator(path: str | Path, device: str = "cpu") -> tuple[GraspGenerato
             f"{path} holds an encoder alone, which samples no grasps. Start a training from it: "
             f"python train_lightning.py encoder_weights={path}"
         )
-    if checkpoint["hand_hash"] != generator.hand.table_hash:
-        raise ValueError(
-            f"{path} was trained with another description of hand '{generator.hand.name}' "
-            f"(hash {checkpoint['hand_hash']}, here {generator.hand.table_hash}). Use the description it was trained "
-            "with."
-        )
-    _check_same_weights(path, generator, weights)
-    check_finite({key: value for key, value in weights.items() if isinstance(value, Tensor)}, path)
-    generator.load_state_dict(weights)
+    _fill(path, generator, checkpoint, weights)
     generator.normalizer.check(f"{path}: ")
-    return generator.to(device).eval(), config
+    return generator.to(device).eval(), checkpoint["model_config"]
 
 
 def load_trained(
@@ -115,22 +102,38 @@ def load_trained(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another kind, or its numbers are not finite.
+        ValueError: another kind, or its numbers are not finite, or its hand is described differently now.
     """
-    checkpoint = read_checkpoint(path, device)
-    config = checkpoint["model_config"]
-    check_targets(config["generator"], path, generator_targets())
-    weights = generator_weights(checkpoint)
-    with no_larger_than(weights, path):
-        model = build_generator(config["generator"])
+    checkpoint, weights, model = _built(path, device)
     if not isinstance(model, kind):
         raise ValueError(
             f"{path} holds a {type(model).__name__}, not a {kind.__name__}. Train one with: "
             f"python train_lightning.py experiment={experiment}"
         )
+    _fill(path, model, checkpoint, weights)
+    return model.to(device).eval(), checkpoint
+
+
+def _built(path: str | Path, device: str) -> tuple[Any, Mapping[str, Any], Any]:
+    """Return a checkpoint, the weights in it, and what it describes, with weights of its own yet."""
+    checkpoint = read_checkpoint(path, device)
+    config = checkpoint["model_config"]["generator"]
+    check_targets(config, path, generator_targets())
+    weights = generator_weights(checkpoint)
+    with no_larger_than(weights, path):
+        return checkpoint, weights, build_generator(_without_files(config))
+
+
+def _fill(path: str | Path, model: nn.Module, checkpoint: Any, weights: Mapping[str, Any]) -> None:
+    """Give a model its weights, where they are finite and of the hand that is meant."""
+    if isinstance(model, GraspSpace) and checkpoint["hand_hash"] != model.hand.table_hash:
+        raise ValueError(
+            f"{path} was trained with another description of hand '{model.hand.name}' (hash {checkpoint['hand_hash']}, "
+            f"here {model.hand.table_hash}). Use the description it was trained with."
+        )
+    _check_same_weights(path, model, weights)
     check_finite({key: value for key, value in weights.items() if isinstance(value, Tensor)}, path)
     model.load_state_dict(weights)
-    return model.to(device).eval(), checkpoint
 
 
 def _check_content(checkpoint: Any, path: Path) -> None:
