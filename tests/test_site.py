@@ -256,14 +256,19 @@ def test_a_page_in_chinese_says_what_the_page_in_english_says(page: Path) -> Non
 
 def test_no_sitemap_is_looked_for() -> None:
     """As the theme's program would for each language that a page's head names; the menu of languages stays."""
-    from types import SimpleNamespace
-
-    from site_pages import on_post_page  # type: ignore[import-not-found]
+    from markup import without_alternates  # type: ignore[import-not-found]
 
     menu = '<a href="zh/a.html" hreflang="zh">中文</a>'
     head = '<link rel="alternate" href="a.html" hreflang="en">\n<link rel=alternate href=zh/a.html hreflang=zh>\n<b>'
-    page = SimpleNamespace(file=SimpleNamespace(src_uri="a.md"))
-    assert on_post_page(head + menu, page, None) == "<b>" + menu
+    assert without_alternates(head + menu) == "<b>" + menu
+
+
+def test_what_a_page_would_fetch_is_found() -> None:
+    from markup import fetched
+
+    assert fetched('<a href="https://a.org/x.js"><script src="x.js"></script>') is None
+    assert fetched('<script defer src="https://a.org/x.js">') == "https://a.org/x.js"
+    assert fetched("<link rel=stylesheet href=//a.org/x.css>") == "//a.org/x.css"
 
 
 def test_nothing_of_the_site_is_fetched() -> None:

@@ -16,6 +16,7 @@ from benchmark_pages import benchmark_pages
 from column_page import column_page
 from command_page import command_page
 from configuration_pages import configuration_pages
+from markup import fetched, without_alternates
 from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
 
@@ -24,10 +25,6 @@ DOCS, STAGE = ROOT / "docs", ROOT / "build" / "docs"
 _LEFT_OUT = ("hooks", "extending")  # below docs/, and no pages
 _FOLDERS = ("reference/configuration/index.md", "benchmarks/index.md")
 _LINK = re.compile(r"(?<=\]\()([^)#\s:]+)(#[^)]*)?(?=\))")
-_FETCHED = re.compile(
-    r'(?:<(?:script|img|iframe)[^>]*\bsrc|<link[^>]*(?:stylesheet|preload|icon)[^>]*\bhref)="?((?:https?:)?//[^" >]+)'
-)
-_ALTERNATE = re.compile(r"""<link rel="?alternate"?[^>]*\bhreflang[^>]*>\s*""")
 # A line that ends within a Chinese sentence: a browser would show a space there.
 _BREAK = re.compile(
     r"(?<=[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef])\n *(?=[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef])"
@@ -104,15 +101,12 @@ def on_config(config: Any) -> Any:
 def on_post_page(output: str, page: Any, config: Any) -> str:
     """Refuse a page that would fetch something: the site is read without a network.
 
-    The theme's program looks for a sitemap of each language that a page's head names, which a browser refuses where
-    files are opened: the head names none. The menu of languages is in the body.
-
     Raises:
         PluginError: names page and address.
     """
-    if found := _FETCHED.search(output):
-        raise PluginError(f"{page.file.src_uri} would fetch {found[1]}. Put a copy below docs/.")
-    return _ALTERNATE.sub("", output)
+    if address := fetched(output):
+        raise PluginError(f"{page.file.src_uri} would fetch {address}. Put a copy below docs/.")
+    return without_alternates(output)
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:

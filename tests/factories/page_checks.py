@@ -73,7 +73,9 @@ def check(text: str) -> str:
         case ["docker", verb, *rest]:
             return _docker(verb, rest)
         case ["source", ".venv/bin/activate"]:
-            assert "-m venv .venv\n" in _printed("make", "-n", "-W", "requirements.lock", "setup")
+            assert "-m venv .venv\n" in _printed(
+                "make", "-n", "-W", "requirements.lock", "VENV=.venv", "setup"
+            )
             return "made by make setup"
         case ["curl" | "git" | "cd" | "[" | "export" | "pip", *_]:
             return "the shell's"
