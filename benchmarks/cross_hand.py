@@ -4,16 +4,16 @@
         --output benchmarks/results/cross_hand.json
 
 For every hand that is held out: a model trained on all the others serves it as it is (zero-shot); the model of the hand
-most like it, alone, whose grasps are carried over (`benchmarks/retargeting.py`); a model of the hand itself, alone; and
-the first, tuned on 1, 5 and 20 objects of the hand, all weights or a low-rank adapter. All are judged by scene-lift on
-the same unseen objects. Finished stores, runs and rows are not made again, so the command continues where it stopped.
+most like it, alone, whose grasps are carried over (`models/retargeted.py`), and the shipped `leap_table` likewise; a
+model of the hand itself, alone; and the first, tuned on 1, 5 and 20 objects of the hand, all weights or a low-rank
+adapter. All are judged by scene-lift on the same unseen objects. Finished stores, runs and rows are not made again, so
+the command continues where it stopped.
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,14 @@ import numpy as np
 
 from benchmarks.common import command_line, commit, machine, table, write
 from benchmarks.picking import SPLITS, rate
-from benchmarks.retargeting import Carrier
 from benchmarks.trials import RECIPE, run, steps, train
 from sceneleapultra.datasets import GraspStore, StoreWriter
-from sceneleapultra.evaluation.items import Item
-from sceneleapultra.evaluation.methods.base import Proposal
 from sceneleapultra.evaluation.methods.model import ModelMethod
 from sceneleapultra.evaluation.stored import chosen_items, split_records
 from sceneleapultra.hands import load_hand
-from sceneleapultra.models import GraspModel, load_grasp_model
+from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.many_hands import served
+from sceneleapultra.models.retargeted import RetargetedModel
 from sceneleapultra.simulation.protocols import HandModel, evaluate_many
 from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.core.parallel import LocalExecutor
@@ -50,6 +48,7 @@ ROWS = {
     "own": "a model of it alone",
     "without": "a model of all others, as it is",
     "retargeted": "the nearest hand's own model, retargeted",
+    "shipped": "the shipped leap_table, retargeted or mirrored",
     "full_1": "all weights tuned on 1 object",
     "adapter_1": "an adapter, 1 object",
     "full_5": "all weights tuned on 5 objects",
@@ -156,37 +155,18 @@ def tune(folder: Path, hand: str, count: int, kind: str, number: int) -> Path:
     return run_dir / "checkpoints" / "last.ckpt"
 
 
-@dataclass(frozen=True)
-class Retargeted:
-    """A model of one hand whose grasps another hand takes over, in the order of the model's scores."""
-
-    method: ModelMethod
-    carrier: Carrier
-
-    def sample_items(self, items: Sequence[Item], k: int) -> list[Proposal]:
-        """Return grasps of the other hand."""
-        return [
-            Proposal(self.carrier.carry(made.grasps), made.score)
-            for made in self.method.sample_items(items, k)
-        ]
-
-
-def method_of(folder: Path, hand: str, row: str) -> ModelMethod | Retargeted:
+def method_of(folder: Path, hand: str, row: str) -> ModelMethod:
     """Return what is tested in a row of the table."""
+    if row == "shipped":
+        model = served(load_grasp_model("leap_table"), hand, retarget=True)
+        return ModelMethod(model=model, sampling={}, seed=0)
     if row == "retargeted":
-        method = model_method(folder / f"own_{NEAREST[hand]}")
-        assert isinstance(method.model, GraspModel)
-        return Retargeted(method, Carrier(method.model.hand, load_hand(hand)))
-    return model_method(folder / f"{row}_{hand}", hand)
-
-
-def model_method(run_dir: Path, hand: str | None = None) -> ModelMethod:
-    """Return a run's model, serving a hand other than its own where one is named."""
-    model = load_grasp_model(run_dir / "checkpoints" / "last.ckpt")
-    model = model if hand is None else served(model, hand)
-    return ModelMethod(
-        model=model, sampling=model.generator.sampling.changed(temperature=TEMPERATURE), seed=0
-    )
+        nearest = load_grasp_model(folder / f"own_{NEAREST[hand]}" / "checkpoints" / "last.ckpt")
+        model = RetargetedModel.of(nearest, load_hand(hand))
+    else:
+        model = served(load_grasp_model(folder / f"{row}_{hand}" / "checkpoints" / "last.ckpt"), hand)
+    sampling = model.generator.sampling.changed(temperature=TEMPERATURE)
+    return ModelMethod(model=model, sampling=sampling, seed=0)
 
 
 def evaluate_row(folder: Path, hand: str, row: str, number: int) -> dict[str, Any]:
@@ -242,7 +222,7 @@ def main() -> None:
                 train_own(folder, hand, of_one)
             elif row == "retargeted":
                 train_own(folder, NEAREST[hand], of_one)
-            else:
+            elif row != "shipped":
                 train_without(folder, hand, of_many)
             if count:
                 tune(folder, hand, int(count), kind, of_tuning)

@@ -93,9 +93,9 @@ class ModelTest:
         run_dir = run_folder(checkpoint)
         require_match(model, checkpoint)
         path = trained_on(run_dir, checkpoint) if cfg.store is None else cfg.store
-        if model.generator.hand_encoder is not None:  # it serves the hand of the store it is tested on
+        if model.generator.hand_encoder is not None or cfg.retarget:  # it serves the store's hand
             name, path = of_one_hand(path, model.hand.name)
-            model = served(model, name)
+            model = served(model, name, retarget=cfg.retarget)
         hand = Hand(model.hand.description)  # on the CPU, wherever the model is
         store = GraspStore(path, hand)
         job = cls(cfg, checkpoint, model, hand, run_dir, store, protocol)
@@ -114,7 +114,7 @@ class ModelTest:
         if not (self.run_dir / "config.yaml").is_file():
             return self.store
         path = trained_on(self.run_dir, self.checkpoint)
-        if self.model.generator.hand_encoder is None:
+        if self.model.generator.hand_encoder is None and self.model.generator.hand.name == self.hand.name:
             return GraspStore(path, self.hand)
         own = stores_by_hand(path).get(self.hand.name)
         return self.store if own is None else GraspStore(own, self.hand)  # no other hand's grasps are its own

@@ -10,9 +10,10 @@ from sceneleapultra.hands import load_hand
 from sceneleapultra.models.checkpoints.load import build_generator
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.inference import GraspModel
-from sceneleapultra.models.mirrored import MirroredModel
+from sceneleapultra.models.mirrored import MirroredModel, is_mirror_image
 from sceneleapultra.models.network.low_rank import merged_state
 from sceneleapultra.models.palm_normalizer import PalmNormalizer
+from sceneleapultra.models.retargeted import RetargetedModel
 
 
 class SharedGenerators:
@@ -66,19 +67,23 @@ def sharing(generator: GraspGenerator, hand: str) -> GraspGenerator:
     return other.train(generator.training)
 
 
-def served(model: GraspModel, hand: str) -> GraspModel:
+def served(model: GraspModel, hand: str, *, retarget: bool = False) -> GraspModel:
     """Return a model that generates grasps of a hand: the model itself, its mirror image, or the same for any hand.
 
     Args:
         model: as it was loaded.
         hand: see :func:`~sceneleapultra.hands.load_hand`.
+        retarget: whether a hand that is neither the model's nor its mirror image takes over the grasps of the model's.
 
     Raises:
-        ValueError: the model is of one hand, of which this is neither itself nor the mirror image.
+        ValueError: the model is of one hand, of which this is neither itself nor the mirror image, and ``retarget``
+            is false; or a hand that cannot take grasps over.
     """
     wanted = load_hand(hand)
     if wanted.table_hash == model.hand.table_hash:
         return model
+    if retarget and not is_mirror_image(wanted, model.hand):
+        return RetargetedModel.of(model, wanted)
     if model.generator.hand_encoder is None:
         return MirroredModel.of(model, wanted)
     generator = _for_hand(model.generator, hand)

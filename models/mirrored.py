@@ -13,6 +13,7 @@ from jaxtyping import Float
 from sceneleapultra.hands import Hand
 from sceneleapultra.hands.mirror import MIRROR, mirrored
 from sceneleapultra.models.inference import GraspModel
+from sceneleapultra.models.other_hand import OtherHandModel, Pose
 from sceneleapultra.models.sampled_grasps import SampledGrasps
 from sceneleapultra.utils.requests import GraspRequest
 
@@ -20,15 +21,13 @@ _OF_QUAT = np.array([1.0, -1.0, 1.0, -1.0])  # S R S, as a quaternion wxyz
 
 
 @dataclass(frozen=True)
-class MirroredModel(GraspModel):
+class MirroredModel(OtherHandModel):
     """A model that generates grasps of its hand's mirror image.
 
     Example:
         >>> model = MirroredModel.of(load_grasp_model("leap_table"), load_hand("leap_left"))
         >>> grasps = model.sample(points, 64, object_mask=mask, up=up)
     """
-
-    image: Hand
 
     @classmethod
     def of(cls, model: GraspModel, hand: Hand) -> "MirroredModel":
@@ -37,38 +36,37 @@ class MirroredModel(GraspModel):
         Raises:
             ValueError: the hand is not the mirror image of the model's.
         """
-        image = mirrored(model.hand.description, hand.name)
-        if image.table_hash() != hand.table_hash or image.joint_names != hand.joint_names:
+        if not is_mirror_image(hand, model.hand):
             raise ValueError(
                 f"Hand '{hand.name}' is not the mirror image of '{model.hand.name}', which this model moves. Give its "
-                f"card the description of '{model.hand.name}' and `mirror: true`, or train a model of it."
+                f"card the description of '{model.hand.name}' and `mirror: true`, train a model of it, or let it "
+                f"take over the grasps of '{model.hand.name}' (--retarget, retarget=true)."
             )
         return cls(model.generator, model.cloud_settings, hand, completion=model.completion)
 
-    @property
-    def hand(self) -> Hand:
-        """The mirror image."""
-        return self.image
+    def asked(self, request: GraspRequest) -> GraspRequest:
+        """Return the mirrored request."""
+        return mirror_request(request)
 
-    def sample_request(
-        self,
-        request: GraspRequest,
-        num_grasps: int,
-        *,
-        T_cloud_object: Float[np.ndarray, "4 4"] | None = None,
-        **settings: Any,
-    ) -> SampledGrasps:
-        """Generate grasps of the mirror image; see :meth:`GraspModel.sample_request`."""
+    def asked_pose(self, T_cloud_object: Pose | None) -> Pose | None:
+        """Return the mirrored pose."""
         S = np.diag([*np.diag(MIRROR), 1.0])
-        T = None if T_cloud_object is None else S @ T_cloud_object @ S
-        model = GraspModel(self.generator, self.cloud_settings, completion=self.completion)
-        made = model.sample_request(mirror_request(request), num_grasps, T_cloud_object=T, **settings)
+        return None if T_cloud_object is None else S @ T_cloud_object @ S
+
+    def answered(self, request: GraspRequest, made: SampledGrasps, sampling: Any) -> SampledGrasps:
+        """Return the mirrored grasps."""
         return replace(
             made,
             hand_pose=mirror_poses(made.hand_pose),
             hand=self.hand.name,
             trajectory=None if made.trajectory is None else mirror_poses(made.trajectory),
         )
+
+
+def is_mirror_image(hand: Hand, of: Hand) -> bool:
+    """Return whether a hand is another's mirror image, joint by joint."""
+    image = mirrored(of.description, hand.name)
+    return image.table_hash() == hand.table_hash and image.joint_names == hand.joint_names
 
 
 def mirror_request(request: GraspRequest) -> GraspRequest:

@@ -41,6 +41,7 @@ def predict(
     *,
     checkpoint: str = "leap_table",
     hand: str | None = None,
+    retarget: bool = False,
     num_grasps: int = 32,
     best: int | None = None,
     intrinsics: list[str] | None = None,
@@ -72,7 +73,8 @@ def predict(
         input: depth image (.png, .npy, .npz), cloud (.ply, .pcd, .npy, .npz), mesh (.obj, .stl, .ply, folder) or data
             set (.h5)
         checkpoint: a file, or the name of a shipped model
-        hand: another than the model's: its mirror image (leap_left), or any, if the model serves many
+        hand: another than the model's: its mirror image (leap_left), any if the model serves many, any with --retarget
+        retarget: the hand takes over the grasps of the model's, by fingertips, where nothing was learned of it
         num_grasps: how many
         best: how many of them are kept: the best, and the best of those that differ from it and from one another
         intrinsics: of a depth image: FX FY CX CY (pixels), the nine numbers of K, or a JSON file of them
@@ -151,7 +153,7 @@ def predict(
     model = load_grasp_model(
         path, device=device, plugins=plugins or [], completion=completion, hypotheses=hypotheses
     )
-    sampler = model if hand is None else served(model, hand)
+    sampler = model if hand is None else served(model, hand, retarget=retarget)
     if sampling["temperature"] == "tuned":
         chosen = model.generator.sampling.changed(**{**sampling, "temperature": None})
         sampling = {**sampling, "temperature": tuned_temperature(home_of(path), tuned_for(path, chosen))}

@@ -50,3 +50,17 @@ def test_every_body_is_where_the_mirrored_cloud_puts_the_right_hand():
 def test_another_hand_is_no_mirror_image():
     with pytest.raises(ValueError, match=r"'allegro_like' is not the mirror image of 'leap_right'"):
         MirroredModel.of(small_model(), load_hand("allegro_like"))
+
+
+def test_a_batch_is_mirrored_like_each_request():
+    points, mask = cloud()
+    request = GraspRequest.from_points(
+        points, target=Target(mask=mask), up=(0, 0, 1), viewpoint=(0.5, 0.3, 0.5)
+    )
+    model = MirroredModel.of(small_model(), load_hand("leap_left"))
+    asked = {"prompts": [None, None], "negative_prompts": [(), ()], "sampling": {"steps": 2}}
+    batch = model.sample_batch([request, request], 4, seeds=[3, 5], **asked)
+    for made, seed in zip(batch, (3, 5), strict=True):
+        one = model.sample_request(request, 4, seed=seed, sampling={"steps": 2})
+        np.testing.assert_array_equal(made.hand_pose, one.hand_pose)
+        assert made.hand == "leap_left"
