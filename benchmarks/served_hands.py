@@ -61,8 +61,8 @@ def main() -> None:
             (item.scene, item.target, made.grasps[np.array([int(np.argmax(made.score))])])
             for item, made in zip(items, proposals, strict=True)
         ]
-        judged = evaluate_many(HandModel.from_hand(hand), jobs, protocol, LocalExecutor(workers=0))
-        verdicts = VerdictTable.concatenate(judged)
+        tested = evaluate_many(HandModel.from_hand(hand), jobs, protocol, LocalExecutor(workers=0))
+        verdicts = VerdictTable.concatenate(tested)
         names = verdicts["object_name"]
         rows[hand.name] = {key: rate(verdicts[key], names) for key in ("picked_cleanly", "picked")}
         rows[hand.name] |= {"served": type(method.model).__name__, "cpu_seconds_per_cloud": round(seconds, 2)}

@@ -44,16 +44,16 @@ class MirroredModel(OtherHandModel):
             )
         return cls(model.generator, model.cloud_settings, hand, completion=model.completion)
 
-    def asked(self, request: GraspRequest) -> GraspRequest:
+    def own_request(self, request: GraspRequest) -> GraspRequest:
         """Return the mirrored request."""
         return mirror_request(request)
 
-    def asked_pose(self, T_cloud_object: Pose | None) -> Pose | None:
+    def own_object_pose(self, T_cloud_object: Pose | None) -> Pose | None:
         """Return the mirrored pose."""
         S = np.diag([*np.diag(MIRROR), 1.0])
         return None if T_cloud_object is None else S @ T_cloud_object @ S
 
-    def answered(self, request: GraspRequest, made: SampledGrasps, sampling: Any) -> SampledGrasps:
+    def convert(self, request: GraspRequest, made: SampledGrasps, sampling: Any) -> SampledGrasps:
         """Return the mirrored grasps."""
         return replace(
             made,

@@ -36,16 +36,16 @@ class OtherHandModel(GraspModel, ABC):
         """The model of its own hand."""
         return GraspModel(self.generator, self.cloud_settings, completion=self.completion)
 
-    def asked(self, request: GraspRequest) -> GraspRequest:
+    def own_request(self, request: GraspRequest) -> GraspRequest:
         """Return what the model of its own hand is asked for a request."""
         return request
 
-    def asked_pose(self, T_cloud_object: Pose | None) -> Pose | None:
+    def own_object_pose(self, T_cloud_object: Pose | None) -> Pose | None:
         """Return the object's pose in what the model of its own hand is asked."""
         return T_cloud_object
 
     @abstractmethod
-    def answered(self, request: GraspRequest, made: SampledGrasps, sampling: Any) -> SampledGrasps:
+    def convert(self, request: GraspRequest, made: SampledGrasps, sampling: Any) -> SampledGrasps:
         """Return the other hand's grasps.
 
         Args:
@@ -58,16 +58,16 @@ class OtherHandModel(GraspModel, ABC):
         self, request: GraspRequest, num_grasps: int, *, T_cloud_object: Pose | None = None, **settings: Any
     ) -> SampledGrasps:
         """Generate grasps of the other hand; see :meth:`GraspModel.sample_request`."""
-        pose = self.asked_pose(T_cloud_object)
-        made = self.own.sample_request(self.asked(request), num_grasps, T_cloud_object=pose, **settings)
-        return self.answered(request, made, settings.get("sampling"))
+        pose = self.own_object_pose(T_cloud_object)
+        made = self.own.sample_request(self.own_request(request), num_grasps, T_cloud_object=pose, **settings)
+        return self.convert(request, made, settings.get("sampling"))
 
     def sample_batch(
         self, requests: Sequence[GraspRequest], num_grasps: int, **settings: Any
     ) -> list[SampledGrasps]:
         """Generate grasps of the other hand; see :meth:`GraspModel.sample_batch`."""
-        made = self.own.sample_batch([self.asked(one) for one in requests], num_grasps, **settings)
+        made = self.own.sample_batch([self.own_request(one) for one in requests], num_grasps, **settings)
         return [
-            self.answered(request, one, settings.get("sampling"))
+            self.convert(request, one, settings.get("sampling"))
             for request, one in zip(requests, made, strict=True)
         ]

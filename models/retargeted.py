@@ -54,7 +54,7 @@ class RetargetedModel(OtherHandModel):
         """Whether it says how likely grasps succeed: not for a hand that it never learned of."""
         return False
 
-    def answered(self, request: GraspRequest, made: SampledGrasps, sampling: Any) -> SampledGrasps:
+    def convert(self, request: GraspRequest, made: SampledGrasps, sampling: Any) -> SampledGrasps:
         """Return the grasps carried over, best first where the rank sorts.
 
         Raises:
@@ -68,9 +68,9 @@ class RetargetedModel(OtherHandModel):
         beside, moved = points_beside(request, made.hand_pose)
         middle = request.target_points.mean(0, dtype=np.float64)
         centered = replace(made, hand_pose=moved)
-        seen = _around(beside, request.target_points - middle)
+        observed = _around(beside, request.target_points - middle)
         grasps, misfit = Retargeting(Hand(self.own.hand.description), Hand(self.hand.description))(
-            centered.grasps, seen
+            centered.grasps, observed
         )
         hand_pose = grasps.hand_pose.astype(np.float64)
         hand_pose[:, :3] += middle
