@@ -79,6 +79,7 @@ NOT_RUN = {
     "takes minutes at its smallest": {
         "hands.md": [r"python -m benchmarks\.cross_hand"],
         "diffusion.md": [r"python -m benchmarks\.diffusion_grid"],
+        "model_zoo.md": [r"python -m benchmarks\.pick_film"],
     },
     "names what writes a file": {"files.md": ["sceneleap"]},
 }
