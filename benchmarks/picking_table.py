@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from omegaconf import OmegaConf
 
 from benchmarks.common import command_line, table, write
 from benchmarks.picking import rate
@@ -79,12 +80,11 @@ def fits_hand(item: Item) -> bool:
 
 def methods(options: Any, hand: Hand) -> Iterator[tuple[str, str | None, Method]]:
     """Yield each method with its name and the hash of its file."""
-    changes = dict(text.split("=", 1) for text in options.sampling)
-    typed = {k: float(v) if v.replace(".", "").isdigit() else v for k, v in changes.items()}
+    changes = {str(k): v for k, v in OmegaConf.from_dotlist(options.sampling).items()}
     for name in options.models:
         path = find_checkpoint(name)
         model = load_grasp_model(path)
-        sampling = model.generator.sampling.changed(**typed)
+        sampling = model.generator.sampling.changed(**changes)
         yield name, file_hash(path), ModelMethod(model=model, sampling=sampling, seed=0)
     if options.retrieval is not None:
         records = split_records(GraspStore(options.retrieval, hand), "train")

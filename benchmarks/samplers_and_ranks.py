@@ -2,7 +2,7 @@
 
     python -m benchmarks.samplers_and_ranks model_zoo/leap_table/model.ckpt data/quick.h5
 
-All samplers answer the same views with the same noise. Writes what is done so far to
+All samplers answer the same views with the same noise, without guidance. Writes what is done so far to
 benchmarks/results/samplers_and_ranks.json after every row.
 """
 
@@ -56,7 +56,8 @@ def measure(options: argparse.Namespace) -> None:
     }
     rows = []
     for rank, sampler, steps, k, keep in ways(options):
-        changes = {"solver": sampler, "steps": steps, "temperature": options.temperature, "rank": rank}
+        changes = {"solver": sampler, "steps": steps, "temperature": options.temperature}
+        changes |= {"guidance": "none", "rank": rank}
         method = ModelMethod(model, model.generator.sampling.changed(**changes), 0)
         start = time.process_time()
         method.sample_items(items[:1], k)

@@ -4,8 +4,8 @@ for each, float32, not compiled.
     python -m benchmarks.sampling_cost --store data/leap_table.h5
 
 Prints JSON: processor milliseconds per grasp, and the ratio, and with a store the success in simulation. All ways draw
-the same number of grasps for the same random cloud, in turn, in one process. Recomputing the context changes no grasp,
-so the reference is judged by 100 ancestral steps.
+the same number of grasps for the same random cloud, in turn, in one process, without guidance but where it is named.
+Recomputing the context changes no grasp, so the reference is judged by 100 ancestral steps.
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
@@ -85,17 +85,17 @@ def main() -> None:
         raise SystemExit(f"{options.checkpoint} is no diffusion model: the reference takes 100 steps.")
     batch = scene(loaded.cloud_settings["num_points"], 0)
 
-    def ours(steps: int, guided: bool) -> Callable[[int], Any]:
-        changes = {"steps": steps, "guidance": "physics" if guided else None}
+    def ours(steps: int, guidance: str = "none") -> Callable[[int], Any]:
+        changes = {"steps": steps, "guidance": guidance}
         return lambda k: generator.sample(batch, k, seeds=[0], sampling=changes)
 
     ways: dict[str, Callable[[int], Any]] = {
         "reference": lambda k: reference(generator, batch, k),
-        "ddim 20": ours(20, False),
-        "ddim 8": ours(8, False),
-        "ddim 6": ours(6, False),
-        "ddim 4": ours(4, False),
-        "ddim 20, physics": ours(20, True),
+        "ddim 20": ours(20),
+        "ddim 8": ours(8),
+        "ddim 6": ours(6),
+        "ddim 4": ours(4),
+        "ddim 20, physics": ours(20, "physics"),
     }
     measured: dict[str, Any] = {}
     for k in options.grasps:
@@ -143,7 +143,8 @@ def labeled(options: argparse.Namespace) -> dict[str, Any]:
     }
     rows = {}
     for sampler, steps in (("ddpm", 100), ("ddim", 20), ("ddim", 8), ("ddim", 6), ("ddim", 4)):
-        changes = {"solver": sampler, "steps": steps, "temperature": options.temperature, "rank": "none"}
+        changes = {"solver": sampler, "steps": steps, "guidance": "none", "rank": "none"}
+        changes["temperature"] = options.temperature
         method = ModelMethod(model, model.generator.sampling.changed(**changes), 0)
         found = evaluate_method(method, items, options.samples, min_clearance_m=0.0, **settings).summary()
         rows[f"{sampler} {steps}"] = {k: found[k] for k in ("stable", "num_grasps", "num_objects")}

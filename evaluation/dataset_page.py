@@ -87,7 +87,7 @@ def _object_rows(counts: Sequence[ObjectCount]) -> list[tuple[str, ...]]:
     ]
 
 
-HEADINGS = ("family", "objects", "placed", "solved", "grasps", "successes", "success")
+HEADINGS = ("family", "success", "successes", "grasps", "solved", "placed", "objects")
 
 
 def family_rows(counts: Mapping[str, Count]) -> list[tuple[str, ...]]:
@@ -100,8 +100,8 @@ def family_rows(counts: Mapping[str, Count]) -> list[tuple[str, ...]]:
     for family, c in (*counts.items(), ("all", total)):
         low, high = wilson_interval(c.successes, c.grasps)
         rate = f"{100 * c.successes / max(1, c.grasps):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-        numbers = (len(c.objects), c.placed, c.solved, c.grasps, c.successes)
-        rows.append((family, *map(str, numbers), rate))
+        numbers = (c.successes, c.grasps, c.solved, c.placed, len(c.objects))
+        rows.append((family, rate, *map(str, numbers)))
     return rows
 
 
@@ -116,8 +116,8 @@ def write_dataset_page(store: GraspStore, hand: Hand, found: Inspection, path: P
         f"{escape(hand.name)}, protocol {escape(str(store.attributes['protocol']))}.</p>",
         f"<h2>Problems</h2><p>{verdict}</p><ul>{problems}</ul>" if number else "<p>No problems found.</p>",
         "<h2>Success by family</h2>",
-        '<p class="legend">Placed: counted in each scene an object lies in. Solved: of those, with a '
-        "successful grasp. Brackets: 95 % Wilson interval.</p>",
+        '<p class="legend">Brackets: 95 % Wilson interval. Placed: counted in each scene an object lies '
+        "in. Solved: of those, with a successful grasp.</p>",
     ]
     for split in SPLITS:
         counts = {family: c for (s, family), c in sorted(found.counts.items()) if s == split}

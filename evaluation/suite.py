@@ -340,7 +340,7 @@ class ModelTest:
             "title": f"Grasps of {self.run_dir.name} in simulation",
             "sentence": (
                 f"{grasps} grasps of {objects} objects it was not trained on, each from the partial cloud of one view, "
-                f"put through protocol {self.protocol.name}, beside methods that do not learn."
+                f"put through protocol {self.protocol.name}."
             ),
             **facts,
             "config": OmegaConf.to_container(cfg, resolve=True),

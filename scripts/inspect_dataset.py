@@ -65,7 +65,7 @@ def print_summary(store: GraspStore, found: Inspection) -> None:
         if not counts:
             continue
         title = f"{split}: {found.scenes[split]} scenes, {found.views[split]} views"
-        table = Table(title=title, title_justify="left", box=None)
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for heading in HEADINGS:
             table.add_column(heading, justify="left" if heading == "family" else "right", no_wrap=True)
         for cells in family_rows(counts):

@@ -27,16 +27,11 @@ UNRECORDED = set(
         "completion_ceiling",
         "density_robustness",
         "diffusion_grid",
-        "encoder_lite",
         "encoder_quality",
         "encoders_AMD_EPYC_2_cores",
         "encoders_NVIDIA_H200",
-        "generation_by_height",
-        "guidance_physics_test",
-        "guidance_test",
         "heads",
         "latency",
-        "learning_curve",
         "loader",
         "loader_10000_points",
         "picking",
@@ -207,6 +202,9 @@ def test_comments_beside_and_above_keys_are_their_meaning() -> None:
 
     text = "# What.\n# @package _global_\na: 1 # one\nb:\n  # above,\n  # in two lines\n  c: [1, 2]\n  d: '#no' # yes\n"
     assert head(text) == "What."
+    assert head("# Why.  python x.py a=1\n# python y.py b=<2>\n# Then.\na: 1") == (
+        "Why. `python x.py a=1` `python y.py b=<2>` Then."
+    )
     assert [tuple(key) for key in keys(text)] == [
         ("a", "1", "one"),
         ("b.c", "[1, 2]", "above, in two lines"),

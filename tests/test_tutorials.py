@@ -2,7 +2,7 @@
 
 ``bash`` and ``python`` blocks run; a ``text`` block is what those since the one before print, compared in kind:
 numbers may differ, and an ellipsis stands for anything. tests/factories/rehearsals.py says how they are made small.
-``--help`` stands where hardware would move, which has tests of its own.
+A fake hand on a pseudo-terminal stands for the real one.
 """
 
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from factories.fake_leap import fake_leap
 from factories.rehearsals import run, steps
 from sceneleapultra.utils.core.config import CONFIG_DIR
 
@@ -45,7 +46,9 @@ def test_a_tutorial_runs_and_prints_what_it_shows(page: Path, tmp_path: Path, sh
     folder = tmp_path / "anywhere"
     folder.mkdir()
     found = steps(page, tables=False)
-    status, outputs = run(found, folder, shell, small=False, timeout=1500)
+    with fake_leap() as hand:
+        named = {"/dev/ttyUSB0": hand.port}
+        status, outputs = run(found, folder, shell, small=False, timeout=1500, named=named)
     assert status == 0, f"{page.name}:\n{''.join(outputs)[-4000:]}"
     since = ""
     for step, printed in zip(found, outputs, strict=True):

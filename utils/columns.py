@@ -263,7 +263,12 @@ COLUMNS: dict[str, Column] = {
             "Most touching links are on the part that the prompt names.",
             shown_unit="%",
         ),
-        Column("off_part", "?", "No link touches the part that the prompt names.", shown_unit="%"),
+        Column(
+            "off_part",
+            "?",
+            "No link touches the part that the prompt names; also true of a grasp that touches nothing.",
+            shown_unit="%",
+        ),
         Column(
             "disturbance",
             "f8",

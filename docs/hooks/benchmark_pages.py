@@ -38,6 +38,10 @@ def _docstring(path: Path) -> str:
     return ast.get_docstring(ast.parse(path.read_text())) or ""
 
 
+def _title(path: Path) -> str:
+    return path.stem[0].upper() + path.stem[1:].replace("_", " ")
+
+
 def _question(path: Path) -> str:
     return _docstring(path).split("\n\n")[0]
 
@@ -183,19 +187,14 @@ def result_page(path: Path) -> str:
     provenance = table(["what", "value"], facts.items())
     rest = document if isinstance(document, dict) else {"rows": document}
     rest = {k: v for k, v in rest.items() if k not in _PROVENANCE or isinstance(v, dict)}
-    return (
-        "\n\n".join(
-            [f"# {path.stem.replace('_', ' ')}", cell(_question(made_by)), provenance, *_tables(rest, "")]
-        )
-        + "\n"
-    )
+    return "\n\n".join([f"# {_title(path)}", cell(_question(made_by)), provenance, *_tables(rest, "")]) + "\n"
 
 
 def benchmark_pages() -> dict[str, str]:
     """Return the text of each page by its address."""
     files = sorted((BENCHMARKS / "results").glob("*.json"))
     pages = {f"benchmarks/{path.stem}.md": result_page(path) for path in files}
-    rows = [(f"[{p.stem.replace('_', ' ')}]({p.stem}.md)", cell(_question(program(p.stem)))) for p in files]
+    rows = [(f"[{_title(p)}]({p.stem}.md)", cell(_question(program(p.stem)))) for p in files]
     pages["benchmarks/index.md"] = (
         "# Benchmarks\n\nEvery number here is read from a file in `benchmarks/results/` when the site is built; each "
         "page begins with what made it: command, seed, commit and machine. *Not recorded*: the file was written before "

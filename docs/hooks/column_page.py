@@ -14,7 +14,7 @@ def column_page() -> str:
     from sceneleapultra.utils.columns import COLUMNS
 
     measured = [
-        (code(c.name), cell(c.unit), "yes" if c.stored else "", ", ".join(c.reductions), cell(c.help))
+        (code(c.name), cell(c.help), cell(c.unit), "yes" if c.stored else "", ", ".join(c.reductions))
         for c in COLUMNS.values()
     ]
     stored = [(code(name), code(c.dtype), _shape(c.row)) for name, c in STORED.items()]
@@ -22,7 +22,7 @@ def column_page() -> str:
         "# Columns",
         "## What is known of a grasp after it was tried",
         "Declared once, in `utils/columns.py`; the simulator fills them, stores keep some, results reduce them.",
-        table(["column", "unit", "in stores", "reduced by", "meaning"], measured),
+        table(["column", "meaning", "unit", "in stores", "reduced by"], measured),
         "## What a store holds",
         "One HDF5 file. `<rows>_ptr` holds where the rows of each owner start, and where those of the last one end. A "
         f"row of shape n has a size that hand or protocol decides. Attributes: {', '.join(map(code, ATTRIBUTES))}.",

@@ -6,6 +6,7 @@ the groups explain). Entries of a dictionary, none of which is explained, mean w
 """
 
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,7 @@ from meanings import arguments, summary
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIG = ROOT / "config"
 _SHOWN = 90  # characters of a default
+_COMMAND = re.compile(r"(?:^|  )(python \S+\.py .*)$")
 _PROGRAMS = {
     "dataset": "generate.yaml",
     "evaluation": "test.yaml",
@@ -68,10 +70,11 @@ def _target(node: yaml.Node) -> str:
 
 
 def head(text: str) -> str:
-    """Return what the first lines of a file say of it."""
+    """Return what the first lines of a file say of it, with commands as code."""
     lines = text.splitlines()
     count = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    return " ".join(_comment(line) for line in lines[:count] if "@package" not in line)
+    comments = [_comment(line) for line in lines[:count] if "@package" not in line]
+    return " ".join(_COMMAND.sub(r" `\1`", comment).strip() for comment in comments)
 
 
 def keys(text: str, elsewhere: Mapping[str, str] = MappingProxyType({})) -> Iterator[Key]:

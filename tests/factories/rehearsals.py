@@ -43,6 +43,9 @@ WORDS = {
     " workers=1 tuning.max_items=1 tuning.temperatures=[0.3] tuning.samples_per_item=1",
     r"test_lightning.*checkpoint=(leap_table|model_zoo)": "sampling.steps=2",
     r"scripts/predict\.py": "--num-grasps 2 --sampling.steps 2",
+    r"train_lightning.*encoder=ptv3.*model_best": "'model.generator.encoder.architecture={order: [z, hilbert-trans],"
+    " stride: [2, 2], enc_depths: [1, 2, 1], enc_channels: [8, 12, 16], enc_heads: [2, 2, 4], dec_depths: [2, 1],"
+    " dec_channels: [8, 12], dec_heads: [2, 2], patch_size: [16, 16, 16], mlp_ratio: 2.0}'",
 }
 
 
