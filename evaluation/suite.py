@@ -41,7 +41,6 @@ from sceneleapultra.models import GraspModel, load_grasp_model
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.guidance.guide import check_prompts
 from sceneleapultra.models.many_hands import served
-from sceneleapultra.models.retargeted import RetargetedModel
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.reporting.pictures import render_png
 from sceneleapultra.reporting.report import Gallery, write_report
@@ -119,12 +118,6 @@ class ModelTest:
             return GraspStore(path, self.hand)
         own = stores_by_hand(path).get(self.hand.name)
         return self.store if own is None else GraspStore(own, self.hand)  # no other hand's grasps are its own
-
-    @property
-    def _hand_served(self) -> str:
-        own = self.model.generator.hand.name
-        retargeted = isinstance(self.model, RetargetedModel)
-        return f"{self.hand.name}, which takes over grasps of {own}" if retargeted else self.hand.name
 
     @cached_property
     def executor(self) -> Executor:
@@ -331,6 +324,7 @@ class ModelTest:
         of_model = [result for result in results if result.role is Role.MODEL]
         objects = sum(len(set(result.table["object_name"])) for result in of_model)
         grasps = sum(len(result.table) for result in of_model)
+        own = self.model.generator.hand.name
         facts = provenance(
             seed=cfg.seed,
             protocol=self.protocol,
@@ -340,7 +334,7 @@ class ModelTest:
                 "solver": f"{sampling.solver.name}, {sampling.solver.steps} steps",
                 "guidance": sampling.guidance.describe(),
                 "temperature": f"{temperature:g}, {source}",
-                "hand": self._hand_served,
+                "hand": self.hand.name + ("" if self.hand.name == own else f", served by a model of {own}"),
             },
         )
         return {

@@ -40,4 +40,4 @@ def test_the_hand_of_a_store_takes_over_the_models_grasps(tmp_path: Path):
     (entry,) = document["methods"]
     assert entry["method"] == "model" and entry["summary"]["num_grasps"] == 2
     hand = document["provenance"]["model hand"]
-    assert hand == "parallel_gripper, which takes over grasps of leap_right"
+    assert hand == "parallel_gripper, served by a model of leap_right"
