@@ -4,7 +4,7 @@
         "clutter of 6 to 12=data/test_clutter.h5:test" --guided "clutter of 6 to 12"
         --completions "predicted field=runs/completion/checkpoints/best.ckpt"
         "worst of 8 hypotheses=runs/completion_consistency/checkpoints/best.ckpt:8"
-        --parts runs/completion_ceiling --output benchmarks/results/completion_ceiling_clutter.json --pages
+        --parts runs/completion_ceiling --output benchmarks/results/completion_ceiling.json --pages
 
 A model draws --samples grasps of each item once, and each row tries one of them. ``rank``: the best by score, by score
 and the clearance in the observed points (``sampling/rank/clearance.yaml``, what ships), by both and the clearance in
