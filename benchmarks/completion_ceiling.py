@@ -4,7 +4,7 @@
         "clutter of 6 to 12=data/test_clutter.h5:test" --guided "clutter of 6 to 12"
         --completions "predicted field=runs/completion/checkpoints/best.ckpt"
         "worst of 8 hypotheses=runs/completion_consistency/checkpoints/best.ckpt:8"
-        --parts runs/completion_ceiling --output benchmarks/results/completion_ceiling_clutter.json --pages
+        --parts runs/completion_ceiling --output benchmarks/results/completion_ceiling.json --pages
 
 A model draws --samples grasps of each item once, and each row tries one of them. ``rank``: the best by score, by score
 and the clearance in the observed points (``sampling/rank/clearance.yaml``, what ships), by both and the clearance in
@@ -12,9 +12,9 @@ what a completion predicts, in the true field, and by score and the clearance of
 scene. ``approach``: the grasp of what ships, on the way that the points, or the points and a field, tell; elsewhere the
 protocol chooses the way, by the true scene. ``guidance``: the best of grasps drawn again under physics_collision_free,
 which pushes them out of points or a field, by the rank of what ships with that field. Every item is written to --parts
-when it is done; a later call reads it from there, and tries what rows it lacks. With --minutes, items that are not
-begun by then are left out; 0 writes the tables of what is known. Milliseconds are processor time that a
-row adds to the sampling of a cloud.
+when it is done; a later call reads it from there, and tries what rows it lacks. With --minutes, no item is begun after
+that; 0 writes the tables of what is known, each row with its own number of items. Milliseconds are processor time that
+a row adds to the sampling of a cloud.
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
@@ -108,7 +108,7 @@ class Chooser:
         return ranks + [f"{way}: {name}" for way in ways for name in fields]
 
     def rows(self, item: Item, *, guided: bool, known: Collection[str]) -> Iterator[Row]:
-        """Yield the grasps of an item that are tried, but for guided ones that are known."""
+        """Yield the grasps of an item that are tried; what takes long and is known is left out."""
         hand = self.model.hand
         request = GraspRequest(
             points=item.view.points,
@@ -116,7 +116,12 @@ class Chooser:
             viewpoint=item.view.T_world_cam[:3, 3],
             up=UP,
         )
-        sources: dict[str, Completes] = {**self.completions, TRUE: TrueScene(self.truth, item)}
+        ways = ("rank", "approach", "guidance") if guided else ("rank", "approach")
+        sources: dict[str, Completes] = {
+            name: completes
+            for name, completes in {**self.completions, TRUE: TrueScene(self.truth, item)}.items()
+            if not {f"{way}: {name}" for way in ways} <= set(known)
+        }
         made, sampling_ms = _timed(lambda: self._draw(request, item, None, guided=False))
         yield Row(SCORE, _best(made, made.score), 0.0)
         points_m, ms = _timed(lambda: neighbor_clearance(hand, made.hand_pose, request))
@@ -132,8 +137,9 @@ class Chooser:
             spent = None if name == TRUE else ms + completion_ms + field_ms
             score = self._with_clearance(made, np.minimum(points_m, field_m))
             yield Row(f"rank: {name}", _best(made, score), spent)
-        exact_m = scene_clearance(hand, item.scene, item.target, made.grasps)
-        yield Row(f"rank: {EXACT}", _best(made, self._with_clearance(made, exact_m)), None)
+        if f"rank: {EXACT}" not in known:
+            exact_m = scene_clearance(hand, item.scene, item.target, made.grasps)
+            yield Row(f"rank: {EXACT}", _best(made, self._with_clearance(made, exact_m)), None)
         index = int(np.argmax(self._with_clearance(made, points_m)))
         first = replace(
             made,
@@ -142,8 +148,8 @@ class Chooser:
             },
         )
         for name, field in fields.items():
-            ways, ms = _timed(lambda field=field: choose_approaches(hand, first, request, field))
-            yield Row(f"approach: {name}", replace(shipped, approach=ways.offset_m), ms)
+            way, ms = _timed(lambda field=field: choose_approaches(hand, first, request, field))
+            yield Row(f"approach: {name}", replace(shipped, approach=way.offset_m), ms)
         for name in fields if guided else ():
             if f"guidance: {name}" in known:
                 continue
@@ -204,17 +210,20 @@ def try_once(hand: Hand, item: Item, rows: list[Row], protocol: Protocol, worker
 
 
 def summary(parts: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
-    """Return the rates of each kind of row, and which items it gained and lost against what ships."""
+    """Return the rates of each kind of row over the items that have it, with what it gains and loses against BASE."""
     found: dict[str, Any] = {}
-    objects = np.array([part["object"] for part in parts])
     for name in names:
-        columns = {key: np.array([part["rows"][name][key] for part in parts]) for key in OUTCOMES}
+        tried = [part for part in parts if name in part["rows"]]
+        if not tried:
+            continue
+        objects = np.array([part["object"] for part in tried])
+        columns = {key: np.array([part["rows"][name][key] for part in tried]) for key in OUTCOMES}
         clean, before = (
             columns["picked_cleanly"],
-            np.array([p["rows"][BASE]["picked_cleanly"] for p in parts]),
+            np.array([part["rows"][BASE]["picked_cleanly"] for part in tried]),
         )
         gained, lost = int((clean & ~before).sum()), int((~clean & before).sum())
-        ms = [part["rows"][name]["ms"] for part in parts]
+        ms = [part["rows"][name]["ms"] for part in tried]
         found[name] = {key: rate(column, objects) for key, column in columns.items()} | {
             "gained": gained,
             "lost": lost,
@@ -232,8 +241,9 @@ def tables(document: dict[str, Any]) -> str:
             low, high = r["picked_cleanly"]["wilson95"]
             lines.append(
                 [
-                    f"{name}, {of_set['items']}" if row == SCORE else "",
+                    name if row == SCORE else "",
                     f"{row} (ships)" if row == BASE else row,
+                    str(r["picked_cleanly"]["trials"]),
                     *(f"{r[key]['percent']:.1f}" for key in ("collision_free", "picked")),
                     f"{r['picked_cleanly']['percent']:.1f} [{low:.1f}, {high:.1f}]",
                     "" if row == BASE else f"+{r['gained']} -{r['lost']}",
@@ -241,8 +251,9 @@ def tables(document: dict[str, Any]) -> str:
                 ]
             )
     head = [
-        "set, items",
+        "set",
         "one grasp of each item, by",
+        "items",
         "clear, %",
         "picked, %",
         "picked cleanly, %",
@@ -308,20 +319,19 @@ def main() -> None:
             part: dict[str, Any] = {"object": item.object.name, "rows": {}}
             if kept.is_file():
                 part = json.loads(kept.read_text())
-            if not set(names) <= set(part["rows"]):
-                if time.monotonic() > end:
-                    continue
+            if not set(names) <= set(part["rows"]) and time.monotonic() <= end:
                 rows = chooser.rows(item, guided=name in options.guided, known=part["rows"])
                 new = [row for row in rows if row.name not in part["rows"]]
                 part["rows"] |= try_once(hand, item, new, protocol, options.workers)
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 kept.write_text(json.dumps(part))
-            parts.append(part)
+            if part["rows"]:
+                parts.append(part)
             if number % 10 == 9:
                 print(f"{name}: {number + 1} items", file=sys.stderr, flush=True)
         if not parts:
             continue
-        document["sets"][name] = {"items": len(parts), "rows": summary(parts, names)}
+        document["sets"][name] = {"rows": summary(parts, chooser.names(guided=True))}
         write(document, options.output, seed=0)
     print(tables(document), flush=True)
     if options.pages:

@@ -2,9 +2,10 @@
 
     python -m benchmarks.gallery
     python -m benchmarks.gallery families tokens --seed 3
-    python -m benchmarks.gallery completion --completion runs/completion_latent/checkpoints/best.ckpt
+    python -m benchmarks.gallery completion --completion runs/completion/checkpoints/best.ckpt
+    python -m benchmarks.gallery hypotheses --completion runs/completion_consistency/checkpoints/best.ckpt
 
-The picture of completion needs a checkpoint, which is not shipped, and is made only where one is passed.
+The last two need a checkpoint, which is not shipped, and are made only where they are named.
 Everything is drawn by the project's own renderer, which needs no graphics system. A grasp is shown as its simulation by
 scene-lift ended: a green hand picked its object, an orange one did not, and a red one was in the object or in itself.
 """
@@ -38,7 +39,11 @@ COLUMNS, PANEL, STRIP = (
     40,
 )  # panels side by side; their size, and the height of a caption (pixels)
 ELEVATION_DEG, MARGIN = 22.0, 1.12
-MODEL, COMPLETION = "leap_table", "completion"
+MODEL = "leap_table"
+COMPLETIONS = {
+    "completion": 1,
+    "hypotheses": 8,
+}  # pictures of a completion, and of how many of its hypotheses
 
 
 def framed(drawing: Drawing) -> Viewpoint:
@@ -101,18 +106,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--completion", help="checkpoint of scene completion")
     options = parser.parse_args()
-    if COMPLETION in options.pictures and options.completion is None:
-        parser.error(f"{COMPLETION}: expected --completion, a checkpoint of experiment=completion_latent")
     if unknown := set(options.pictures) - set(PICTURES):
         parser.error(f"there is no picture {', '.join(sorted(unknown))}: expected {', '.join(PICTURES)}")
-    model = load_grasp_model(MODEL, completion=options.completion)
-    making = Making(model, Hand(model.hand.description), options.seed)
-    of_model = [name for name in PICTURES if name != COMPLETION or options.completion is not None]
-    for name in options.pictures or of_model:
-        picture = sheet(PICTURES[name](making))
-        words, shown, path = f"{name} --seed {options.seed}", MODEL, MODEL
-        if name == COMPLETION:
-            words, shown, path = f"{words} --completion {options.completion}", name, options.completion
+    for name in options.pictures or [name for name in PICTURES if name not in COMPLETIONS]:
+        words, shown, path, model = f"{name} --seed {options.seed}", MODEL, MODEL, load_grasp_model(MODEL)
+        if name in COMPLETIONS:
+            if options.completion is None:
+                parser.error(f"{name}: expected --completion, a checkpoint as docs/completion.md trains it")
+            words, shown, path = (
+                f"{words} --completion {options.completion}",
+                "completion",
+                options.completion,
+            )
+            model = load_grasp_model(MODEL, completion=path, hypotheses=COMPLETIONS[name])
+        picture = sheet(PICTURES[name](Making(model, Hand(model.hand.description), options.seed)))
         line = note(words, options.seed, f"{shown} `{file_hash(find_checkpoint(path))}`", picture)
         texts = {page: annotate(page.read_text(), name, line) for page in PAGES}
         FOLDER.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from benchmarks.encoders import untrained_encoder
-from benchmarks.gallery_completion import draw_completions
+from benchmarks.gallery_completion import draw_completions, draw_hypotheses
 from benchmarks.pick_film import bodies
 from sceneleapultra.evaluation.items import Item
 from sceneleapultra.evaluation.predicted import try_grasps
@@ -49,7 +49,7 @@ from sceneleapultra.utils.records import Outcome
 
 SCENE = Path("model_zoo/example_scene.h5")
 FAMILIES = ("mug", "bottle", "bowl", "hammer", "dumbbell", "ring")
-CLUTTER, COMPLETED, MUG = (1, 2, 4, 5, 6, 7), (1, 4, 6), 6  # objects of the shipped scene
+CLUTTER, COMPLETED, GUESSED, MUG = (1, 2, 4, 5, 6, 7), (1, 4, 6), (1, 6), 6  # objects of the shipped scene
 ENCODERS = ("pointnet2_small", "pointnet2", "pointnet_lite", "fpn", "ptv3_light", "ptv3")
 HANDS = ("leap_right", "leap_left", "allegro_like", "parallel_gripper")
 PROTOCOL, SAMPLES, WILD = "scene-lift", 32, 1.0  # WILD: the temperature at which a model errs
@@ -214,6 +214,14 @@ def completion(making: Making) -> list[Drawing]:
     return draw_completions(completes, [request_from_store(SCENE, number)[1] for number in COMPLETED])
 
 
+def hypotheses(making: Making) -> list[Drawing]:
+    """Draw two objects of the shipped scene: what is seen, what is true, the spread of hypotheses and three of them."""
+    completes = making.model.completion
+    assert isinstance(completes, CompletionModel)
+    return draw_hypotheses(completes, [request_from_store(SCENE, number)[1] for number in GUESSED])
+
+
 PICTURES: dict[str, Callable[[Making], list[Drawing]]] = {
-    each.__name__: each for each in (families, clutter, failures, hands, denoising, tokens, completion)
+    each.__name__: each
+    for each in (families, clutter, failures, hands, denoising, tokens, completion, hypotheses)
 }

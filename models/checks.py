@@ -10,7 +10,7 @@ from sceneleapultra.models.completion.completer import GridModel
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.grasp_space import GraspSpace
 from sceneleapultra.models.module import GraspModule
-from sceneleapultra.models.objectives.latent_denoising import LatentDenoising
+from sceneleapultra.models.objectives.denoising import Denoising
 from sceneleapultra.models.palm_normalizer import PalmNormalizer
 from sceneleapultra.utils.core.config import try_partial
 
@@ -39,7 +39,7 @@ def check_data(module: GraspModule, data: Any) -> None:
         problems += _hand_problems(module.generator, data)
     if isinstance(module.generator, GraspGenerator):
         problems += _generator_problems(module.generator, data)
-    if isinstance(module.objective, LatentDenoising) and module.objective.frame != data.frame:
+    if isinstance(module.objective, Denoising) and module.objective.frame not in (None, data.frame):
         problems.append(
             f"model.objective.vae learned grasps in frame '{module.objective.frame}', data.cloud.frame={data.frame} "
             f"serves others. Pass data.cloud.frame={module.objective.frame}, or train another autoencoder."

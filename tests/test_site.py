@@ -24,7 +24,6 @@ LAB = {
 UNRECORDED = set(
     [
         "camera",
-        "completion_ceiling",
         "density_robustness",
         "diffusion_grid",
         "encoder_quality",

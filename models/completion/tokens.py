@@ -89,6 +89,10 @@ class FrozenCompletion(CompletionEncoder):
             ValueError: the viewpoint of a cloud is none from which its target could have been seen.
         """
         device = cloud.points.device
+        # Grids are made by the processor: one copy of the whole batch.
+        cloud = Cloud(
+            *(x.cpu() for x in (cloud.points, cloud.valid, cloud.target, cloud.viewpoint, cloud.up))
+        )
         table = observed_table_height(cloud, cloud.points.shape[1]).tolist()
         grids, observed = zip(
             *(self._observed(cloud, i, height) for i, height in enumerate(table)), strict=True
@@ -117,10 +121,10 @@ class FrozenCompletion(CompletionEncoder):
         return SceneTokens(xyz, features, valid, of_target[..., 0] > 0.0, frames.contiguous())
 
     def _observed(self, cloud: Cloud, i: int, table: float) -> tuple[VoxelGrid, Float[np.ndarray, "c x y z"]]:
-        """Return a cloud's grid and what is observed of its voxels."""
-        valid = cloud.valid[i].cpu().numpy()
-        points, target = (x[i].cpu().numpy()[valid] for x in (cloud.points, cloud.target))
-        viewpoint, up = (x[i].double().cpu().numpy() for x in (cloud.viewpoint, cloud.up))
+        """Return a grid and what is observed of its voxels, of one of the clouds on the processor."""
+        valid = cloud.valid[i].numpy()
+        points, target = (x[i].numpy()[valid] for x in (cloud.points, cloud.target))
+        viewpoint, up = (x[i].double().numpy() for x in (cloud.viewpoint, cloud.up))
         grid = self.voxels.grid(points[target], Standpoint(viewpoint, up, table))
         x, y, z = grid.to_grid(viewpoint)
         half = grid.size * grid.voxel_m / 2

@@ -11,6 +11,7 @@ from sceneleapultra.models.diffusion.weighting import LossWeighting
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.context import AnchoredScene, SceneContext
 from sceneleapultra.models.objectives.context import AnchorAssignment, PredictionContext
+from sceneleapultra.models.objectives.grasp_codes import take_codes
 from sceneleapultra.models.objectives.matching import Matching
 from sceneleapultra.models.objectives.objective import Objective
 from sceneleapultra.models.objectives.sparse import SparseView, same_anchors
@@ -74,9 +75,10 @@ class DenoisingContext(PredictionContext):
 
 
 class Denoising(Objective):
-    """Learns to denoise sets of successful grasps.
+    """Learns to denoise sets of successful grasps, as states or as the codes of an autoencoder.
 
     Args:
+        vae: checkpoint of the autoencoder whose codes are denoised; None where states are.
         terms: what is minimized, by name.
         anchors: how true grasps are assigned to tokens.
         weighting: how much each noise level counts.
@@ -84,6 +86,9 @@ class Denoising(Objective):
         num_grasps: successful grasps per scene in a training batch; what follows them are failures for the heads.
         sparse_view: how clouds are thinned for the terms that compare a sparse view with the full one.
         seed: of all noise, together with the step and the item.
+
+    Attributes:
+        frame: coordinate mode of the data that the autoencoder learned from; None without one.
     """
 
     context_type = DenoisingContext
@@ -91,6 +96,7 @@ class Denoising(Objective):
     def __init__(
         self,
         *,
+        vae: str | None,
         terms: dict[str, LossTerm],
         anchors: AnchorAssignment,
         weighting: LossWeighting,
@@ -102,6 +108,8 @@ class Denoising(Objective):
         super().__init__(terms=terms, seed=seed)
         self.anchors, self.weighting, self.matching = anchors, weighting, matching
         self.num_grasps, self.sparse_view = num_grasps, sparse_view
+        self.frame: str | None = None
+        self._vae_path = vae
         reads = [name for name, term in self.terms.items() if any("sparse" in need for need in term.needs)]
         if reads and sparse_view is None:
             raise ValueError(
@@ -110,10 +118,17 @@ class Denoising(Objective):
             )
 
     def prepare(self, generator: Any) -> None:
-        """Check that the generator is a diffusion whose noise levels can be weighted so."""
+        """Check that the generator is a diffusion whose noise levels can be weighted so, and take the autoencoder.
+
+        Raises:
+            FileNotFoundError: no such checkpoint.
+            ValueError: another kind of generator, or an autoencoder of another size, hand or representation.
+        """
         if not isinstance(generator, GraspGenerator) or not isinstance(generator.process, Diffusion):
             raise ValueError(
                 "model.objective=denoising trains a diffusion or flow model; model.generator is another kind. Pass "
                 "model=grasp_dit, or the objective that belongs to it."
             )
         self.weighting.check(generator.process.noise)
+        if self._vae_path is not None:
+            self.frame = take_codes(generator, self._vae_path)

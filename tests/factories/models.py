@@ -166,6 +166,7 @@ TERMS = {
 
 def small_objective(**changes) -> Denoising:
     settings = {
+        "vae": None,
         "terms": TERMS,
         "anchors": AnchorAssignment(softness=0.01, reach=1.0),
         "matching": Index(),
