@@ -10,7 +10,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sceneleapultra.models.guidance.anchors import prompt_anchors
-from sceneleapultra.models.guidance.guide import PROMPT, Guidance, Guide, build_guide, check_negatives
+from sceneleapultra.models.guidance.guide import (
+    PROMPT,
+    Guidance,
+    Guide,
+    Predict,
+    build_guide,
+    check_negatives,
+)
 from sceneleapultra.models.guidance.learned import BoundScore
 from sceneleapultra.models.network.context import GeneratedGrasps, SceneContext
 from sceneleapultra.models.network.heads.graspness import weigh_anchors
@@ -153,7 +160,11 @@ class SamplingRun:
         generator, config = self.generator, self.config
         guide = self._guide(self.scene, start.index, config.guidance)
         samples = generator.process.solve(
-            config.solver, guide.wrap(generator.predict_x0), start.noise, self._rng, trajectory=trajectory
+            config.solver,
+            guide.wrap(self._predict(start.noise)),
+            start.noise,
+            self._rng,
+            trajectory=trajectory,
         )
         anchored = guide.anchored
         grasps = generator.decode(guide.correct(samples.x0), anchored)
@@ -175,6 +186,15 @@ class SamplingRun:
             trajectory=visited,
         )
 
+    def _predict(self, like: Float[Tensor, "b k d"]) -> Predict:
+        """Return the network at the times of the solver, in their order: what it takes of them is computed at once."""
+        generator = self.generator
+        times = generator.process.evaluation_times(self.config.solver, like)
+        if times is None:
+            return generator.predict_x0
+        levels = iter(generator.noise_level(times).rows())
+        return lambda x_t, t, anchored: generator.predict_x0(x_t, t, anchored, next(levels))
+
     def _reweight_anchors(self, guidance: Guidance) -> None:
         """Try a grasp on each target token, from the middle of the noise and not corrected by any energy, and lower the
         logits of tokens by the energy of theirs.
@@ -188,7 +208,7 @@ class SamplingRun:
         guide = self._guide(self.scene, index, replace(guidance, scorer=None, physics=None), independent=True)
         noise = torch.zeros(*index.shape, generator.dim_input, device=generator.device)
         x0 = generator.process.solve(
-            self.config.solver, guide.wrap(generator.predict_x0), noise, self._rng, trajectory=False
+            self.config.solver, guide.wrap(self._predict(noise)), noise, self._rng, trajectory=False
         ).x0
         energy = BoundScore(guidance.scorer, generator, guide.anchored).energy(x0)
         outputs = self.scene.outputs

@@ -84,6 +84,10 @@ class Solver(ABC):
                 f"{process.num_steps}."
             )
 
+    def times(self, process: NoiseProcess, like: States) -> Float[Tensor, "n"] | None:
+        """Return the times at which ``solve`` evaluates, in their order; None where only its run decides."""
+        return None
+
     @abstractmethod
     def solve(
         self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng

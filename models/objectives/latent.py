@@ -122,10 +122,10 @@ class LatentVariable(Objective):
             prompt=None if prompt is None else self.posterior.prompt_keys_values(prompt.tokens),
             completion=None,
         )
-        t = torch.zeros(len(x0), device=x0.device)
+        clean = self.posterior.embed_level(torch.zeros(1, device=x0.device))
         none = torch.zeros_like(x0[..., :1])
         mean, log_variance = (
-            self.posterior(x0, t, StepView(context.geometry, none), context).float().chunk(2, dim=-1)
+            self.posterior(x0, clean, StepView(context.geometry, none), context).float().chunk(2, dim=-1)
         )
         return mean, log_variance.clamp(-_LOG_VARIANCE_BOUND, _LOG_VARIANCE_BOUND)
 

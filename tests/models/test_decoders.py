@@ -39,11 +39,7 @@ class NoisedSet:
         index = self.index[:, rows]
         set_id = torch.zeros_like(index) if set_id is None else set_id.expand_as(index)
         anchored = self.generator.anchor(self.scene, index, set_id)
-        return self.generator.denoise(self.x_t[:, rows], self.t, self.alpha, anchored)
-
-    @property
-    def alpha(self) -> torch.Tensor:
-        return self.generator.process.noise.alpha(self.t)
+        return self.generator.denoise(self.x_t[:, rows], self.generator.noise_level(self.t), anchored)
 
 
 @kinds
@@ -109,9 +105,12 @@ def test_denoise_traces_without_leaving_the_graph(kind):
     noised = NoisedSet(kind, 4)
     set_id = torch.zeros_like(noised.index)
     anchored = noised.generator.anchor(noised.scene, noised.index, set_id)
-    arguments = (noised.x_t, noised.t, noised.alpha, anchored)
-    compiled = torch.compile(noised.generator.denoise, backend="eager", fullgraph=True)
-    assert_close(compiled(*arguments), noised.generator.denoise(*arguments), atol=1e-6, rtol=1e-6)
+
+    def denoise(x_t, t):
+        return noised.generator.denoise(x_t, noised.generator.noise_level(t), anchored)
+
+    compiled = torch.compile(denoise, backend="eager", fullgraph=True)
+    assert_close(compiled(noised.x_t, noised.t), denoise(noised.x_t, noised.t), atol=1e-6, rtol=1e-6)
     encode = torch.compile(noised.generator.encode, backend="eager", fullgraph=True)
     again = encode(Cloud.of(scene_batch()))
     assert_close(again.outputs["anchors"], noised.scene.outputs["anchors"], atol=1e-6, rtol=1e-6)

@@ -104,10 +104,14 @@ class Decoder(nn.Module, ABC):
         """Project a completion's tokens for every block; empty for a decoder built without ``dim_completion``."""
 
     @abstractmethod
+    def embed_level(self, t: Float[Tensor, "n"]) -> Float[Tensor, "n *m"]:
+        """Return what the network takes of noise levels, for all of them at once."""
+
+    @abstractmethod
     def forward(
-        self, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"], view: StepView, context: GraspContext
+        self, x_t: Float[Tensor, "b g d"], level: Float[Tensor, "n *m"], view: StepView, context: GraspContext
     ) -> Float[Tensor, "b g o"]:
-        """Predict one output vector per grasp."""
+        """Predict one output vector per grasp; ``level`` is that of each scene, or one for all."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,8 +80,13 @@ class BlockDecoder(Decoder, ABC):
             b.completion_attn.keys_values(features) for b in self.blocks if b.completion_attn is not None
         )
 
+    def embed_level(self, t: Float[Tensor, "n"]) -> Float[Tensor, "n *m"]:
+        """See :class:`Decoder`."""
+        time: Tensor = self.time(self.fourier_time(t))
+        return time
+
     def forward(
-        self, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"], view: StepView, context: GraspContext
+        self, x_t: Float[Tensor, "b g d"], level: Float[Tensor, "n *m"], view: StepView, context: GraspContext
     ) -> Float[Tensor, "b g o"]:
         """See :class:`Decoder`."""
         of_hand = (context.hand,) if isinstance(self.state_in, StateIn) else ()
@@ -101,13 +106,13 @@ class BlockDecoder(Decoder, ABC):
             BlockView(context.set_id, geometry, *parts)
             for parts in zip(context.scenes, prompts, completions, strict=True)
         ]
-        x = self.refine(x, self.time(self.fourier_time(t)), views)
+        x = self.refine(x, level, views)
         out: Tensor = self.out(x, *of_hand) if isinstance(self.out, StateOut) else self.out(x)
         return out
 
     @abstractmethod
     def refine(
-        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b t"], views: Sequence[BlockView]
+        self, x: Float[Tensor, "b g c"], level: Float[Tensor, "n *m"], views: Sequence[BlockView]
     ) -> Float[Tensor, "b g c"]:
         """Run the blocks, each on its view, up to the output layer ``out``."""
 

@@ -131,14 +131,14 @@ class SetUNet(BlockDecoder):
         nn.init.zeros_(last.bias)
 
     def refine(
-        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b t"], views: Sequence[BlockView]
+        self, x: Float[Tensor, "b g c"], level: Float[Tensor, "n c"], views: Sequence[BlockView]
     ) -> Float[Tensor, "b g c"]:
         """See :class:`BlockDecoder`."""
         skips: list[Tensor] = []
         for i, (block, view) in enumerate(zip(self.blocks, views, strict=True)):
             if i >= len(self.blocks) - self.num_skips:
                 x = torch.cat([x, skips.pop()], dim=-1)
-            x = self.run_block(block, x, time, view)
+            x = self.run_block(block, x, level, view)
             if i < self.num_skips:
                 skips.append(x)
         return x

@@ -73,9 +73,9 @@ class TokenScoreHead(ScoreHead):
             hand=scene.hand,
             completion=None,
         )
-        t = torch.zeros(states.shape[0], device=states.device)
+        clean = self.decoder.embed_level(torch.zeros(1, device=states.device))
         contacts = self.contacts(grasps.pose, axes, scene.surface, scene.hand)
-        return self.decoder(states, t, StepView(context.geometry, contacts), context).float()
+        return self.decoder(states, clean, StepView(context.geometry, contacts), context).float()
 
 
 @dataclass(frozen=True, kw_only=True)
