@@ -46,7 +46,6 @@ from sceneleapultra.models.representation import PoseRepresentation
 from sceneleapultra.models.sampling import sample
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.geometry.points import gather
 from sceneleapultra.utils.geometry.voxels.field import SceneField
 
 
@@ -235,10 +234,11 @@ class GraspGenerator(GraspSpace):
         index: Int[Tensor, "b g"],
         origins: Float[Tensor, "b g 3"],
         frames: Float[Tensor, "b g 3 3"],
-    ) -> tuple[Float[Tensor, "b g s p"], Float[Tensor, "b g c"]]:
-        """Return pair geometry and the features of the anchors."""
+    ) -> tuple[Float[Tensor, "b g s p"], Float[Tensor, "b g d"]]:
+        """Return pair geometry, and what the decoder takes of the anchors."""
         geometry = self.geometry(origins, frames, scene.tokens)
-        return self.conditioning.mask_view(geometry, gather(scene.tokens.features, index), scene.scene_kept)
+        anchor = self.decoder.embed_anchor(self.conditioning.anchor_features(scene, index))
+        return self.conditioning.mask_geometry(geometry, scene.scene_kept), anchor
 
     def noise_level(self, t: Float[Tensor, "n"]) -> NoiseLevel:
         """Return what the network takes of times, for all of them at once."""
@@ -247,7 +247,7 @@ class GraspGenerator(GraspSpace):
 
     def _noise_level(self, level: Float[Tensor, "n"], share: Float[Tensor, "n"]) -> NoiseLevel:
         share = share[:, None, None]
-        return NoiseLevel(self.decoder.embed_level(level), share, share.clamp(min=0.1))
+        return NoiseLevel(self.decoder.embed_level(level), share, self.normalizer.std / share.clamp(min=0.1))
 
     def predict_x0(
         self,
@@ -281,7 +281,7 @@ class GraspGenerator(GraspSpace):
         view = StepView(anchored.context.geometry, None)
         if self.hand_geometry is not None and self.contacts is not None:
             # The hand that x_t stands for; meaningless in pure noise, so both views fade in with the signal.
-            state = self.metric((x_t / level.divisor).float())
+            state = self.metric(x_t.float(), level.width)
             pose, point = self.codec.place(state, anchored.origins, anchored.frames)
             tokens = anchored.scene.tokens
             dropped = self.conditioning.null_scene is not None
@@ -299,7 +299,8 @@ class GraspGenerator(GraspSpace):
         self, clean: Float[Tensor, "b g o"], anchored: AnchoredScene
     ) -> tuple[GraspPose, Float[Tensor, "b g j"]]:
         """Return grasps in the frame of the cloud, and their squeeze joints."""
-        return self.codec.decode(self.metric(clean), anchored.origins, anchored.frames)
+        pose, squeeze, _ = self.codec.decode(self.metric(clean), anchored.origins, anchored.frames)
+        return pose, squeeze
 
     def decode(self, clean: Float[Tensor, "b g o"], anchored: AnchoredScene) -> DecodedGrasps:
         """Return the grasps that clean states stand for."""

@@ -31,7 +31,7 @@ class GenerativeProcess(nn.Module, ABC):
         """Return what a network is told at these times: the noise level, and the share of x0 in a state."""
 
     @abstractmethod
-    def evaluation_times(self, solver: Solver, like: States) -> Float[Tensor, "n"] | None:
+    def evaluation_times(self, solver: Solver, like: Tensor) -> Float[Tensor, "n"] | None:
         """Return the times of a solver's evaluations, in their order; None where its run decides."""
 
     @abstractmethod
@@ -89,7 +89,7 @@ class Diffusion(GenerativeProcess):
         """Return those of the noise process."""
         return self.noise.network_level(t)
 
-    def evaluation_times(self, solver: Solver, like: States) -> Float[Tensor, "n"] | None:
+    def evaluation_times(self, solver: Solver, like: Tensor) -> Float[Tensor, "n"] | None:
         """Return those of the solver on the noise process."""
         return solver.times(self.noise, like)
 
@@ -149,7 +149,7 @@ class ConsistencyDiffusion(GenerativeProcess):
         """Return those of the teacher."""
         return self.diffusion.network_level(t)
 
-    def evaluation_times(self, solver: Solver, like: States) -> Float[Tensor, "n"] | None:
+    def evaluation_times(self, solver: Solver, like: Tensor) -> Float[Tensor, "n"] | None:
         """Return those of the solver on the teacher's noise process."""
         return self.diffusion.evaluation_times(solver, like)
 
@@ -202,7 +202,7 @@ class LatentDecoding(GenerativeProcess):
         """Return that nothing is noise: there is no time."""
         return torch.zeros_like(t), torch.ones_like(t)
 
-    def evaluation_times(self, solver: Solver, like: States) -> Float[Tensor, "n"] | None:
+    def evaluation_times(self, solver: Solver, like: Tensor) -> Float[Tensor, "n"] | None:
         """Return that of the one evaluation."""
         return like.new_zeros(1)
 

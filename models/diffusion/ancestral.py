@@ -91,7 +91,7 @@ class DDIM(Solver):
         if not 0.0 <= self.eta <= 1.0:
             raise ValueError(f"solver.eta must lie in [0, 1], got {self.eta}.")
 
-    def times(self, process: NoiseProcess, like: States) -> Float[Tensor, "n"]:
+    def times(self, process: NoiseProcess, like: Tensor) -> Float[Tensor, "n"]:
         """Return the times of the evaluations, in their order."""
         return time_grid(process, self.steps, self.spacing, like)[:-1]
 
@@ -119,7 +119,7 @@ class DDPM(Solver):
                 "Use solver=ddim (solver.eta=1 adds noise), heun or dopri5."
             )
 
-    def times(self, process: NoiseProcess, like: States) -> Float[Tensor, "n"]:
+    def times(self, process: NoiseProcess, like: Tensor) -> Float[Tensor, "n"]:
         """Return the times of the evaluations, in their order."""
         return time_grid(process, self.steps, self.spacing, like)[:-1]
 

@@ -26,7 +26,7 @@ class Consistency(Solver):
     name = "consistency"
     kind = "consistency"
 
-    def times(self, process: NoiseProcess, like: States) -> Float[Tensor, "n"]:
+    def times(self, process: NoiseProcess, like: Tensor) -> Float[Tensor, "n"]:
         """Return the times of the evaluations, in their order."""
         return time_grid(process, self.steps, "trailing", like)[:-1]
 

@@ -19,7 +19,7 @@ class DPMSolver(Solver):
     name = "dpmpp_2m"
     spacing: Spacing
 
-    def times(self, process: NoiseProcess, like: States) -> Float[Tensor, "n"]:
+    def times(self, process: NoiseProcess, like: Tensor) -> Float[Tensor, "n"]:
         """Return the times of the evaluations, in their order."""
         return time_grid(process, self.steps, self.spacing, like)[:-1]
 

@@ -72,7 +72,7 @@ class RungeKutta(FlowSolver):
     spacing: Spacing
     tableau: ClassVar[Tableau]
 
-    def times(self, process: NoiseProcess, like: States) -> Float[Tensor, "n"]:
+    def times(self, process: NoiseProcess, like: Tensor) -> Float[Tensor, "n"]:
         """Return the times of the evaluations, in their order."""
         grid = time_grid(process, self.steps, self.spacing, like)[:-1]
         nodes = [grid[:-1] + node * grid.diff() for node in self.tableau.nodes]

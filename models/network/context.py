@@ -74,7 +74,7 @@ class NoiseLevel(NamedTuple):
 
     embedded: Float[Tensor, "n *m"]  # of the decoder
     share: Float[Tensor, "n 1 1"]  # of x0 in the state
-    divisor: Float[Tensor, "n 1 1"]  # of the state, for a hand that is to be read from it
+    width: Float[Tensor, "n 1 d"]  # of its numbers, where a hand is to be read from it
 
     def rows(self) -> list["NoiseLevel"]:
         """Return those of each time by itself."""

@@ -69,7 +69,7 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.zeros(sublayers, 3, dim))
 
     def forward(
-        self, x: Float[Tensor, "b g d"], modulation: Float[Tensor, "b m 3 1 d"], view: BlockView
+        self, x: Float[Tensor, "b g d"], modulation: Float[Tensor, "n m 3 1 d"], view: BlockView
     ) -> Float[Tensor, "b g d"]:
         """Refine grasp tokens; ``modulation`` is shift, scale and gate of each sublayer."""
         # One time for all: shift and scale are the weight and bias of the norm. A graph is of any number of scenes.

@@ -58,7 +58,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
 
-    def forward(self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b d"]) -> Float[Tensor, "b g d"]:
+    def forward(self, x: Float[Tensor, "b g c"], time: Float[Tensor, "n d"]) -> Float[Tensor, "b g d"]:
         """Refine each grasp's vector."""
         shift, scale = self.time(time)[:, None].chunk(2, dim=-1)
         h = self.norm(self.first(x)) * (1 + scale) + shift
@@ -96,7 +96,7 @@ class UNetBlock(nn.Module):
                 self.norms[name] = nn.LayerNorm(dim)
 
     def forward(
-        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b d"], view: BlockView
+        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "n d"], view: BlockView
     ) -> Float[Tensor, "b g d"]:
         """Refine grasp vectors."""
         x = self.residual(x, time)

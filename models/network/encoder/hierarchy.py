@@ -194,7 +194,7 @@ class PointHierarchy(PyramidEncoder):
         """Return geometry and neighbors of every level and scale, and the frames of the first level's centers."""
         with torch.autocast(cloud.points.device.type, enabled=False):
             points, valid, known = cloud.points.float(), cloud.valid, self.point_features(cloud)
-            up, frames = cloud.up.float(), points.new_zeros(())
+            up, frames = cloud.up.float(), points  # until there are frames
             made: list[list[Patch]] = []
             for i, level in enumerate(self.plan.values()):
                 centers = points[:, : level.centers]

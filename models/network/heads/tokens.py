@@ -65,7 +65,7 @@ class TokenScoreHead(ScoreHead):
         context = GraspContext(
             keys_values=self.decoder.keys_values(features),
             geometry=self.geometry(grasps.point, axes, tokens),
-            anchor=gather(features, grasps.index),
+            anchor=self.decoder.embed_anchor(gather(features, grasps.index)),
             token_valid=tokens.valid,
             set_id=torch.zeros_like(grasps.index),
             prompt=None,
