@@ -57,7 +57,9 @@ class GraphedSampler:
         if record is None and reason is None and generator.device.type != "cuda":
             reason = f"the model is on {generator.device.type}; load it with device=cuda"
         if reason is not None:
-            raise ValueError(f"Sampling as a CUDA graph: {reason}. Or use generator.sample, which needs none.")
+            raise ValueError(
+                f"Sampling as a CUDA graph: {reason}. Or use generator.sample, which needs none."
+            )
         self.generator, self.config = generator, sampling
         self.scenes, self.grasps = tuple(scenes), tuple(grasps)
         self._record = capture if record is None else record

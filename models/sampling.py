@@ -80,7 +80,9 @@ class StartPoint:
 
     index: Int[Tensor, "b k"]
     noise: Float[Tensor, "b k d"]  # standard normal
-    set_id: Int[Tensor, "b k"] | None = None  # of grasps that attend to one another, -1 for padding; None: all do
+    set_id: Int[Tensor, "b k"] | None = (
+        None  # of grasps that attend to one another, -1 for padding; None: all do
+    )
 
 
 @torch.no_grad()

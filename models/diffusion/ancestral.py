@@ -62,7 +62,7 @@ def remixed(
     alpha_all, sigma_all = process.alpha(times), process.sigma(times)
     if eta == 0.0:  # the same step, sorted by x and x0
         kept = sigma_all[1:] / sigma_all[:-1]
-        of_x0 = alpha_all[1:] - kept * alpha_all[:-1]
+        of_x0 = torch.addcmul(alpha_all[1:], kept, alpha_all[:-1], value=-1.0)
         for t, a, b in zip(times[:-1].unbind(), kept.unbind(), of_x0.unbind(), strict=True):
             x = torch.addcmul(a * x, b, denoise(x, t))
             yield x

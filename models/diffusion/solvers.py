@@ -140,7 +140,9 @@ def time_grid(process: NoiseProcess, steps: int, spacing: Spacing, like: Tensor)
     if spacing == "trailing" and steps * process.t_min <= 1.0:
         times = torch.linspace(1.0, 0.0, steps + 1, dtype=like.dtype, device=like.device)
     elif spacing in ("trailing", "linspace"):
-        times = functional.pad(torch.linspace(1.0, process.t_min, steps, dtype=like.dtype, device=like.device), (0, 1))
+        times = functional.pad(
+            torch.linspace(1.0, process.t_min, steps, dtype=like.dtype, device=like.device), (0, 1)
+        )
     elif spacing == "leading":
         offsets = torch.arange(steps - 1, -1, -1, dtype=like.dtype, device=like.device) / steps
         times = functional.pad(offsets * (1.0 - process.t_min) + process.t_min, (0, 1))

@@ -58,13 +58,14 @@ def local_frames(
         count = weight.sum(-2).clamp(min=1.0)
         # From the center first, so that nothing depends on how far the cloud is from the origin.
         offsets = neighbors - centers[..., None, :]
-        mean = (weight.transpose(-1, -2) @ offsets) / count[..., None]
-        centered = (offsets - mean) * weight
+        mean = (offsets * weight).sum(-2) / count
+        centered = (offsets - mean[..., None, :]) * weight
         normal = smallest_eigenvector(centered.transpose(-1, -2) @ centered, count[..., 0] < 3.0)
         to_camera, up = viewpoint[:, None] - centers, up[:, None].expand_as(centers)
         facing, rise = (torch.stack([to_camera, up], dim=-2) @ normal[..., None]).unbind(-2)
         normal = torch.where(facing < 0, -normal, normal)
         level = torch.linalg.cross(to_camera, up)  # never parallel to a steep normal
         reference = torch.where(rise.abs() > 0.995, level, up)
-        across = functional.normalize(torch.linalg.cross(normal, reference), dim=-1)
-        return torch.stack([torch.linalg.cross(across, normal), across, normal], dim=-1)
+        tangent = torch.linalg.cross(torch.linalg.cross(normal, reference), normal)
+        tangent = functional.normalize(tangent, dim=-1)
+        return torch.stack([tangent, torch.linalg.cross(normal, tangent), normal], dim=-1)

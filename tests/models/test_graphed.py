@@ -91,10 +91,14 @@ def test_it_says_what_a_graph_cannot_hold(sampling, sentence) -> None:
 
 def test_it_says_what_else_stands_in_the_way(monkeypatch) -> None:
     generator, batch = small_generator(), scene_batch()
-    with pytest.raises(ValueError, match="the model is on cpu; load it with device=cuda. Or use generator.sample"):
+    with pytest.raises(
+        ValueError, match="the model is on cpu; load it with device=cuda. Or use generator.sample"
+    ):
         GraphedSampler(generator, EAGER)
     noisy = GraphedSampler(generator, {**EAGER, "solver": "ddpm"}, record=lambda run: run)
-    with pytest.raises(ValueError, match="the solver draws noise on its way, and a graph would repeat the same"):
+    with pytest.raises(
+        ValueError, match="the solver draws noise on its way, and a graph would repeat the same"
+    ):
         noisy(batch, 4, seeds=[0, 1, 2])
     sampler = in_sizes(generator, scenes=(4,), grasps=(8,))
     with pytest.raises(ValueError, match=r"expected at most 8 grasps, got 9. Pass grasps=\(..., 9\)"):

@@ -65,7 +65,7 @@ class AttendedScene(NamedTuple):
 
 def hidden_tokens(valid: Bool[Tensor, "b s"], heads: int) -> Float[Tensor, "bh 1 s"]:
     """Return what is added to the logits of tokens: minus infinity for those that are not valid, else zero."""
-    hidden = valid.float().log()
+    hidden = valid.to(torch.get_default_dtype()).log()
     return hidden.repeat_interleave(heads, dim=0)[:, None]
 
 
