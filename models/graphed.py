@@ -1,8 +1,8 @@
 """Sampling as one CUDA graph: all its launches recorded once for a size, then repeated without the host.
 
-On a GPU a call of these networks is bound by its launches. Encoding, the solver's steps, decoding and scores are captured
-together; what differs between calls, clouds and random numbers, is copied into tensors that the graph reads. A graph is of
-fixed sizes: requests are padded to the next one.
+On a GPU a call of these networks is bound by its launches. Encoding, the solver's steps, decoding and scores are
+captured together; what differs between calls, clouds and random numbers, is copied into tensors that the graph reads. A
+graph is of fixed sizes: requests are padded to the next one.
 """
 
 from bisect import bisect_left

@@ -35,7 +35,6 @@ UNRECORDED = set(
         "guidance_physics_test",
         "guidance_test",
         "heads",
-        "latency",
         "learning_curve",
         "loader",
         "loader_10000_points",

@@ -91,9 +91,7 @@ def test_it_says_what_a_graph_cannot_hold(sampling, sentence) -> None:
 
 def test_it_says_what_else_stands_in_the_way(monkeypatch) -> None:
     generator, batch = small_generator(), scene_batch()
-    with pytest.raises(
-        ValueError, match="the model is on cpu; load it with device=cuda. Or use generator.sample"
-    ):
+    with pytest.raises(ValueError, match=r"is on cpu; load it with device=cuda\. Or use generator\.sample"):
         GraphedSampler(generator, EAGER)
     noisy = GraphedSampler(generator, {**EAGER, "solver": "ddpm"}, record=lambda run: run)
     with pytest.raises(
@@ -105,7 +103,7 @@ def test_it_says_what_else_stands_in_the_way(monkeypatch) -> None:
         sampler(batch, 9, seeds=[0, 1, 2])
     with pytest.raises(ValueError, match="expected one per scene, 3, got 1"):
         sampler(batch, 8, seeds=[0])
-    with pytest.raises(ValueError, match="takes no prompts: use generator.sample"):
+    with pytest.raises(ValueError, match="takes no prompts: use"):
         sampler(replace(batch, positive_prompt=("mug",) * 3), 8, seeds=[0, 1, 2])
     monkeypatch.setattr(type(generator.encoder), "static_shapes", PTv3.static_shapes)
     with pytest.raises(ValueError, match="depend on the cloud; a graph's are fixed"):
