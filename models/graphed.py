@@ -153,8 +153,9 @@ class Recorded:
                     getattr(mine, name)[tuple(map(slice, value.shape))].copy_(value)
         self.set_id[:, :k], self.set_id[:, k:] = 0, -1  # padding is a set of its own
         made = self._call()
-        columns: dict[str, Any] = {f.name: getattr(made, f.name) for f in fields(made)}
-        return replace(made, **{n: x[:b, :k].clone() for n, x in columns.items() if isinstance(x, Tensor)})
+        columns = {f.name: getattr(made, f.name) for f in fields(made)}
+        asked: dict[str, Any] = {n: x[:b, :k].clone() for n, x in columns.items() if isinstance(x, Tensor)}
+        return replace(made, **asked)
 
     def _run(self) -> GeneratedGrasps:
         numbers, config = self.numbers, self.config
