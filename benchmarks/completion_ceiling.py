@@ -213,17 +213,17 @@ def summary(parts: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
     """Return the rates of each kind of row over the items that have it, with what it gains and loses against BASE."""
     found: dict[str, Any] = {}
     for name in names:
-        tried = [part for part in parts if name in part["rows"]]
-        if not tried:
+        having = [part for part in parts if name in part["rows"]]
+        if not having:
             continue
-        objects = np.array([part["object"] for part in tried])
-        columns = {key: np.array([part["rows"][name][key] for part in tried]) for key in OUTCOMES}
+        objects = np.array([part["object"] for part in having])
+        columns = {key: np.array([part["rows"][name][key] for part in having]) for key in OUTCOMES}
         clean, before = (
             columns["picked_cleanly"],
-            np.array([part["rows"][BASE]["picked_cleanly"] for part in tried]),
+            np.array([part["rows"][BASE]["picked_cleanly"] for part in having]),
         )
         gained, lost = int((clean & ~before).sum()), int((~clean & before).sum())
-        ms = [part["rows"][name]["ms"] for part in tried]
+        ms = [part["rows"][name]["ms"] for part in having]
         found[name] = {key: rate(column, objects) for key, column in columns.items()} | {
             "gained": gained,
             "lost": lost,

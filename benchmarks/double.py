@@ -1,5 +1,6 @@
 """Models in double precision: what their arithmetic means where nothing rounds."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -7,6 +8,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+from sceneleapultra.hands.kinematics import KinematicTree
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.contacts import LinkContacts
 from sceneleapultra.models.representation import GraspCodec
@@ -32,4 +34,6 @@ def in_double(model: GraspGenerator) -> GraspGenerator:
         for name, child in list(module.named_children()):
             if isinstance(child, LinkContacts):
                 setattr(module, name, LinkContacts(model.hand, scale=child.scale))
+            if isinstance(child, KinematicTree):
+                child.phases = torch.tensor([0.0, math.pi / 2])
     return model

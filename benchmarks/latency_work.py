@@ -92,7 +92,11 @@ def _denoise() -> Callable[[], object]:
         anchored = generator.anchor(scene, index, torch.zeros_like(index))
     x_t = torch.randn(1, GRASPS, generator.dim_input, generator=torch.Generator().manual_seed(0))
     t = torch.full((1,), 0.4)
-    return torch.no_grad()(lambda: generator.predict_x0(x_t, t, anchored))
+    known: tuple[Any, ...] = ()
+    if hasattr(generator, "noise_level"):  # of all steps, before the first: checkouts since then
+        with torch.no_grad():
+            known = (generator.noise_level(t),)
+    return torch.no_grad()(lambda: generator.predict_x0(x_t, t, anchored, *known))
 
 
 def _sample() -> Callable[[], object]:

@@ -13,8 +13,10 @@ from jaxtyping import Float
 from scipy.spatial import ConvexHull
 from torch import Tensor, nn
 
-from sceneleapultra.hands.description import SHAPES, Primitive, Shape, Vector
+from sceneleapultra.hands.description import SHAPES, Primitive, Vector
 from sceneleapultra.hands.kinematics import homogeneous
+
+_ROUNDED = ("box", "capsule", "sphere")  # a radius, perhaps zero, around a box, a line or a point
 
 
 class PrimitiveSet(nn.Module):
@@ -23,42 +25,51 @@ class PrimitiveSet(nn.Module):
     body: Tensor
     T_body_primitive: Tensor
     size: Tensor
+    core: Float[Tensor, "3 p 1"]  # half extents of that box
+    radius: Float[Tensor, "p 1"]
     planes: Tensor
 
     def __init__(self, owned: list[tuple[int, Primitive]], dtype: torch.dtype) -> None:
         super().__init__()
-        owned = sorted(owned, key=lambda pair: SHAPES.index(pair[1].shape))
+        owned = sorted(owned, key=lambda pair: (pair[1].shape not in _ROUNDED, SHAPES.index(pair[1].shape)))
         self.primitives = tuple(p for _, p in owned)
+        kinds = ["rounded" if p.shape in _ROUNDED else p.shape for p in self.primitives]
         self.counts = {s: sum(p.shape == s for p in self.primitives) for s in SHAPES}
+        self._kinds = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
         size = np.zeros((len(owned), 3))
+        core, radius = np.zeros((len(owned), 3)), np.zeros(len(owned))
         for k, primitive in enumerate(self.primitives):
             size[k, : len(primitive.size)] = primitive.size
+            if primitive.shape == "box":
+                core[k] = primitive.size
+            elif primitive.shape in _ROUNDED:
+                radius[k], core[k, 2] = size[k, :2]
         poses = np.stack([homogeneous(p.pos, p.quat_wxyz) for p in self.primitives])
         planes = stack_planes([hull_planes(p) for p in self.primitives if p.shape == "convex"])
         self.register_buffer("body", torch.tensor([i for i, _ in owned]), persistent=False)
         self.register_buffer("T_body_primitive", torch.tensor(poses, dtype=dtype), persistent=False)
         self.register_buffer("size", torch.tensor(size, dtype=dtype), persistent=False)
+        self.register_buffer("core", torch.tensor(core.T[..., None], dtype=dtype), persistent=False)
+        self.register_buffer("radius", torch.tensor(radius[:, None], dtype=dtype), persistent=False)
         self.register_buffer("planes", torch.tensor(planes, dtype=dtype), persistent=False)
 
     def distances(
         self, points: Float[Tensor, "*#b n 3"], T_frame_body: Float[Tensor, "*#b bodies 4 4"]
     ) -> Float[Tensor, "... p n"]:
         """Signed distance of each point to each primitive, both given in one frame; batch axes broadcast."""
-        T = T_frame_body.index_select(-3, self.body) @ self.T_body_primitive
-        R, t = T[..., :3, :3], T[..., :3, 3]
-        # Rows ordered axis-major, so that x, y, z below are contiguous over points.
-        Rt = R.movedim(-1, -3).flatten(-3, -2)  # (… 3p 3)
-        offset = (R * t[..., None]).sum(-2).movedim(-1, -2).flatten(-2)  # (… 3p)
-        local = Rt @ points.transpose(-1, -2) - offset[..., None]
-        local = local.unflatten(-2, (3, len(self.primitives)))
+        bodies = T_frame_body.movedim(-3, 0).index_select(0, self.body)
+        T = torch.bmm(bodies.flatten(1, -2), self.T_body_primitive).view_as(bodies)
+        # Columns, primitives, rows: axis-major, so that the coordinates below are contiguous over points.
+        columns = T.movedim((-1, 0), (-3, -2))[..., :3].contiguous()  # (… 4 p 3)
+        R, t = columns[..., :3, :, :], columns[..., 3:, :, :]
+        offset = (R * t).sum(-1, keepdim=True)
+        local = (R.flatten(-3, -2) @ points.transpose(-1, -2)).unflatten(-2, R.shape[-3:-1]) - offset
         out, start = [], 0
-        for shape, count in self.counts.items():
-            if count:
-                part = slice(start, start + count)
-                x, y, z = local[..., part, :].unbind(-3)
-                out.append(self._shape_distance(shape, x, y, z, self.size[part]))
-                start += count
-        return torch.cat(out, dim=-2)
+        for kind, count in self._kinds.items():
+            part = slice(start, start + count)
+            out.append(self._distance(kind, local[..., part, :], part))
+            start += count
+        return torch.cat(out, dim=-2) if len(out) > 1 else out[0]
 
     def forward(
         self, points: Float[Tensor, "*#b n 3"], T_frame_body: Float[Tensor, "*#b bodies 4 4"]
@@ -74,36 +85,27 @@ class PrimitiveSet(nn.Module):
         least = d.new_full((*d.shape[:-2], T_frame_body.shape[-3], d.shape[-1]), float("inf"))
         return least.scatter_reduce(-2, self.body[:, None].expand_as(d), d, "amin")
 
-    def _shape_distance(self, shape: Shape, x: Tensor, y: Tensor, z: Tensor, size: Tensor) -> Tensor:
-        a, b, c = size[:, 0, None], size[:, 1, None], size[:, 2, None]
-        match shape:
-            case "box":
-                return _from_excess(x.abs() - a, y.abs() - b, z.abs() - c)
-            case "capsule":
-                return _norm(x, y, z - torch.minimum(torch.maximum(z, -b), b)) - a
-            case "cylinder":
-                return _from_excess(_norm(x, y) - a, z.abs() - b)
-            case "sphere":
-                return _norm(x, y, z) - a
-            case "convex":
-                normals, offsets = self.planes[..., :3], self.planes[..., 3:]
-                xyz = torch.stack((x, y, z), dim=-2)  # (… k 3 n)
-                return (normals @ xyz + offsets).amax(-2)
+    def _distance(
+        self, kind: str, local: Float[Tensor, "... 3 p n"], part: slice
+    ) -> Float[Tensor, "... p n"]:
+        if kind == "convex":
+            normals, offsets = self.planes[..., :3], self.planes[..., 3:]
+            return (normals @ local.movedim(-3, -2) + offsets).amax(-2)
+        if kind == "rounded":
+            return _from_excess(local.abs() - self.core[:, part]) - self.radius[part]
+        a, b = self.size[part, 0, None], self.size[part, 1, None]
+        radial, along = _norm(local[..., :2, :, :]), local[..., 2, :, :].abs()
+        return _from_excess(torch.stack((radial - a, along - b), dim=-3))
 
 
-def _norm(*parts: Tensor) -> Tensor:
+def _norm(vectors: Float[Tensor, "... f p n"]) -> Float[Tensor, "... p n"]:
     # Clamped, so that the gradient at zero is zero and not NaN.
-    square = sum((p * p for p in parts[1:]), parts[0] * parts[0])
-    return square.clamp_min(1e-24).sqrt()
+    return vectors.square().sum(-3).clamp_min(1e-24).sqrt()
 
 
-def _from_excess(*excess: Tensor) -> Tensor:
+def _from_excess(excess: Float[Tensor, "... f p n"]) -> Float[Tensor, "... p n"]:
     """Distance of a product of intervals (or discs), given how far each factor is exceeded."""
-    largest = excess[0]
-    for e in excess[1:]:
-        largest = torch.maximum(largest, e)
-    outside = sum((e.clamp_min(0).square() for e in excess[1:]), excess[0].clamp_min(0).square())
-    return torch.where(largest > 0, outside.clamp_min(1e-24).sqrt(), largest)
+    return _norm(excess.clamp_min(0)) + excess.amax(-3).clamp_max(0)
 
 
 def hull_planes(primitive: Primitive) -> Float[np.ndarray, "f 4"]:

@@ -5,6 +5,7 @@ The local transform of a body is affine in (sin q, cos q) of its hinge's angle (
 ``C0 + q C1``.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -20,11 +21,11 @@ class KinematicTree(nn.Module):
     """Forward kinematics of one hand; bodies in the description's order."""
 
     C0: Tensor
-    C1: Tensor
-    C2: Tensor
+    C12: Tensor
+    phases: Tensor
     joint_of_body: Tensor
     slides: Tensor
-    from_levels: Tensor
+    from_levels: Tensor  # where each body is, level after level
 
     def __init__(self, description: HandDescription, dtype: torch.dtype) -> None:
         super().__init__()
@@ -43,9 +44,11 @@ class KinematicTree(nn.Module):
         ]
         slides = [(joint := description.bodies[i].joint) is not None and joint.slide for i in order]
         constants = np.stack([_local_constants(description.bodies[i], ref) for i in order])
-        for k in range(3):
-            flat = torch.tensor(constants[:, k].reshape(len(order), 1, 16), dtype=dtype)
-            self.register_buffer(f"C{k}", flat, persistent=False)
+        flat = torch.tensor(constants.reshape(len(order), 3, 16), dtype=dtype)
+        self.register_buffer("C0", flat[:, :1].contiguous(), persistent=False)
+        self.register_buffer("C12", flat[:, 1:].contiguous(), persistent=False)
+        # A cosine is the sine of a quarter of a turn further.
+        self.register_buffer("phases", torch.tensor([0.0, math.pi / 2], dtype=dtype), persistent=False)
         self.register_buffer("slides", torch.tensor(slides)[:, None, None], persistent=False)
         self._any_slides = any(slides)
         self.register_buffer("joint_of_body", torch.tensor(joint_of_body), persistent=False)
@@ -62,21 +65,25 @@ class KinematicTree(nn.Module):
 
     def forward(self, qpos: Float[Tensor, "*b j"]) -> Float[Tensor, "*b bodies 4 4"]:
         """Return ``T_base_body`` for joint angles in the hand's joint order."""
+        T_base_body = torch.cat(self.levels(qpos)).index_select(0, self.from_levels).transpose(0, 1)
+        return T_base_body.reshape(*qpos.shape[:-1], len(self.from_levels), 4, 4)
+
+    def levels(self, qpos: Float[Tensor, "*b j"]) -> list[Float[Tensor, "n m 16"]]:
+        """Return the transforms of the n bodies of each level of the tree, for all m poses; see ``from_levels``."""
         # Bodies first, so that those of a level are contiguous, and their products one batch.
         motion = self.couplings(qpos).reshape(-1, len(self.couplings.names)).T
-        motion = motion.index_select(0, self.joint_of_body)[..., None]
-        sin = motion.sin()
+        motion = motion.index_select(0, self.joint_of_body)[..., None] + self.phases
+        waves = motion.sin()
         if self._any_slides:
-            sin = torch.where(self.slides, motion, sin)
-        local = torch.addcmul(self.C0, sin, self.C1).addcmul(motion.cos(), self.C2)
+            waves = torch.where(self.slides, motion, waves)
+        local = torch.baddbmm(self.C0, waves, self.C12)
         levels = list(local.split(self._sizes))
         for number in range(self._first, len(levels)):
             above, index = levels[number - 1], getattr(self, f"_parent_{number}")
             parent = above if index is None else above.index_select(0, index)
             product = torch.bmm(parent.reshape(-1, 4, 4), levels[number].reshape(-1, 4, 4))
             levels[number] = product.view_as(levels[number])
-        T_base_body = torch.cat(levels).index_select(0, self.from_levels).transpose(0, 1)
-        return T_base_body.reshape(*qpos.shape[:-1], len(self.from_levels), 4, 4)
+        return levels
 
 
 def rotation_matrix(quat_wxyz: Vector) -> Float[np.ndarray, "3 3"]:

@@ -3,7 +3,7 @@
 It is what a checkpoint holds, what is exported and what is served; nothing here knows of training or of a trainer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -18,7 +18,13 @@ from sceneleapultra.models.network.completion_encoder import CompletionEncoder
 from sceneleapultra.models.network.conditioning import Conditioning, prompt_dim
 from sceneleapultra.models.network.conditions.base import Condition
 from sceneleapultra.models.network.contacts import ContactFeatures
-from sceneleapultra.models.network.context import AnchoredScene, DecodedGrasps, GeneratedGrasps, SceneContext
+from sceneleapultra.models.network.context import (
+    AnchoredScene,
+    DecodedGrasps,
+    GeneratedGrasps,
+    NoiseLevel,
+    SceneContext,
+)
 from sceneleapultra.models.network.decoder.base import (
     CompletionContext,
     Decoder,
@@ -40,7 +46,6 @@ from sceneleapultra.models.representation import PoseRepresentation
 from sceneleapultra.models.sampling import sample
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.geometry.points import gather
 from sceneleapultra.utils.geometry.voxels.field import SceneField
 
 
@@ -229,42 +234,58 @@ class GraspGenerator(GraspSpace):
         index: Int[Tensor, "b g"],
         origins: Float[Tensor, "b g 3"],
         frames: Float[Tensor, "b g 3 3"],
-    ) -> tuple[Float[Tensor, "b g s p"], Float[Tensor, "b g c"]]:
-        """Return pair geometry and the features of the anchors."""
+    ) -> tuple[Float[Tensor, "b g s p"], Float[Tensor, "b g d"]]:
+        """Return pair geometry, and what the decoder takes of the anchors."""
         geometry = self.geometry(origins, frames, scene.tokens)
-        return self.conditioning.mask_view(geometry, gather(scene.tokens.features, index), scene.scene_kept)
+        anchor = self.decoder.embed_anchor(self.conditioning.anchor_features(scene, index))
+        return self.conditioning.mask_geometry(geometry, scene.scene_kept), anchor
+
+    def noise_level(self, t: Float[Tensor, "n"]) -> NoiseLevel:
+        """Return what the network takes of times, for all of them at once."""
+        run = _compiled(GraspGenerator._noise_level) if self.compiled else GraspGenerator._noise_level
+        return run(self, *self.process.network_level(t))
+
+    def _noise_level(self, level: Float[Tensor, "n"], share: Float[Tensor, "n"]) -> NoiseLevel:
+        share = share[:, None, None]
+        return NoiseLevel(self.decoder.embed_level(level), share, self.normalizer.std / share.clamp(min=0.1))
 
     def predict_x0(
-        self, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"], anchored: AnchoredScene
+        self,
+        x_t: Float[Tensor, "b g d"],
+        t: Float[Tensor, "b"],
+        anchored: AnchoredScene,
+        level: NoiseLevel | None = None,
     ) -> Float[Tensor, "b g o"]:
-        """Return the clean states that are predicted from noised ones."""
-        return self.process.predict_x0(
-            lambda state, level, share: self.denoise(state, level, share, anchored), x_t, t
-        )
+        """Return the clean states that are predicted from noised ones.
+
+        Args:
+            x_t: noised normalized states.
+            t: time of each scene.
+            anchored: the scenes.
+            level: of these times, where it is known: of each scene, or one for all.
+        """
+        known = self.noise_level(t) if level is None else level
+        return self.process.predict_x0(lambda state: self.denoise(state, known, anchored), x_t, t)
 
     def denoise(
         self,
         x_t: Float[Tensor, "b g d"],
-        t: Float[Tensor, "b"],
-        alpha_t: Float[Tensor, "b"],
+        level: NoiseLevel,
         anchored: AnchoredScene,
     ) -> Float[Tensor, "b g o"]:
-        """Return the network's output (of the process's prediction type) for noised normalized states.
+        """Return the network's output (of the process's prediction type) for states as the process shows them."""
+        run = _compiled(GraspGenerator._prediction) if self.compiled else GraspGenerator._prediction
+        return run(self, x_t, level, anchored)
 
-        The first three are what the process gives a network: the state, its noise level, the share of x0 in it.
-        """
-        run = _compiled_prediction() if self.compiled else GraspGenerator._prediction
-        return run(self, x_t, t, alpha_t, anchored)
-
-    def _prediction(self, x_t: Tensor, t: Tensor, alpha_t: Tensor, anchored: AnchoredScene) -> Tensor:
+    def _prediction(self, x_t: Tensor, level: NoiseLevel, anchored: AnchoredScene) -> Tensor:
         view = StepView(anchored.context.geometry, None)
         if self.hand_geometry is not None and self.contacts is not None:
             # The hand that x_t stands for; meaningless in pure noise, so both views fade in with the signal.
-            state = self.metric((x_t / alpha_t.clamp(min=0.1)[:, None, None]).float())
+            state = self.metric(x_t.float(), level.width)
             pose, point = self.codec.place(state, anchored.origins, anchored.frames)
             tokens = anchored.scene.tokens
             dropped = self.conditioning.null_scene is not None
-            share = (alpha_t * anchored.scene.scene_kept if dropped else alpha_t)[:, None, None]
+            share = level.share * anchored.scene.scene_kept[:, None, None] if dropped else level.share
             axes, scene = self.codec.axes(pose), anchored.scene
             hand_view = self.hand_geometry(point, axes, tokens)
             view = StepView(
@@ -272,13 +293,14 @@ class GraspGenerator(GraspSpace):
                 grasp_features=self.contacts(pose, axes, scene.surface, scene.hand),
                 share=share,
             )
-        return self.decoder(x_t, t, view, anchored.context)
+        return self.decoder(x_t, level.embedded, view, anchored.context)
 
     def grasps(
         self, clean: Float[Tensor, "b g o"], anchored: AnchoredScene
     ) -> tuple[GraspPose, Float[Tensor, "b g j"]]:
         """Return grasps in the frame of the cloud, and their squeeze joints."""
-        return self.codec.decode(self.metric(clean), anchored.origins, anchored.frames)
+        pose, squeeze, _ = self.codec.decode(self.metric(clean), anchored.origins, anchored.frames)
+        return pose, squeeze
 
     def decode(self, clean: Float[Tensor, "b g o"], anchored: AnchoredScene) -> DecodedGrasps:
         """Return the grasps that clean states stand for."""
@@ -317,6 +339,6 @@ class GraspGenerator(GraspSpace):
 
 
 @cache
-def _compiled_prediction() -> Any:
+def _compiled(method: Callable[..., Any]) -> Any:
     # Compiled as a function of the module: a copy of the model (as averaging of weights makes) uses its own weights.
-    return torch.compile(GraspGenerator._prediction)
+    return torch.compile(method)

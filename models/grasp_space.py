@@ -122,9 +122,11 @@ class GraspSpace(nn.Module):
         """Return the clean states that metric states stand for."""
         return self.normalizer.normalize(self.measured(states))
 
-    def metric(self, clean: Float[Tensor, "*b o"]) -> Float[Tensor, "*b d"]:
-        """Return the metric states that clean states stand for."""
-        numbers = self.normalizer.denormalize(clean)
+    def metric(
+        self, clean: Float[Tensor, "*b o"], width: Float[Tensor, "*#b o"] | None = None
+    ) -> Float[Tensor, "*b d"]:
+        """Return the metric states that clean states stand for; of another ``width`` than clean ones if it is given."""
+        numbers = self.normalizer.denormalize(clean, width)
         if self.autoencoder is None or self.scaling is None:
             return numbers
         return self.scaling.denormalize(self.autoencoder.decode(numbers))
@@ -151,6 +153,6 @@ class GraspSpace(nn.Module):
     ) -> DecodedGrasps:
         """Return the grasps that clean states stand for, anchored at tokens with these frames."""
         metric = self.metric(clean)
-        pose, squeeze = self.codec.decode(metric, origins, frames)
+        pose, squeeze, point = self.codec.decode(metric, origins, frames)
         states, code = (clean, None) if self.autoencoder is None else (self.normalized(metric), clean)
-        return DecodedGrasps(states, pose, squeeze, self.codec.reference_point(pose), index, code)
+        return DecodedGrasps(states, pose, squeeze, point, index, code)

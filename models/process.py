@@ -15,9 +15,7 @@ from sceneleapultra.models.diffusion.likelihood import FlowRank, log_likelihood
 from sceneleapultra.models.diffusion.process import NoiseProcess, Prediction, States, like
 from sceneleapultra.models.diffusion.solvers import Denoise, Rng, Samples, Solver
 
-Network = Callable[
-    [Tensor, Tensor, Tensor], Tensor
-]  # (state, noise level, share of x0 in the state) -> output
+Network = Callable[[Tensor], Tensor]  # a state -> output, at a noise level it was told
 _BOUNDARY = 0.05  # noise level, in standard deviations, below which a consistency model returns its input
 
 
@@ -27,6 +25,14 @@ class GenerativeProcess(nn.Module, ABC):
     @abstractmethod
     def input_dim(self, dim_state: int) -> int:
         """Return the length of what the network reads."""
+
+    @abstractmethod
+    def network_level(self, t: Float[Tensor, "b"]) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+        """Return what a network is told at these times: the noise level, and the share of x0 in a state."""
+
+    @abstractmethod
+    def evaluation_times(self, solver: Solver, like: Tensor) -> Float[Tensor, "n"] | None:
+        """Return the times of a solver's evaluations, in their order; None where its run decides."""
 
     @abstractmethod
     def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> Float[Tensor, "b g o"]:
@@ -79,9 +85,17 @@ class Diffusion(GenerativeProcess):
         """Return the length of a state."""
         return dim_state
 
+    def network_level(self, t: Float[Tensor, "b"]) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+        """Return those of the noise process."""
+        return self.noise.network_level(t)
+
+    def evaluation_times(self, solver: Solver, like: Tensor) -> Float[Tensor, "n"] | None:
+        """Return those of the solver on the noise process."""
+        return solver.times(self.noise, like)
+
     def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> Float[Tensor, "b g o"]:
         """Return the expected clean states behind noised ones."""
-        output = network(*self.noise.network_input(x_t, t))
+        output = network(self.noise.network_input(x_t, t))
         return self.noise.to_x0(self.prediction, output.float(), x_t, t)
 
     def check_solver(self, solver: Solver) -> None:
@@ -131,6 +145,14 @@ class ConsistencyDiffusion(GenerativeProcess):
         """Return the length of a state."""
         return dim_state
 
+    def network_level(self, t: Float[Tensor, "b"]) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+        """Return those of the teacher."""
+        return self.diffusion.network_level(t)
+
+    def evaluation_times(self, solver: Solver, like: Tensor) -> Float[Tensor, "n"] | None:
+        """Return those of the solver on the teacher's noise process."""
+        return self.diffusion.evaluation_times(solver, like)
+
     def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> Float[Tensor, "b g o"]:
         """Return the clean states at the end of the trajectories through noised ones."""
         return with_boundary(self.diffusion.noise, x_t, self.diffusion.predict_x0(network, x_t, t), t)
@@ -176,9 +198,17 @@ class LatentDecoding(GenerativeProcess):
         """Return the length of a code."""
         return self.latent_dim
 
+    def network_level(self, t: Float[Tensor, "b"]) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+        """Return that nothing is noise: there is no time."""
+        return torch.zeros_like(t), torch.ones_like(t)
+
+    def evaluation_times(self, solver: Solver, like: Tensor) -> Float[Tensor, "n"] | None:
+        """Return that of the one evaluation."""
+        return like.new_zeros(1)
+
     def predict_x0(self, network: Network, x_t: States, t: Float[Tensor, "b"]) -> Float[Tensor, "b g o"]:
         """Return the mean of the states with these codes; there is no time."""
-        return network(x_t, torch.zeros_like(t), torch.ones_like(t)).float()
+        return network(x_t).float()
 
     def check_solver(self, solver: Solver) -> None:
         """Refuse every solver but the prior's."""

@@ -135,14 +135,14 @@ class GraspCodec(nn.Module):
 
     def decode(
         self, state: Float[Tensor, "*b d"], origins: Float[Tensor, "*b 3"], frames: Float[Tensor, "*b 3 3"]
-    ) -> tuple[GraspPose, Float[Tensor, "*b j"]]:
-        """Return the grasp in the frame of the cloud, and its squeeze joints; joints are clamped to their
-        limits.
+    ) -> tuple[GraspPose, Float[Tensor, "*b j"], Float[Tensor, "*b 3"]]:
+        """Return the grasp in the frame of the cloud, its squeeze joints and its reference point; joints are clamped
+        to their limits.
         """
-        pose, _ = self.place(state, origins, frames)
+        pose, point = self.place(state, origins, frames)
         low, high = self.joint_limits.unbind(-1)
         parts = self.layout.split(state)
-        return pose, (parts["joints"] + parts["squeeze"]).clamp(low, high)
+        return pose, (parts["joints"] + parts["squeeze"]).clamp(low, high), point
 
     def place(
         self, state: Float[Tensor, "*b d"], origins: Float[Tensor, "*b 3"], frames: Float[Tensor, "*b 3 3"]
@@ -180,9 +180,11 @@ class Scaling(nn.Module):
         """Metric to normalized."""
         return (state - self.mean) / self.std
 
-    def denormalize(self, state: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        """Normalized to metric."""
-        return torch.addcmul(self.mean, state, self.std)
+    def denormalize(
+        self, state: Float[Tensor, "*b d"], width: Float[Tensor, "*#b d"] | None = None
+    ) -> Float[Tensor, "*b d"]:
+        """Normalized to metric; by another ``width`` than its own if one is given."""
+        return torch.addcmul(self.mean, state, self.std if width is None else width)
 
 
 class StateNormalizer(Scaling):

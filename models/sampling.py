@@ -3,14 +3,22 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sceneleapultra.models.diffusion.solvers import NoiseSource
 from sceneleapultra.models.guidance.anchors import prompt_anchors
-from sceneleapultra.models.guidance.guide import PROMPT, Guidance, Guide, build_guide, check_negatives
+from sceneleapultra.models.guidance.guide import (
+    PROMPT,
+    Guidance,
+    Guide,
+    Predict,
+    build_guide,
+    check_negatives,
+)
 from sceneleapultra.models.guidance.learned import BoundScore
 from sceneleapultra.models.network.context import GeneratedGrasps, SceneContext
 from sceneleapultra.models.network.heads.graspness import weigh_anchors
@@ -18,14 +26,23 @@ from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.models.ranking import Unranked
 from sceneleapultra.models.sampling_config import SamplingConfig
 from sceneleapultra.utils.batch import GraspBatch
-from sceneleapultra.utils.core.keyed_random import KeyedRandom
+from sceneleapultra.utils.core.keyed_random import KeyedRandom, stream_key
 from sceneleapultra.utils.core.seeding import keyed_seed
 from sceneleapultra.utils.geometry.voxels.field import SceneField
 
 if TYPE_CHECKING:
     from sceneleapultra.models.generator import GraspGenerator
 
+_STREAMS = ("anchors", "normal 1")
 _TINY = 1e-7  # keeps the logarithms of a Gumbel number finite
+
+
+@runtime_checkable
+class GumbelSource(Protocol):
+    """Gives the random numbers of the choice of anchors."""
+
+    def gumbel(self, count: int, choices: int) -> Float[Tensor, "b c s"]:
+        """Return standard Gumbel numbers."""
 
 
 class SampleRandom:
@@ -37,19 +54,24 @@ class SampleRandom:
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
-        keys = torch.tensor([keyed_seed(seed) for seed in seeds], dtype=torch.int64)
-        self._random = KeyedRandom(keys.to(device))
-        self._calls = 0
+        # Keys of the streams that every sampling draws from, beside each seed's own, in one tensor.
+        rows = [(key, *(stream_key(key, name) for name in _STREAMS)) for key in map(keyed_seed, seeds)]
+        keys = torch.tensor(rows, dtype=torch.int64).to(device)
+        own, *first = map(KeyedRandom, keys.unbind(1))
+        self._random, self._first, self._calls = own, dict(zip(_STREAMS, first, strict=True)), 0
 
     def __call__(self, like: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
         """Return standard normal numbers of the shape and type of a tensor; every call other ones."""
         self._calls += 1
-        return self._random.stream(f"normal {self._calls}").normal(*like.shape[1:]).to(like)
+        return self._stream(f"normal {self._calls}").normal(*like.shape[1:]).to(like)
 
     def gumbel(self, count: int, choices: int) -> Float[Tensor, "b c s"]:
         """Return standard Gumbel numbers."""
-        uniform = self._random.stream("anchors").uniform(count, choices)
+        uniform = self._stream("anchors").uniform(count, choices)
         return -torch.log(-torch.log(uniform.clamp(_TINY, 1.0 - _TINY)))
+
+    def _stream(self, name: str) -> KeyedRandom:
+        return self._first[name] if name in self._first else self._random.stream(name)
 
 
 @dataclass(frozen=True)
@@ -58,6 +80,9 @@ class StartPoint:
 
     index: Int[Tensor, "b k"]
     noise: Float[Tensor, "b k d"]  # standard normal
+    set_id: Int[Tensor, "b k"] | None = (
+        None  # of grasps that attend to one another, -1 for padding; None: all do
+    )
 
 
 @torch.no_grad()
@@ -100,7 +125,7 @@ def sample(
 
 
 def choose_anchors(
-    scene: SceneContext, num_grasps: int, temperature: float, rng: SampleRandom
+    scene: SceneContext, num_grasps: int, temperature: float, rng: GumbelSource
 ) -> Int[Tensor, "b k"]:
     """Draw the target tokens that carry the grasps, with replacement, from their predicted probability."""
     logits = scene.outputs["anchors"] / temperature
@@ -126,7 +151,7 @@ class SamplingRun:
         generator: "GraspGenerator",
         batch: GraspBatch,
         config: SamplingConfig,
-        rng: SampleRandom,
+        rng: NoiseSource,
         fields: Sequence[SceneField] | None = None,
     ) -> None:
         self.generator, self.config, self._rng = generator, config, rng
@@ -151,9 +176,13 @@ class SamplingRun:
     def solve(self, start: StartPoint, *, trajectory: bool) -> GeneratedGrasps:
         """Turn anchors and noise into ranked grasp triples."""
         generator, config = self.generator, self.config
-        guide = self._guide(self.scene, start.index, config.guidance)
+        guide = self._guide(self.scene, start.index, config.guidance, set_id=start.set_id)
         samples = generator.process.solve(
-            config.solver, guide.wrap(generator.predict_x0), start.noise, self._rng, trajectory=trajectory
+            config.solver,
+            guide.wrap(self._predict(start.noise)),
+            start.noise,
+            self._rng,
+            trajectory=trajectory,
         )
         anchored = guide.anchored
         grasps = generator.decode(guide.correct(samples.x0), anchored)
@@ -168,12 +197,21 @@ class SamplingRun:
             hand_pose=pose.to_hand_pose(),
             pred_pose=pose.pack(),
             pregrasp_qpos=(pose.qpos - self.opening.to(pose.qpos)).clamp(low, high),
-            squeeze_qpos=(pose.qpos + config.squeeze_gain * (squeeze - pose.qpos)).clamp(low, high),
+            squeeze_qpos=torch.lerp(pose.qpos, squeeze, config.squeeze_gain).clamp(low, high),
             score=config.rank.score(Unranked(generator, anchored, grasps, self._rng, log_odds)),
             log_odds=log_odds,
             nfe=self._anchor_nfe + guide.nfe,
             trajectory=visited,
         )
+
+    def _predict(self, like: Float[Tensor, "b k d"]) -> Predict:
+        """Return the network at the times of the solver, in their order: what it takes of them is computed at once."""
+        generator = self.generator
+        times = generator.process.evaluation_times(self.config.solver, like)
+        if times is None:
+            return generator.predict_x0
+        levels = iter(generator.noise_level(times).rows())
+        return lambda x_t, t, anchored: generator.predict_x0(x_t, t, anchored, next(levels))
 
     def _reweight_anchors(self, guidance: Guidance) -> None:
         """Try a grasp on each target token, from the middle of the noise and not corrected by any energy, and lower the
@@ -185,10 +223,11 @@ class SamplingRun:
         index = target.long().argsort(dim=1, descending=True, stable=True)
         if target.device.type == "cpu":  # a GPU would be waited for
             index = index[:, : int(target.sum(1).max())]
-        guide = self._guide(self.scene, index, replace(guidance, scorer=None, physics=None), independent=True)
+        own_sets = torch.arange(index.shape[1], device=index.device).expand_as(index)
+        guide = self._guide(self.scene, index, replace(guidance, scorer=None, physics=None), set_id=own_sets)
         noise = torch.zeros(*index.shape, generator.dim_input, device=generator.device)
         x0 = generator.process.solve(
-            self.config.solver, guide.wrap(generator.predict_x0), noise, self._rng, trajectory=False
+            self.config.solver, guide.wrap(self._predict(noise)), noise, self._rng, trajectory=False
         ).x0
         energy = BoundScore(guidance.scorer, generator, guide.anchored).energy(x0)
         outputs = self.scene.outputs

@@ -9,12 +9,12 @@ import pytest
 from benchmarks.latency_work import WORK, count
 
 BOUNDS = {  # operations, and launches: those of them that compute something, views and empty memory aside
-    "encode_pointnet2": (400, 210),
-    "encode_ptv3_light": (1620, 1230),
-    "encode_ptv3": (2550, 1800),
-    "denoise_100": (337, 150),
-    "sample_100_in_8": (4050, 1960),
-    "training_step": (3050, 1740),
+    "encode_pointnet2": (370, 170),
+    "encode_ptv3_light": (1570, 1195),
+    "encode_ptv3": (2500, 1790),
+    "denoise_100": (300, 119),
+    "sample_100_in_8": (3570, 1500),
+    "training_step": (2870, 1570),
 }
 
 

@@ -30,7 +30,6 @@ UNRECORDED = set(
         "encoders_AMD_EPYC_2_cores",
         "encoders_NVIDIA_H200",
         "heads",
-        "latency",
         "loader",
         "loader_10000_points",
         "picking",

@@ -56,7 +56,9 @@ class LatentCompleter(Completer):
         shape = -1, self.vae.channels, *(side // 2 for side in features[0].shape[2:])
         repeated = [part.repeat_interleave(number, dim=0) for part in features]
 
-        def network(state: Tensor, level: Tensor, _: Tensor) -> Tensor:
+        level, _ = self.process.network_level(t)
+
+        def network(state: Tensor) -> Tensor:
             made: Tensor = self.decoder(state.reshape(shape), level.repeat_interleave(number), repeated)
             return made.reshape(state.shape)
 

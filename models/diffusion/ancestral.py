@@ -59,7 +59,15 @@ def remixed(
     rng: Rng,
 ) -> Iterator[States]:
     """Yield the state after each step of :func:`ddim_step` from time to time; scales are computed for all at once."""
-    alphas, sigmas = pairwise(process.alpha(times).unbind()), pairwise(process.sigma(times).unbind())
+    alpha_all, sigma_all = process.alpha(times), process.sigma(times)
+    if eta == 0.0:  # the same step, sorted by x and x0
+        kept = sigma_all[1:] / sigma_all[:-1]
+        of_x0 = torch.addcmul(alpha_all[1:], kept, alpha_all[:-1], value=-1.0)
+        for t, a, b in zip(times[:-1].unbind(), kept.unbind(), of_x0.unbind(), strict=True):
+            x = torch.addcmul(a * x, b, denoise(x, t))
+            yield x
+        return
+    alphas, sigmas = pairwise(alpha_all.unbind()), pairwise(sigma_all.unbind())
     for t, alpha, sigma in zip(times.unbind(), alphas, sigmas, strict=False):
         x = remix(x, denoise(x, t), alpha, sigma, eta=eta, rng=rng)
         yield x
@@ -82,6 +90,10 @@ class DDIM(Solver):
         super().__post_init__()
         if not 0.0 <= self.eta <= 1.0:
             raise ValueError(f"solver.eta must lie in [0, 1], got {self.eta}.")
+
+    def times(self, process: NoiseProcess, like: Tensor) -> Float[Tensor, "n"]:
+        """Return the times of the evaluations, in their order."""
+        return time_grid(process, self.steps, self.spacing, like)[:-1]
 
     def solve(
         self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng
@@ -106,6 +118,10 @@ class DDPM(Solver):
                 f"solver=ddpm steps through a variance-preserving chain; process={process.name} is none. "
                 "Use solver=ddim (solver.eta=1 adds noise), heun or dopri5."
             )
+
+    def times(self, process: NoiseProcess, like: Tensor) -> Float[Tensor, "n"]:
+        """Return the times of the evaluations, in their order."""
+        return time_grid(process, self.steps, self.spacing, like)[:-1]
 
     def solve(
         self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from sceneleapultra.models.diffusion.process import NoiseProcess, States
 from sceneleapultra.models.diffusion.solvers import CountingDenoiser, Rng, Solver, Spacing, time_grid
@@ -16,6 +18,10 @@ class DPMSolver(Solver):
 
     name = "dpmpp_2m"
     spacing: Spacing
+
+    def times(self, process: NoiseProcess, like: Tensor) -> Float[Tensor, "n"]:
+        """Return the times of the evaluations, in their order."""
+        return time_grid(process, self.steps, self.spacing, like)[:-1]
 
     def solve(
         self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng

@@ -82,13 +82,13 @@ class EDMProcess(NoiseProcess):
         """Take it as sigma_data."""
         self.sigma_data.fill_(spread)
 
-    def network_input(
-        self, x_t: Float[Tensor, "b *d"], t: Float[Tensor, "b"]
-    ) -> tuple[Tensor, Float[Tensor, "b"], Float[Tensor, "b"]]:
-        """Return c_in x_t, c_noise = ln(sigma) / 4, and c_in, which is also the share of x0 in it."""
-        sigma = self.sigma(t)
-        c_in = (sigma**2 + self.sigma_data**2).rsqrt()
-        return like(c_in, x_t) * x_t, sigma.log() / 4, c_in
+    def network_input(self, x_t: Float[Tensor, "b *d"], t: Float[Tensor, "b"]) -> Tensor:
+        """Return c_in x_t."""
+        return like(self._input_scale(t), x_t) * x_t
+
+    def network_level(self, t: Float[Tensor, "*b"]) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
+        """Return c_noise = ln(sigma) / 4, and c_in, which is also the share of x0 in the scaled state."""
+        return self.sigma(t).log() / 4, self._input_scale(t)
 
     def target(self, prediction: Prediction, x0: Tensor, eps: Tensor, t: Float[Tensor, "b"]) -> Tensor:
         """Return what a network has to output; for x0, (x0 - c_skip x_t) / c_out."""
@@ -103,6 +103,9 @@ class EDMProcess(NoiseProcess):
             return super().to_x0(prediction, output, x_t, t)
         c_skip, c_out = self._output_scales(x_t, t)
         return c_skip * x_t + c_out * output
+
+    def _input_scale(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        return (self.sigma(t) ** 2 + self.sigma_data**2).rsqrt()
 
     def _output_scales(self, x: Tensor, t: Float[Tensor, "b"]) -> tuple[Tensor, Tensor]:
         sigma, data = like(self.sigma(t), x), self.sigma_data

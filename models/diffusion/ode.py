@@ -72,6 +72,12 @@ class RungeKutta(FlowSolver):
     spacing: Spacing
     tableau: ClassVar[Tableau]
 
+    def times(self, process: NoiseProcess, like: Tensor) -> Float[Tensor, "n"]:
+        """Return the times of the evaluations, in their order."""
+        grid = time_grid(process, self.steps, self.spacing, like)[:-1]
+        nodes = [grid[:-1] + node * grid.diff() for node in self.tableau.nodes]
+        return torch.cat([torch.stack(nodes, dim=1).flatten(), grid[-1:]])
+
     def solve(
         self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng
     ) -> Iterator[States]:

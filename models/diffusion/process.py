@@ -101,11 +101,13 @@ class NoiseProcess(nn.Module, ABC):
 
     # The network
 
-    def network_input(
-        self, x_t: Float[Tensor, "b *d"], t: Float[Tensor, "b"]
-    ) -> tuple[Tensor, Float[Tensor, "b"], Float[Tensor, "b"]]:
-        """Return what a network is shown: the scaled state, the noise level, and the share of x0 in the state."""
-        return x_t, t, self.alpha(t)
+    def network_input(self, x_t: Float[Tensor, "b *d"], t: Float[Tensor, "b"]) -> Tensor:
+        """Return the state as a network is shown it, scaled."""
+        return x_t
+
+    def network_level(self, t: Float[Tensor, "*b"]) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
+        """Return what a network is told: the noise level, and the share of x0 in the state it is shown."""
+        return t, self.alpha(t)
 
     def target(self, prediction: Prediction, x0: Tensor, eps: Tensor, t: Float[Tensor, "b"]) -> Tensor:
         """Return what a network with this prediction type has to output.

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from sceneleapultra.models.diffusion.process import NoiseProcess, States
 from sceneleapultra.utils.core.names import unknown_name
@@ -84,6 +85,10 @@ class Solver(ABC):
                 f"{process.num_steps}."
             )
 
+    def times(self, process: NoiseProcess, like: Tensor) -> Float[Tensor, "n"] | None:
+        """Return the times at which ``solve`` evaluates, in their order; None where only its run decides."""
+        return None
+
     @abstractmethod
     def solve(
         self, denoise: CountingDenoiser, process: NoiseProcess, x: States, rng: Rng
@@ -132,17 +137,18 @@ def time_grid(process: NoiseProcess, steps: int, spacing: Spacing, like: Tensor)
     """
     if steps < 1:
         raise ValueError(f"solver.steps must be at least 1, got {steps}.")
-    end = torch.zeros(1, dtype=like.dtype)
     if spacing == "trailing" and steps * process.t_min <= 1.0:
-        times = torch.linspace(1.0, 0.0, steps + 1, dtype=like.dtype)
+        times = torch.linspace(1.0, 0.0, steps + 1, dtype=like.dtype, device=like.device)
     elif spacing in ("trailing", "linspace"):
-        times = torch.cat([torch.linspace(1.0, process.t_min, steps, dtype=like.dtype), end])
+        times = functional.pad(
+            torch.linspace(1.0, process.t_min, steps, dtype=like.dtype, device=like.device), (0, 1)
+        )
     elif spacing == "leading":
-        offsets = torch.arange(steps - 1, -1, -1, dtype=like.dtype) / steps
-        times = torch.cat([offsets * (1.0 - process.t_min) + process.t_min, end])
+        offsets = torch.arange(steps - 1, -1, -1, dtype=like.dtype, device=like.device) / steps
+        times = functional.pad(offsets * (1.0 - process.t_min) + process.t_min, (0, 1))
     else:
         raise unknown_name("solver.spacing", spacing, get_args(Spacing))
-    return process.on_grid(times.to(like))
+    return process.on_grid(times)
 
 
 def normal_like(x: Tensor, rng: Rng) -> Tensor:

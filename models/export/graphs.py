@@ -179,7 +179,7 @@ class GraspsGraph(Graph):
     def forward(self, x0: Tensor, origins: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Decode."""
         generator = self.generator
-        pose, squeeze = generator.codec.decode(generator.metric(x0), origins, frames)
+        pose, squeeze, _ = generator.codec.decode(generator.metric(x0), origins, frames)
         return pose.to_hand_pose(), squeeze
 
 

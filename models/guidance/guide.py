@@ -117,7 +117,7 @@ def build_guide(
     negatives: Sequence[Sequence[str]],
     opening: Float[Tensor, "j"],
     fields: Sequence[SceneField] | None = None,
-    independent: bool = False,
+    set_id: Int[Tensor, "b k"] | None = None,
 ) -> Guide:
     """Bind guidance to a batch.
 
@@ -131,7 +131,7 @@ def build_guide(
         negatives: negative prompts of each scene.
         opening: what is taken off the joints from grasp to pre-grasp (rad).
         fields: completed scenes, which guidance by physics reads instead of the clouds; None where there are none.
-        independent: whether each grasp is a set of its own, which does not attend to the others.
+        set_id: grasps of equal number attend to one another; None for all of a scene.
 
     Raises:
         ValueError: a prompt, a scale or negative prompts that the model was not trained for.
@@ -143,8 +143,7 @@ def build_guide(
         branches.append(Branch("unconditional", resolved, droppable(generator, free)))
     if any(negatives):
         branches += negative_branches(generator, resolved, negatives)
-    slots = torch.arange(index.shape[1], device=index.device).expand_as(index)
-    set_id = slots if independent else torch.zeros_like(index)
+    own_set = torch.zeros_like(index) if set_id is None else set_id
     conditioning = generator.conditioning
 
     def anchored(some: Sequence[Branch]) -> AnchoredScene:
@@ -158,7 +157,8 @@ def build_guide(
             for name in {drop for branch in some for drop in branch.drops}
         }
         context = conditioning.drop(context, dropped, generator.decoder)
-        return generator.anchor(context, index.repeat(len(some), 1), set_id.repeat(len(some), 1))
+        rows = (x.repeat(len(some), 1) if len(some) > 1 else x for x in (index, own_set))
+        return generator.anchor(context, *rows)
 
     own = anchored(branches[:1])
     corrections: list[Correction] = []

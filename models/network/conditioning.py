@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sceneleapultra.models.network.conditions.base import Condition, PromptTokens
@@ -15,6 +15,7 @@ from sceneleapultra.models.network.context import SceneContext
 from sceneleapultra.models.network.decoder.base import Decoder
 from sceneleapultra.models.network.encoder.base import SceneEncoder
 from sceneleapultra.models.network.tokens import Cloud
+from sceneleapultra.utils.geometry.points import gather
 
 
 def prompt_dim(conditions: Mapping[str, Condition]) -> int | None:
@@ -115,17 +116,18 @@ class Conditioning(nn.Module):
             scene_kept=scene.scene_kept & ~dropped["scene"],
         )
 
-    def mask_view(
-        self,
-        geometry: Float[Tensor, "b g s p"],
-        anchor: Float[Tensor, "b g c"],
-        scene_kept: Bool[Tensor, "b"],
-    ) -> tuple[Float[Tensor, "b g s p"], Float[Tensor, "b g c"]]:
-        """Return pair geometry and anchor features, or what stands for them in a scene that was dropped."""
+    def mask_geometry(
+        self, geometry: Float[Tensor, "b g s p"], scene_kept: Bool[Tensor, "b"]
+    ) -> Float[Tensor, "b g s p"]:
+        """Return pair geometry, or what stands for it in a scene that was dropped."""
+        return geometry if self.null_scene is None else geometry * scene_kept[:, None, None, None]
+
+    def anchor_features(self, scene: SceneContext, index: Int[Tensor, "b g"]) -> Float[Tensor, "b g c"]:
+        """Return the features of grasps' anchors, or what stands for them in a scene that was dropped."""
+        anchor = gather(scene.tokens.features, index)
         if self.null_scene is None:
-            return geometry, anchor
-        geometry = geometry * scene_kept[:, None, None, None]
-        return geometry, torch.where(scene_kept[:, None, None], anchor, self.null_scene.to(anchor.dtype))
+            return anchor
+        return torch.where(scene.scene_kept[:, None, None], anchor, self.null_scene.to(anchor.dtype))
 
     def prompt(self, scene: SceneContext) -> PromptTokens | None:
         """Return the tokens of all prompts side by side; None for a network without conditions."""

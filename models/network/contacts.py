@@ -31,12 +31,19 @@ class LinkContacts(nn.Module):
     """
 
     _stacked: Tensor
+    _stacked_by_level: Tensor
+    _per_number: Tensor
 
     def __init__(self, hand: Hand, *, scale: float) -> None:
         super().__init__()
         self.hand, self.scale = hand, scale
         stacked, _ = contact_points(hand)
         self.register_buffer("_stacked", stacked, persistent=False)
+        order = hand.kinematics.from_levels.argsort()
+        by_level = stacked.unflatten(0, (-1, 4))[order].flatten(0, 1)
+        self.register_buffer("_stacked_by_level", by_level, persistent=False)
+        per_number = torch.tensor([1.0 / scale] * 2 + [1.0] * (PER_POINT - 2), dtype=stacked.dtype)
+        self.register_buffer("_per_number", per_number, persistent=False)
         self.num_keypoints, self.dim = len(hand.require("keypoints")), PER_POINT * stacked.shape[1]
 
     def forward(
@@ -56,20 +63,25 @@ class LinkContacts(nn.Module):
         """
         with torch.autocast(pose.translation.device.type, enabled=False):  # kinematics and millimetres
             if points is None:
-                points = self.points(pose, self.hand.forward_kinematics(pose.qpos))
+                levels = self.hand.kinematics.levels(pose.qpos)
+                rows = torch.cat([level.unflatten(-1, (4, 4)).permute(1, 2, 0, 3) for level in levels], dim=2)
+                points = self._placed(pose, rows.flatten(2).flatten(0, 1) @ self._stacked_by_level)
             found = gather(surface.table, surface.nearest(points))
             normal, offset = found[..., 3:6], points - found[..., :3]
             along, distance = (offset * normal).sum(-1, keepdim=True), offset.norm(dim=-1, keepdim=True)
-            near = torch.cat([along, distance], dim=-1).div(self.scale).clamp(-3.0, 3.0)
             local = torch.bmm(normal.flatten(0, 1), axes.flatten(0, 1)).view_as(normal)
-            return torch.cat([near, found[..., 6:], local], dim=-1)
+            numbers = torch.cat([along, distance, found[..., 6:], local], dim=-1)
+            return numbers.mul(self._per_number).clamp(-3.0, 3.0)  # the last four are within one
 
     def points(
         self, pose: GraspPose, T_base_body: Float[Tensor, "b g bodies 4 4"]
     ) -> Float[Tensor, "b g k 3"]:
         """Return the key points of all links, and the middle of each finger's pad, in the frame of the cloud."""
         rows = T_base_body.transpose(-3, -2).reshape(-1, len(self._stacked))
-        base = (rows @ self._stacked).view(-1, 4, self._stacked.shape[1])[:, :3]
+        return self._placed(pose, rows @ self._stacked)
+
+    def _placed(self, pose: GraspPose, homogeneous: Float[Tensor, "m k"]) -> Float[Tensor, "b g k 3"]:
+        base = homogeneous.view(-1, 4, homogeneous.shape[1])[:, :3]
         translation, rotation = pose.translation.flatten(0, 1), pose.rotation.flatten(0, 1)
         points = torch.baddbmm(translation[:, None], base.transpose(1, 2), rotation.transpose(1, 2))
         return points.unflatten(0, pose.translation.shape[:2])

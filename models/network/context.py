@@ -5,7 +5,7 @@ An *anchor* is a visible token of the target that carries a grasp: the grasp's s
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -67,6 +67,18 @@ class AnchoredScene:
     frames: Float[Tensor, "b g 3 3"]
     prompt: PromptTokens | None  # of all conditions, side by side; None for a network without any
     context: GraspContext
+
+
+class NoiseLevel(NamedTuple):
+    """What a network takes of times: of one per scene, or of one for all scenes."""
+
+    embedded: Float[Tensor, "n *m"]  # of the decoder
+    share: Float[Tensor, "n 1 1"]  # of x0 in the state
+    width: Float[Tensor, "n 1 d"]  # of its numbers, where a hand is to be read from it
+
+    def rows(self) -> list["NoiseLevel"]:
+        """Return those of each time by itself."""
+        return [NoiseLevel(*row) for row in zip(*(part.split(1) for part in self), strict=True)]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import math
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
 _TINY = 1e-12
 # Of the trace: in front of a matrix of rank 1 it lets the coordinate axis most across its line decide, not rounding.
@@ -26,19 +27,18 @@ def smallest_eigenvector(
     A = A / trace.clamp(min=_TINY)[..., None, None]  # scale-free: the thresholds below are relative
     q = A.diagonal(dim1=-2, dim2=-1).mean(-1)
     eye = torch.eye(3, dtype=A.dtype, device=A.device)
-    B = A - q[..., None, None] * eye
-    p = (B.pow(2).sum((-2, -1)) / 6.0).clamp(min=_TINY).sqrt()
-    r = (torch.linalg.det(B) / (2.0 * p**3)).clamp(-1.0, 1.0)
-    least = q + 2.0 * p * torch.cos(torch.acos(r) / 3.0 + 2.0 * math.pi / 3.0)
+    B = torch.addcmul(A, q[..., None, None], eye, value=-1.0)
+    # |B| = sqrt(6) p of the source, whose cos((acos r + 2 pi) / 3) is -cos(acos(-r) / 3).
+    size = torch.linalg.vector_norm(B, dim=(-2, -1)).clamp(min=_TINY**0.5)
+    r = (torch.linalg.det(B / size[..., None, None]) * (-3.0 * math.sqrt(6.0))).clamp(-1.0, 1.0)
+    least = torch.addcmul(q, size, torch.cos(torch.acos(r) / 3.0), value=-2.0 / math.sqrt(6.0))
     if rank_1 is not None:
         least = torch.where(rank_1, least.clamp(max=_RANK_1), least)
-    M = A - least[..., None, None] * eye
-    rows = M.unbind(-2)
-    crosses = torch.stack([torch.linalg.cross(rows[i], rows[j]) for i, j in ((0, 1), (0, 2), (1, 2))], dim=-2)
-    lengths = crosses.pow(2).sum(-1)
-    best = lengths.argmax(-1)[..., None, None].expand(*lengths.shape[:-1], 1, 3)
-    v = crosses.gather(-2, best).squeeze(-2)
-    return v / v.norm(dim=-1, keepdim=True).clamp(min=_TINY)
+    M = torch.addcmul(A, least[..., None, None], eye, value=-1.0)
+    crosses = torch.linalg.cross(M, M.roll(-1, dims=-2))
+    lengths = torch.linalg.vector_norm(crosses, dim=-1, keepdim=True)
+    best = lengths.argmax(-2, keepdim=True).expand(*lengths.shape[:-2], 1, 3)
+    return (crosses / lengths.clamp(min=_TINY)).gather(-2, best).squeeze(-2)
 
 
 def local_frames(
@@ -61,13 +61,11 @@ def local_frames(
         mean = (offsets * weight).sum(-2) / count
         centered = (offsets - mean[..., None, :]) * weight
         normal = smallest_eigenvector(centered.transpose(-1, -2) @ centered, count[..., 0] < 3.0)
-        to_camera = viewpoint[:, None] - centers
-        to_camera = to_camera / to_camera.norm(dim=-1, keepdim=True).clamp(min=1e-8)
-        facing = (normal * to_camera).sum(-1, keepdim=True)
+        to_camera, up = viewpoint[:, None] - centers, up[:, None].expand_as(centers)
+        facing, rise = (torch.stack([to_camera, up], dim=-2) @ normal[..., None]).unbind(-2)
         normal = torch.where(facing < 0, -normal, normal)
-        steep = (normal * up[:, None]).sum(-1, keepdim=True).abs() > 0.995
-        level = to_camera.cross(up[:, None].expand_as(to_camera), dim=-1)  # never parallel to a steep normal
-        reference = torch.where(steep, level, up[:, None].expand_as(normal))
-        tangent = reference - (reference * normal).sum(-1, keepdim=True) * normal
-        tangent = tangent / tangent.norm(dim=-1, keepdim=True).clamp(min=1e-8)
+        level = torch.linalg.cross(to_camera, up)  # never parallel to a steep normal
+        reference = torch.where(rise.abs() > 0.995, level, up)
+        tangent = torch.linalg.cross(torch.linalg.cross(normal, reference), normal)
+        tangent = functional.normalize(tangent, dim=-1)
         return torch.stack([tangent, torch.linalg.cross(normal, tangent), normal], dim=-1)

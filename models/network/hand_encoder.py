@@ -145,8 +145,8 @@ def through(
     if isinstance(first, LinearOfTokens):
         assert tokens is not None
         return layers[1:](first(parts.flatten(-2), torch.cat([*before, *after], dim=-1), tokens))
-    flat = parts.movedim(-2, -3).flatten(-3)
-    return layers(torch.cat([*before, flat, *after], dim=-1))
+    flat = [part.flatten(-2) for part in parts.unbind(-2)]
+    return layers(torch.cat([*before, *flat, *after], dim=-1))
 
 
 class StateIn(nn.Module):

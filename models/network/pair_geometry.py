@@ -39,8 +39,8 @@ class PairGeometry(nn.Module):
             b, g, s = *origins.shape[:2], tokens.xyz.shape[1]
             own = torch.bmm(origins.reshape(-1, 1, 3), frames.reshape(-1, 3, 3)).view(b, 1, g, 3)
             axes = torch.cat([frames.transpose(1, 2), own], dim=1).view(b, 4, 3 * g)
-            rotated, normal = torch.bmm(tokens.vectors, axes).view(b, 2, s, g, 3).transpose(2, 3).unbind(1)
-            offset = rotated / self.scale
+            vectors = torch.bmm(tokens.vectors(self.scale), axes)
+            offset, normal = vectors.view(b, 2, s, g, 3).transpose(2, 3).unbind(1)
             waves = torch.addcmul(self._phases, offset[..., None, :], self._frequencies).sin().flatten(-2)
             features = torch.cat([offset, normal, tokens.target_column.expand(b, g, s, 1), waves], dim=-1)
         embedded: Tensor = self.mlp(features.flatten(0, 2))

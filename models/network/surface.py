@@ -31,7 +31,7 @@ class Surface:
 
     def prepare(self) -> None:
         """Compute what every step reads, outside of what ``torch.compile`` traces: it cannot follow a cache's lock."""
-        _ = self.table, self._products
+        _ = self.table, self._products if self.xyz.device.type == "cpu" else self._shown
 
     @torch.no_grad()
     def nearest(self, points: Float[Tensor, "b g k 3"]) -> Int[Tensor, "b g k"]:
@@ -42,8 +42,7 @@ class Surface:
         """
         flat = points.flatten(1, 2)
         if flat.device.type != "cpu":
-            distance = torch.cdist(flat, self.xyz, compute_mode="donot_use_mm_for_euclid_dist")
-            found = distance.masked_fill(~self.valid[:, None], float("inf")).argmin(-1)
+            found = torch.cdist(flat, self._shown, compute_mode="donot_use_mm_for_euclid_dist").argmin(-1)
         else:
             first, coordinates, half = self._products
             relative = flat - first
@@ -53,6 +52,11 @@ class Surface:
             parts = [torch.baddbmm(half, row, coordinates, alpha=-1).argmin(-1) for row in rows]
             found = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return found.unflatten(1, points.shape[1:3])
+
+    @cached_property
+    def _shown(self) -> Float[Tensor, "b s 3"]:
+        """The points, infinitely far away where they are not valid."""
+        return self.xyz.masked_fill(~self.valid[..., None], float("inf"))
 
     @cached_property
     def _products(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,6 +79,6 @@ def observed_surface(cloud: Cloud, num_points: int, *, neighbors: int, radius: f
     points = cloud.points.float()
     xyz, valid = points[:, :num_points], cloud.valid[:, :num_points]
     index, distance = knn(xyz, points, neighbors, cloud.valid)
-    near = gather(cloud.valid, index) & (distance <= radius)
+    near = distance <= radius  # never for points that are not valid
     frames = local_frames(gather(points, index), near, xyz, cloud.viewpoint.float(), cloud.up.float())
     return Surface(xyz, frames[..., 2], cloud.target[:, :num_points] & valid, valid)

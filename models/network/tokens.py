@@ -50,10 +50,16 @@ class SceneTokens:
     frames: Float[Tensor, "b s 3 3"]
 
     @cached_property
-    def vectors(self) -> Float[Tensor, "b m 4"]:
-        """Positions with -1 behind them, then normals with 0, of all tokens."""
-        positions = functional.pad(self.xyz, (0, 1), value=-1.0)
-        return torch.cat([positions, functional.pad(self.frames[..., 2], (0, 1))], dim=1)
+    def _vectors(self) -> dict[float, Float[Tensor, "b m 4"]]:
+        return {}
+
+    def vectors(self, unit: float) -> Float[Tensor, "b m 4"]:
+        """Return positions with -1 behind them, in this unit (m), then normals with 0, of all tokens; computed once."""
+        if unit not in self._vectors:
+            positions = functional.pad(self.xyz, (0, 1), value=-1.0) / unit
+            normals = functional.pad(self.frames[..., 2], (0, 1))
+            self._vectors[unit] = torch.cat([positions, normals], dim=1)
+        return self._vectors[unit]
 
     @cached_property
     def target_column(self) -> Float[Tensor, "b 1 s 1"]:

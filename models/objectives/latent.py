@@ -32,7 +32,8 @@ class LatentContext(PredictionContext):
     @cached_property
     def code(self) -> tuple[Float[Tensor, "b g z"], Float[Tensor, "b g z"]]:
         """Mean and log-variance of the codes of the true grasps."""
-        return self.objective.encode(self.x0, self.anchored)
+        features = self.generator.conditioning.anchor_features(self.anchored.scene, self.anchored.index)
+        return self.objective.encode(self.x0, self.anchored, features)
 
     @cached_property
     def x0_hat(self) -> Float[Tensor, "b g d"]:
@@ -112,20 +113,21 @@ class LatentVariable(Objective):
         )
 
     def encode(
-        self, x0: Float[Tensor, "b g d"], anchored: AnchoredScene
+        self, x0: Float[Tensor, "b g d"], anchored: AnchoredScene, features: Float[Tensor, "b g c"]
     ) -> tuple[Float[Tensor, "b g z"], Float[Tensor, "b g z"]]:
-        """Return mean and log-variance of the codes of clean normalized states."""
+        """Return mean and log-variance of the codes of clean normalized states, given their anchors' features."""
         tokens, prompt = anchored.scene.tokens, anchored.prompt
         context = replace(
             anchored.context,
             keys_values=self.posterior.keys_values(tokens.features),
+            anchor=self.posterior.embed_anchor(features),
             prompt=None if prompt is None else self.posterior.prompt_keys_values(prompt.tokens),
             completion=None,
         )
-        t = torch.zeros(len(x0), device=x0.device)
+        clean = self.posterior.embed_level(torch.zeros(1, device=x0.device))
         none = torch.zeros_like(x0[..., :1])
         mean, log_variance = (
-            self.posterior(x0, t, StepView(context.geometry, none), context).float().chunk(2, dim=-1)
+            self.posterior(x0, clean, StepView(context.geometry, none), context).float().chunk(2, dim=-1)
         )
         return mean, log_variance.clamp(-_LOG_VARIANCE_BOUND, _LOG_VARIANCE_BOUND)
 

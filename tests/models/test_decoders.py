@@ -15,6 +15,7 @@ from sceneleapultra.models.network.decoder.attention import (
     PromptAttention,
     SetAttention,
     hidden_tokens,
+    scene_keys_values,
     with_sets_in_channels,
 )
 from sceneleapultra.models.network.decoder.dit import DiTConfig
@@ -39,11 +40,7 @@ class NoisedSet:
         index = self.index[:, rows]
         set_id = torch.zeros_like(index) if set_id is None else set_id.expand_as(index)
         anchored = self.generator.anchor(self.scene, index, set_id)
-        return self.generator.denoise(self.x_t[:, rows], self.t, self.alpha, anchored)
-
-    @property
-    def alpha(self) -> torch.Tensor:
-        return self.generator.process.noise.alpha(self.t)
+        return self.generator.denoise(self.x_t[:, rows], self.generator.noise_level(self.t), anchored)
 
 
 @kinds
@@ -109,9 +106,12 @@ def test_denoise_traces_without_leaving_the_graph(kind):
     noised = NoisedSet(kind, 4)
     set_id = torch.zeros_like(noised.index)
     anchored = noised.generator.anchor(noised.scene, noised.index, set_id)
-    arguments = (noised.x_t, noised.t, noised.alpha, anchored)
-    compiled = torch.compile(noised.generator.denoise, backend="eager", fullgraph=True)
-    assert_close(compiled(*arguments), noised.generator.denoise(*arguments), atol=1e-6, rtol=1e-6)
+
+    def denoise(x_t, t):
+        return noised.generator.denoise(x_t, noised.generator.noise_level(t), anchored)
+
+    compiled = torch.compile(denoise, backend="eager", fullgraph=True)
+    assert_close(compiled(noised.x_t, noised.t), denoise(noised.x_t, noised.t), atol=1e-6, rtol=1e-6)
     encode = torch.compile(noised.generator.encode, backend="eager", fullgraph=True)
     again = encode(Cloud.of(scene_batch()))
     assert_close(again.outputs["anchors"], noised.scene.outputs["anchors"], atol=1e-6, rtol=1e-6)
@@ -123,8 +123,11 @@ def test_geometric_attention_is_attention_with_keys_and_values_per_pair():
     layer = GeometricCrossAttention(dim=d, dim_scene=6, dim_geometry=p, heads=h)
     x, features, geometry = torch.randn(b, g, d), torch.randn(b, s, 6), torch.randn(b, g, s, p)
     valid = torch.tensor([[True] * 5, [True, True, False, True, False]])
-    keys, values = layer.keys_values(features)
+    for norm in (layer.query_norm, layer.key_norm):
+        torch.nn.init.uniform_(norm.weight, 0.5, 2.0)
+    ((keys, values),) = scene_keys_values([layer], features)
     bias = layer.value_geometry.bias.view(h, -1)  # is in the values already
+    normed = layer.key_norm(layer.key_value(features)[..., :d].view(b, s, h, d // h)).transpose(1, 2)
     out = torch.zeros(b, g, d)
     q = layer.query_norm(layer.query(x).view(b, g, h, d // h))
     e = layer.query_geometry(x).view(b, g, h, p)
@@ -133,7 +136,7 @@ def test_geometric_attention_is_attention_with_keys_and_values_per_pair():
             content, place = [], []
             for k in range(h):
                 logits = [
-                    q[i, j, k] @ keys[i, k, m] / (d // h) ** 0.5 + e[i, j, k] @ geometry[i, j, m] / p**0.5
+                    q[i, j, k] @ normed[i, k, m] / (d // h) ** 0.5 + e[i, j, k] @ geometry[i, j, m] / p**0.5
                     for m in range(s)
                     if valid[i, m]
                 ]

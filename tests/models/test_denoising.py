@@ -99,7 +99,7 @@ def test_codec_round_trip(generator):
     pose = GraspPose.from_hand_pose(batch.hand_pose)
     states = generator.states(pose, batch.squeeze_qpos, scene.tokens, index)
     origins, frames = generator.reference_frames(scene.tokens, index)
-    back, squeeze = generator.codec.decode(states, origins, frames)
+    back, squeeze, _ = generator.codec.decode(states, origins, frames)
     assert_close(back.translation, pose.translation, atol=1e-5, rtol=0)
     assert_close(back.rotation, pose.rotation, atol=1e-5, rtol=0)
     low, high = generator.hand.joint_limits.unbind(-1)
@@ -156,7 +156,7 @@ def test_bf16_keeps_coordinates_rotations_and_kinematics_in_float32(generator):
         codec = generator.codec
         origins, frames = generator.reference_frames(tokens, index)
         states = generator.states(pose, batch.squeeze_qpos, tokens, index)
-        back, _ = codec.decode(states, origins, frames)
+        back, *_ = codec.decode(states, origins, frames)
         views = [geometry(origins, pose.rotation, tokens), contacts(pose, pose.rotation, surface, None)]
         return [*views, codec.reference_point(pose), states, back.translation, back.rotation]
 

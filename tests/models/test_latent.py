@@ -73,17 +73,23 @@ def test_noise_of_the_code_is_reparametrized():
     one, two = (losses_of(module, batch, step) for step in (0, 1))
     assert not torch.allclose(one["joints"], two["joints"], rtol=1e-4)
     anchored, x0 = anchored_scene(module, 6), torch.randn(3, 6, 41)
-    mean, log_variance = module.objective.encode(x0, anchored)
+    features = module.generator.conditioning.anchor_features(anchored.scene, anchored.index)
+    mean, log_variance = module.objective.encode(x0, anchored, features)
     module.objective.posterior.out.weight.data[8:] = 0.0
     module.objective.posterior.out.bias.data[8:] = -50.0  # bounded to -8
-    again, least = module.objective.encode(x0, anchored)
+    again, least = module.objective.encode(x0, anchored, features)
     assert_close(again, mean)
     assert (log_variance > -8.0).all() and (least == -8.0).all()
 
 
 def test_codes_and_grasps_keep_the_order_of_the_set():
     module = small_cvae()
-    generator, encode = module.generator, module.objective.encode
+    generator = module.generator
+
+    def encode(x0, anchored):
+        features = generator.conditioning.anchor_features(anchored.scene, anchored.index)
+        return module.objective.encode(x0, anchored, features)
+
     scene = generator.encode(Cloud.of(scene_batch()))
     index = draw_anchors(scene, 7)
     order, x0, z = torch.randperm(7), torch.randn(3, 7, 41), torch.randn(3, 7, 8)

@@ -53,7 +53,7 @@ def test_rows_of_a_description_moved_as_a_whole_are_the_same() -> None:
     R = so3_exp(torch.tensor([0.4, -1.1, 2.0]))
     pose = GraspPose(torch.tensor([0.1, 0.2, 0.3]), R, hand.rest_qpos)
     state = codec.encode(pose, hand.rest_qpos, torch.zeros(3), torch.eye(3))
-    again, _ = codec.decode(state[None], torch.zeros(1, 3), torch.eye(3)[None])
+    again, *_ = codec.decode(state[None], torch.zeros(1, 3), torch.eye(3)[None])
     assert_close(again.rotation[0], R, rtol=0, atol=1e-6)
     assert_close(again.translation[0], pose.translation, rtol=0, atol=1e-6)
     assert_close(matrix_from_rot6d(state[19:25]), R @ palm_axes(hand), rtol=0, atol=1e-6)

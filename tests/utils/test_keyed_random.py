@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from sceneleapultra.utils.core.keyed_random import KeyedRandom, draw_keys
+from sceneleapultra.utils.core.keyed_random import KeyedRandom, draw_keys, stream_key
 
 KEYS = draw_keys(0, torch.zeros(64, dtype=torch.long), torch.arange(64))
 
@@ -33,6 +33,11 @@ def test_neighboring_keys_streams_and_places_are_unrelated() -> None:
     assert correlation.abs().max() < 0.27  # 500 pairs: deviation 0.045; six of them among 18000
     lagged = np.corrcoef(random.uniform(500)[:, :-1].flatten(), random.uniform(500)[:, 1:].flatten())[0, 1]
     assert abs(lagged) < 0.025  # 32000 pairs: deviation 0.0056
+
+
+def test_a_stream_has_the_same_key_without_a_tensor() -> None:
+    for name in ("anchors", "normal 1"):
+        assert [stream_key(key, name) for key in KEYS.tolist()] == KeyedRandom(KEYS).stream(name).key.tolist()
 
 
 def test_an_item_draws_the_same_in_any_batch() -> None:

@@ -14,7 +14,8 @@ from torch import Tensor
 from sceneleapultra.utils.core.seeding import keyed_seed
 
 GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed number; products wrap around
-_MIX1, _MIX2 = -4658895280553007687, -7723592293110705685  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+# 0xBF58476D1CE4E5B9 and 0x94D049BB133111EB; the last round only shifts
+_ROUNDS = ((30, -4658895280553007687), (27, -7723592293110705685), (31, 1))
 _BITS = 24  # of a float32 below 1
 
 
@@ -30,7 +31,7 @@ class KeyedRandom:
 
     def stream(self, name: str) -> "KeyedRandom":
         """Return numbers that are independent of those under other names."""
-        return KeyedRandom(mix_bits(self.key + zlib.crc32(name.encode()) * GOLDEN % 2**62))
+        return KeyedRandom(mix_bits(self.key + _offset(name)))
 
     def uniform(self, *shape: int) -> Float[Tensor, "b *s"]:
         """Return numbers from 0 to below 1, ``shape`` for each item."""
@@ -53,8 +54,20 @@ class KeyedRandom:
         return both[:, :count].reshape(-1, *shape)
 
     def _bits(self, count: int) -> Int[Tensor, "b c"]:
-        counter = torch.arange(1, count + 1, device=self.key.device) * GOLDEN
-        return mix_bits(self.key[:, None] + counter)
+        counter = torch.arange(1, count + 1, device=self.key.device)
+        return mix_bits(torch.add(self.key[:, None], counter, alpha=GOLDEN))
+
+
+def stream_key(key: int, name: str) -> int:
+    """Return the key of ``KeyedRandom(key).stream(name)``, computed without a tensor."""
+    x = (key + _offset(name)) % 2**64
+    for shift, factor in _ROUNDS:
+        x = (x ^ (x >> shift)) * factor % 2**64
+    return x - 2**64 if x >= 2**63 else x
+
+
+def _offset(name: str) -> int:
+    return zlib.crc32(name.encode()) * GOLDEN % 2**62
 
 
 def draw_keys(seed: int, epoch: Int[Tensor, "b"], item: Int[Tensor, "b"]) -> Int[Tensor, "b"]:
@@ -66,11 +79,11 @@ def draw_keys(seed: int, epoch: Int[Tensor, "b"], item: Int[Tensor, "b"]) -> Int
 def mix_bits(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
     """Return splitmix64's finalizer of every number; overwrites ``x``: fresh memory costs more than the arithmetic."""
     shifted = torch.empty_like(x)
-    for shift, factor in ((30, _MIX1), (27, _MIX2), (31, None)):
+    for shift, factor in _ROUNDS:
         torch.bitwise_right_shift(x, shift, out=shifted)
         # The shift of signed numbers drags the sign along; the mask takes it off again.
         x ^= shifted.bitwise_and_(2 ** (64 - shift) - 1)
-        if factor is not None:
+        if factor != 1:
             x *= factor
     return x
 

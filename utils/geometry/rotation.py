@@ -18,10 +18,8 @@ def rot6d_from_matrix(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 6"]:
 def matrix_from_rot6d(rot6d: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 3 3"]:
     """Orthonormalize two row vectors by Gram-Schmidt and complete them to a rotation matrix."""
     first, second = rot6d.unflatten(-1, (2, 3)).unbind(-2)
-    # Two cross products: the third row, normalized together with the first, gives the second.
-    rows = F.normalize(torch.stack((first, torch.linalg.cross(first, second)), dim=-2), dim=-1)
-    row0, row2 = rows.unbind(-2)
-    return torch.stack((row0, torch.linalg.cross(row2, row0), row2), dim=-2)
+    third = torch.linalg.cross(first, second)
+    return F.normalize(torch.stack((first, torch.linalg.cross(third, first), third), dim=-2), dim=-1)
 
 
 def matrix_from_quat_wxyz(quat_wxyz: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3 3"]:
@@ -41,15 +39,12 @@ def quat_wxyz_from_matrix(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 4"]:
     Each row of the 4x4 matrix K below is a multiple of the quaternion; the one with the largest diagonal entry is
     used, so no division by a small number occurs (Shepperd 1978).
     """
-    xx, yy, zz = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
-    wx, wy, wz = R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1]
-    xy, xz, yz = R[..., 1, 0] + R[..., 0, 1], R[..., 2, 0] + R[..., 0, 2], R[..., 2, 1] + R[..., 1, 2]
-    rows = (
-        *(1 + xx + yy + zz, wx, wy, wz),
-        *(wx, 1 + xx - yy - zz, xy, xz),
-        *(wy, xy, 1 - xx + yy - zz, yz),
-        *(wz, xz, yz, 1 - xx - yy + zz),
-    )
+    trace = R.diagonal(dim1=-2, dim2=-1).sum(-1)
+    both, turned, ww = R + R.transpose(-1, -2), R - R.transpose(-1, -2), 1 + trace
+    xx, yy, zz = (both.diagonal(dim1=-2, dim2=-1) + (1 - trace)[..., None]).unbind(-1)
+    wx, wy, wz = turned[..., 2, 1], turned[..., 0, 2], turned[..., 1, 0]
+    xy, xz, yz = both[..., 0, 1], both[..., 0, 2], both[..., 1, 2]
+    rows = (*(ww, wx, wy, wz), *(wx, xx, xy, xz), *(wy, xy, yy, yz), *(wz, xz, yz, zz))
     K = torch.stack(rows, dim=-1).unflatten(-1, (4, 4))
     best = K.diagonal(dim1=-2, dim2=-1).argmax(-1)
     quat = F.normalize(K.gather(-2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2), dim=-1)

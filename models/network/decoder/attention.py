@@ -8,6 +8,7 @@ one fused call; the attention to set and prompt is.
 """
 
 import importlib.util
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -64,7 +65,7 @@ class AttendedScene(NamedTuple):
 
 def hidden_tokens(valid: Bool[Tensor, "b s"], heads: int) -> Float[Tensor, "bh 1 s"]:
     """Return what is added to the logits of tokens: minus infinity for those that are not valid, else zero."""
-    hidden = torch.zeros(valid.shape, device=valid.device).masked_fill_(~valid, float("-inf"))
+    hidden = valid.to(torch.get_default_dtype()).log()
     return hidden.repeat_interleave(heads, dim=0)[:, None]
 
 
@@ -82,20 +83,18 @@ class GeometricCrossAttention(nn.Module):
         self.query_norm = HeadNorm(dim // heads)
         self.key_norm = HeadNorm(dim // heads)
 
-    def keys_values(self, features: Float[Tensor, "b s c"]) -> tuple[Tensor, Tensor]:
-        """Project scene features once for all steps and grasps."""
-        k, v = self.key_value(features).unflatten(-1, (2, self.heads, -1)).unbind(-3)
-        # Weights of tokens sum to one: what is added to all values is added to what comes of them.
-        v = v + self.value_geometry.bias.to(v.dtype).view(self.heads, -1)
-        return self.key_norm(k).transpose(1, 2).contiguous(), v.transpose(1, 2).contiguous()
-
     def forward(
         self, x: Float[Tensor, "b g d"], scene: AttendedScene, pairs: Float[Tensor, "bg s p"]
     ) -> Float[Tensor, "b g d"]:
         """Attend from grasps to valid scene tokens; ``pairs`` is how these lie to each grasp."""
         (b, g, _), h = x.shape, self.heads
         s, p, rows = *pairs.shape[1:], x.flatten(0, 1)
-        q = self.query_norm(self.query(rows).view(b, g, h, -1)).transpose(1, 2).reshape(b * h, g, -1)
+        q = self.query(rows).view(b, g, h, -1)  # keys bear the weights of its norm
+        q = (
+            nn.functional.rms_norm(q, q.shape[-1:], eps=self.query_norm.eps)
+            .transpose(1, 2)
+            .reshape(b * h, g, -1)
+        )
         e = self.query_geometry(rows).view(b * g, h, p)
         # Matrices of keys and values belong to a scene and head, those of pairs to a grasp.
         logits = torch.baddbmm(scene.hidden, q, scene.keys.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
@@ -107,6 +106,23 @@ class GeometricCrossAttention(nn.Module):
         place = torch.bmm(weight, pairs).view(b * g, -1)
         out: Tensor = self.out(add_product(content, self.value_geometry, place))
         return out.view(b, g, -1)
+
+
+def scene_keys_values(
+    layers: Sequence[GeometricCrossAttention], features: Float[Tensor, "b s c"]
+) -> tuple[tuple[Float[Tensor, "b h s e"], Float[Tensor, "b h s e"]], ...]:
+    """Project a scene's features for the layers of a decoder, once for all steps and grasps."""
+    heads, eps = layers[0].heads, layers[0].key_norm.eps
+    projected = [layer.key_value(features).unflatten(-1, (2, heads, -1)) for layer in layers]
+    keys, values = torch.stack([both.permute(2, 0, 3, 1, 4) for both in projected]).unbind(1)
+    # A query's norm would weigh it by what its products with keys can be weighed by as well.
+    weight = torch.stack([layer.key_norm.weight for layer in layers])
+    weight = weight * torch.stack([layer.query_norm.weight for layer in layers])
+    keys = nn.functional.rms_norm(keys, keys.shape[-1:], eps=eps) * weight.to(keys.dtype)[:, None, None, None]
+    # Weights of tokens sum to one: what is added to all values is added to what comes of them.
+    bias = torch.stack([layer.value_geometry.bias for layer in layers]).to(values.dtype)
+    values = values + bias.view(len(layers), 1, heads, 1, -1)
+    return tuple(zip(keys.unbind(), values.unbind(), strict=True))
 
 
 class PromptAttention(nn.Module):

@@ -51,7 +51,7 @@ class GraspContext:
 
     keys_values: KeysValues  # of the scene's tokens, (b h s e) each
     geometry: Float[Tensor, "b g s p"]
-    anchor: Float[Tensor, "b g c"]
+    anchor: Float[Tensor, "b g d"]  # of the decoder's ``embed_anchor``
     token_valid: Bool[Tensor, "b s"]
     set_id: Int[Tensor, "b g"]  # grasps of equal number are one set and attend to one another; -1 for padding
     prompt: KeysValues | None  # of the prompt's tokens, (b h l e) each; None for a model without prompts
@@ -104,10 +104,18 @@ class Decoder(nn.Module, ABC):
         """Project a completion's tokens for every block; empty for a decoder built without ``dim_completion``."""
 
     @abstractmethod
+    def embed_anchor(self, features: Float[Tensor, "b g c"]) -> Float[Tensor, "b g d"]:
+        """Return what the network takes of the features of the grasps' anchors, once for all steps."""
+
+    @abstractmethod
+    def embed_level(self, t: Float[Tensor, "n"]) -> Float[Tensor, "n *m"]:
+        """Return what the network takes of noise levels, for all of them at once."""
+
+    @abstractmethod
     def forward(
-        self, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"], view: StepView, context: GraspContext
+        self, x_t: Float[Tensor, "b g d"], level: Float[Tensor, "n *m"], view: StepView, context: GraspContext
     ) -> Float[Tensor, "b g o"]:
-        """Predict one output vector per grasp."""
+        """Predict one output vector per grasp; ``level`` is that of each scene, or one for all."""
 
 
 @dataclass(frozen=True, kw_only=True)

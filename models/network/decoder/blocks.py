@@ -15,6 +15,7 @@ from sceneleapultra.models.network.decoder.attention import (
     GeometricCrossAttention,
     PromptAttention,
     SetAttention,
+    scene_keys_values,
 )
 from sceneleapultra.models.network.decoder.base import (
     Decoder,
@@ -26,6 +27,7 @@ from sceneleapultra.models.network.decoder.base import (
 )
 from sceneleapultra.models.network.decoder.time import FourierTime, time_layers
 from sceneleapultra.models.network.hand_encoder import StateIn, StateOut
+from sceneleapultra.models.network.low_rank import add_product
 
 
 class BlockView(NamedTuple):
@@ -68,7 +70,7 @@ class BlockDecoder(Decoder, ABC):
 
     def keys_values(self, features: Float[Tensor, "b s c"]) -> KeysValues:
         """See :class:`Decoder`."""
-        return tuple(block.cross_attn.keys_values(features) for block in self.blocks)
+        return scene_keys_values([block.cross_attn for block in self.blocks], features)
 
     def prompt_keys_values(self, tokens: Float[Tensor, "b l c"]) -> KeysValues:
         """See :class:`Decoder`."""
@@ -76,16 +78,29 @@ class BlockDecoder(Decoder, ABC):
 
     def completion_keys_values(self, features: Float[Tensor, "b s c"]) -> KeysValues:
         """See :class:`Decoder`."""
-        return tuple(
-            b.completion_attn.keys_values(features) for b in self.blocks if b.completion_attn is not None
-        )
+        layers = [b.completion_attn for b in self.blocks if b.completion_attn is not None]
+        return scene_keys_values(layers, features) if layers else ()
+
+    def embed_anchor(self, features: Float[Tensor, "b g c"]) -> Float[Tensor, "b g d"]:
+        """See :class:`Decoder`."""
+        embedded: Tensor = self.anchor_in(features)
+        return embedded + self.state_in.bias if isinstance(self.state_in, nn.Linear) else embedded
+
+    def embed_level(self, t: Float[Tensor, "n"]) -> Float[Tensor, "n *m"]:
+        """See :class:`Decoder`."""
+        time: Tensor = self.time(self.fourier_time(t))
+        return time
 
     def forward(
-        self, x_t: Float[Tensor, "b g d"], t: Float[Tensor, "b"], view: StepView, context: GraspContext
+        self, x_t: Float[Tensor, "b g d"], level: Float[Tensor, "n *m"], view: StepView, context: GraspContext
     ) -> Float[Tensor, "b g o"]:
         """See :class:`Decoder`."""
         of_hand = (context.hand,) if isinstance(self.state_in, StateIn) else ()
-        x = self.state_in(x_t, *of_hand) + self.anchor_in(context.anchor)
+        if isinstance(self.state_in, nn.Linear):
+            x = add_product(context.anchor.flatten(0, 1), self.state_in, x_t.flatten(0, 1))
+            x = x.view_as(context.anchor)
+        else:
+            x = self.state_in(x_t, *of_hand) + context.anchor
         if view.grasp_features is not None:
             features, share = view.grasp_features, view.share
             x = x + features if share is None else torch.addcmul(x, share, features)
@@ -101,13 +116,13 @@ class BlockDecoder(Decoder, ABC):
             BlockView(context.set_id, geometry, *parts)
             for parts in zip(context.scenes, prompts, completions, strict=True)
         ]
-        x = self.refine(x, self.time(self.fourier_time(t)), views)
+        x = self.refine(x, level, views)
         out: Tensor = self.out(x, *of_hand) if isinstance(self.out, StateOut) else self.out(x)
         return out
 
     @abstractmethod
     def refine(
-        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b t"], views: Sequence[BlockView]
+        self, x: Float[Tensor, "b g c"], level: Float[Tensor, "n *m"], views: Sequence[BlockView]
     ) -> Float[Tensor, "b g c"]:
         """Run the blocks, each on its view, up to the output layer ``out``."""
 

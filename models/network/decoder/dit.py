@@ -69,7 +69,7 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.zeros(sublayers, 3, dim))
 
     def forward(
-        self, x: Float[Tensor, "b g d"], modulation: Float[Tensor, "b m 3 1 d"], view: BlockView
+        self, x: Float[Tensor, "b g d"], modulation: Float[Tensor, "n m 3 1 d"], view: BlockView
     ) -> Float[Tensor, "b g d"]:
         """Refine grasp tokens; ``modulation`` is shift, scale and gate of each sublayer."""
         # One time for all: shift and scale are the weight and bias of the norm. A graph is of any number of scenes.
@@ -111,14 +111,17 @@ class SetDiT(BlockDecoder):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
-    def refine(
-        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b t"], views: Sequence[BlockView]
-    ) -> Float[Tensor, "b g c"]:
-        """See :class:`BlockDecoder`."""
-        # By time for all blocks, to which each adds its own offset.
-        shared = self.modulation(time).unflatten(-1, (1, self.sublayers, 3, 1, -1))
+    def embed_level(self, t: Float[Tensor, "n"]) -> Float[Tensor, "n blocks m 3 1 d"]:
+        """Return the modulation of each block: by time for all of them, to which each adds its own offset."""
+        shared = self.modulation(super().embed_level(t)).unflatten(-1, (1, self.sublayers, 3, 1, -1))
         modulation = shared + torch.stack([block.modulation for block in self.blocks])[:, :, :, None]
         modulation[:, :, :, 1].add_(1.0)  # scales are relative to one
-        for block, own, view in zip(self.blocks, modulation.unbind(1), views, strict=True):
+        return modulation
+
+    def refine(
+        self, x: Float[Tensor, "b g c"], level: Float[Tensor, "n blocks m 3 1 d"], views: Sequence[BlockView]
+    ) -> Float[Tensor, "b g c"]:
+        """See :class:`BlockDecoder`."""
+        for block, own, view in zip(self.blocks, level.unbind(1), views, strict=True):
             x = self.run_block(block, x, own, view)
         return self.out_norm(x)

@@ -58,7 +58,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
 
-    def forward(self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b d"]) -> Float[Tensor, "b g d"]:
+    def forward(self, x: Float[Tensor, "b g c"], time: Float[Tensor, "n d"]) -> Float[Tensor, "b g d"]:
         """Refine each grasp's vector."""
         shift, scale = self.time(time)[:, None].chunk(2, dim=-1)
         h = self.norm(self.first(x)) * (1 + scale) + shift
@@ -96,7 +96,7 @@ class UNetBlock(nn.Module):
                 self.norms[name] = nn.LayerNorm(dim)
 
     def forward(
-        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b d"], view: BlockView
+        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "n d"], view: BlockView
     ) -> Float[Tensor, "b g d"]:
         """Refine grasp vectors."""
         x = self.residual(x, time)
@@ -131,14 +131,14 @@ class SetUNet(BlockDecoder):
         nn.init.zeros_(last.bias)
 
     def refine(
-        self, x: Float[Tensor, "b g c"], time: Float[Tensor, "b t"], views: Sequence[BlockView]
+        self, x: Float[Tensor, "b g c"], level: Float[Tensor, "n c"], views: Sequence[BlockView]
     ) -> Float[Tensor, "b g c"]:
         """See :class:`BlockDecoder`."""
         skips: list[Tensor] = []
         for i, (block, view) in enumerate(zip(self.blocks, views, strict=True)):
             if i >= len(self.blocks) - self.num_skips:
                 x = torch.cat([x, skips.pop()], dim=-1)
-            x = self.run_block(block, x, time, view)
+            x = self.run_block(block, x, level, view)
             if i < self.num_skips:
                 skips.append(x)
         return x

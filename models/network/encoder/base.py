@@ -29,6 +29,9 @@ class SceneEncoder(nn.Module, ABC):
     num_centers: int
     """Points that a cloud must have room for."""
 
+    static_shapes: bool = True
+    """Whether all sizes inside follow from the number of points alone, none from where they are."""
+
     use_color: bool
     """Whether it reads the points' colors."""
 

@@ -194,19 +194,20 @@ class PointHierarchy(PyramidEncoder):
         """Return geometry and neighbors of every level and scale, and the frames of the first level's centers."""
         with torch.autocast(cloud.points.device.type, enabled=False):
             points, valid, known = cloud.points.float(), cloud.valid, self.point_features(cloud)
-            up, frames = cloud.up.float(), points.new_zeros(())
+            up, frames = cloud.up.float(), points  # until there are frames
             made: list[list[Patch]] = []
             for i, level in enumerate(self.plan.values()):
                 centers = points[:, : level.centers]
                 index, distance = knn(centers, points, max(level.neighbors), valid, self.backend)
+                scales = list(zip(level.radii, level.neighbors, strict=True))
+                inside = [distance[..., :k] <= radius for radius, k in scales]
                 if i == 0:
-                    k = level.neighbors[0]
-                    near, patch = distance[..., :k] <= level.radii[0], gather(points, index[..., :k])
-                    frames = local_frames(patch, near, centers, cloud.viewpoint.float(), up)
+                    patch = gather(points, index[..., : level.neighbors[0]])
+                    frames = local_frames(patch, inside[0], centers, cloud.viewpoint.float(), up)
                 own = frames[:, : level.centers]
                 group = []
-                for radius, k in zip(level.radii, level.neighbors, strict=True):
-                    chosen = torch.where(distance[..., :k] <= radius, index[..., :k], index[..., :1])
+                for (radius, k), near in zip(scales, inside, strict=True):
+                    chosen = torch.where(near, index[..., :k], index[..., :1])
                     offsets = (gather(points, chosen) - centers[:, :, None]) @ own
                     # Gravity and kind of each point, or the way its surface faces, seen from the center's frame.
                     facts = (

@@ -99,14 +99,15 @@ class SurfaceScoreHead(ScoreHead):
         distance = torch.cdist(surface.xyz, keys.flatten(1, 2)).unflatten(-1, keys.shape[1:3])
         distance = distance.amin(-1).transpose(1, 2)  # b g s
         chosen = []
-        counts = {True: self.config.target_points, False: self.config.other_points}
-        for is_target, count in counts.items():
-            candidates = surface.valid & (surface.target == is_target)
-            apart = distance.masked_fill(~candidates[:, None], float("inf"))
+        others = surface.valid <= surface.target  # what is not valid, or the target's
+        for left_out, count in (
+            (~surface.target, self.config.target_points),
+            (others, self.config.other_points),
+        ):
+            apart = distance.masked_fill(left_out[:, None], float("inf"))
             chosen.append(apart.topk(min(count, apart.shape[-1]), largest=False))
-        return torch.cat([c.indices for c in chosen], -1), torch.cat(
-            [c.values for c in chosen], -1
-        ).isfinite()
+        shown = torch.cat([c.values for c in chosen], -1) < float("inf")
+        return torch.cat([c.indices for c in chosen], -1), shown
 
     def _points(
         self,
@@ -135,8 +136,8 @@ class SurfaceScoreHead(ScoreHead):
         """Return position and squeeze of the joints; gravity and the middle of what is seen of the target."""
         pose, surface = grasps.pose, scene.surface
         weight = surface.target.to(surface.xyz.dtype)[..., None]
-        middle = (surface.xyz * weight).sum(1) / weight.sum(1).clamp(min=1.0)
-        offset = (middle[:, None] - self.codec.origin(pose)) / self.config.reach
+        middle = weight.transpose(1, 2) @ surface.xyz / weight.sum(1, keepdim=True).clamp(min=1.0)
+        offset = (middle - self.codec.origin(pose)) / self.config.reach
         local = torch.stack([offset, scene.up[:, None].expand_as(offset)], dim=-2) @ self.codec.axes(pose)
         states = grasps.states
         joints = torch.stack([states[..., self._joints], states[..., self._squeeze]], dim=-1)

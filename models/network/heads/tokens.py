@@ -65,7 +65,7 @@ class TokenScoreHead(ScoreHead):
         context = GraspContext(
             keys_values=self.decoder.keys_values(features),
             geometry=self.geometry(grasps.point, axes, tokens),
-            anchor=gather(features, grasps.index),
+            anchor=self.decoder.embed_anchor(gather(features, grasps.index)),
             token_valid=tokens.valid,
             set_id=torch.zeros_like(grasps.index),
             prompt=None,
@@ -73,9 +73,9 @@ class TokenScoreHead(ScoreHead):
             hand=scene.hand,
             completion=None,
         )
-        t = torch.zeros(states.shape[0], device=states.device)
+        clean = self.decoder.embed_level(torch.zeros(1, device=states.device))
         contacts = self.contacts(grasps.pose, axes, scene.surface, scene.hand)
-        return self.decoder(states, t, StepView(context.geometry, contacts), context).float()
+        return self.decoder(states, clean, StepView(context.geometry, contacts), context).float()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -168,7 +168,7 @@ def test_edm_euler_is_ddim_on_the_edm_path():
     process = edm()
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        shown, level, _ = process.network_input(x, t)
+        shown, (level, _) = process.network_input(x, t), process.network_level(t)
         return process.to_x0("x0", network(shown, level[0]), x, t)
 
     solver = DDIM(steps=12, spacing="linspace", eta=0.0, **SHARED)
@@ -189,14 +189,14 @@ def test_edm_heun(prediction):
     scheduler.timesteps = torch.cat([times[:1], times[1:-1].repeat_interleave(2)])
     x, states = 80.0 * NOISE, [80.0 * NOISE]
     for i, t in enumerate(scheduler.timesteps):
-        shown, level, _ = process.network_input(x, t.expand(2))
+        shown, (level, _) = process.network_input(x, t.expand(2)), process.network_level(t.expand(2))
         sign = 1.0 if prediction == "eps" else -1.0
         x = scheduler.step(sign * network(shown, level[0]), t, x).prev_sample
         if i % 2 == 1 or i == 2 * steps - 2:
             states.append(x)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        shown, level, _ = process.network_input(x, t)
+        shown, (level, _) = process.network_input(x, t), process.network_level(t)
         return process.to_x0("eps" if prediction == "eps" else "x0", network(shown, level[0]), x, t)
 
     solver = EDMHeun(

@@ -192,7 +192,10 @@ def test_edm_network_sees_and_answers_unit_variance():
     eps = torch.randn_like(x0)
     for sigma in (0.01, 0.4, 20.0):
         t = process.time_at(torch.tensor([sigma]))
-        shown, level, share = process.network_input(process.add_noise(x0, eps, t), t)
+        shown, (level, share) = (
+            process.network_input(process.add_noise(x0, eps, t), t),
+            process.network_level(t),
+        )
         assert shown.std().item() == pytest.approx(1.0, rel=0.02)
         assert process.target("x0", x0, eps, t).std().item() == pytest.approx(1.0, rel=0.02)
         assert level.item() == pytest.approx(math.log(sigma) / 4, abs=1e-5)

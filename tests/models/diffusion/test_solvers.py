@@ -58,6 +58,23 @@ PAIRS = [pytest.param(s, p, marks=slow(p)) for s in SAMPLERS for p in PATHS if r
 FLOWS = [pytest.param(p, marks=slow(p)) for p in ("cosine", "flow", "edm", "linear")]
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in SAMPLERS if name not in ("dopri5", "edm_heun", "edm_heun_churned")]
+)
+def test_times_are_known_before_the_run(name):
+    """What a network takes of times may be computed for all steps at once only where they are these, in this order."""
+    process, solver, asked = CosineProcess(), replace(SAMPLERS[name], steps=5), []
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        asked.append(t[0])
+        return x
+
+    solver(denoise, process, noise(3), noise_source(0))
+    times = solver.times(process, noise(3))
+    assert times is not None
+    assert_close(times, torch.stack(asked), atol=0.0, rtol=0.0)
+
+
 @pytest.mark.parametrize(("name", "path_name"), PAIRS)
 def test_mean_and_covariance_are_those_of_the_data(name, path_name):
     process, n, solver = PATHS[path_name], 2000, SAMPLERS[name]

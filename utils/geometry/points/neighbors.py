@@ -54,8 +54,8 @@ def knn(
         keys = nearest_keys(query, points, k, valid)
     else:
         keys = _nearest_keys(query, points, k, valid)
-    squared = (keys >> 32).to(torch.int32).view(torch.float32)
-    return keys & 0xFFFFFFFF, squared.sqrt_()
+    squared = keys.view(torch.float32)[..., 1::2]  # the upper halves
+    return keys & 0xFFFFFFFF, squared.sqrt()
 
 
 def ball_query(
@@ -119,24 +119,24 @@ def _nearest_keys(
 ) -> Int[Tensor, "b q k"]:
     """Return the ``k`` least keys (bits of the squared distance, index), in order."""
     b, n, _ = points.shape
-    x, y, z = points.unbind(-1)
     if valid is not None:
-        x = x.masked_fill(~valid, torch.inf)  # so that every distance to it is infinite
-    axes = [axis.contiguous()[:, None] for axis in (x, y, z)]
+        points = points.masked_fill(~valid[..., None], torch.inf)  # so that every distance to it is infinite
+    rows = points.transpose(1, 2)
     blocked = n > 2 * _BLOCK * k
     if blocked:
         # A block's points are _BLOCK rows apart, so that the least of all blocks are found row by row.
-        surplus = -n % _BLOCK
-        axes = [functional.pad(axis, (0, surplus), value=torch.inf) for axis in axes]
-        axes = [axis.unflatten(-1, (-1, _BLOCK)).transpose(-1, -2).flatten(-2) for axis in axes]
-    index = torch.arange(axes[0].shape[-1], device=points.device)
+        if surplus := -n % _BLOCK:
+            rows = functional.pad(rows, (0, surplus), value=torch.inf)
+        rows = rows.unflatten(-1, (-1, _BLOCK)).transpose(-1, -2).flatten(-2)
+    axes = rows.contiguous().split(1, dim=1)
+    index = torch.arange(rows.shape[-1], device=points.device)
     size = max(1, (_PAIRS_CPU if points.device.type == "cpu" else _PAIRS_GPU) // (b * n))
     distances = (_squared(part, axes) for part in query[..., None].split(size, dim=1))
     parts = [_least_of_blocks(each, index, k) if blocked else _keys(each, index, k) for each in distances]
     return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
-def _squared(part: Float[Tensor, "b q 3 1"], axes: list[Tensor]) -> Float[Tensor, "b q n"]:
+def _squared(part: Float[Tensor, "b q 3 1"], axes: tuple[Tensor, ...]) -> Float[Tensor, "b q n"]:
     # In place and axis by axis: one pass of plain arithmetic each, in the order every backend uses.
     x, y, z = part.unbind(2)
     squared = torch.sub(x, axes[0]).square_()
@@ -152,8 +152,9 @@ def _least_of_blocks(
     count = rows.shape[-1]
     best = _keys(rows.amin(-2), index[:count], k, in_order=False) & 0xFFFFFFFF
     place = index[:_BLOCK, None]
-    candidates = squared.gather(-1, (place * count + best[..., None, :]).flatten(-2))
-    return _keys(candidates, (best[..., None, :] * _BLOCK + place).flatten(-2), k)
+    best = best[..., None, :]
+    candidates = squared.gather(-1, torch.add(best, place, alpha=count).flatten(-2))
+    return _keys(candidates, torch.add(place, best, alpha=_BLOCK).flatten(-2), k)
 
 
 def _keys(

@@ -52,6 +52,7 @@ class PTv3(PyramidEncoder):
         weights: file to start from, of this project or official; None starts at random.
     """
 
+    static_shapes = False  # voxels are as many as the cloud fills
     token_modules = ("network.dec", "norm", "out")
     color_settings = (
         "color among model.generator.encoder.inputs",
