@@ -73,7 +73,10 @@ STEPS = 4
 
 
 def untrained(encoder: str, process: str) -> GraspGenerator:
-    """Return a generator with random weights; of all of them but the encoder's, always the same ones."""
+    """Return a generator with random weights; of all of them but the encoder's, always the same ones.
+
+    What it makes has the mean and width of grasps: metres and radians of a hand, not of random numbers.
+    """
     overrides = ["run_dir=none", "model.generator.decoder.depth=1", f"model/generator/encoder={encoder}"]
     overrides += [f"model.generator.encoder.{change}" for change in ENCODERS[encoder]]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
@@ -84,6 +87,7 @@ def untrained(encoder: str, process: str) -> GraspGenerator:
         for weights in generator.parameters():
             if not weights.any():  # as layers begin that are added to others: what does nothing shows nothing
                 weights.normal_(std=0.05)
+    generator.normalizer.load_state_dict(load_grasp_model(SHIPPED).generator.normalizer.state_dict())
     if (encoder, process) != BASE:
         own = generator.state_dict()
         base = untrained(*BASE).state_dict()
