@@ -270,7 +270,6 @@ def measure_checkpoint(source: str, folder: Path) -> dict[str, Any]:
     generator = load_grasp_model(source).generator
     write_graphs(generator, folder)
     return {
-        "commit": commit(),
         "megabytes": sum(file.stat().st_size for file in folder.glob("*.onnx")) / 1e6,
         "rows": list(parity(generator, folder)),
         "samples": list(sample_parity(generator, folder)),
@@ -356,15 +355,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     document = json.loads(RESULT.read_text()) if RESULT.is_file() else {"models": {}}
+    here = {"commit": commit(), "machine": machine("cpu")}
     trained = {SHIPPED: SHIPPED} if options.models in ("all", SHIPPED) else {}
     for name, source in (trained | dict(text.rsplit("=", 1) for text in options.checkpoints)).items():
         with tempfile.TemporaryDirectory() as folder:
-            document["models"][name] = measure_checkpoint(source, Path(folder)) | {"machine": machine("cpu")}
+            document["models"][name] = measure_checkpoint(source, Path(folder)) | here
             write(document, RESULT, seed=0)
     if options.models in ("all", "untrained"):
         with tempfile.TemporaryDirectory() as folder:
             for name, found in measure_pairs(Path(folder), options.encoders, options.processes):
-                document["models"][name] = found | {"machine": machine("cpu")}
+                document["models"][name] = found | here
                 write(document, RESULT, seed=0)
                 print(name, flush=True)
     put_into_pages("export", "python -m benchmarks.export_parity", tables(document))
