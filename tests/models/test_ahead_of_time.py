@@ -29,6 +29,7 @@ def test_a_graph_as_machine_code(name: str, tmp_path: Path, monkeypatch: pytest.
     generator = untrained("pointnet_lite", "cosine")
     write_graphs(generator, tmp_path, pt2=True, only=(name,))
     program = torch.export.load(tmp_path / f"{name}.pt2")
+    assert all(node.users for node in program.graph.nodes if node.name.startswith(("p_", "b_", "c_")))
     package = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "aoti.pt2"))
     compiled = torch._inductor.aoti_load_package(package)
     for b, n, g in SIZES:
