@@ -203,8 +203,12 @@ def main() -> None:
         try:
             url = json.loads(next(line for line in service.stderr if b'"ready"' in line))["url"]
             threading.Thread(target=service.stderr.read, daemon=True).start()
-            found = {"command": command(), "machine": machine(args.device), "commit": commit()}
-            found["load_average_before"] = round(os.getloadavg()[0], 1)
+            found: dict[str, Any] = {
+                "command": command(),
+                "machine": machine(args.device),
+                "commit": commit(),
+                "load_average_before": round(os.getloadavg()[0], 1),
+            }
             document["engines"][args.engine] = found
             if args.rates:
                 found["loads"] = measure(url, request, args.rates, args.seconds)
