@@ -73,7 +73,10 @@ STEPS = 4
 
 
 def untrained(encoder: str, process: str) -> GraspGenerator:
-    """Return a generator with random weights; of all of them but the encoder's, always the same ones."""
+    """Return a generator with random weights; of all of them but the encoder's, always the same ones.
+
+    What it makes has the mean and width of grasps: metres and radians of a hand, not of random numbers.
+    """
     overrides = ["run_dir=none", "model.generator.decoder.depth=1", f"model/generator/encoder={encoder}"]
     overrides += [f"model.generator.encoder.{change}" for change in ENCODERS[encoder]]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
@@ -84,6 +87,7 @@ def untrained(encoder: str, process: str) -> GraspGenerator:
         for weights in generator.parameters():
             if not weights.any():  # as layers begin that are added to others: what does nothing shows nothing
                 weights.normal_(std=0.05)
+    generator.normalizer.load_state_dict(load_grasp_model(SHIPPED).generator.normalizer.state_dict())
     if (encoder, process) != BASE:
         own = generator.state_dict()
         base = untrained(*BASE).state_dict()
@@ -266,7 +270,6 @@ def measure_checkpoint(source: str, folder: Path) -> dict[str, Any]:
     generator = load_grasp_model(source).generator
     write_graphs(generator, folder)
     return {
-        "commit": commit(),
         "megabytes": sum(file.stat().st_size for file in folder.glob("*.onnx")) / 1e6,
         "rows": list(parity(generator, folder)),
         "samples": list(sample_parity(generator, folder)),
@@ -352,15 +355,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     document = json.loads(RESULT.read_text()) if RESULT.is_file() else {"models": {}}
+    here = {"commit": commit(), "machine": machine("cpu")}
     trained = {SHIPPED: SHIPPED} if options.models in ("all", SHIPPED) else {}
     for name, source in (trained | dict(text.rsplit("=", 1) for text in options.checkpoints)).items():
         with tempfile.TemporaryDirectory() as folder:
-            document["models"][name] = measure_checkpoint(source, Path(folder)) | {"machine": machine("cpu")}
+            document["models"][name] = measure_checkpoint(source, Path(folder)) | here
             write(document, RESULT, seed=0)
     if options.models in ("all", "untrained"):
         with tempfile.TemporaryDirectory() as folder:
             for name, found in measure_pairs(Path(folder), options.encoders, options.processes):
-                document["models"][name] = found | {"machine": machine("cpu")}
+                document["models"][name] = found | here
                 write(document, RESULT, seed=0)
                 print(name, flush=True)
     put_into_pages("export", "python -m benchmarks.export_parity", tables(document))

@@ -6,8 +6,8 @@
 Starts a service of its own. Requests come at random times (Poisson), whether those before are answered or not. They
 are the shipped view with other seeds, and numbers of grasps in turn; every answer is compared with the first of its
 kind, bit for bit. Then, for --soak-minutes, four of ten clients are bad ones in turn: one sends no cloud, one more than
-is allowed, one a byte now and then, one leaves half way. The memory of the service is read every ten seconds. What is
-measured for an engine replaces what benchmarks/results/serving.json held for it.
+is allowed, one a byte now and then, one leaves half way. The memory of the service and the machine's load average are
+read every ten seconds. What is measured for an engine replaces what benchmarks/results/serving.json held for it.
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, ROOT, command_line, commit, machine, table, write
+from benchmarks.common import RESULTS, ROOT, command, command_line, commit, machine, table, write
 from sceneleapultra.serving.client import GraspClient, ServiceRefusal
 
 SIZES, SEEDS = (4, 8, 16), 4
@@ -138,17 +138,19 @@ def measure(url: str, request: dict[str, Any], rates: list[float], seconds: floa
         load = Load(url, request, expected=expected)
         load.run(rate, seconds, np.random.default_rng(0), rude=False)
         rows.append({"rate": rate, "outcomes": dict(load.outcomes), "p50_p95_p99_s": load.quantiles()})
-        rows[-1]["memory_mb"] = round(memory_mb(url))
+        rows[-1] |= {"memory_mb": round(memory_mb(url)), "load_average": round(os.getloadavg()[0], 1)}
     return rows
 
 
 def soak(url: str, request: dict[str, Any], minutes: float, rate: float) -> dict[str, Any]:
     """Return the memory every ten seconds, and what was answered."""
     load, sizes, ended = Load(url, request), [round(memory_mb(url), 1)], threading.Event()
+    averages = [round(os.getloadavg()[0], 1)]
 
     def watch() -> None:
         while not ended.wait(EVERY_S):
             sizes.append(round(memory_mb(url), 1))
+            averages.append(round(os.getloadavg()[0], 1))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -165,6 +167,7 @@ def soak(url: str, request: dict[str, Any], minutes: float, rate: float) -> dict
         "memory_mb_after_a_third": [min(settled), max(settled)],
         "memory_mb_end": sizes[-1],
         "memory_mb_every_10_s": sizes,
+        "load_average_every_10_s": averages,
     }
 
 
@@ -192,16 +195,21 @@ def main() -> None:
     with np.load(ROOT / "model_zoo" / "example_view.npz") as view:
         request = {"depth": view["depth"], "intrinsics": view["K"], "depth_scale": float(view["depth_scale"])}
         request["mask"] = view["mask"]
-    command = [sys.executable, "-m", "sceneleapultra", "serve", args.checkpoint, "--port", "0"]
-    command += ["--engine", args.engine, "--device", args.device]
-    document = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as service:
+    serve = [sys.executable, "-m", "sceneleapultra", "serve", args.checkpoint, "--port", "0"]
+    serve += ["--engine", args.engine, "--device", args.device]
+    document = json.loads(RESULT.read_text()) if RESULT.is_file() else {"engines": {}}
+    with subprocess.Popen(serve, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as service:
         assert service.stderr is not None
         try:
             url = json.loads(next(line for line in service.stderr if b'"ready"' in line))["url"]
             threading.Thread(target=service.stderr.read, daemon=True).start()
-            found = document.setdefault(args.engine, {})
-            found |= {"machine": machine(args.device), "commit": commit(), "load_average": os.getloadavg()[0]}
+            found: dict[str, Any] = {
+                "command": command(),
+                "machine": machine(args.device),
+                "commit": commit(),
+                "load_average_before": round(os.getloadavg()[0], 1),
+            }
+            document["engines"][args.engine] = found
             if args.rates:
                 found["loads"] = measure(url, request, args.rates, args.seconds)
                 write(document, RESULT, seed=0, device=args.device)

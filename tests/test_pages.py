@@ -42,6 +42,7 @@ ELSEWHERE = {
     "tests/examples/test_pick_with_arm.py": {"real_hand.md": [r"python examples/"]},
     "tests/evaluation/viewer/test_browser.py": {"viewing.md": [r"python scripts/view\.py (predicted|runs)"]},
     "tests/faults/test_sweep.py": {"experiments.md": [r"python scripts/sweep\.py"]},
+    "tests/models/test_ahead_of_time.py": {"export.md": [".*aoti_load_package"]},
     "tests/serving/test_adapters.py": {"serving.md": [r"python scripts/serve_tool\.py"]},
     "tests/serving/test_onnx.py": {  # exports so, in minutes
         "README.md": [r"python scripts/export_model\.py .* --onnx"],
@@ -87,7 +88,7 @@ NOT_RUN = {
 # {page: names that it gives to stores of its reader's}
 STORES = {
     "completion.md": ["test_all", "test_clutter", "test_ycb"],
-    "export.md": ["own24"],
+    "export.md": ["own24", "own25", "own26"],
     "loading.md": ["old", "part1"],
     "results.md": ["test_contactdb"],
     "running.md": ["own1"],

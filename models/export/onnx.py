@@ -1,6 +1,7 @@
 """The graphs of a generator as ONNX files, and what an engine must know beside them."""
 
 import contextlib
+import inspect
 import logging
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.exc import UserError
 from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import InputKind
 
 from sceneleapultra.models.beside import MEASURED
 from sceneleapultra.models.bundle.parts import RUNTIME
@@ -21,7 +23,9 @@ from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.utils.core.files import write_json
 
 _MOST = 1 << 20  # of any axis
-_SCENES, _GRASPS = 2, 3  # of the example that is traced
+# Of the example that is traced: lengths of no other axis. Inductor takes an axis as long as another for that one: it
+# drops views that change nothing in the example, and what is compiled ahead of time is then of that length for ever.
+_SCENES, _GRASPS = 5, 11
 
 
 def check_exportable(generator: GraspGenerator) -> None:
@@ -106,12 +110,30 @@ def _trace(graph: Graph, inputs: tuple[Tensor, ...]) -> ExportedProgram:
         if (axis := AXES.get(name)) is not None:
             found[1] = Dim.DYNAMIC(min=graph.least.get(axis, 1), max=_MOST)
         axes.append(found)
-    own = graph.forward.__code__.co_argcount - 1  # the rest is taken as one tuple
-    shapes = (*axes[:own], tuple(axes[own:])) if own < len(axes) else tuple(axes)
+    parameters = inspect.signature(graph.forward).parameters.values()
+    own = sum(parameter.kind is not parameter.VAR_POSITIONAL for parameter in parameters)
+    shapes = (*axes[:own], tuple(axes[own:])) if own < len(parameters) else tuple(axes)
     try:
-        return torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
     except (UserError, RuntimeError) as error:
         raise _no_form(graph, error) from error
+    _drop_unused(program)
+    return program
+
+
+def _drop_unused(program: ExportedProgram) -> None:
+    """Take the weights that a graph does not read, those of the generator's other parts, out of its program."""
+    signature, kept = program.graph_signature, []
+    nodes = program.graph.find_nodes(op="placeholder")
+    for node, spec in zip(nodes, signature.input_specs, strict=True):
+        if node.users or spec.kind is InputKind.USER_INPUT:
+            kept.append(spec)
+            continue
+        program.graph.erase_node(node)
+        for held in (program.state_dict, program.constants):
+            held.pop(spec.target, None)
+    signature.input_specs[:] = kept
+    program.graph_module.recompile()
 
 
 def _write(program: ExportedProgram, graph: Graph, path: Path) -> None:
@@ -153,9 +175,7 @@ def _example(generator: GraspGenerator) -> dict[str, Tensor]:
     b, g = _SCENES, _GRASPS
     points = 0.2 * torch.rand(b, n, 3, generator=torch_random)
     dim = generator.dim_input
-    hands = torch.cat(
-        [torch.zeros(g, 3), generator.hand.joint_limits.mean(-1).expand(g, -1), torch.eye(4)[:g]], -1
-    )
+    hands = torch.cat([torch.zeros(3), generator.hand.joint_limits.mean(-1), torch.eye(4)[0]]).repeat(g, 1)
     return {
         "points": points,
         "valid": torch.ones(b, n, dtype=torch.bool),

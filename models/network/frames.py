@@ -1,4 +1,4 @@
-"""Local frames on a cloud: outward normals by PCA and a tangent fixed by gravity. Always float32."""
+"""Local frames on a cloud: outward normals by PCA and a tangent fixed by gravity. In float32, as clouds come."""
 
 import math
 
@@ -10,6 +10,7 @@ from torch.nn import functional
 _TINY = 1e-12
 # Of the trace: in front of a matrix of rank 1 it lets the coordinate axis most across its line decide, not rounding.
 _RANK_1 = -9e-5
+_FURTHEST = 1e-3  # by which single precision may miss such a cosine
 
 
 def smallest_eigenvector(
@@ -20,25 +21,42 @@ def smallest_eigenvector(
     Where the rank is at most 1 many vectors are: it is the coordinate axis most across the only line, made
     perpendicular to it, to about 1e-3; z where there is no line.
 
-    Trigonometric eigenvalues (Smith 1961), eigenvector as the longest cross product of two rows of A - lambda I.
-    Unlike ``torch.linalg.eigh`` it neither synchronises with the host nor loops over the batch.
+    Trigonometric eigenvalues (Smith 1961), eigenvector as the longest cross product of two rows of A - lambda I. In
+    double precision, because its error is that of the numbers over the gap between the two least eigenvalues. Unlike
+    ``torch.linalg.eigh`` it neither synchronises with the host nor loops over the batch.
     """
+    dtype, A = A.dtype, A.double()
     trace = A.diagonal(dim1=-2, dim2=-1).sum(-1)
     A = A / trace.clamp(min=_TINY)[..., None, None]  # scale-free: the thresholds below are relative
-    q = A.diagonal(dim1=-2, dim2=-1).mean(-1)
     eye = torch.eye(3, dtype=A.dtype, device=A.device)
-    B = torch.addcmul(A, q[..., None, None], eye, value=-1.0)
+    B = torch.sub(A, eye, alpha=1.0 / 3.0)  # without its mean eigenvalue
     # |B| = sqrt(6) p of the source, whose cos((acos r + 2 pi) / 3) is -cos(acos(-r) / 3).
     size = torch.linalg.vector_norm(B, dim=(-2, -1)).clamp(min=_TINY**0.5)
-    r = (torch.linalg.det(B / size[..., None, None]) * (-3.0 * math.sqrt(6.0))).clamp(-1.0, 1.0)
-    least = torch.addcmul(q, size, torch.cos(torch.acos(r) / 3.0), value=-2.0 / math.sqrt(6.0))
+    cosine = _cos_of_third(B / size[..., None, None])
+    least = torch.addcmul(eye[0, 0], size, cosine, value=-math.sqrt(6.0))  # three times the eigenvalue
     if rank_1 is not None:
-        least = torch.where(rank_1, least.clamp(max=_RANK_1), least)
-    M = torch.addcmul(A, least[..., None, None], eye, value=-1.0)
+        least = torch.where(rank_1, least.clamp(max=3.0 * _RANK_1), least)
+    M = torch.addcmul(A, least[..., None, None], eye, value=-1.0 / 3.0)
     crosses = torch.linalg.cross(M, M.roll(-1, dims=-2))
     lengths = torch.linalg.vector_norm(crosses, dim=-1, keepdim=True)
     best = lengths.argmax(-2, keepdim=True).expand(*lengths.shape[:-2], 1, 3)
-    return (crosses / lengths.clamp(min=_TINY)).gather(-2, best).squeeze(-2)
+    return (crosses / lengths.clamp(min=_TINY)).gather(-2, best).squeeze(-2).to(dtype)
+
+
+def _cos_of_third(B: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b"]:
+    """Return c = cos(acos(r) / 3) in [1/2, 1] with r = -3 sqrt(6) det B: the root of 4 c^3 - 3 c = r."""
+    scale = -3.0 * math.sqrt(6.0)
+    if not torch.compiler.is_exporting():
+        r = (torch.linalg.det(B) * scale).clamp(-1.0, 1.0)
+        return torch.cos(torch.acos(r) / 3.0)
+    # onnxruntime has neither in double precision: the determinant is written out, the root refined by Newton's method.
+    first, second, third = B.unbind(-2)
+    r = ((first * torch.linalg.cross(second, third)).sum(-1) * scale).clamp(-1.0, 1.0)
+    c = torch.cos(torch.acos(r.float()) / 3.0).double()
+    for _ in range(2):
+        slope = (12.0 * c * c - 3.0).clamp(min=_TINY)
+        c = c - (((4.0 * c * c - 3.0) * c - r) / slope).clamp(-_FURTHEST, _FURTHEST)
+    return c
 
 
 def local_frames(
@@ -54,13 +72,19 @@ def local_frames(
     across the viewing direction instead.
     """
     with torch.autocast(neighbors.device.type, enabled=False):
-        weight = neighbor_valid.to(neighbors.dtype)[..., None]
+        weight = neighbor_valid.double()[..., None]
         count = weight.sum(-2).clamp(min=1.0)
         # From the center first, so that nothing depends on how far the cloud is from the origin.
-        offsets = neighbors - centers[..., None, :]
-        mean = (offsets * weight).sum(-2) / count
-        centered = (offsets - mean[..., None, :]) * weight
-        normal = smallest_eigenvector(centered.transpose(-1, -2) @ centered, count[..., 0] < 3.0)
+        offsets = (neighbors - centers[..., None, :]).double()
+        weighted = offsets * weight
+        total = weighted.sum(-2)
+        scatter = torch.baddbmm(
+            (weighted.transpose(-1, -2) @ offsets).flatten(0, 1),
+            total.view(-1, 3, 1),
+            (total / count).view(-1, 1, 3),
+            alpha=-1.0,
+        ).view(*total.shape, 3)
+        normal = smallest_eigenvector(scatter, count[..., 0] < 3.0).to(centers.dtype)
         to_camera, up = viewpoint[:, None] - centers, up[:, None].expand_as(centers)
         facing, rise = (torch.stack([to_camera, up], dim=-2) @ normal[..., None]).unbind(-2)
         normal = torch.where(facing < 0, -normal, normal)

@@ -14,6 +14,16 @@ def test_smallest_eigenvector_matches_lapack():
     assert_close((found * expected).sum(-1).abs(), torch.ones(500, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
+def test_a_normal_is_as_near_as_single_precision_where_two_eigenvalues_nearly_agree():
+    axes = torch.linalg.qr(torch.randn(500, 3, 3, dtype=torch.float64)).Q
+    for gap in (1e-1, 1e-2, 1e-3):
+        A = (axes * torch.tensor([1e-3, 1e-3 + gap, 1.0])) @ axes.transpose(-1, -2)
+        expected = torch.linalg.eigh(A.float().double()).eigenvectors[..., 0]
+        found = smallest_eigenvector(A.float()).double()
+        found *= (found * expected).sum(-1, keepdim=True).sign()
+        assert_close(found, expected, atol=1e-7, rtol=0)
+
+
 def test_frame_of_a_plane_faces_the_camera_and_leans_up():
     # Points of the plane x = 0, camera on the +x side: normal (1, 0, 0), tangent up (0, 0, 1).
     yz = torch.rand(1, 5, 16, 2) * 0.01
