@@ -99,10 +99,9 @@ class SurfaceScoreHead(ScoreHead):
         distance = torch.cdist(surface.xyz, keys.flatten(1, 2)).unflatten(-1, keys.shape[1:3])
         distance = distance.amin(-1).transpose(1, 2)  # b g s
         chosen = []
-        others = surface.valid <= surface.target  # what is not valid, or the target's
-        for left_out, count in (
-            (~surface.target, self.config.target_points),
-            (others, self.config.other_points),
+        for left_out, count in (  # what is not valid, or not the target's; not valid, or the target's
+            (surface.valid <= ~surface.target, self.config.target_points),
+            (surface.valid <= surface.target, self.config.other_points),
         ):
             apart = distance.masked_fill(left_out[:, None], float("inf"))
             chosen.append(apart.topk(min(count, apart.shape[-1]), largest=False))
