@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.hands.rows import palm_axes
 from sceneleapultra.models.network.autoencoder import AutoencoderConfig
+from sceneleapultra.utils.core.precision import full_precision
 from sceneleapultra.utils.geometry.rotation import matrix_from_rot6d, rot6d_from_matrix
 from sceneleapultra.utils.requests import LearnedViews
 from sceneleapultra.utils.training.pose_statistics import Statistics
@@ -112,7 +113,7 @@ class GraspCodec(nn.Module):
 
     def reference_point(self, pose: GraspPose) -> Float[Tensor, "*b 3"]:
         """Return the point in front of the palm that the translation speaks of, in the frame of the pose."""
-        with torch.autocast(pose.translation.device.type, enabled=False):
+        with full_precision(pose.translation.device.type):
             return pose.translation + self._offset(pose.rotation)
 
     def _offset(self, rotation: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
@@ -127,7 +128,7 @@ class GraspCodec(nn.Module):
         frames: Float[Tensor, "*b 3 3"],
     ) -> Float[Tensor, "*b d"]:
         """Return metric states of grasps relative to frames given by their origins and column axes."""
-        with torch.autocast(origins.device.type, enabled=False):
+        with full_precision(origins.device.type):
             inverse = frames.transpose(-1, -2)
             translation = (inverse @ (self.reference_point(pose) - origins)[..., None]).squeeze(-1)
             rotation = rot6d_from_matrix(inverse @ self.axes(pose))
@@ -150,7 +151,7 @@ class GraspCodec(nn.Module):
         """Return the grasp as :meth:`decode` does, and its reference point."""
         parts = self.layout.split(state)
         low, high = self.joint_limits.unbind(-1)
-        with torch.autocast(origins.device.type, enabled=False):
+        with full_precision(origins.device.type):
             turn, own = frames.reshape(-1, 3, 3), matrix_from_rot6d(parts["rotation"])
             rotation = torch.bmm(turn, own.reshape(-1, 3, 3))
             column = parts["translation"].reshape(-1, 3, 1)

@@ -12,6 +12,7 @@ from sceneleapultra.models.completion.completer import SceneCompleter
 from sceneleapultra.models.network.completion_encoder import CompletionEncoder
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
 from sceneleapultra.models.observed_points import observed_table_height
+from sceneleapultra.utils.core.precision import full_precision
 from sceneleapultra.utils.geometry.points import gather
 from sceneleapultra.utils.geometry.voxels.grid import Standpoint, VoxelGrid
 from sceneleapultra.utils.geometry.voxels.observe import CHANNELS, observe
@@ -97,7 +98,7 @@ class FrozenCompletion(CompletionEncoder):
         grids, observed = zip(
             *(self._observed(cloud, i, height) for i, height in enumerate(table)), strict=True
         )
-        with torch.autocast(device.type, enabled=False):
+        with full_precision(device.type):
             channels = torch.from_numpy(np.stack(observed)).to(device)
             features = self.completer.cell_features(channels).flatten(2).transpose(1, 2)
         cells = functional.avg_pool3d(channels, CELL).flatten(2).transpose(1, 2)

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from sceneleapultra.utils.core.precision import full_precision
 
 LOG_VARIANCE_BOUND = 8.0  # standard deviations of a code between 0.02 and 55
 
@@ -27,7 +28,7 @@ class GraspAutoencoder(nn.Module):
 
     def posterior(self, states: Float[Tensor, "*b d"]) -> tuple[Float[Tensor, "*b z"], Float[Tensor, "*b z"]]:
         """Return mean and log-variance of the codes."""
-        with torch.autocast(states.device.type, enabled=False):
+        with full_precision(states.device.type):
             mean, log_variance = self.encoder(states).chunk(2, dim=-1)
         return mean, log_variance.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
 
@@ -37,7 +38,7 @@ class GraspAutoencoder(nn.Module):
 
     def decode(self, codes: Float[Tensor, "*b z"]) -> Float[Tensor, "*b d"]:
         """Return the states of codes."""
-        with torch.autocast(codes.device.type, enabled=False):
+        with full_precision(codes.device.type):
             states: Tensor = self.decoder(codes)
         return states
 

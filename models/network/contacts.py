@@ -8,6 +8,7 @@ from sceneleapultra.hands import GraspPose, Hand
 from sceneleapultra.hands.rows import contact_points
 from sceneleapultra.models.network.hand_encoder import HandTokens, LinearOfTokens
 from sceneleapultra.models.network.surface import Surface
+from sceneleapultra.utils.core.precision import full_precision
 from sceneleapultra.utils.geometry.points import gather
 
 PER_POINT = (
@@ -61,7 +62,7 @@ class LinkContacts(nn.Module):
             surface: that they may touch.
             points: of the hand, see ``points``, where they are known.
         """
-        with torch.autocast(pose.translation.device.type, enabled=False):  # kinematics and millimetres
+        with full_precision(pose.translation.device.type):  # kinematics and millimetres
             if points is None:
                 levels = self.hand.kinematics.levels(pose.qpos)
                 rows = torch.cat([level.unflatten(-1, (4, 4)).permute(1, 2, 0, 3) for level in levels], dim=2)

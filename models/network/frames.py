@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from sceneleapultra.utils.core.precision import full_precision
+
 _TINY = 1e-12
 # Of the trace: in front of a matrix of rank 1 it lets the coordinate axis most across its line decide, not rounding.
 _RANK_1 = -9e-5
@@ -71,7 +73,7 @@ def local_frames(
     Where the normal is within about 6 degrees of the vertical, "up" fixes nothing and the tangent is the horizontal
     across the viewing direction instead.
     """
-    with torch.autocast(neighbors.device.type, enabled=False):
+    with full_precision(neighbors.device.type):
         weight = neighbor_valid.double()[..., None]
         count = weight.sum(-2).clamp(min=1.0)
         # From the center first, so that nothing depends on how far the cloud is from the origin.

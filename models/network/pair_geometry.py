@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sceneleapultra.models.network.tokens import SceneTokens
+from sceneleapultra.utils.core.precision import full_precision
 
 _FREQUENCIES = 3
 
@@ -34,7 +35,7 @@ class PairGeometry(nn.Module):
         self, origins: Float[Tensor, "b g 3"], frames: Float[Tensor, "b g 3 3"], tokens: SceneTokens
     ) -> Float[Tensor, "b g s p"]:
         """Return one embedding per (grasp, token) pair."""
-        with torch.autocast(origins.device.type, enabled=False):  # half precision resolves a metre to 4 mm
+        with full_precision(origins.device.type):  # half precision resolves a metre to 4 mm
             # (x_s - o_g) R_g = [x_s, -1] [R_g; o_g R_g]: one product instead of a broadcast difference.
             b, g, s = *origins.shape[:2], tokens.xyz.shape[1]
             own = torch.bmm(origins.reshape(-1, 1, 3), frames.reshape(-1, 3, 3)).view(b, 1, g, 3)

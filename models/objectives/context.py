@@ -18,6 +18,7 @@ from sceneleapultra.models.network.tokens import Cloud, SceneTokens
 from sceneleapultra.models.objectives.matching import Match, Matching
 from sceneleapultra.models.objectives.noise import StepNoise, draw_step_noise
 from sceneleapultra.utils.batch import GraspBatch
+from sceneleapultra.utils.core.precision import full_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,5 +306,5 @@ class PredictionContext(StepContext, ABC):
         return self._placed(self.target_pose)
 
     def _placed(self, pose: GraspPose) -> PlacedHand:
-        with torch.autocast(pose.translation.device.type, enabled=False):  # kinematics know no half precision
+        with full_precision(pose.translation.device.type):  # kinematics know no half precision
             return self.generator.hand.at(pose)

@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from typing import TypeVar
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from sceneleapultra.hands import PlacedHand
 from sceneleapultra.models.objectives.context import PredictionContext
 from sceneleapultra.models.objectives.schedule import NoiseFactor
 from sceneleapultra.models.objectives.term import GraspTerm, Weight
+from sceneleapultra.utils.core.precision import full_precision
 
 Number = TypeVar("Number", int, float)
 
@@ -38,7 +38,7 @@ class HandTerm(GraspTerm):
     def values(self, context: PredictionContext) -> tuple[Float[Tensor, "b g"], Bool[Tensor, "b g"]]:  # type: ignore[override]
         """Return what is measured, times the factor of its noise level."""
         hand = context.hand_hat  # before autocast is off: the network behind it keeps its precision
-        with torch.autocast(hand.T_frame_body.device.type, enabled=False):
+        with full_precision(hand.T_frame_body.device.type):
             values = self.measure(hand, context)
             if self.by_noise is not None:
                 # By ``needs``, only contexts that have both come here.

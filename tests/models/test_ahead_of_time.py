@@ -18,6 +18,9 @@ SIZES = ((1, 512, 1), (2, 700, 2), (3, 512, 3), (2, 600, 16), (5, 1024, 33))
 
 @pytest.mark.slow
 @pytest.mark.traced
+@pytest.mark.filterwarnings(
+    "ignore:`torch._prims_common.check` is deprecated:FutureWarning"
+)  # inductor about itself
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler: apt-get install g++")
 @pytest.mark.parametrize(
     "name", ("encoder", "anchor", "denoiser", "grasps", "clearance", "score", "schedule")

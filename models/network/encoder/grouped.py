@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sceneleapultra.utils.core.planned import device_kind
+from sceneleapultra.utils.core.precision import full_precision
 
 # Numbers of a layer's output computed together: two megabytes on a CPU; on a GPU they bound the memory.
 _NUMBERS_CPU, _NUMBERS_GPU = 1 << 19, 1 << 28
@@ -45,7 +46,7 @@ def grouped_maximum(
         None if point_bias is None else point_bias.to(dtype),
         *(w.to(dtype) for w in (*weights, *biases)),
     ]
-    with torch.autocast(device, enabled=False):
+    with full_precision(device):
         if torch.is_grad_enabled():
             pooled: Tensor = _GroupedMaximum.apply(geometry.to(dtype), index, *arguments)
             return pooled

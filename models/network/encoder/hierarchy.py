@@ -18,6 +18,7 @@ from sceneleapultra.models.network.encoder.base import PyramidEncoder
 from sceneleapultra.models.network.encoder.propagation import FeaturePropagation
 from sceneleapultra.models.network.frames import local_frames
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
+from sceneleapultra.utils.core.precision import full_precision
 from sceneleapultra.utils.geometry.points import Backend, gather, knn, require_backend
 
 
@@ -151,7 +152,7 @@ class PointHierarchy(PyramidEncoder):
         tokens = levels[-1]
         for i, step in enumerate(self.back):
             tokens = step(levels[-2 - i], tokens, self.backend)
-        with torch.autocast(cloud.points.device.type, enabled=False):
+        with full_precision(cloud.points.device.type):
             up = in_frames(tokens.frames, cloud.up.float())
         features = self.out(torch.cat([tokens.features, up], dim=-1))
         features = features.masked_fill(~tokens.valid[..., None], 0.0)
@@ -192,7 +193,7 @@ class PointHierarchy(PyramidEncoder):
 
     def _patches(self, cloud: Cloud) -> tuple[list[list[Patch]], Float[Tensor, "b s 3 3"]]:
         """Return geometry and neighbors of every level and scale, and the frames of the first level's centers."""
-        with torch.autocast(cloud.points.device.type, enabled=False):
+        with full_precision(cloud.points.device.type):
             points, valid, known = cloud.points.float(), cloud.valid, self.point_features(cloud)
             up, frames = cloud.up.float(), points  # until there are frames
             made: list[list[Patch]] = []

@@ -12,6 +12,7 @@ from sceneleapultra.models.losses import masked_mean
 from sceneleapultra.models.metrics import BinaryPart, MetricPart
 from sceneleapultra.models.network.heads.base import HeadConfig, HeadInputs, SceneHead, require_at_least_one
 from sceneleapultra.models.network.tokens import SceneTokens
+from sceneleapultra.utils.core.precision import full_precision
 
 if TYPE_CHECKING:
     from sceneleapultra.models.objectives.context import StepContext
@@ -22,7 +23,7 @@ def touches(
 ) -> Bool[Tensor, "b g s"]:
     """Return which points lie within ``touch_m`` of any link, or inside it, for grasps in their frame."""
     grasps = pose.translation.shape[1]
-    with torch.no_grad(), torch.autocast(points.device.type, enabled=False):  # millimetres
+    with torch.no_grad(), full_precision(points.device.type):  # millimetres
         placed = points.float()[:, None].expand(-1, grasps, -1, -1)
         return hand.link_distances(placed, pose).amin(-2) <= touch_m
 

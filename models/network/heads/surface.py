@@ -19,6 +19,7 @@ from sceneleapultra.models.network.heads.base import HeadInputs
 from sceneleapultra.models.network.heads.score import ScoreHead, ScoreHeadConfig
 from sceneleapultra.models.network.surface import Surface
 from sceneleapultra.utils.core.planned import device_kind
+from sceneleapultra.utils.core.precision import full_precision
 from sceneleapultra.utils.geometry.points import gather
 
 _PER_POINT = 7  # position and normal in the hand's frame, whether it is the target's
@@ -58,7 +59,7 @@ class SurfaceScoreHead(ScoreHead):
     ) -> Float[Tensor, "b g 2"]:
         """See :class:`~sceneleapultra.models.network.heads.base.GraspHead`."""
         pose, surface, g = grasps.pose, scene.surface, grasps.states.shape[1]
-        with torch.autocast(pose.translation.device.type, enabled=False):  # millimetres
+        with full_precision(pose.translation.device.type):  # millimetres
             # The grasps, then the same squeezed: kinematics, contacts and distances of both at once.
             both = GraspPose(
                 torch.cat([pose.translation] * 2, dim=1),

@@ -24,6 +24,7 @@ from sceneleapultra.models.network.encoder.ptv3.voxels import Voxels, voxelise
 from sceneleapultra.models.network.encoder.ptv3.weights import load_weights
 from sceneleapultra.models.network.frames import local_frames, smallest_eigenvector
 from sceneleapultra.models.network.tokens import Cloud, SceneTokens
+from sceneleapultra.utils.core.precision import full_precision
 from sceneleapultra.utils.geometry.points import gather, knn
 
 Input = Literal["xyz", "target", "normal", "color"]
@@ -102,7 +103,7 @@ class PTv3(PyramidEncoder):
                 not finite or span too many voxels; colors are missing or not asked for.
         """
         tokens, voxels, encoded = self._encoded(cloud, decode=True)
-        with torch.autocast(cloud.points.device.type, enabled=False):
+        with full_precision(cloud.points.device.type):
             own = self._frame_features(tokens, voxels)
         read = self._read(encoded, voxels.of_point[:, : self.num_tokens])
         features = self.out(torch.cat([self.norm(read), own.to(read.dtype)], dim=-1))
@@ -128,7 +129,7 @@ class PTv3(PyramidEncoder):
         """Return tokens without features, the voxels, and what the network gives for them."""
         self.check_color(cloud)
         self._check(cloud)
-        with torch.autocast(cloud.points.device.type, enabled=False):  # geometry needs float32
+        with full_precision(cloud.points.device.type):  # geometry needs float32
             voxels, level = self._serialized(cloud)
             inputs = torch.cat([self._input(name, cloud, voxels, level) for name in self.inputs], dim=1)
             tokens = self._tokens(cloud)
