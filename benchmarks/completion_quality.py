@@ -21,7 +21,7 @@ import sceneleapultra.utils.core.environment  # noqa: F401
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,15 @@ class Comparison:
             yield f"{name}, nearest of {self.hypotheses}, {PARTS[i]}", nearest | {"ms": ms}
 
 
+def _by_family(sets: Mapping[str, Sequence[Item]]) -> dict[str, list[Item]]:
+    """Return the items of each family of each set."""
+    found: dict[str, list[Item]] = defaultdict(list)
+    for name, items in sets.items():
+        for item in items:
+            found[f"{name}: {item.object.family}"].append(item)
+    return dict(sorted(found.items()))
+
+
 def _timed(model: CompletionModel, request: GraspRequest) -> tuple[Float[np.ndarray, "k 2 x y z"], float]:
     start = time.process_time()
     values = model.field(request).values.numpy()
@@ -152,6 +161,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=120, help="of each set")
     parser.add_argument("--per-object", type=int, default=4, help="items of one object at most")
     parser.add_argument("--hypotheses", type=int, default=8, help="of each scene")
+    parser.add_argument("--by-family", action="store_true", help="each family of a set by itself")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
 
@@ -165,7 +175,8 @@ def main() -> None:
     comparison = Comparison(models, options.hypotheses, TrueDistances(reach_m=reach_m, step_m=0.004))
     document: dict[str, Any] = {"completions": {n: file_hash(Path(p)) for n, p in paths.items()}, "sets": {}}
     lines = []
-    for name, items in read_sets(options, load_hand("leap_right")).items():
+    sets = read_sets(options, load_hand("leap_right"))
+    for name, items in (_by_family(sets) if options.by_family else sets).items():
         values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for item in items:
             for row, found in comparison.rows(item):

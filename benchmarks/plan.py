@@ -37,6 +37,9 @@ CASES: dict[str, tuple[list[str], int]] = {
         ],
         4,
     ),
+    "completion, 32 voxels": (["experiment=completion"], 8),
+    "completion, 64 voxels": (["experiment=completion", "data.cloud.size=64"], 4),
+    "completion, 96 voxels": (["experiment=completion", "data.cloud.size=96"], 2),
 }
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
 
@@ -53,7 +56,8 @@ def _measured_here(overrides: list[str], scenes: int) -> int:
     from sceneleapultra.models.memory.plan import Planned
     from sceneleapultra.models.memory.step import averages_of, run_step
 
-    warm = Planned.of(_composed([*overrides, *_SMALL]), "cpu")
+    small = [] if "experiment=completion" in overrides else _SMALL
+    warm = Planned.of(_composed([*overrides, *small]), "cpu")
     _train(warm, 2, run_step, averages_of)
     del warm
     planned = Planned.of(_composed(overrides), "cpu")

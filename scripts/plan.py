@@ -117,7 +117,10 @@ def _overhead(target: Target) -> str:
 
 
 def _loader(planned: Planned, memory: StepMemory) -> str:
-    loading = planned.cfg.data.loading
+    loading = OmegaConf.select(planned.cfg, "data.loading")
+    if loading is None:  # of a completion
+        workers = planned.cfg.data.workers
+        return f"{workers} processes of at most 3 batches: {_mb(workers * 3 * memory.batch)} of main memory"
     workers = workers_per_process(loading.workers, 1)
     ahead = 2 if loading.prefetch == "auto" else loading.prefetch
     total = workers * (loading.cache_mb * 2**20 + (ahead + 1) * memory.batch)

@@ -55,7 +55,7 @@ def choose(cfg: DictConfig, model: GraspModule, device: torch.device) -> Choice:
     )
     whole = whole or indivisible(model.objective, model)
     planned = Planned.of(cfg, device.type)
-    if whole is not None or not hasattr(planned.data, "settings"):
+    if whole is not None or not planned.known:
         why = (
             f"{whole} needs steps computed at once"
             if whole

@@ -7,13 +7,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from sceneleapultra.models.memory.scenes import example_batch
+from sceneleapultra.models.memory.scenes import example_batch, example_voxels
 from sceneleapultra.models.memory.step import StepMemory, trace_step
 from sceneleapultra.models.module import GraspModule, build_module
 from sceneleapultra.models.recomputing import able, recompute
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.config import build
 from sceneleapultra.utils.core.resources import GIB
+from sceneleapultra.utils.geometry.voxels.batch import VoxelBatch
+from sceneleapultra.utils.geometry.voxels.settings import VoxelSettings
 
 _DRIVER = int(0.6 * GIB)  # of a GPU, what CUDA and its libraries take before the first tensor
 _ALLOCATOR = 1.1  # what torch's allocator of GPU memory holds, over what is asked for
@@ -64,8 +66,20 @@ class Planned:
         recompute(module.generator, recomputed)
         return module
 
-    def batch(self, scenes: int) -> GraspBatch:
+    @property
+    def known(self) -> bool:
+        """Whether the sizes of the data can be told."""
+        return self._voxels is not None or hasattr(self.data, "settings")
+
+    @property
+    def _voxels(self) -> VoxelSettings | None:
+        """The grids of a completion; None for clouds."""
+        return getattr(self.data, "voxels", None)
+
+    def batch(self, scenes: int) -> GraspBatch | VoxelBatch:
         """Return as many scenes, of the sizes that the data have."""
+        if self._voxels is not None:
+            return example_voxels(self._voxels, scenes)
         settings = self.data.settings
         return example_batch(
             self.data.hand,
@@ -109,7 +123,8 @@ class Planned:
             if passes >= self.scenes:
                 raise ValueError(
                     f"A single scene needs {need / GIB:.2f} GiB to train on, more than the {limit / GIB:.2f} there "
-                    "are. Lower data.cloud.num_points or data.grasps.number, or take a smaller model."
+                    "are. Lower data.cloud.num_points or data.grasps.number (of a completion data.cloud.size), or take "
+                    "a smaller model."
                 )
             passes = min(2 * passes, self.scenes)
         return Way(tuple(recomputed), passes, need)

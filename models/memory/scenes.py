@@ -6,6 +6,9 @@ from torch import Tensor
 
 from sceneleapultra.hands import Hand
 from sceneleapultra.utils.batch import OTHER_CLASS, TABLE_CLASS, TARGET_CLASS, GraspBatch
+from sceneleapultra.utils.geometry.voxels.batch import VoxelBatch
+from sceneleapultra.utils.geometry.voxels.observe import CHANNELS
+from sceneleapultra.utils.geometry.voxels.settings import VoxelSettings
 
 _RADIUS, _HEIGHT = 0.04, 0.1  # m; of the upright cylinder that is the target
 
@@ -56,6 +59,25 @@ def example_batch(
         item_index=tuple(range(scenes)),
         positive_prompt=("cylinder",) * scenes if prompts else (),
         negative_prompts=((),) * scenes if prompts else (),
+    )
+
+
+def example_voxels(voxels: VoxelSettings, scenes: int) -> VoxelBatch:
+    """Return grids of a ball on a table, of which nothing is seen.
+
+    Args:
+        voxels: of the grids.
+        scenes: how many.
+    """
+    side = torch.linspace(-1.0, 1.0, voxels.size)
+    away = torch.stack(torch.meshgrid(side, side, side, indexing="ij")).norm(dim=0)
+    distance = ((away - 0.5) * voxels.reach_m).clamp(-voxels.reach_m, voxels.reach_m)
+    grid = (voxels.size,) * 3
+    return VoxelBatch(
+        observed=torch.zeros(scenes, len(CHANNELS), *grid),
+        distance=distance.expand(scenes, 2, *grid).clone(),
+        voxel_m=torch.full((scenes,), voxels.voxel_m[0]),
+        item_index=tuple(range(scenes)),
     )
 
 

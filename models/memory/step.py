@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from sceneleapultra.models.module import GraspModule
 from sceneleapultra.utils.batch import GraspBatch
 from sceneleapultra.utils.core.planned import planned_for
+from sceneleapultra.utils.geometry.voxels.batch import VoxelBatch
 from sceneleapultra.utils.training.memory_trace import MemoryTrace, fake_weights
 
 _BACKWARD = "backward pass"
@@ -54,8 +55,16 @@ class StepMemory:
         return self.always + max(self.computing, self.updating)
 
 
+Batch = GraspBatch | VoxelBatch
+
+
 def trace_step(
-    make_module: Callable[[], GraspModule], batch: GraspBatch, *, precision: str, device: str, averaged: bool
+    make_module: Callable[[], GraspModule],
+    batch: Batch,
+    *,
+    precision: str,
+    device: str,
+    averaged: bool,
 ) -> StepMemory:
     """Trace a step of training on a batch; nothing is trained, and what depends on weights is not computed.
 
@@ -102,7 +111,11 @@ def trace_step(
 
 
 def run_step(
-    module: GraspModule, optimizer: Optimizer, batch: GraspBatch, averages: nn.Module | None, precision: str
+    module: GraspModule,
+    optimizer: Optimizer,
+    batch: Batch,
+    averages: nn.Module | None,
+    precision: str,
 ) -> None:
     """Train a step as a run does, but for what surrounds it: what :func:`trace_step` foretells."""
     with autocast(precision):

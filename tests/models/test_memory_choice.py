@@ -81,12 +81,23 @@ def test_what_looks_at_whole_batches_is_computed_at_once(monkeypatch: pytest.Mon
     assert "not planned: callbacks.term_gradients needs steps computed at once" in made.reason
 
 
-def test_data_of_another_kind_are_not_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ([], "a step needs about "),  # of a completion
+        (
+            ["~data", "+data={_target_: builtins.dict, batch_size: 4}"],
+            "not planned: these data are not known",
+        ),
+    ],
+)
+def test_data_of_another_kind(data: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = ["experiment=completion", "hardware=auto", "run_dir=nowhere", *data]
     with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        cfg = hydra.compose("config", overrides=["experiment=completion", "hardware=auto", "run_dir=nowhere"])
+        cfg = hydra.compose("config", overrides=overrides)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (40 * GIB, 139 * GIB))
     made = choose(cfg, small_module(), torch.device("cuda"))
-    assert "40.0 GiB free, hardware=high; not planned: these data are not known" in made.reason
+    assert "40.0 GiB free, hardware=high; " + said in made.reason
 
 
 def test_a_word_that_is_no_way_is_a_sentence() -> None:

@@ -122,6 +122,15 @@ def test_what_cannot_be_planned_is_a_sentence(overrides: list[str], sentence: st
         planned(*overrides)
 
 
+def test_a_completion_is_planned_by_its_grids() -> None:
+    small, large = (
+        plan(compose("experiment=completion", "hardware=low", f"data.cloud.size={size}"))[0].trace(2)
+        for size in (16, 32)
+    )
+    assert small.weights == large.weights
+    assert 7 < large.batch / small.batch < 9 and 6 < large.computing / small.computing < 9
+
+
 def test_presets_are_planned_for_their_gpu() -> None:
     batches = set()
     for name, gib in {"low": 8, "medium": 16, "high": 32, "h200": 139}.items():
