@@ -72,7 +72,7 @@ def test_recomputing_needs_less_and_gives_the_same_gradients() -> None:
 
     def traced(*parts: str) -> int:
         def make():
-            module = small_module(small_generator(decoder=small_decoder(depth=6)))
+            module = small_module(small_generator(decoder=small_decoder(depth=12)))
             recompute(module.generator, parts)
             return module
 
