@@ -99,8 +99,8 @@ class PrimitiveSet(nn.Module):
 
 
 def _norm(vectors: Float[Tensor, "... f p n"]) -> Float[Tensor, "... p n"]:
-    # Clamped, so that the gradient at zero is zero and not NaN.
-    return vectors.square().sum(-3).clamp_min(1e-24).sqrt()
+    # Clamped, so that the gradient at zero is zero and not NaN; a distance inside is off by the root of it.
+    return vectors.square().sum(-3).clamp_min(1e-36).sqrt()
 
 
 def _from_excess(excess: Float[Tensor, "... f p n"]) -> Float[Tensor, "... p n"]:
