@@ -29,20 +29,15 @@ class MirroredModel(OtherHandModel):
         >>> grasps = model.sample(points, 64, object_mask=mask, up=up)
     """
 
-    @classmethod
-    def of(cls, model: GraspModel, hand: Hand) -> "MirroredModel":
-        """Let a model serve a hand.
-
-        Raises:
-            ValueError: the hand is not the mirror image of the model's.
-        """
+    @staticmethod
+    def check_hand(model: GraspModel, hand: Hand) -> None:
+        """Refuse a hand that is not the mirror image of the model's."""
         if not is_mirror_image(hand, model.hand):
             raise ValueError(
                 f"Hand '{hand.name}' is not the mirror image of '{model.hand.name}', which this model moves. Give its "
                 f"card the description of '{model.hand.name}' and `mirror: true`, train a model of it, or let it "
                 f"take over the grasps of '{model.hand.name}' (--retarget, retarget=true)."
             )
-        return cls(model.generator, model.cloud_settings, hand, completion=model.completion)
 
     def own_request(self, request: GraspRequest) -> GraspRequest:
         """Return the mirrored request."""

@@ -26,6 +26,25 @@ class OtherHandModel(GraspModel, ABC):
 
     other: Hand
 
+    @classmethod
+    def of(cls, model: GraspModel, hand: Hand) -> "OtherHandModel":
+        """Let a model serve a hand.
+
+        Raises:
+            ValueError: see :meth:`check_hand`.
+        """
+        cls.check_hand(model, hand)
+        return cls(model.generator, model.cloud_settings, hand, completion=model.completion)
+
+    @staticmethod
+    @abstractmethod
+    def check_hand(model: GraspModel, hand: Hand) -> None:
+        """Refuse a hand that a model cannot serve.
+
+        Raises:
+            ValueError: it cannot, and why.
+        """
+
     @property
     def hand(self) -> Hand:
         """The hand that it serves."""

@@ -1,6 +1,7 @@
 """A model of one hand that serves any other: its grasps are carried over by fingertips, clear of what is seen."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,20 +35,20 @@ class RetargetedModel(OtherHandModel):
         >>> grasps = model.sample(points, 64, object_mask=mask, up=up)
     """
 
-    @classmethod
-    def of(cls, model: GraspModel, hand: Hand) -> "RetargetedModel":
-        """Let a model serve a hand.
-
-        Raises:
-            ValueError: a hand whose card names no ``contacts``, or a model with a completion.
-        """
+    @staticmethod
+    def check_hand(model: GraspModel, hand: Hand) -> None:
+        """Refuse a hand whose card names no ``contacts``, and a model with a completion."""
         hand.require("contacts")
         if model.completion is not None:
             raise ValueError(
                 f"A completion counts in how grasps of '{model.hand.name}' are made, and hand '{hand.name}' takes over "
                 "finished ones. Load the model without completion=."
             )
-        return cls(model.generator, model.cloud_settings, hand)
+
+    @cached_property
+    def retargeting(self) -> Retargeting:
+        """What carries grasps over, on the CPU."""
+        return Retargeting(Hand(self.own.hand.description), Hand(self.hand.description))
 
     @property
     def has_score_head(self) -> bool:
@@ -69,9 +70,7 @@ class RetargetedModel(OtherHandModel):
         middle = request.target_points.mean(0, dtype=np.float64)
         centered = replace(made, hand_pose=moved)
         observed = _around(beside, request.target_points - middle)
-        grasps, misfit = Retargeting(Hand(self.own.hand.description), Hand(self.hand.description))(
-            centered.grasps, observed
-        )
+        grasps, misfit = self.retargeting(centered.grasps, observed)
         hand_pose = grasps.hand_pose.astype(np.float64)
         hand_pose[:, :3] += middle
         score = (made.score - _MISFIT_WEIGHT * misfit).astype(made.score.dtype)

@@ -117,6 +117,10 @@ def predict(
         raise ValueError(
             f"--hypotheses {hypotheses}: they are of a completion, and none is named. Pass --completion CHECKPOINT."
         )
+    if retarget and hand is None:
+        raise ValueError(
+            "--retarget: no hand is named that could take over the model's grasps. Pass --hand HAND."
+        )
     path = find_checkpoint(checkpoint)
     _check_settings(sampling, protocol)
     make_folder(output)

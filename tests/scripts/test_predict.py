@@ -56,6 +56,7 @@ def folder(tmp_path: Path) -> Path:
         (("one.npz", "--sampling.steps", "0"), "steps must be at least 1, got 0"),
         (("one.npz", "--sampling.guidance", "scor"), "Did you mean 'score'?"),
         (("one.npz", "--num-grasps", "-3"), "--num-grasps: expected at least 1, got -3."),
+        (("one.npz", "--retarget"), "--retarget: no hand is named that could take over the model's grasps."),
         (
             ("one.npz", "--num-grasps", "4", "--best", "5"),
             "--best: expected 1 to 4, the number of grasps, got 5.",
