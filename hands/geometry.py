@@ -34,7 +34,6 @@ class PrimitiveSet(nn.Module):
         owned = sorted(owned, key=lambda pair: (pair[1].shape not in _ROUNDED, SHAPES.index(pair[1].shape)))
         self.primitives = tuple(p for _, p in owned)
         kinds = ["rounded" if p.shape in _ROUNDED else p.shape for p in self.primitives]
-        self.counts = {s: sum(p.shape == s for p in self.primitives) for s in SHAPES}
         self._kinds = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
         size = np.zeros((len(owned), 3))
         core, radius = np.zeros((len(owned), 3)), np.zeros(len(owned))

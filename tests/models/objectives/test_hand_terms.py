@@ -51,7 +51,7 @@ def value(term, context) -> torch.Tensor:
 def free_face() -> tuple[torch.Tensor, torch.Tensor]:
     """Middle of a face of one of the hand's boxes and its outward normal, where no other part is within 6 mm."""
     depth = torch.linspace(-0.006, 0.006, 13)
-    for box in range(HAND.geometry.counts["box"]):
+    for box in range(sum(p.shape == "box" for p in HAND.geometry.primitives)):
         T = HAND.body_poses(OPEN)[0, 0, HAND.geometry.body[box]] @ HAND.geometry.T_body_primitive[box]
         for axis in range(3):
             middle = T[:3, 3] + HAND.geometry.size[box, axis] * T[:3, axis]
