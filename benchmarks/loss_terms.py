@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -158,7 +159,10 @@ def main() -> None:
         hand_hat=placed, hand_true=PlacedHand(generator.hand, context.hand_true.T_frame_body)
     )
     for option in sorted(path.stem for path in (CONFIG_DIR / "model/objective/terms").glob("*.yaml")):
-        term: HandTerm = build(load_group("model/objective/terms", option)[option], by_noise=None)
+        config = load_group("model/objective/terms", option)[option]
+        if not issubclass(get_class(config._target_), HandTerm):
+            continue  # of a head: it costs what the head does
+        term: HandTerm = build(config, by_noise=None)
 
         def value_and_gradient(term: HandTerm = term) -> None:
             vars(context).pop("joints_hat", None)
