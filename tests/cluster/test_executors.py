@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,16 @@ def test_a_generation_on_ray_whose_worker_and_node_are_killed(
     os.killpg(ray_nodes.nodes[1].pid, signal.SIGKILL)
     program.finish()
     assert content(tmp_path / "store.h5") == alone
+
+
+def test_one_worker_of_ray_is_one_at_a_time(ray_nodes: RayNodes, run: Run, tmp_path: Path) -> None:
+    program = run(*GENERATE, "launcher=ray", "workers=1", f"launcher.address={ray_nodes.address}")
+    most = 0
+    while program.process.poll() is None:
+        most = max(most, len(ray_nodes.workers()))
+        time.sleep(0.02)
+    program.finish()
+    assert most == 1
 
 
 def test_a_generation_on_slurm_whose_workers_are_killed_and_requeued(

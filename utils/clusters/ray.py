@@ -9,6 +9,7 @@ import socket
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
@@ -29,7 +30,7 @@ class RayExecutor(Executor):
     """Processes of a Ray cluster, one for each of its processors that are asked for.
 
     Args:
-        workers: how many at a time; ``auto`` takes all processors that the cluster has now.
+        workers: how many at a time; ``auto`` takes all processors of the cluster, those that join later, too.
         address: of the cluster; ``auto`` is the one on this machine, or what RAY_ADDRESS says.
 
     Raises:
@@ -61,22 +62,28 @@ class RayExecutor(Executor):
         function = ray.put(pickle.dumps(fn))
         # One that crashes its process is blamed after LOST of them.
         remote = ray.remote(num_cpus=1, max_retries=LOST - 1)(_work)
-        open_tasks: set[Any] = set()
+        in_work: set[Any] = set()
+
+        def run(task: bytes) -> bytes:
+            reference = remote.remote(name, [function], code_version(), task)
+            in_work.add(reference)
+            try:
+                # Fetched as soon as it is there: the loss of its machine costs nothing then.
+                return ray.get(reference)  # type: ignore[no-any-return]
+            finally:
+                in_work.discard(reference)
+
+        # Ray works on all it is given, on every processor that there is: each thread gives one task after the other.
+        givers = ThreadPoolExecutor(self.in_flight if self.workers == "auto" else self.workers)
 
         def submit(task: Task) -> Callable[[], Result]:
-            reference = remote.remote(name, [function], code_version(), pickle.dumps(task))
-            open_tasks.add(reference)
-            future = (
-                reference.future()
-            )  # fetched as soon as it is there: the loss of its machine costs nothing
+            future = givers.submit(run, pickle.dumps(task))
 
             def wait() -> Result:
                 try:
                     done, value = pickle.loads(future.result())
                 except ray.exceptions.RayError as error:
                     raise _sentence(error) from error
-                finally:
-                    open_tasks.discard(reference)
                 if not done:
                     raise value
                 return value  # type: ignore[no-any-return]
@@ -86,7 +93,8 @@ class RayExecutor(Executor):
         try:
             yield submit
         finally:
-            for reference in open_tasks:
+            givers.shutdown(wait=False, cancel_futures=True)
+            for reference in tuple(in_work):
                 ray.cancel(reference, force=True)
 
     def _number(self) -> int:
