@@ -6,7 +6,8 @@
 
 Each item is one object of a scene under one view. A model draws --samples grasps by its own sampling; the best by its
 score, the best --kept that differ (`SampledGrasps.best`), and as many drawn at random ("all") are tried. Calibration
-compares the probability that a score stands for with what became of the grasps drawn at random. Retrieval answers with
+compares the probability that a score stands for with what became of the grasps drawn at random. No lift picks a target
+cleanly that carries a neighbor (`bare_lift`), so rates without those targets stand beside. Retrieval answers with
 grasps of the training view that looks most alike; what became of the generator's own tries is read from its store.
 """
 
@@ -39,7 +40,8 @@ from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.apart import best_and_apart
 from sceneleapultra.models.checkpoints.zoo import find_checkpoint
 from sceneleapultra.models.metrics import BinaryPart
-from sceneleapultra.simulation.protocols import HandModel, Protocol, evaluate_many
+from sceneleapultra.simulation.protocols import HandModel, Protocol, bare_lift, evaluate_many
+from sceneleapultra.simulation.protocols.trials import SceneLift
 from sceneleapultra.utils.core.config import build, load_group
 from sceneleapultra.utils.core.parallel import LocalExecutor
 from sceneleapultra.utils.records import Grasps, ObjectRecord, Outcome
@@ -62,6 +64,7 @@ class Attempted:
     item: Item
     grasps: Grasps
     score: np.ndarray
+    free: bool  # the target can be raised without moving a neighbor
 
 
 def size_mm(record: ObjectRecord, T: Float[np.ndarray, "4 4"]) -> tuple[float, float]:
@@ -93,7 +96,19 @@ def methods(options: Any, hand: Hand) -> Iterator[tuple[str, str | None, Method]
         yield "retrieval", None, build_baseline(retrieval, {"hand": hand, "pool": pool, "seed": 0})
 
 
-def propose(name: str, method: Method, items: dict[str, list[Item]], options: Any) -> Iterator[Attempted]:
+def free_targets(items: dict[str, list[Item]], hand: HandModel, protocol: Protocol) -> dict[str, list[bool]]:
+    """Return which targets can be raised by themselves without moving a neighbor by more than a clean pick may."""
+    assert isinstance(protocol.trial, SceneLift)
+    limit_m = protocol.trial.clean.max_neighbor_shift_m or np.inf
+    return {
+        name: [bare_lift(hand, item.scene, item.target, protocol) <= limit_m for item in chosen]
+        for name, chosen in items.items()
+    }
+
+
+def propose(
+    name: str, method: Method, items: dict[str, list[Item]], free: dict[str, list[bool]], options: Any
+) -> Iterator[Attempted]:
     """Yield the grasps of a method that are tried; one without scores gives its best first."""
     for set_name, chosen in items.items():
         for number, item in enumerate(chosen):
@@ -107,9 +122,8 @@ def propose(name: str, method: Method, items: dict[str, list[Item]], options: An
                     proposal.score, poses[:, :3], poses[:, -4:], options.kept, **APART
                 )
             for role, rows in rows_of.items():
-                yield Attempted(
-                    name, set_name, role, number, item, proposal.grasps[rows], proposal.score[rows]
-                )
+                grasps, score = proposal.grasps[rows], proposal.score[rows]
+                yield Attempted(name, set_name, role, number, item, grasps, score, free[set_name][number])
         print(f"{name}: sampled {set_name}", file=sys.stderr, flush=True)
 
 
@@ -182,8 +196,12 @@ def summary(groups: list[Attempted], verdicts: list[VerdictTable]) -> dict[str, 
             "outcomes": {name: count for name, count in outcomes.items() if count},
             **by_size(sizes, clean, names),
         }
-        fits = np.repeat([fits_hand(g.item) for g, _ in chosen], repeats)
-        found[role]["fits_the_hand"] = rate(clean[fits], names[fits])
+        fits, free = (
+            np.repeat(values, repeats)
+            for values in ([fits_hand(g.item) for g, _ in chosen], [g.free for g, _ in chosen])
+        )
+        parts = {"fits_the_hand": fits, "carries_nothing": free, "fits_and_carries_nothing": fits & free}
+        found[role] |= {key: rate(clean[rows], names[rows]) for key, rows in parts.items()}
         score = np.concatenate([g.score for g, _ in chosen])
         if role == "all" and np.isfinite(score).all():
             found["knowledge"] = knowledge(score, clean, number)
@@ -227,10 +245,12 @@ def main() -> None:
     items = read_sets(options, Hand(description))
     hand, protocol = HandModel.from_hand(Hand(description)), build(load_group("protocol", options.protocol))
     assert isinstance(protocol, Protocol)
+    free = free_targets(items, hand, protocol)
     document: dict[str, Any] = {
         "protocol": f"{protocol.name} ({protocol.hash})",
         "sampling": options.sampling,
         "items": {name: len(chosen) for name, chosen in items.items()},
+        "targets_that_carry_a_neighbor": {name: len(found) - sum(found) for name, found in free.items()},
         "sets": list(options.sets),
         "models": {},
     }
@@ -238,7 +258,7 @@ def main() -> None:
         document["generator"] = tries_by_size(GraspStore(options.generator, Hand(description)))
     rows = []
     for name, hashed, method in methods(options, Hand(description)):
-        groups = list(propose(name, method, items, options))
+        groups = list(propose(name, method, items, free, options))
         jobs = [(g.item.scene, g.item.target, g.grasps) for g in groups]
         verdicts = evaluate_many(hand, jobs, protocol, LocalExecutor(workers=options.workers))
         found = {}

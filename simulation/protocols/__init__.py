@@ -1,5 +1,6 @@
 """Physics tests of grasps: worlds, trials, protocols, metrics, and the engine that runs them."""
 
+from sceneleapultra.simulation.protocols.bare_lift import bare_lift
 from sceneleapultra.simulation.protocols.evaluate import evaluate_grasps, evaluate_many, measure_grasps
 from sceneleapultra.simulation.protocols.hand_model import HandModel
 from sceneleapultra.simulation.protocols.metrics import (
@@ -36,6 +37,7 @@ __all__ = [
     "Verdict",
     "World",
     "WorldSpec",
+    "bare_lift",
     "evaluate_grasps",
     "evaluate_many",
     "get_protocol",

@@ -98,11 +98,17 @@ class World:
         """Return where the objects come to rest, the hand far above; None where the simulation diverges."""
         key = (object_poses.tobytes(), steps)
         if key not in self._settled:
-            above = np.concatenate([[0.0, 0.0, _FAR_UP_M, 1.0, 0.0, 0.0, 0.0], np.zeros(self.num_joints)])
-            self._park(above, object_poses)
+            self.park(object_poses)
             self.step(steps)
             self._settled = {key: None if self.diverged else self.object_poses.copy()}
         return self._settled[key]
+
+    def park(self, object_poses: Float[np.ndarray, "k 7"]) -> None:
+        """Place the objects, at rest, the hand far above."""
+        self._park(
+            np.concatenate([[0.0, 0.0, _FAR_UP_M, 1.0, 0.0, 0.0, 0.0], np.zeros(self.num_joints)]),
+            object_poses,
+        )
 
     def _park(self, above: Float[np.ndarray, "h"], object_poses: Float[np.ndarray, "k 7"]) -> None:
         self.reset(above, object_poses)
@@ -187,6 +193,11 @@ class World:
         mujoco.mju_rotVecQuat(in_base, np.array(self.hand.palm_direction), self._base_offset[3:])
         mujoco.mju_rotVecQuat(in_world, in_base, stage[3:7])
         return in_world
+
+    def carry_target(self, pose: Float[np.ndarray, "7"], rising_m_s: float) -> None:
+        """Put the target somewhere, rising and not turning, whatever acts on it."""
+        self.data.qpos[self._object_adr[0]] = pose
+        self.data.qvel[self._object_dofs[0]] = [0.0, 0.0, rising_m_s, 0.0, 0.0, 0.0]
 
     @property
     def object_poses(self) -> Float[np.ndarray, "k 7"]:
