@@ -2,8 +2,8 @@
 
     python -m benchmarks.cross_hand --runs runs/cross_hand --held-out allegro_like leap_left
         --output benchmarks/results/cross_hand.json
-    python -m benchmarks.cross_hand --runs runs/cross_hand --rows own shipped
-        --output benchmarks/results/cross_hand_five.json
+    python -m benchmarks.cross_hand --runs runs/cross_hand --held-out parallel_gripper procedural_1 procedural_2
+        --rows own shipped --output benchmarks/results/cross_hand_others.json
 
 For every hand that is held out: a model trained on all the others serves it as it is (zero-shot); the model of
 `leap_right` alone, whose grasps are carried over (`models/retargeted.py`), and the shipped `leap_table` likewise; a
