@@ -33,10 +33,7 @@ UNRECORDED = set(
         "loader",
         "loader_10000_points",
         "picking",
-        "picking_conditions",
-        "picking_lone",
         "pretraining",
-        "samplers_and_ranks",
         "sampling_cost",
     ]
 )
