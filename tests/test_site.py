@@ -24,7 +24,6 @@ LAB = {
 UNRECORDED = set(
     [
         "camera",
-        "density_robustness",
         "diffusion_grid",
         "encoder_quality",
         "encoders_AMD_EPYC_2_cores",
