@@ -23,7 +23,6 @@ LAB = {
 # Results that were written before benchmarks/common.py noted how they came about; what is known stands in each of them.
 UNRECORDED = set(
     [
-        "camera",
         "diffusion_grid",
         "encoder_quality",
         "encoders_AMD_EPYC_2_cores",
