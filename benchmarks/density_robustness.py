@@ -35,7 +35,7 @@ from sceneleapultra.utils.core.console import quiet_lightning
 SHARES = (1.0, 0.5, 0.25, 0.1)
 DRAWS = 6  # of noise, per validation item
 RECIPE = (
-    *("experiment=leap_table_cpu", "optimizer.lr=3e-4", "scheduler.warmup_steps=20"),
+    *("experiment=leap_table_own", "optimizer.lr=3e-4", "scheduler.warmup_steps=20"),
     *("data.loading.workers=0", "data.batch_size=8"),
 )
 MODELS = {

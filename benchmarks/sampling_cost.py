@@ -1,11 +1,11 @@
 """What sampling costs beside a reference-like baseline of the same network: 100 ancestral steps, the scene encoded anew
 for each, float32, not compiled.
 
-    python -m benchmarks.sampling_cost --store data/leap_table.h5
+    python -m benchmarks.sampling_cost --store data/test_all.h5 --output benchmarks/results/sampling_cost.json
 
-Prints JSON: processor milliseconds per grasp, and the ratio, and with a store the success in simulation. All ways draw
-the same number of grasps for the same random cloud, in turn, in one process, without guidance but where it is named.
-Recomputing the context changes no grasp, so the reference is judged by 100 ancestral steps.
+Prints and writes JSON: processor milliseconds per grasp, and the ratio, and with a store the success in simulation. All
+ways draw the same number of grasps for the same random cloud, in turn, in one process, without guidance but where it is
+named. Recomputing the context changes no grasp, so the reference is judged by 100 ancestral steps.
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.2)
     parser.add_argument("--grasps", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     loaded = load_grasp_model(options.checkpoint)
@@ -120,7 +121,7 @@ def main() -> None:
         "threads": 1,
     }
     success = {} if options.store is None else labeled(options)
-    write({**facts, "cost": measured, **success}, None, seed=0, show=True)
+    write({**facts, "cost": measured, **success}, options.output, seed=0, show=True)
 
 
 def labeled(options: argparse.Namespace) -> dict[str, Any]:

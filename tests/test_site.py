@@ -23,8 +23,6 @@ LAB = {
 # Results that were written before benchmarks/common.py noted how they came about; what is known stands in each of them.
 UNRECORDED = set(
     [
-        "camera",
-        "density_robustness",
         "diffusion_grid",
         "encoder_quality",
         "encoders_AMD_EPYC_2_cores",
@@ -33,10 +31,7 @@ UNRECORDED = set(
         "loader",
         "loader_10000_points",
         "picking",
-        "picking_conditions",
-        "picking_lone",
         "pretraining",
-        "samplers_and_ranks",
         "sampling_cost",
     ]
 )
