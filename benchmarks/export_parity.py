@@ -20,12 +20,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
+from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.common import RESULTS, command_line, commit, machine, put_into_pages, table, write
@@ -38,6 +40,9 @@ from sceneleapultra.models.export.graphs import Graph, graphs_of
 from sceneleapultra.models.export.onnx import write_graphs
 from sceneleapultra.models.export.ptv3 import traceable
 from sceneleapultra.models.generator import GraspGenerator
+from sceneleapultra.models.network.contacts import LinkContacts
+from sceneleapultra.models.network.context import DecodedGrasps
+from sceneleapultra.models.network.surface import Surface
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.serving.runtime.generator import Generation
 from sceneleapultra.serving.runtime.sessions import GraphSessions
@@ -199,7 +204,7 @@ def sample_parity(generator: GraspGenerator, folder: Path) -> Iterator[dict[str,
     """Yield, for each size, how far from double precision whole samples of a few steps are, and torch's too.
 
     ``pose``: the largest difference of a hand's position (m), joints and squeeze (rad) and quaternion; ``odds``: of a
-    probability that the score head gives.
+    probability that the score head gives; ``margin_m``: of that grasp, see :func:`margins`.
     """
     engine, twin = GraphSessions(folder, threads=1), twin_of(generator)
     about = json.loads((folder / RUNTIME).read_text())
@@ -237,21 +242,41 @@ def whole_sample(
         return generator.predict_x0(x, t, anchored)
 
     x0 = generator.process.solve(solver, denoise, start["x_t"], None, trajectory=False).x0
-    pose, squeeze = generator.grasps(x0, anchored)
-    p = generator.score_head(generator.decode(x0, anchored), encoded).sigmoid()
-    return {"hand_pose": pose.to_hand_pose(), "squeeze_qpos": squeeze, "p": p}
+    grasps = generator.decode(x0, anchored)
+    return {
+        "hand_pose": grasps.pose.to_hand_pose(),
+        "squeeze_qpos": grasps.squeeze_qpos,
+        "p": generator.score_head(grasps, encoded).sigmoid(),
+        "margin_m": margins(generator, grasps, encoded.surface),
+    }
+
+
+def margins(generator: GraspGenerator, grasps: DecodedGrasps, surface: Surface) -> Float[Tensor, "b g"]:
+    """Return by how much the second nearest surface point is further from a point of the hand than the nearest (m).
+
+    The least over the points that the score head asks for, of the hand and of the squeeze: below rounding, which of the
+    two the head reads is chance, and what it says jumps by what they differ in.
+    """
+    links, least, mode = LinkContacts(generator.hand, scale=1.0), [], "donot_use_mm_for_euclid_dist"
+    for qpos in (grasps.pose.qpos, grasps.squeeze_qpos):
+        points = links.points(replace(grasps.pose, qpos=qpos), generator.hand.forward_kinematics(qpos))
+        near = torch.cdist(points.flatten(1, 2), surface.xyz, compute_mode=mode).topk(2, largest=False).values
+        least.append(near.diff().unflatten(1, points.shape[1:3]).amin((-2, -1)))
+    return torch.minimum(*least)
 
 
 def apart_in_grasps(found: dict[str, np.ndarray], right: dict[str, Tensor]) -> dict[str, float]:
-    """Return the largest differences of poses and of probabilities; a quaternion's sign is free."""
+    """Return the largest differences of poses and of probabilities, see above; a quaternion's sign is free."""
     pose, exact = found["hand_pose"].astype(np.float64), right["hand_pose"].numpy()
     sign = np.sign((pose[..., -4:] * exact[..., -4:]).sum(-1, keepdims=True))
     pose = np.concatenate([pose[..., :-4], sign * pose[..., -4:]], axis=-1)
     squeeze = np.abs(found["squeeze_qpos"] - right["squeeze_qpos"].numpy()).max()
-    odds = np.abs(found["p"] - right["p"].numpy()).max()
+    apart = np.abs(found["p"] - right["p"].numpy()).max(-1)
+    odds, margin = float(apart.max()), float(right["margin_m"].numpy().flat[apart.argmax()])
+    worst = max(float(np.abs(pose - exact).max()), float(squeeze))
     if not np.isfinite([squeeze, odds, np.abs(pose).sum()]).all():
-        return {"pose": float("inf"), "odds": float("inf")}
-    return {"pose": max(float(np.abs(pose - exact).max()), float(squeeze)), "odds": float(odds)}
+        worst = odds = float("inf")
+    return {"pose": worst, "odds": odds, "margin_m": margin}
 
 
 def difference(found: np.ndarray, expected: Tensor) -> float:
