@@ -20,18 +20,16 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
-from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.common import RESULTS, command_line, commit, machine, put_into_pages, table, write
-from benchmarks.double import double_precision, in_double
+from benchmarks.double import double_precision, in_double, margins
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.beside import MEASURED
 from sceneleapultra.models.bundle.parts import RUNTIME
@@ -40,15 +38,13 @@ from sceneleapultra.models.export.graphs import Graph, graphs_of
 from sceneleapultra.models.export.onnx import write_graphs
 from sceneleapultra.models.export.ptv3 import traceable
 from sceneleapultra.models.generator import GraspGenerator
-from sceneleapultra.models.network.contacts import LinkContacts
-from sceneleapultra.models.network.context import DecodedGrasps
-from sceneleapultra.models.network.surface import Surface
 from sceneleapultra.models.network.tokens import Cloud
 from sceneleapultra.serving.runtime.generator import Generation
 from sceneleapultra.serving.runtime.sessions import GraphSessions
 from sceneleapultra.utils.core.config import CONFIG_DIR
 
 BATCHES, POINTS, GRASPS = (1, 2, 5), (512, 1024, 2048), (1, 16, 33)
+BEYOND = 1e-5  # what is further apart is looked at
 RESULT = RESULTS / "export.json"
 SHIPPED = "leap_table"
 # The official size, made small: three levels and a decoder.
@@ -156,7 +152,8 @@ def sizes(generator: GraspGenerator) -> Iterator[tuple[int, int, int]]:
 def parity(generator: GraspGenerator, folder: Path, only: Collection[str] = ()) -> Iterator[dict[str, Any]]:
     """Yield, for each size and graph, how far from double precision its outputs are, torch's too, and both times (ms).
 
-    Differences are relative where numbers are beyond 1. Every graph reads what torch gives, rounded to float32.
+    Differences are relative where numbers are beyond 1. Every graph reads what torch gives, rounded to float32. Where a
+    graph searches for surface points, ``margin_m`` is the least of all grasps, see :func:`margins`.
     """
     engine, twin = GraphSessions(folder, threads=1), twin_of(generator)
     for i, (b, n, g) in enumerate(sizes(generator)):
@@ -171,7 +168,7 @@ def parity(generator: GraspGenerator, folder: Path, only: Collection[str] = ()) 
                 tensors |= made
                 continue
             arrays = {name: tensors[name].numpy() for name in graph.inputs}
-            with double_precision():
+            with double_precision(), margins() as noted:
                 right = run_torch(exact, {name: doubled(tensors[name]) for name in graph.inputs})
             engine.run(graph.name, arrays)  # reads the file, plans for these sizes
             begin = time.process_time()
@@ -184,7 +181,8 @@ def parity(generator: GraspGenerator, folder: Path, only: Collection[str] = ()) 
             worst = max(apart, key=apart.__getitem__)
             own = max(difference(made[name].numpy(), right[name]) for name in graph.outputs)
             where = {"graph": graph.name, "b": b, "n": n, "g": g, "output": worst}
-            yield where | times | {"apart": apart[worst], "torch_apart": own}
+            margin = {"margin_m": min(float(m.min()) for m in noted)} if noted else {}
+            yield where | times | {"apart": apart[worst], "torch_apart": own} | margin
             tensors |= made
 
 
@@ -204,7 +202,8 @@ def sample_parity(generator: GraspGenerator, folder: Path) -> Iterator[dict[str,
     """Yield, for each size, how far from double precision whole samples of a few steps are, and torch's too.
 
     ``pose``: the largest difference of a hand's position (m), joints and squeeze (rad) and quaternion; ``odds``: of a
-    probability that the score head gives; ``margin_m``: of that grasp, see :func:`margins`.
+    probability that the score head gives; ``margin_m``: the least of the grasp that is furthest apart, over all steps,
+    see :func:`margins`.
     """
     engine, twin = GraphSessions(folder, threads=1), twin_of(generator)
     about = json.loads((folder / RUNTIME).read_text())
@@ -222,9 +221,10 @@ def sample_parity(generator: GraspGenerator, folder: Path) -> Iterator[dict[str,
         found = engine.run("grasps", last)
         found["p"] = 1.0 / (1.0 + np.exp(-engine.run("score", last)["log_odds"].astype(np.float64)))
         made = whole_sample(generator, cloud, start, steps)
-        with double_precision():
+        with double_precision(), margins() as noted:
             exact, begun = ({name: doubled(x) for name, x in tensors.items()} for tensors in (cloud, start))
             right = whole_sample(twin, exact, begun, steps)
+        right["margin_m"] = torch.stack([m.unflatten(1, (-1, g)).amin(1) for m in noted]).amin(0)
         rows = [apart_in_grasps(one, right) for one in (found, {k: v.numpy() for k, v in made.items()})]
         yield {"b": b, "n": n, "g": g, "onnx": rows[0], "torch": rows[1]}
 
@@ -247,22 +247,7 @@ def whole_sample(
         "hand_pose": grasps.pose.to_hand_pose(),
         "squeeze_qpos": grasps.squeeze_qpos,
         "p": generator.score_head(grasps, encoded).sigmoid(),
-        "margin_m": margins(generator, grasps, encoded.surface),
     }
-
-
-def margins(generator: GraspGenerator, grasps: DecodedGrasps, surface: Surface) -> Float[Tensor, "b g"]:
-    """Return by how much the second nearest surface point is further from a point of the hand than the nearest (m).
-
-    The least over the points that the score head asks for, of the hand and of the squeeze: below rounding, which of the
-    two the head reads is chance, and what it says jumps by what they differ in.
-    """
-    links, least, mode = LinkContacts(generator.hand, scale=1.0), [], "donot_use_mm_for_euclid_dist"
-    for qpos in (grasps.pose.qpos, grasps.squeeze_qpos):
-        points = links.points(replace(grasps.pose, qpos=qpos), generator.hand.forward_kinematics(qpos))
-        near = torch.cdist(points.flatten(1, 2), surface.xyz, compute_mode=mode).topk(2, largest=False).values
-        least.append(near.diff().unflatten(1, points.shape[1:3]).amin((-2, -1)))
-    return torch.minimum(*least)
 
 
 def apart_in_grasps(found: dict[str, np.ndarray], right: dict[str, Tensor]) -> dict[str, float]:
@@ -270,13 +255,14 @@ def apart_in_grasps(found: dict[str, np.ndarray], right: dict[str, Tensor]) -> d
     pose, exact = found["hand_pose"].astype(np.float64), right["hand_pose"].numpy()
     sign = np.sign((pose[..., -4:] * exact[..., -4:]).sum(-1, keepdims=True))
     pose = np.concatenate([pose[..., :-4], sign * pose[..., -4:]], axis=-1)
-    squeeze = np.abs(found["squeeze_qpos"] - right["squeeze_qpos"].numpy()).max()
-    apart = np.abs(found["p"] - right["p"].numpy()).max(-1)
-    odds, margin = float(apart.max()), float(right["margin_m"].numpy().flat[apart.argmax()])
-    worst = max(float(np.abs(pose - exact).max()), float(squeeze))
-    if not np.isfinite([squeeze, odds, np.abs(pose).sum()]).all():
-        worst = odds = float("inf")
-    return {"pose": worst, "odds": odds, "margin_m": margin}
+    squeeze = np.abs(found["squeeze_qpos"] - right["squeeze_qpos"].numpy()).max(-1)
+    poses = np.maximum(np.abs(pose - exact).max(-1), squeeze)
+    odds = np.abs(found["p"] - right["p"].numpy()).max(-1)
+    worst = np.maximum(poses, odds)
+    margin = float(right["margin_m"].numpy().flat[worst.argmax()])
+    if not np.isfinite(worst).all():
+        return {"pose": float("inf"), "odds": float("inf"), "margin_m": margin}
+    return {"pose": float(poses.max()), "odds": float(odds.max()), "margin_m": margin}
 
 
 def difference(found: np.ndarray, expected: Tensor) -> float:
@@ -348,6 +334,7 @@ def tables(document: dict[str, Any]) -> str:
             lines.append([name, graph, *apart, *times])
     parts = ("poses (m, rad)", "probabilities")
     whole_head = ["samples", *(f"{part}: {side}" for part in parts for side in ("graphs", "torch"))]
+    whole_head.append(f"margin of what is beyond {BEYOND:.0e} (m)")
     whole = [
         [name]
         + [
@@ -355,6 +342,7 @@ def tables(document: dict[str, Any]) -> str:
             for key in ("pose", "odds")
             for side in ("onnx", "torch")
         ]
+        + [", ".join(margins_beyond(found["samples"]))]
         for name, found in known.items()
         if "samples" in found
     ]
@@ -366,6 +354,12 @@ def tables(document: dict[str, Any]) -> str:
     others = [f"{', '.join(names)}: {machine}" for machine, names in where.items() if machine != last]
     about = f"{'; '.join([last, *others])}. One thread, processor time; torch {torch.__version__}."
     return "\n\n".join([table(whole_head, whole), table(head, lines), about, *refused])
+
+
+def margins_beyond(samples: list[dict[str, Any]]) -> list[str]:
+    """Return the margins of what differs by more than ``BEYOND``."""
+    sides = [row[side] for row in samples for side in ("onnx", "torch")]
+    return [f"{one['margin_m']:.1e}" for one in sides if max(one["pose"], one["odds"]) > BEYOND]
 
 
 def main() -> None:
