@@ -44,7 +44,6 @@ from sceneleapultra.serving.runtime.sessions import GraphSessions
 from sceneleapultra.utils.core.config import CONFIG_DIR
 
 BATCHES, POINTS, GRASPS = (1, 2, 5), (512, 1024, 2048), (1, 16, 33)
-BEYOND = 1e-5  # what is further apart is looked at
 RESULT = RESULTS / "export.json"
 SHIPPED = "leap_table"
 # The official size, made small: three levels and a decoder.
@@ -334,7 +333,6 @@ def tables(document: dict[str, Any]) -> str:
             lines.append([name, graph, *apart, *times])
     parts = ("poses (m, rad)", "probabilities")
     whole_head = ["samples", *(f"{part}: {side}" for part in parts for side in ("graphs", "torch"))]
-    whole_head.append(f"margin of what is beyond {BEYOND:.0e} (m)")
     whole = [
         [name]
         + [
@@ -342,7 +340,6 @@ def tables(document: dict[str, Any]) -> str:
             for key in ("pose", "odds")
             for side in ("onnx", "torch")
         ]
-        + [", ".join(margins_beyond(found["samples"]))]
         for name, found in known.items()
         if "samples" in found
     ]
@@ -354,12 +351,6 @@ def tables(document: dict[str, Any]) -> str:
     others = [f"{', '.join(names)}: {machine}" for machine, names in where.items() if machine != last]
     about = f"{'; '.join([last, *others])}. One thread, processor time; torch {torch.__version__}."
     return "\n\n".join([table(whole_head, whole), table(head, lines), about, *refused])
-
-
-def margins_beyond(samples: list[dict[str, Any]]) -> list[str]:
-    """Return the margins of what differs by more than ``BEYOND``."""
-    sides = [row[side] for row in samples for side in ("onnx", "torch")]
-    return [f"{one['margin_m']:.1e}" for one in sides if max(one["pose"], one["odds"]) > BEYOND]
 
 
 def main() -> None:
