@@ -11,6 +11,7 @@ from torch import Tensor
 from sceneleapultra.hands.kinematics import KinematicTree
 from sceneleapultra.models.generator import GraspGenerator
 from sceneleapultra.models.network.contacts import LinkContacts
+from sceneleapultra.models.network.surface import Surface
 from sceneleapultra.models.representation import GraspCodec
 
 
@@ -24,6 +25,28 @@ def double_precision() -> Iterator[None]:
             yield
         finally:
             torch.set_default_dtype(torch.float32)
+
+
+@contextmanager
+def margins() -> Iterator[list[Tensor]]:
+    """Note by how much the second nearest surface point is further from a point of a hand than the nearest (m).
+
+    One tensor for each search, of the least of each grasp. Below rounding it is chance which of the two a network
+    reads, and what it says jumps by what they differ in.
+    """
+    noted: list[Tensor] = []
+    search = Surface.nearest
+
+    def nearest(surface: Surface, points: Tensor) -> Tensor:
+        distance = torch.cdist(
+            points.flatten(1, 2), surface._shown, compute_mode="donot_use_mm_for_euclid_dist"
+        )
+        further = distance.topk(2, largest=False).values.diff()
+        noted.append(further.unflatten(1, points.shape[1:3]).amin((-2, -1)))
+        return search(surface, points)
+
+    with patch.object(Surface, "nearest", nearest):
+        yield noted
 
 
 def in_double(model: GraspGenerator) -> GraspGenerator:

@@ -29,7 +29,7 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from benchmarks.common import RESULTS, command_line, commit, machine, put_into_pages, table, write
-from benchmarks.double import double_precision, in_double
+from benchmarks.double import double_precision, in_double, margins
 from sceneleapultra.models import load_grasp_model
 from sceneleapultra.models.beside import MEASURED
 from sceneleapultra.models.bundle.parts import RUNTIME
@@ -151,7 +151,8 @@ def sizes(generator: GraspGenerator) -> Iterator[tuple[int, int, int]]:
 def parity(generator: GraspGenerator, folder: Path, only: Collection[str] = ()) -> Iterator[dict[str, Any]]:
     """Yield, for each size and graph, how far from double precision its outputs are, torch's too, and both times (ms).
 
-    Differences are relative where numbers are beyond 1. Every graph reads what torch gives, rounded to float32.
+    Differences are relative where numbers are beyond 1. Every graph reads what torch gives, rounded to float32. Where a
+    graph searches for surface points, ``margin_m`` is the least of all grasps, see :func:`margins`.
     """
     engine, twin = GraphSessions(folder, threads=1), twin_of(generator)
     for i, (b, n, g) in enumerate(sizes(generator)):
@@ -166,7 +167,7 @@ def parity(generator: GraspGenerator, folder: Path, only: Collection[str] = ()) 
                 tensors |= made
                 continue
             arrays = {name: tensors[name].numpy() for name in graph.inputs}
-            with double_precision():
+            with double_precision(), margins() as noted:
                 right = run_torch(exact, {name: doubled(tensors[name]) for name in graph.inputs})
             engine.run(graph.name, arrays)  # reads the file, plans for these sizes
             begin = time.process_time()
@@ -179,7 +180,8 @@ def parity(generator: GraspGenerator, folder: Path, only: Collection[str] = ()) 
             worst = max(apart, key=apart.__getitem__)
             own = max(difference(made[name].numpy(), right[name]) for name in graph.outputs)
             where = {"graph": graph.name, "b": b, "n": n, "g": g, "output": worst}
-            yield where | times | {"apart": apart[worst], "torch_apart": own}
+            margin = {"margin_m": min(float(m.min()) for m in noted)} if noted else {}
+            yield where | times | {"apart": apart[worst], "torch_apart": own} | margin
             tensors |= made
 
 
@@ -199,7 +201,8 @@ def sample_parity(generator: GraspGenerator, folder: Path) -> Iterator[dict[str,
     """Yield, for each size, how far from double precision whole samples of a few steps are, and torch's too.
 
     ``pose``: the largest difference of a hand's position (m), joints and squeeze (rad) and quaternion; ``odds``: of a
-    probability that the score head gives.
+    probability that the score head gives; ``margin_m``: the least of the grasp that is furthest apart, over all steps,
+    see :func:`margins`.
     """
     engine, twin = GraphSessions(folder, threads=1), twin_of(generator)
     about = json.loads((folder / RUNTIME).read_text())
@@ -217,9 +220,10 @@ def sample_parity(generator: GraspGenerator, folder: Path) -> Iterator[dict[str,
         found = engine.run("grasps", last)
         found["p"] = 1.0 / (1.0 + np.exp(-engine.run("score", last)["log_odds"].astype(np.float64)))
         made = whole_sample(generator, cloud, start, steps)
-        with double_precision():
+        with double_precision(), margins() as noted:
             exact, begun = ({name: doubled(x) for name, x in tensors.items()} for tensors in (cloud, start))
             right = whole_sample(twin, exact, begun, steps)
+        right["margin_m"] = torch.stack([m.unflatten(1, (-1, g)).amin(1) for m in noted]).amin(0)
         rows = [apart_in_grasps(one, right) for one in (found, {k: v.numpy() for k, v in made.items()})]
         yield {"b": b, "n": n, "g": g, "onnx": rows[0], "torch": rows[1]}
 
@@ -237,21 +241,27 @@ def whole_sample(
         return generator.predict_x0(x, t, anchored)
 
     x0 = generator.process.solve(solver, denoise, start["x_t"], None, trajectory=False).x0
-    pose, squeeze = generator.grasps(x0, anchored)
-    p = generator.score_head(generator.decode(x0, anchored), encoded).sigmoid()
-    return {"hand_pose": pose.to_hand_pose(), "squeeze_qpos": squeeze, "p": p}
+    grasps = generator.decode(x0, anchored)
+    return {
+        "hand_pose": grasps.pose.to_hand_pose(),
+        "squeeze_qpos": grasps.squeeze_qpos,
+        "p": generator.score_head(grasps, encoded).sigmoid(),
+    }
 
 
 def apart_in_grasps(found: dict[str, np.ndarray], right: dict[str, Tensor]) -> dict[str, float]:
-    """Return the largest differences of poses and of probabilities; a quaternion's sign is free."""
+    """Return the largest differences of poses and of probabilities, see above; a quaternion's sign is free."""
     pose, exact = found["hand_pose"].astype(np.float64), right["hand_pose"].numpy()
     sign = np.sign((pose[..., -4:] * exact[..., -4:]).sum(-1, keepdims=True))
     pose = np.concatenate([pose[..., :-4], sign * pose[..., -4:]], axis=-1)
-    squeeze = np.abs(found["squeeze_qpos"] - right["squeeze_qpos"].numpy()).max()
-    odds = np.abs(found["p"] - right["p"].numpy()).max()
-    if not np.isfinite([squeeze, odds, np.abs(pose).sum()]).all():
-        return {"pose": float("inf"), "odds": float("inf")}
-    return {"pose": max(float(np.abs(pose - exact).max()), float(squeeze)), "odds": float(odds)}
+    squeeze = np.abs(found["squeeze_qpos"] - right["squeeze_qpos"].numpy()).max(-1)
+    poses = np.maximum(np.abs(pose - exact).max(-1), squeeze)
+    odds = np.abs(found["p"] - right["p"].numpy()).max(-1)
+    worst = np.maximum(poses, odds)
+    margin = float(right["margin_m"].numpy().flat[worst.argmax()])
+    if not np.isfinite(worst).all():
+        return {"pose": float("inf"), "odds": float("inf"), "margin_m": margin}
+    return {"pose": float(poses.max()), "odds": float(odds.max()), "margin_m": margin}
 
 
 def difference(found: np.ndarray, expected: Tensor) -> float:

@@ -10,9 +10,10 @@ from torch.nn import functional
 from sceneleapultra.utils.core.precision import full_precision
 
 _TINY = 1e-12
-# Of the trace: in front of a matrix of rank 1 it lets the coordinate axis most across its line decide, not rounding.
-_RANK_1 = -9e-5
-_FURTHEST = 1e-3  # by which single precision may miss such a cosine
+# Of the mean eigenvalue: in front of a matrix of rank 1 it lets the coordinate axis most across its line decide, not
+# rounding.
+_RANK_1 = -2.7e-4
+_FURTHEST = 1e-3  # by which single precision may miss a root
 
 
 def smallest_eigenvector(
@@ -28,37 +29,43 @@ def smallest_eigenvector(
     ``torch.linalg.eigh`` it neither synchronises with the host nor loops over the batch.
     """
     dtype, A = A.dtype, A.double()
-    trace = A.diagonal(dim1=-2, dim2=-1).sum(-1)
-    A = A / trace.clamp(min=_TINY)[..., None, None]  # scale-free: the thresholds below are relative
+    mean = A.diagonal(dim1=-2, dim2=-1).mean(-1)
+    A = A / mean.clamp(min=_TINY)[..., None, None]  # scale-free: the thresholds below are relative
     eye = torch.eye(3, dtype=A.dtype, device=A.device)
-    B = torch.sub(A, eye, alpha=1.0 / 3.0)  # without its mean eigenvalue
-    # |B| = sqrt(6) p of the source, whose cos((acos r + 2 pi) / 3) is -cos(acos(-r) / 3).
+    B = A - eye  # without its mean eigenvalue
     size = torch.linalg.vector_norm(B, dim=(-2, -1)).clamp(min=_TINY**0.5)
-    cosine = _cos_of_third(B / size[..., None, None])
-    least = torch.addcmul(eye[0, 0], size, cosine, value=-math.sqrt(6.0))  # three times the eigenvalue
+    least = _least_eigenvalue(B / size[..., None, None], size, eye[0, 0])
     if rank_1 is not None:
-        least = torch.where(rank_1, least.clamp(max=3.0 * _RANK_1), least)
-    M = torch.addcmul(A, least[..., None, None], eye, value=-1.0 / 3.0)
+        least = torch.where(rank_1, least.clamp(max=_RANK_1), least)
+    M = torch.addcmul(A, least[..., None, None], eye, value=-1.0)
     crosses = torch.linalg.cross(M, M.roll(-1, dims=-2))
     lengths = torch.linalg.vector_norm(crosses, dim=-1, keepdim=True)
     best = lengths.argmax(-2, keepdim=True).expand(*lengths.shape[:-2], 1, 3)
     return (crosses / lengths.clamp(min=_TINY)).gather(-2, best).squeeze(-2).to(dtype)
 
 
-def _cos_of_third(B: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b"]:
-    """Return c = cos(acos(r) / 3) in [1/2, 1] with r = -3 sqrt(6) det B: the root of 4 c^3 - 3 c = r."""
-    scale = -3.0 * math.sqrt(6.0)
+def _least_eigenvalue(
+    B: Float[Tensor, "*b 3 3"], size: Float[Tensor, "*b"], one: Float[Tensor, ""]
+) -> Float[Tensor, "*b"]:
+    """Return that of ``I + size B``, where B has trace 0 and norm 1.
+
+    B's least eigenvalue y, the least root of y^3 - y / 2 = det B, is -sqrt(2/3) c with c = cos(acos(r) / 3) in [1/2, 1]
+    and r = -3 sqrt(6) det B: |B| = sqrt(6) p of the source, whose cos((acos r + 2 pi) / 3) is -cos(acos(-r) / 3).
+    """
+    scale, height = -3.0 * math.sqrt(6.0), -math.sqrt(2.0 / 3.0)
     if not torch.compiler.is_exporting():
         r = (torch.linalg.det(B) * scale).clamp(-1.0, 1.0)
-        return torch.cos(torch.acos(r) / 3.0)
-    # onnxruntime has neither in double precision: the determinant is written out, the root refined by Newton's method.
+        return torch.addcmul(one, size, torch.cos(torch.acos(r) / 3.0), value=height)
+    # onnxruntime has neither in double precision, and its exporter rounds numbers such as the square root of 6 to
+    # single: the determinant is written out, the root refined by Newton's method with numbers that need no rounding.
     first, second, third = B.unbind(-2)
-    r = ((first * torch.linalg.cross(second, third)).sum(-1) * scale).clamp(-1.0, 1.0)
-    c = torch.cos(torch.acos(r.float()) / 3.0).double()
+    determinant = (first * torch.linalg.cross(second, third)).sum(-1)
+    r = (determinant * scale).clamp(-1.0, 1.0)
+    y = (torch.cos(torch.acos(r.float()) / 3.0) * height).double()
     for _ in range(2):
-        slope = (12.0 * c * c - 3.0).clamp(min=_TINY)
-        c = c - (((4.0 * c * c - 3.0) * c - r) / slope).clamp(-_FURTHEST, _FURTHEST)
-    return c
+        slope = (3.0 * y * y - 0.5).clamp(min=_TINY)
+        y = y - (((y * y - 0.5) * y - determinant) / slope).clamp(-_FURTHEST, _FURTHEST)
+    return one + size * y
 
 
 def local_frames(

@@ -1,9 +1,19 @@
 """Local frames: the closed-form eigenvector against LAPACK, orientation, and behavior under turns."""
 
+from pathlib import Path
+
+import pytest
 import torch
 from torch.testing import assert_close
 
 from sceneleapultra.models.network.frames import local_frames, smallest_eigenvector
+
+
+def nearly_equal(gap: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return matrices with eigenvalues 0.001, 0.001 + gap and 1, in single precision, and their least eigenvectors."""
+    axes = torch.linalg.qr(torch.randn(500, 3, 3, dtype=torch.float64)).Q
+    A = ((axes * torch.tensor([1e-3, 1e-3 + gap, 1.0])) @ axes.transpose(-1, -2)).float()
+    return A, torch.linalg.eigh(A.double()).eigenvectors[..., 0]
 
 
 def test_smallest_eigenvector_matches_lapack():
@@ -15,13 +25,32 @@ def test_smallest_eigenvector_matches_lapack():
 
 
 def test_a_normal_is_as_near_as_single_precision_where_two_eigenvalues_nearly_agree():
-    axes = torch.linalg.qr(torch.randn(500, 3, 3, dtype=torch.float64)).Q
     for gap in (1e-1, 1e-2, 1e-3):
-        A = (axes * torch.tensor([1e-3, 1e-3 + gap, 1.0])) @ axes.transpose(-1, -2)
-        expected = torch.linalg.eigh(A.float().double()).eigenvectors[..., 0]
-        found = smallest_eigenvector(A.float()).double()
+        A, expected = nearly_equal(gap)
+        found = smallest_eigenvector(A).double()
         found *= (found * expected).sum(-1, keepdim=True).sign()
         assert_close(found, expected, atol=1e-7, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.traced
+@pytest.mark.filterwarnings("ignore")  # what exporters say of themselves
+def test_its_graph_is_as_near(tmp_path: Path) -> None:
+    """Exporters round numbers that Python holds to single precision: none of them may decide."""
+    pytest.importorskip("onnxscript")
+    engine = pytest.importorskip("onnxruntime")
+
+    class Eigenvector(torch.nn.Module):
+        def forward(self, A: torch.Tensor) -> torch.Tensor:
+            return smallest_eigenvector(A)
+
+    A, expected = nearly_equal(1e-2)
+    torch.onnx.export(Eigenvector(), (A,), dynamo=True, input_names=["A"], verbose=False).save(
+        tmp_path / "it.onnx"
+    )
+    session = engine.InferenceSession(tmp_path / "it.onnx", providers=["CPUExecutionProvider"])
+    found = torch.from_numpy(session.run(None, {"A": A.numpy()})[0]).double()
+    assert_close(found * (found * expected).sum(-1, keepdim=True).sign(), expected, atol=1e-7, rtol=0)
 
 
 def test_frame_of_a_plane_faces_the_camera_and_leans_up():
