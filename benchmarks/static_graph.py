@@ -68,7 +68,9 @@ def work(rank: int, folder: str, rounds: int) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         planned = Planned.of(compose("config", overrides=["experiment=quickstart"]), "cpu")
-    batch = planned.batch(2 * _SCENES).scenes(_SCENES * rank, _SCENES * (rank + 1))
+    whole = planned.batch(2 * _SCENES)
+    assert isinstance(whole, GraspBatch)
+    batch = whole.scenes(_SCENES * rank, _SCENES * (rank + 1))
     rows = {name: compare(planned, recomputed, batch, rounds) for name, recomputed in CASES.items()}
     if rank == 0:
         torch.save(rows, Path(folder, "rows.pt"))
