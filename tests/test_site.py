@@ -32,7 +32,6 @@ UNRECORDED = set(
         "loader_10000_points",
         "picking",
         "pretraining",
-        "sampling_cost",
     ]
 )
 
