@@ -8,7 +8,8 @@ Each item is one object of a scene under one view. A model draws --samples grasp
 score, the best --kept that differ (`SampledGrasps.best`), and as many drawn at random ("all") are tried. Calibration
 compares the probability that a score stands for with what became of the grasps drawn at random. A target that
 carries a neighbor moves it when raised by itself (`bare_lift`): rates without those targets stand beside. Retrieval
-answers with grasps of the training view that looks most alike; what became of the generator's own tries is read from its store.
+answers with grasps of the training view that looks most alike; what became of the generator's own tries is read from
+its store.
 """
 
 import sceneleapultra.utils.core.environment  # noqa: F401
