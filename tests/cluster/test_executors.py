@@ -61,6 +61,19 @@ def test_one_worker_of_ray_is_one_at_a_time(ray_nodes: RayNodes, run: Run, tmp_p
     assert most == 1
 
 
+def test_a_generation_on_ray_that_is_ended_gives_up_what_is_in_work(
+    ray_nodes: RayNodes, run: Run, tmp_path: Path, alone: dict[str, object]
+) -> None:
+    words = (*GENERATE, "launcher=ray", "workers=2", f"launcher.address={ray_nodes.address}")
+    program = run(*words)
+    program.until(lambda: scenes(tmp_path) >= 2 and len(ray_nodes.workers()) == 2, "two workers at work")
+    program.process.terminate()
+    assert "scenes done; the same command continues" in program.finish(143)
+    until(lambda: not ray_nodes.workers(), "the end of what is in work", 15.0)
+    run(*words).finish()
+    assert content(tmp_path / "store.h5") == alone
+
+
 def test_a_generation_on_slurm_whose_workers_are_killed_and_requeued(
     slurm: Slurm, run: Run, tmp_path: Path, alone: dict[str, object]
 ) -> None:

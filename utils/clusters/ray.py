@@ -7,6 +7,7 @@ import pickle
 import signal
 import socket
 import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -63,10 +64,13 @@ class RayExecutor(Executor):
         # One that crashes its process is blamed after LOST of them.
         remote = ray.remote(num_cpus=1, max_retries=LOST - 1)(_work)
         in_work: set[Any] = set()
+        ended = threading.Event()
 
         def run(task: bytes) -> bytes:
             reference = remote.remote(name, [function], code_version(), task)
             in_work.add(reference)
+            if ended.is_set():  # while it was given away: nobody else knows of it
+                ray.cancel(reference, force=True)
             try:
                 # Fetched as soon as it is there: the loss of its machine costs nothing then.
                 return ray.get(reference)  # type: ignore[no-any-return]
@@ -93,6 +97,7 @@ class RayExecutor(Executor):
         try:
             yield submit
         finally:
+            ended.set()
             givers.shutdown(wait=False, cancel_futures=True)
             for reference in tuple(in_work):
                 ray.cancel(reference, force=True)
