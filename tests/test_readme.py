@@ -8,6 +8,7 @@ import ast
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,17 @@ def test_commands_on_the_pages_would_start(page: str, command: str) -> None:
 def test_commands_that_would_not_start_are_found(command: str, said: str) -> None:
     with pytest.raises(Exception, match=said):  # the programs' own
         check(command)
+
+
+def test_looking_at_a_verb_leaves_no_bytecode_with_the_checks_of_tests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # runpy reads a module's code beside the hook's own naming of its files: users' programs would find it.
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    check("sceneleap store --help")
+    left = [file.name for file in tmp_path.rglob("store.*.pyc") if b"jaxtyped" in file.read_bytes()]
+    assert not [name for name in left if "jaxtyping" not in name], left
 
 
 @pytest.mark.parametrize(("page", "text"), blocks())

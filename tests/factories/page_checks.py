@@ -122,6 +122,7 @@ def _parse(program: str, words: list[str]) -> str:
         with (
             patch.object(argparse.ArgumentParser, "parse_args", only),
             patch("sys.argv", [program, *words]),
+            patch("sys.dont_write_bytecode", True),  # runpy would keep checked code under the plain name
             patch.dict(typed._verbs),  # a verb shows verbs from then on
             patch.object(typed, "_started", []),
             warnings.catch_warnings(action="ignore", category=RuntimeWarning),  # run again, though imported
