@@ -27,8 +27,9 @@ from sceneleapultra.hands.adapters.dynamixel import (
     MotorsLostError,
     Register,
 )
-from sceneleapultra.hands.adapters.trajectory import HandTrajectory, move_s, smooth
+from sceneleapultra.hands.adapters.trajectory import HandTrajectory, move_s
 from sceneleapultra.hands.hand import Hand
+from sceneleapultra.utils.geometry.moves import smooth
 
 _STEP_RAD = 2 * np.pi / STEPS_PER_TURN
 

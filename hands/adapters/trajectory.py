@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from sceneleapultra.hands.adapters.adapter import HandAdapter
 from sceneleapultra.hands.hand import Hand
+from sceneleapultra.utils.geometry.moves import smooth
 
 _SMOOTH_PEAK = 1.5  # the fastest moment of a smooth move, over its mean speed
 
@@ -52,11 +53,6 @@ class HandTrajectory:
     def squeezes(self, time_s: float) -> bool:
         """Tell whether the hand squeezes at a time."""
         return next((w.squeezes for w in self.waypoints if w.time_s >= time_s), self.waypoints[-1].squeezes)
-
-
-def smooth(share: float) -> float:
-    """Return how far a move is after a share of its time: it starts and ends at rest."""
-    return share * share * (3.0 - 2.0 * share)
 
 
 def move_s(

@@ -10,6 +10,7 @@ from sceneleapultra.simulation.protocols.spec import ObjectModel
 from sceneleapultra.simulation.protocols.trials.lift_watch import LiftWatch
 from sceneleapultra.simulation.protocols.trials.scene_lift import SceneLift
 from sceneleapultra.simulation.protocols.world import World
+from sceneleapultra.utils.geometry.moves import smooth
 from sceneleapultra.utils.records import Scene
 
 _MUCH_HEAVIER = 1000.0
@@ -48,7 +49,7 @@ def bare_lift(hand: HandModel, scene: Scene, target: int, protocol: Protocol) ->
     world.park(rest)
     steps = round((lift.timing.lift_s + lift.timing.stay_s) / world.timestep_s)
     share = np.minimum(world.timestep_s * np.arange(1, steps + 1) / lift.timing.lift_s, 1.0)
-    heights_m = lift.motion.height_m * share * share * (3.0 - 2.0 * share)
+    heights_m = lift.motion.height_m * smooth(share)
     speeds_m_s = np.gradient(heights_m, world.timestep_s)
     for height_m, speed_m_s in zip(heights_m, speeds_m_s, strict=True):
         world.carry_target(rest[0] + [0.0, 0.0, height_m, 0.0, 0.0, 0.0, 0.0], float(speed_m_s))

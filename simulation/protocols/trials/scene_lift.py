@@ -26,6 +26,7 @@ from sceneleapultra.simulation.protocols.trials.lift_settings import (
 from sceneleapultra.simulation.protocols.trials.lift_watch import LiftWatch
 from sceneleapultra.simulation.protocols.world import World
 from sceneleapultra.utils.columns import COLUMNS
+from sceneleapultra.utils.geometry.moves import smooth
 from sceneleapultra.utils.records import Outcome, Scene
 
 
@@ -183,8 +184,7 @@ class SceneLift(Trial):
     ) -> list[Float[np.ndarray, "h"]]:
         """Return the targets of a smooth move, one for each read, and of a wait at its end."""
         share = np.linspace(0.0, 1.0, round(seconds / self.timing.read_s) + 1)[1:]
-        smooth = share * share * (3.0 - 2.0 * share)
-        moving = [interpolate_stage(start, end, float(fraction)) for fraction in smooth]
+        moving = [interpolate_stage(start, end, float(fraction)) for fraction in smooth(share)]
         return moving + [end] * round(wait_s / self.timing.read_s)
 
     def _picked(self, watch: LiftWatch) -> bool:
