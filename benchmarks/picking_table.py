@@ -99,7 +99,11 @@ def methods(options: Any, hand: Hand) -> Iterator[tuple[str, str | None, Method]
 
 def free_targets(items: dict[str, list[Item]], hand: HandModel, protocol: Protocol) -> dict[str, list[bool]]:
     """Return which targets can be raised by themselves without moving a neighbor by more than a clean pick may."""
-    assert isinstance(protocol.trial, SceneLift)
+    if not isinstance(protocol.trial, SceneLift):
+        raise SystemExit(
+            f"--protocol={protocol.name}: expected one that lifts out of the scene, as scene-lift does. What other "
+            "protocols say of a model is measured by test_lightning.py protocol=..."
+        )
     limit_m = protocol.trial.clean.max_neighbor_shift_m or np.inf
     return {
         name: [bare_lift(hand, item.scene, item.target, protocol) <= limit_m for item in chosen]
