@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import command_line, table, write
+from benchmarks.common import command_line, put_into_pages, table, write
 from benchmarks.trials import RECIPE, run, steps, train
 
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -107,6 +107,17 @@ def difference(name: str, found: list[dict[str, Any]], resamples: int = 4000) ->
     }
 
 
+def tables(rows: dict[str, Any]) -> str:
+    """Return a line of each variant."""
+    header = ["one change", "picked cleanly, %", "by seed", "points [95 %]", "processor s"]
+    lines = []
+    for name, r in rows.items():
+        by_seed, (low, high) = ", ".join(map(str, r["by_seed"])), r["interval"]
+        apart = f"{r['points']:+} [{low:+}, {high:+}]" if name != "as it is" else ""
+        lines.append([name, f"{r['percent']}", by_seed, apart, f"{r['cpu_s']:.0f}"])
+    return table(header, lines)
+
+
 def main() -> None:
     """Train, judge, print and write."""
     parser = command_line(__doc__)
@@ -119,6 +130,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.2)
     parser.add_argument("--at-once", type=int, default=2, help="models that are trained at the same time")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--pages", action="store_true", help="put the table into docs/losses")
     options = parser.parse_args()
     options.runs, options.store = options.runs.resolve(), options.store.resolve()
     names = list(dict.fromkeys(["as it is", *options.variants]))
@@ -132,18 +144,9 @@ def main() -> None:
         "rows": rows,
     }
     write(document, options.output, seed=options.seeds)
-    header = ["variant", "picked cleanly, %", "by seed", "points [95 %]", "processor s"]
-    lines = [
-        [
-            name,
-            f"{r['percent']}",
-            ", ".join(map(str, r["by_seed"])),
-            f"{r['points']} {r['interval']}",
-            f"{r['cpu_s']}",
-        ]
-        for name, r in rows.items()
-    ]
-    print(table(header, lines))
+    print(tables(rows))
+    if options.pages:
+        put_into_pages("losses", "python -m benchmarks.objectives", tables(rows))
 
 
 if __name__ == "__main__":
