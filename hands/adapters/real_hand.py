@@ -161,11 +161,18 @@ class RealHand:
         self._ticks(lambda s: start + smooth(s / seconds) * (goal - start), seconds)
 
     def _ticks(self, way: Callable[[float], Float[np.ndarray, "m"]], seconds: float) -> None:
-        """Send a way at the adapter's rate, by the clock; its end exactly."""
+        """Send a way at the adapter's rate, by the clock; its end exactly.
+
+        Where this program was kept waiting, the rest of the way comes later: in a hurry it would be too fast.
+        """
+        period_s = 1.0 / self.adapter.rate_hz
         count = max(1, int(np.ceil(seconds * self.adapter.rate_hz)))
         start_s = time.monotonic()
         for tick in range(1, count + 1):
-            due_s = tick / self.adapter.rate_hz
+            due_s = tick * period_s
+            late_s = time.monotonic() - (start_s + due_s - period_s)
+            if late_s > period_s:
+                start_s += late_s
             self._lead(way(min(due_s, seconds)))
             time.sleep(max(0.0, start_s + due_s - time.monotonic()))
 
