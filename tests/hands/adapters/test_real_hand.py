@@ -188,8 +188,21 @@ def test_missing_other_and_faulty_motors_are_named(leap, adapter) -> None:
         RealHand(adapter, leap, fake.port, "full")
     with fake_leap() as fake:
         fake.put(5, ERRORS, 1, 0x24)
-        with pytest.raises(ValueError, match=r"5 \(mf_mcp\): overheating, overload"):
-            RealHand(adapter, leap, fake.port, "full")
+        with (
+            RealHand(adapter, leap, fake.port, "full") as real,
+            pytest.raises(ValueError, match=r"5 \(mf_mcp\): overheating, overload"),
+        ):
+            real.start()
+        assert fake.writes == []
+
+
+def test_a_hand_lets_go_though_one_of_its_motors_was_overloaded(leap) -> None:
+    with fake_leap() as fake:
+        for n in range(16):
+            fake.put(n, TORQUE, 1, int(n != 5))
+        fake.put(5, ERRORS, 1, 0x20)
+        program.release(port=fake.port, motors="full")
+        assert not any(fake.get(n, TORQUE, 1) for n in range(16))
 
 
 def test_no_port_is_a_sentence(leap, adapter, tmp_path: Path) -> None:
