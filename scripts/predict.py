@@ -121,6 +121,15 @@ def predict(
         raise ValueError(
             "--retarget: no hand is named that could take over the model's grasps. Pass --hand HAND."
         )
+    marks: dict[str, Any] = {"mask": mask, "box": box, "pixel": pixel, "at": at, "up": up}
+    marks |= {"intrinsics": intrinsics, "depth-scale": depth_scale}
+    marks["viewpoint"] = None if viewpoint == (0.0, 0.0, 0.0) else viewpoint
+    if is_mesh(input):
+        _refuse("a mesh", input, {**marks, "object": object, "any-object": any_object or None})
+    elif input.suffix == ".h5":
+        _refuse("a data set", input, {**marks, "repair": repair or None})
+    else:
+        _refuse("what a camera saw", input, {"repair": repair or None})
     path = find_checkpoint(checkpoint)
     _check_settings(sampling, protocol)
     make_folder(output)
@@ -204,6 +213,12 @@ def predict(
         f"grasps   {output / 'grasps.npz'}, .json\npicture  {output / 'grasps.png'}\nview     {output / 'grasps.html'}",
         soft_wrap=True,
     )
+
+
+def _refuse(kind: str, input: Path, settings: dict[str, Any]) -> None:
+    """Refuse settings that would be passed over for an input of this kind."""
+    if given := [f"--{name}" for name, value in settings.items() if value is not None]:
+        raise ValueError(f"{' '.join(given)}: without a meaning for {kind}, as {input} is. Leave it away.")
 
 
 def _check_settings(sampling: dict[str, Any], protocol: str) -> None:

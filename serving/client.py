@@ -1,5 +1,6 @@
 """Asks a service for grasps from a Python program; needs numpy and scipy, no torch."""
 
+import http.client
 import json
 import time
 import urllib.error
@@ -65,8 +66,9 @@ class GraspClient:
             ConnectionError: it is not there, or went away.
             TimeoutError: it did not answer in time.
         """
-        arrays = {name: np.asarray(request.pop(name)) for name in ARRAYS if request.get(name) is not None}
-        arrays[SETTINGS] = np.array(json.dumps(request, default=_plain))
+        arrays = {name: np.asarray(request[name]) for name in ARRAYS if request.get(name) is not None}
+        settings = {name: value for name, value in request.items() if name not in ARRAYS}
+        arrays[SETTINGS] = np.array(json.dumps(settings, default=_plain))
         content = self._send("POST", "/v1/grasps", pack(arrays), NPZ)
         return ServedGrasps.from_arrays(read_npz_bytes(content, f"the answer of {self.url}", _MOST_BYTES))
 
@@ -88,12 +90,15 @@ class GraspClient:
             except urllib.error.HTTPError as error:
                 with error:
                     refusal = ServiceRefusal(error.code, _sentence(error.read(), error))
-                    wait_s = float(error.headers.get("Retry-After", _WAIT_S))
+                    later = error.headers.get("Retry-After", "")
+                    wait_s = (
+                        float(later) if later.isdecimal() else _WAIT_S
+                    )  # what stands between may name a date
                 if error.code not in _LATER or not left:
                     raise refusal from error
             except TimeoutError as error:
                 raise TimeoutError(f"{self.url} did not answer within {self.timeout_s:g} s.") from error
-            except (urllib.error.URLError, ConnectionError) as error:
+            except (urllib.error.URLError, ConnectionError, http.client.HTTPException) as error:
                 reason = getattr(error, "reason", error)
                 if isinstance(reason, TimeoutError):
                     raise TimeoutError(f"{self.url} did not answer within {self.timeout_s:g} s.") from error

@@ -39,7 +39,7 @@ class ResultsCatalog(Catalog):
         document = read_results(self.path)
         facts = document["provenance"]
         self.title = str(facts["title"])
-        self.hand = load_hand(hand or facts["model hand"])
+        self.hand = load_hand(hand or str(facts["model hand"]).partition(", served by ")[0])
         self._store = _open_store(store or facts["data store"], facts["data hash"], self.path, self.hand)
         self._config = facts["config"]
         protocol, why_not = _protocol(facts, self.path)

@@ -38,7 +38,7 @@ class RealHand:
     """A hand on a serial port; a context manager that leaves the torque as it is.
 
     Raises:
-        ValueError: motors are missing, of another kind, or report a fault.
+        ValueError: motors are missing, or of another kind.
     """
 
     def __init__(self, adapter: HandAdapter, hand: Hand, port: str, preset: str) -> None:
@@ -64,7 +64,12 @@ class RealHand:
         return self.adapter.to_joints(self.hand, self._positions())
 
     def start(self) -> None:
-        """Set mode and gains, and hold the hand where it is; it is loose for a moment where the mode must change."""
+        """Set mode and gains, and hold the hand where it is; it is loose for a moment where the mode must change.
+
+        Raises:
+            ValueError: a motor reports a fault.
+        """
+        self._check_faults()
         motors = self._motors
         if set(motors.read(OPERATING_MODE).values()) != {CURRENT_BASED_POSITION}:
             self._set_all(TORQUE_ENABLE, 0)
@@ -78,7 +83,7 @@ class RealHand:
         self._set_all(TORQUE_ENABLE, 1)
 
     def release(self) -> None:
-        """Switch the torque off: the hand lets go."""
+        """Switch the torque off: the hand lets go, whatever its motors report."""
         self._set_all(TORQUE_ENABLE, 0)
 
     def command(self, qpos: Float[np.ndarray, "j"]) -> None:
@@ -111,7 +116,7 @@ class RealHand:
             progress: called with the name of each way-point that is reached.
 
         Raises:
-            ValueError: a squeeze beyond the motors, a command beyond a limit: before the hand is moved.
+            ValueError: a squeeze beyond the motors, a command beyond a limit, a fault: before the hand is moved.
             MotorsLostError: the cable was pulled, or the power is off; the hand holds.
         """
         squeeze_ma = self.adapter.currents(
@@ -161,11 +166,18 @@ class RealHand:
         self._ticks(lambda s: start + smooth(s / seconds) * (goal - start), seconds)
 
     def _ticks(self, way: Callable[[float], Float[np.ndarray, "m"]], seconds: float) -> None:
-        """Send a way at the adapter's rate, by the clock; its end exactly."""
+        """Send a way at the adapter's rate, by the clock; its end exactly.
+
+        Where this program was kept waiting, the rest of the way comes later: in a hurry it would be too fast.
+        """
+        period_s = 1.0 / self.adapter.rate_hz
         count = max(1, int(np.ceil(seconds * self.adapter.rate_hz)))
         start_s = time.monotonic()
         for tick in range(1, count + 1):
-            due_s = tick / self.adapter.rate_hz
+            due_s = tick * period_s
+            late_s = time.monotonic() - (start_s + due_s - period_s)
+            if late_s > period_s:
+                start_s += late_s
             self._lead(way(min(due_s, seconds)))
             time.sleep(max(0.0, start_s + due_s - time.monotonic()))
 
@@ -199,7 +211,6 @@ class RealHand:
                 f"Motor {number} at {self._motors.port} is {known}, and preset '{self.preset}' is for model {wanted}. "
                 "Pass the preset of your hand: --motors."
             )
-        self._check_faults()
 
     def _check_faults(self) -> None:
         if faults := self._motors.faults():

@@ -71,9 +71,8 @@ def describe_mjcf(path: Path, actuation: Actuation | None = None) -> HandDescrip
     text = ET.tostring(root, encoding="unicode")
     _compile(root, assets, path)
     names = [body.name for body in bodies]
-    excludes = tuple(
-        (names[(s >> 16) - 1], names[(s & 0xFFFF) - 1]) for s in model.exclude_signature.tolist()
-    )
+    pairs = [(s >> 16, s & 0xFFFF) for s in model.exclude_signature.tolist()]
+    excludes = tuple((names[i - 1], names[k - 1]) for i, k in pairs if i and k)  # the world has no number
     T_world_root = homogeneous(tuple(model.body_pos[1]), tuple(model.body_quat[1]))
     return HandDescription(
         name=path.stem,

@@ -152,3 +152,16 @@ def test_the_base_of_an_mjcf_has_a_mass_to_be_moved_by(tmp_path, palm, mass):
     spec.worldbody.first_body().add_freejoint()
     # 0.06 x 0.06 x 0.02 m3 at 1,000 kg/m3, or what is taken where there is nothing
     assert spec.compile().body("palm").mass[0] == pytest.approx(mass)
+
+
+def test_an_exclude_of_the_world_is_none_of_the_hands_bodies(tmp_path):
+    finger = (
+        '<body name="{0}" pos="{1} 0 0"><joint name="{0}_joint" axis="0 1 0" range="-1 1" limited="true"/>'
+    )
+    finger += '<geom type="capsule" size="0.008 0.02"/></body>'
+    palm = '<body name="palm"><geom type="box" size="0.04 0.04 0.01"/>'
+    bodies = f"{palm}{finger.format('a', 0.06)}{finger.format('b', -0.06)}{finger.format('c', 0.1)}</body>"
+    excludes = '<exclude body1="world" body2="a"/><exclude body1="a" body2="b"/>'
+    path = tmp_path / "hand.xml"
+    path.write_text(f"<mujoco><worldbody>{bodies}</worldbody><contact>{excludes}</contact></mujoco>")
+    assert set(map(frozenset, load_hand(path).description.excludes)) == {frozenset("ab")}

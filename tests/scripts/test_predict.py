@@ -86,6 +86,10 @@ def folder(tmp_path: Path) -> Path:
         ((SCENE, "--object", "9"), "there is no 9. Name one: --object N."),
         ((SCENE, "--any-object"), "--any-object chooses in what a camera saw."),
         (("none.h5", "--object", "1"), "none.h5"),
+        ((SCENE, "--at", "0.1", "0", "0.05"), "--at: without a meaning for a data set"),
+        (("box.obj", "--up", "0", "1", "0", "--object", "2"), "--up --object: without a meaning for a mesh"),
+        (("box.obj", "--viewpoint", "0", "0", "1"), "--viewpoint: without a meaning for a mesh"),
+        (("one.npz", "--repair"), "--repair: without a meaning for what a camera saw"),
     ],
 )
 def test_mistakes_that_need_no_model(

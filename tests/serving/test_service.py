@@ -1,6 +1,9 @@
 """Does a service answer what the model makes, bit for bit, whatever else it does, and say what it is?"""
 
+import contextlib
 import json
+import socketserver
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -96,6 +99,13 @@ def test_the_client_gets_what_the_model_makes(service: Running, model: GraspMode
     assert any("off the table's" in warning for warning in served.grasps.warnings)
 
 
+def test_arrays_that_are_none_are_as_good_as_not_there(service: Running) -> None:
+    client = GraspClient(service.url)
+    nothing = dict.fromkeys(("depth", "rgb", "intrinsics"))
+    served, plain = client.grasps(**small_request(), **nothing), client.grasps(**small_request())
+    np.testing.assert_array_equal(served.grasps.hand_pose, plain.grasps.hand_pose)
+
+
 @pytest.mark.parametrize(
     ("clients", "batch"),
     [(4, 2), pytest.param(32, 1, marks=pytest.mark.slow), pytest.param(32, 4, marks=pytest.mark.slow)],
@@ -177,6 +187,40 @@ def test_the_settings_of_sampling_are_those_that_there_are() -> None:
 def test_a_service_that_is_not_there_is_a_sentence() -> None:
     with pytest.raises(ConnectionError, match=r"There is no service at http://127.0.0.1:9 .*sceneleap serve"):
         GraspClient("http://127.0.0.1:9", attempts=1).model()
+
+
+@contextlib.contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """Answer every connection with these bytes, and hang up."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(answer)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc", b"SSH-2.0-other\r\n"]
+)
+def test_an_answer_that_is_cut_off_or_none_is_a_sentence(answer: bytes) -> None:
+    with answering(answer) as url, pytest.raises(ConnectionError, match=r"There is no service at http://127"):
+        GraspClient(url, attempts=1).model()
+
+
+def test_a_date_to_try_again_at_is_no_error_of_the_client() -> None:
+    later = b"HTTP/1.1 503 no\r\nContent-Length: 0\r\nRetry-After: Wed, 21 Oct 2026 07:28:00 GMT\r\n\r\n"
+    with answering(later) as url, pytest.raises(ServiceRefusal, match="503"):
+        GraspClient(url, attempts=1).model()
 
 
 def test_a_refusal_reaches_the_caller_of_the_client(service: Running) -> None:

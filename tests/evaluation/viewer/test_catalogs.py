@@ -57,6 +57,17 @@ def test_the_grasps_of_every_method_are_those_that_were_judged(tested: Path) -> 
         assert again == found.outcomes
 
 
+def test_a_test_of_a_hand_that_another_ones_model_serves_is_shown(tested: Path, tmp_path: Path) -> None:
+    document = json.loads((tested / "results.json").read_text())
+    name = document["provenance"]["model hand"]
+    document["provenance"]["model hand"] = (
+        f"{name}, served by a model of allegro_right"  # as the test writes it
+    )
+    (tmp_path / "results.json").write_text(json.dumps(document))
+    shutil.copy(tested / "grasps.npz", tmp_path)
+    assert opened(tmp_path).hand.name == name
+
+
 def test_a_prediction_is_shown_in_its_cloud(predicted: Path) -> None:
     for name in ("", "grasps.npz", "grasps.html"):
         catalog = opened(predicted / name)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,24 @@ def test_a_hand_that_rests_outside_the_limits_is_led_in(leap, adapter, trajector
     assert thumb == sorted(thumb) and thumb[0] == 2048 - round(1.0 / STEP_RAD)
 
 
+def test_a_program_that_was_kept_waiting_does_not_hurry(leap, adapter, trajectory, monkeypatch) -> None:
+    sent_s: list[float] = []
+    sleep = time.sleep
+
+    def kept_waiting(seconds: float) -> None:
+        sent_s.append(time.monotonic())
+        sleep(seconds + (0.2 if len(sent_s) == 5 else 0.0))
+
+    with fake_leap() as fake, RealHand(adapter, leap, fake.port, "full") as real:
+        real.start()
+        monkeypatch.setattr("sceneleapultra.hands.adapters.real_hand.time.sleep", kept_waiting)
+        real._ticks(lambda s: np.full(16, np.pi + s), 0.3)  # of the motors, 1 rad/s
+    period_s = 1.0 / adapter.rate_hz
+    assert len(sent_s) == 30
+    for first, sixth in zip(sent_s, sent_s[5:], strict=False):  # at most one tick is made up for
+        assert sixth - first > 3.5 * period_s
+
+
 def test_a_pulled_cable_is_a_sentence_and_the_motors_keep_their_torque(leap, adapter, trajectory) -> None:
     with fake_leap() as fake:
         fake.pull_after = 45
@@ -169,8 +188,21 @@ def test_missing_other_and_faulty_motors_are_named(leap, adapter) -> None:
         RealHand(adapter, leap, fake.port, "full")
     with fake_leap() as fake:
         fake.put(5, ERRORS, 1, 0x24)
-        with pytest.raises(ValueError, match=r"5 \(mf_mcp\): overheating, overload"):
-            RealHand(adapter, leap, fake.port, "full")
+        with (
+            RealHand(adapter, leap, fake.port, "full") as real,
+            pytest.raises(ValueError, match=r"5 \(mf_mcp\): overheating, overload"),
+        ):
+            real.start()
+        assert fake.writes == []
+
+
+def test_a_hand_lets_go_though_one_of_its_motors_was_overloaded(leap) -> None:
+    with fake_leap() as fake:
+        for n in range(16):
+            fake.put(n, TORQUE, 1, int(n != 5))
+        fake.put(5, ERRORS, 1, 0x20)
+        program.release(port=fake.port, motors="full")
+        assert not any(fake.get(n, TORQUE, 1) for n in range(16))
 
 
 def test_no_port_is_a_sentence(leap, adapter, tmp_path: Path) -> None:
