@@ -22,7 +22,7 @@ from sceneleapultra.models.objectives.consistency import neighbors
 from sceneleapultra.models.objectives.context import AnchorAssignment
 from sceneleapultra.models.objectives.distillation import Distillation, build_student
 from sceneleapultra.models.objectives.states import StateError
-from sceneleapultra.models.process import ConsistencyDiffusion, with_boundary
+from sceneleapultra.models.process import ConsistencyDiffusion, Diffusion, with_boundary
 
 SHIPPED = LEAP_TABLE_CPU
 CONTINUOUS = [name for name, process in PATHS.items() if process.continuous]
@@ -37,6 +37,15 @@ def test_answer_at_data_is_the_input_and_in_noise_the_prediction(name):
     ends = with_boundary(process, x, x0, torch.tensor([0.0, 1.0], dtype=torch.float64))
     assert_close(ends[0], x[0], atol=0, rtol=0)
     assert_close(ends[1], x0[1], atol=5e-3 * float((x0 - x).abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_a_network_that_knows_its_noise_level_answers_at_data_with_the_input(name):
+    """Below ``t_min`` neighbors are at t = 0, where the level ln(sigma) would be infinite."""
+    model = ConsistencyDiffusion(diffusion=Diffusion(noise=PATHS[name], prediction="x0"))
+    x, t = torch.randn(2, 3, 2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    level = model.network_level(t)[0][:, None, None]
+    assert_close(model.predict_x0(lambda state: (state + level).cos(), x, t), x.float(), check_dtype=False)
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
