@@ -190,8 +190,10 @@ class GraspModule(pl.LightningModule):
         Raises:
             ValueError: they come in another.
         """
-        if self.passes is not None and self.trainer.world_size > 1:
-            self.passes.agree()
+        if self.passes is not None:
+            self.passes.scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            if self.trainer.world_size > 1:
+                self.passes.agree()
         if not isinstance(self.generator, GraspSpace):
             return
         data, frame = self.trainer.datamodule, self.generator.normalizer.frame  # type: ignore[attr-defined]
