@@ -5,9 +5,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.testing import assert_close
+from torch.utils.data import DataLoader
 
 from factories.mixture import MIXTURE, PATHS
 from factories.models import STATE_TERMS, awake, losses_of, scene_batch, small_generator, small_module
@@ -193,10 +195,37 @@ def test_only_what_denoises_learns_and_the_target_follows():
     optimizer.step()
     changed = {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
     assert changed and all(name.removeprefix("generator.").startswith(TRAINED) for name in changed)
-    module.on_train_batch_end(None, batch, 0)
+    module.objective.after_step(module.generator)
     name = "generator.decoder.out.weight"
     middle = 0.5 * before[name] + 0.5 * dict(module.named_parameters())[name]
     assert_close(module.objective.target.decoder.out.weight, middle)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`", "ignore:Detected call of")
+@pytest.mark.parametrize("batches", [1, 2])
+def test_the_target_follows_steps_however_many_batches_make_one(batches: int):
+    module, states = distiller().train(), []
+    weight = module.generator.decoder.out.weight
+
+    class Steps(pl.Callback):
+        def on_before_zero_grad(self, *_: object) -> None:
+            states.append(weight.detach().clone())
+
+    pl.Trainer(
+        max_steps=3,
+        callbacks=[Steps()],
+        accelerator="cpu",
+        accumulate_grad_batches=batches,
+        limit_val_batches=0,
+        **dict.fromkeys(
+            ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+        ),
+    ).fit(module, DataLoader([scene_batch(num_points=256, num_grasps=6)] * 6, batch_size=None))
+    wanted = states[0]  # from before the first step
+    for state in [*states[1:], weight.detach()]:
+        wanted = wanted.lerp(state, 0.5)
+    assert_close(module.objective.target.decoder.out.weight, wanted)
 
 
 def test_teacher_and_target_are_no_weights_of_the_run_but_the_target_continues():
@@ -204,7 +233,7 @@ def test_teacher_and_target_are_no_weights_of_the_run_but_the_target_continues()
     assert {key.split(".")[0] for key in module.state_dict()} == {"generator"}
     with torch.no_grad():
         module.generator.decoder.out.bias += 1.0
-    module.on_train_batch_end(None, None, 0)
+    module.objective.after_step(module.generator)
     again = distiller()
     again.on_load_checkpoint(saved(module))
     assert_close(
