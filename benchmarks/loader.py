@@ -178,7 +178,9 @@ def loader_of(layout: str, made: dict[str, Any], limit: int, workers: int) -> Da
     if layout.startswith("store"):
         data = made[layout]
         listed = [[(0, i) for i in batch] for batch in batches(len(data), limit, 0)]
-        quarantine = Quarantine(made["folder"] / "none.jsonl", num_items=len(data), max_fraction=0.0)
+        quarantine = Quarantine(
+            made["folder"] / "none.jsonl", num_items=len(data), max_fraction=0.0, holds=data.holds
+        )
         return GraspLoader(data, listed, quarantine, None, **options)
     listed_plain = batches(len(made[layout]), limit, 0)
     collate = PredecessorCache.collate if layout == "predecessor" else None

@@ -253,7 +253,10 @@ class GraspDataModule(pl.LightningDataModule):
     def _quarantine(self, data: ItemDataset) -> Quarantine:
         settings = self.loading
         return Quarantine(
-            Path(settings.quarantine), num_items=len(data), max_fraction=settings.max_bad_fraction
+            Path(settings.quarantine),
+            num_items=len(data),
+            max_fraction=settings.max_bad_fraction,
+            holds=data.holds,
         )
 
 

@@ -145,8 +145,9 @@ class GraspModule(pl.LightningModule):
         self.log_dict(values, sync_dist=True)  # equal on all ranks, so that their mean changes nothing
         self.metrics.reset()
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Let the objective act after the step."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and let the objective act after it; several batches may make one step."""
+        super().optimizer_step(*args, **kwargs)
         self.objective.after_step(self.generator)
 
     def weighted_losses(self) -> dict[str, Tensor]:
@@ -190,8 +191,10 @@ class GraspModule(pl.LightningModule):
         Raises:
             ValueError: they come in another.
         """
-        if self.passes is not None and self.trainer.world_size > 1:
-            self.passes.agree()
+        if self.passes is not None:
+            self.passes.scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            if self.trainer.world_size > 1:
+                self.passes.agree()
         if not isinstance(self.generator, GraspSpace):
             return
         data, frame = self.trainer.datamodule, self.generator.normalizer.frame  # type: ignore[attr-defined]

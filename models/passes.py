@@ -31,11 +31,13 @@ class Passes:
         number: of passes that a step's batch is computed in, one after the other.
         most: up to which it is doubled where a pass does not fit on the GPU.
         group: processes that agree on the number, which talk without their GPUs; None for a single one.
+        scaler: of a loss in float16 (``torch.amp.GradScaler``), whose small gradients would be zero otherwise.
     """
 
     number: int
     most: int
     group: Any = None
+    scaler: Any = None
 
     def agree(self) -> None:
         """Let all processes of the training agree; called by all of them."""
@@ -64,8 +66,8 @@ class Passes:
             made, outcome = self._try(compute, total, batch, weights)
             outcome = self._worst(outcome)
             if made is not None and outcome == _DONE:
-                terms, loss, gradients = made
-                return _KnownGradient.apply(loss, gradients, *weights), terms
+                terms, loss, gradients, scale = made
+                return _KnownGradient.apply(loss, gradients, scale, *weights), terms
             del made  # before memory is given back
             self._divide_further(outcome, batch.size)
 
@@ -75,16 +77,18 @@ class Passes:
         total: Callable[[dict[str, Tensor]], Tensor],
         batch: GraspBatch,
         weights: Sequence[Tensor],
-    ) -> tuple[tuple[dict[str, Tensor], Tensor, list[Tensor | None]] | None, int]:
-        """Return terms, loss and gradients; None with the reason where the GPU has no room for them."""
+    ) -> tuple[tuple[dict[str, Tensor], Tensor, list[Tensor | None], Tensor] | None, int]:
+        """Return terms, loss, gradients and what they are scaled by; None with the reason where the GPU has no room."""
         number = min(self.number, batch.size)
+        scale = torch.ones((), device=weights[0].device)
+        scale = scale if self.scaler is None else self.scaler.scale(scale)
         try:
             terms: dict[str, Tensor] = {}
             gradients: list[Tensor | None] = [None] * len(weights)
             for part in parts_of(batch, number):
                 share = part.size / batch.size
                 found = compute(part)
-                loss = share * total(found) if number > 1 else total(found)
+                loss = scale * (share * total(found) if number > 1 else total(found))
                 with torch.autocast(loss.device.type, enabled=False):  # as in a backward pass of its own
                     added = torch.autograd.grad(loss, weights, allow_unused=True)
                 gradients = _sums(gradients, added)
@@ -95,7 +99,7 @@ class Passes:
                 del found, loss, added
         except torch.OutOfMemoryError:
             return None, _TOO_LARGE if number < min(batch.size, self.most) else _TOO_LARGE_FOR_ONE
-        return (terms, total(terms), gradients), _DONE
+        return (terms, total(terms), gradients, scale), _DONE
 
     def _worst(self, outcome: int) -> int:
         """Return the worst outcome of all processes."""
@@ -148,11 +152,13 @@ def _sums(left: Sequence[Tensor | None], right: Sequence[Tensor | None]) -> list
 
 
 class _KnownGradient(torch.autograd.Function):
-    """A loss whose gradient is known already."""
+    """A loss whose gradient is known already, scaled."""
 
     @staticmethod
-    def forward(ctx: Any, loss: Tensor, gradients: list[Tensor | None], *weights: Tensor) -> Tensor:
-        ctx.gradients = gradients
+    def forward(
+        ctx: Any, loss: Tensor, gradients: list[Tensor | None], scale: Tensor, *weights: Tensor
+    ) -> Tensor:
+        ctx.gradients, ctx.scale = gradients, scale
         return loss.clone()
 
     @staticmethod
@@ -160,7 +166,8 @@ class _KnownGradient(torch.autograd.Function):
         gradients: list[Tensor | None] = ctx.gradients
         known = [i for i, gradient in enumerate(gradients) if gradient is not None]
         scaled: list[Tensor | None] = [None] * len(gradients)
-        for i, gradient in zip(known, torch._foreach_mul([gradients[i] for i in known], scale), strict=True):
+        factor = scale / ctx.scale
+        for i, gradient in zip(known, torch._foreach_mul([gradients[i] for i in known], factor), strict=True):
             scaled[i] = gradient
         del ctx.gradients
-        return None, None, *scaled
+        return None, None, None, *scaled

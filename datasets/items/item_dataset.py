@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -95,6 +96,18 @@ class ItemDataset(Dataset[tuple[GraspBatch | None, WorkerReport]]):
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def holds(self, bad: BadItem) -> bool:
+        """Say whether a bad item is one of these, and not of another split or store."""
+        return bad.store in self._files and bad.index in self._indices
+
+    @cached_property
+    def _files(self) -> frozenset[str]:
+        return frozenset(str(shard.path) for shard in self.store.shards)
+
+    @cached_property
+    def _indices(self) -> frozenset[int]:
+        return frozenset(entry.item.index for entry in self.entries)
 
     def __getitem__(self, index: Index) -> tuple[GraspBatch | None, WorkerReport]:
         """Build a batch of one item."""

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,17 +28,19 @@ class Quarantine:
     """Counts bad items, each once, and lists them in a file.
 
     Args:
-        path: the list, one JSON object a line; what an earlier part of the run put there counts too.
+        path: the list, one JSON object a line, of all data sets of a run; what an earlier part of the run put there
+            counts too.
         num_items: of the data set.
         max_fraction: share of bad items above which :meth:`add` raises; 0 stops at the first.
+        holds: says whether a listed item is one of the data set.
     """
 
-    def __init__(self, path: Path, *, num_items: int, max_fraction: float) -> None:
+    def __init__(
+        self, path: Path, *, num_items: int, max_fraction: float, holds: Callable[[BadItem], bool]
+    ) -> None:
         self.path, self.num_items, self.max_fraction = path, num_items, max_fraction
-        self._known: dict[int, BadItem] = {}
-        if path.is_file():
-            for item in _read(path):
-                self._known[item.index] = item
+        listed = _read(path) if path.is_file() else []
+        self._known = {item.index: item for item in listed if holds(item)}
 
     def __len__(self) -> int:
         return len(self._known)

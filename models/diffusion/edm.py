@@ -87,8 +87,8 @@ class EDMProcess(NoiseProcess):
         return like(self._input_scale(t), x_t) * x_t
 
     def network_level(self, t: Float[Tensor, "*b"]) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
-        """Return c_noise = ln(sigma) / 4, and c_in, which is also the share of x0 in the scaled state."""
-        return self.sigma(t).log() / 4, self._input_scale(t)
+        """Return c_noise = ln(sigma) / 4, of sigma_min below it, and c_in, the share of x0 in the scaled state."""
+        return self.sigma(t.clamp(min=self.t_min)).log() / 4, self._input_scale(t)
 
     def target(self, prediction: Prediction, x0: Tensor, eps: Tensor, t: Float[Tensor, "b"]) -> Tensor:
         """Return what a network has to output; for x0, (x0 - c_skip x_t) / c_out."""

@@ -78,11 +78,11 @@ class EDMHeun(FlowSolver):
         level = process.sigma(t) / process.alpha(t)
         low, high = self.churn_range
         more = min(self.churn / self.steps, math.sqrt(2.0) - 1.0)
-        inside = ((level >= low) & (level <= high)).to(level.dtype)
-        raised = process.time_at(level * (1.0 + more * inside))
+        inside = (level >= low) & (level <= high)
+        raised = process.time_at(level * (1.0 + more))
         kept = process.alpha(raised) / process.alpha(t)
         added = (process.sigma(raised) ** 2 - (kept * process.sigma(t)) ** 2).clamp(min=0.0).sqrt()
         noise = normal_like(x, rng)
         stirred = kept * x + added * self.churn_noise * noise
-        unchanged = raised <= t  # also where no signal is left to be drowned
+        unchanged = ~inside | (raised <= t)  # also where no signal is left to be drowned
         return torch.where(unchanged, x, stirred), torch.where(unchanged, t, raised)

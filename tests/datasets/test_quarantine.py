@@ -21,6 +21,11 @@ def damaged(path: Path, scene: int = 2) -> Path:
     return path
 
 
+def of_ten(path: Path, max_fraction: float) -> Quarantine:
+    """Return the quarantine of ten items, to which all that are listed belong."""
+    return Quarantine(path, num_items=10, max_fraction=max_fraction, holds=lambda _: True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_first_bad_item_stops_the_run(store_path: Path, workers: int) -> None:
@@ -52,8 +57,8 @@ def test_bad_items_are_left_out_and_listed(store_path: Path, workers: int) -> No
 
 def test_what_a_stopped_run_listed_still_counts(tmp_path: Path) -> None:
     bad = [BadItem(i, i, 0, i, "cup", "s.h5", "Torn.") for i in range(3)]
-    Quarantine(tmp_path / "q.jsonl", num_items=10, max_fraction=0.2).add(bad[:2])
-    again = Quarantine(tmp_path / "q.jsonl", num_items=10, max_fraction=0.2)
+    of_ten(tmp_path / "q.jsonl", 0.2).add(bad[:2])
+    again = of_ten(tmp_path / "q.jsonl", 0.2)
     again.add(bad[:1])
     assert len(again) == 2
     with pytest.raises(
@@ -63,13 +68,24 @@ def test_what_a_stopped_run_listed_still_counts(tmp_path: Path) -> None:
     assert len((tmp_path / "q.jsonl").read_text().splitlines()) == 3
 
 
+def test_what_is_listed_of_others_does_not_count(store_path: Path, tmp_path: Path) -> None:
+    """The list is of a whole run: of its training and its validation, and of several hands' stores."""
+    data = module(damaged(store_path), max_bad_fraction=0.1)
+    list(data.train_dataloader())
+    assert len(data.train_dataloader().quarantine) == 2
+    assert len(data.val_dataloader().quarantine) == 0
+    listed = Path(data.loading.quarantine)
+    listed.write_text(listed.read_text().replace(str(store_path), str(tmp_path / "of_another_hand.h5")))
+    assert len(data.train_dataloader().quarantine) == 0
+
+
 def test_half_a_line_that_a_kill_left_is_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bad = [BadItem(i, i, 0, i, "cup", "s.h5", "Torn.") for i in range(3)]
     path = tmp_path / "q.jsonl"
-    Quarantine(path, num_items=10, max_fraction=0.5).add(bad)
+    of_ten(path, 0.5).add(bad)
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
-    again = Quarantine(path, num_items=10, max_fraction=0.5)
+    again = of_ten(path, 0.5)
     assert len(again) == 2 and "q.jsonl ends in half a line" in caplog.text
     again.add(bad)
     assert path.read_bytes() == whole
@@ -82,7 +98,7 @@ def test_a_line_that_no_kill_leaves_is_named(tmp_path: Path, line: bytes) -> Non
     with pytest.raises(
         ValueError, match=r"q\.jsonl: line 1 is no entry of a list of bad items .* remove the file"
     ):
-        Quarantine(path, num_items=10, max_fraction=0.5)
+        of_ten(path, 0.5)
 
 
 def test_a_batch_of_bad_items_alone_is_no_batch(store_path: Path) -> None:
@@ -94,9 +110,9 @@ def test_a_batch_of_bad_items_alone_is_no_batch(store_path: Path) -> None:
 def test_fractions_are_of_the_whole(tmp_path: Path) -> None:
     """One of ten is allowed by 0.1, two are not; none by 0."""
     bad = [BadItem(i, i, 0, i, "cup", "s.h5", "Torn.") for i in range(2)]
-    some = Quarantine(tmp_path / "a.jsonl", num_items=10, max_fraction=0.1)
+    some = of_ten(tmp_path / "a.jsonl", 0.1)
     some.add(bad[:1])
     with pytest.raises(ValueError, match="2 of 10"):
         some.add(bad[1:])
     with pytest.raises(ValueError, match="1 of 10"):
-        Quarantine(tmp_path / "b.jsonl", num_items=10, max_fraction=0.0).add(bad[:1])
+        of_ten(tmp_path / "b.jsonl", 0.0).add(bad[:1])

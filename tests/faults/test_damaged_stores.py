@@ -52,7 +52,9 @@ def everything(path: Path) -> list[bytes]:
         cache_bytes=1 << 20,
         measured=False,
     )
-    quarantine = Quarantine(path.with_suffix(".jsonl"), num_items=len(data), max_fraction=0.0)
+    quarantine = Quarantine(
+        path.with_suffix(".jsonl"), num_items=len(data), max_fraction=0.0, holds=data.holds
+    )
     read = [
         np.asarray(getattr(batch, name)).tobytes()
         for batch in GraspLoader(data, [[(0, i)] for i in range(len(data))], quarantine, None)

@@ -157,17 +157,20 @@ def test_prompt_attention_ignores_padding():
     assert_close(layer(x, Attended(*layer.keys_values(padded), valid)), short)
 
 
-def test_sets_in_channels_act_like_a_mask():
+@pytest.mark.parametrize(
+    "sets", [[[0] * 4 + [1] * 5, [0] * 6 + [-1] * 3], [[*range(9)], [*range(1000, 1009)]]], ids=["few", "own"]
+)
+def test_sets_in_channels_act_like_a_mask(sets: list[list[int]]):
     """What flash-attn is given instead of a mask, computed with plain attention."""
-    q, k, v = (torch.randn(2, 9, 2, 8) for _ in range(3))
-    set_id = torch.tensor([[0] * 4 + [1] * 5, [0] * 6 + [-1] * 3])
+    q, k, v = (torch.randn(2, 9, 2, 8, dtype=torch.float64) for _ in range(3))
+    set_id = torch.tensor(sets)
     wide_q, wide_k = with_sets_in_channels(q, k, set_id)
     logits = torch.einsum("bghe,bkhe->bhgk", wide_q, wide_k) * 8**-0.5
     out = torch.einsum("bhgk,bkhe->bghe", logits.softmax(-1), v)
     same = (set_id[:, :, None] == set_id[:, None, :])[:, None]
     q, k, v = (part.transpose(1, 2) for part in (q, k, v))
     expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=same).transpose(1, 2)
-    assert_close(out, expected, atol=1e-4, rtol=1e-4)
+    assert_close(out, expected)
 
 
 @pytest.mark.skipif(

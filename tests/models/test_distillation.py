@@ -5,9 +5,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.testing import assert_close
+from torch.utils.data import DataLoader
 
 from factories.mixture import MIXTURE, PATHS
 from factories.models import STATE_TERMS, awake, losses_of, scene_batch, small_generator, small_module
@@ -22,7 +24,7 @@ from sceneleapultra.models.objectives.consistency import neighbors
 from sceneleapultra.models.objectives.context import AnchorAssignment
 from sceneleapultra.models.objectives.distillation import Distillation, build_student
 from sceneleapultra.models.objectives.states import StateError
-from sceneleapultra.models.process import ConsistencyDiffusion, with_boundary
+from sceneleapultra.models.process import ConsistencyDiffusion, Diffusion, with_boundary
 
 SHIPPED = LEAP_TABLE_CPU
 CONTINUOUS = [name for name, process in PATHS.items() if process.continuous]
@@ -37,6 +39,15 @@ def test_answer_at_data_is_the_input_and_in_noise_the_prediction(name):
     ends = with_boundary(process, x, x0, torch.tensor([0.0, 1.0], dtype=torch.float64))
     assert_close(ends[0], x[0], atol=0, rtol=0)
     assert_close(ends[1], x0[1], atol=5e-3 * float((x0 - x).abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_a_network_that_knows_its_noise_level_answers_at_data_with_the_input(name):
+    """Below ``t_min`` neighbors are at t = 0, where the level ln(sigma) would be infinite."""
+    model = ConsistencyDiffusion(diffusion=Diffusion(noise=PATHS[name], prediction="x0"))
+    x, t = torch.randn(2, 3, 2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    level = model.network_level(t)[0][:, None, None]
+    assert_close(model.predict_x0(lambda state: (state + level).cos(), x, t), x.float(), check_dtype=False)
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
@@ -184,10 +195,37 @@ def test_only_what_denoises_learns_and_the_target_follows():
     optimizer.step()
     changed = {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
     assert changed and all(name.removeprefix("generator.").startswith(TRAINED) for name in changed)
-    module.on_train_batch_end(None, batch, 0)
+    module.objective.after_step(module.generator)
     name = "generator.decoder.out.weight"
     middle = 0.5 * before[name] + 0.5 * dict(module.named_parameters())[name]
     assert_close(module.objective.target.decoder.out.weight, middle)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`", "ignore:Detected call of")
+@pytest.mark.parametrize("batches", [1, 2])
+def test_the_target_follows_steps_however_many_batches_make_one(batches: int):
+    module, states = distiller().train(), []
+    weight = module.generator.decoder.out.weight
+
+    class Steps(pl.Callback):
+        def on_before_zero_grad(self, *_: object) -> None:
+            states.append(weight.detach().clone())
+
+    pl.Trainer(
+        max_steps=3,
+        callbacks=[Steps()],
+        accelerator="cpu",
+        accumulate_grad_batches=batches,
+        limit_val_batches=0,
+        **dict.fromkeys(
+            ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+        ),
+    ).fit(module, DataLoader([scene_batch(num_points=256, num_grasps=6)] * 6, batch_size=None))
+    wanted = states[0]  # from before the first step
+    for state in [*states[1:], weight.detach()]:
+        wanted = wanted.lerp(state, 0.5)
+    assert_close(module.objective.target.decoder.out.weight, wanted)
 
 
 def test_teacher_and_target_are_no_weights_of_the_run_but_the_target_continues():
@@ -195,7 +233,7 @@ def test_teacher_and_target_are_no_weights_of_the_run_but_the_target_continues()
     assert {key.split(".")[0] for key in module.state_dict()} == {"generator"}
     with torch.no_grad():
         module.generator.decoder.out.bias += 1.0
-    module.on_train_batch_end(None, None, 0)
+    module.objective.after_step(module.generator)
     again = distiller()
     again.on_load_checkpoint(saved(module))
     assert_close(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.testing import assert_close
@@ -18,6 +19,7 @@ from sceneleapultra.models.hardware import check_size
 from sceneleapultra.models.module import GraspModule
 from sceneleapultra.models.objectives.context import StepContext
 from sceneleapultra.models.objectives.latent import Divergence
+from sceneleapultra.models.objectives.states import StateError
 from sceneleapultra.models.objectives.term import LossTerm
 from sceneleapultra.models.passes import Passes, indivisible, parts_of
 from sceneleapultra.utils.batch import GraspBatch
@@ -226,6 +228,40 @@ class Norms(pl.Callback):
 
     def _gradients(self, module: pl.LightningModule) -> list[Tensor]:
         return [p.grad for p in module.parameters() if p.grad is not None]
+
+
+class Gradient(pl.Callback):
+    """The gradient of a step, as the optimizer gets it."""
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: object
+    ) -> None:
+        self.found = torch.cat([p.grad.flatten() for p in pl_module.parameters() if p.grad is not None])
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`", "ignore:Detected call of")
+def test_small_gradients_in_half_precision_are_scaled_while_they_are_computed() -> None:
+    """Under 6e-8 they are zero in float16, and a scale that comes after them brings none back."""
+    small, found = 1e-5, []
+    terms = {"translation": StateError(group="translation", weight=small)}
+    for half, passes in ((False, None), (True, None), (True, Passes(2, 2))):
+        module = small_module(objective=small_objective(terms=terms)).train()
+        module.passes, gradient = passes, Gradient()
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24)
+        pl.Trainer(
+            max_steps=1,
+            callbacks=[gradient],
+            accelerator="cpu",
+            plugins=[MixedPrecision("16-mixed", "cpu", scaler=scaler)] if half else None,
+            limit_val_batches=0,
+            **dict.fromkeys(
+                ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+            ),
+        ).fit(module, DataLoader([scene_batch(4)], batch_size=None))
+        found.append(gradient.found)
+    exact, at_once, divided = found
+    assert (at_once - exact).norm() < 0.01 * exact.norm(), "what a scaler is for"
+    assert (divided - exact).norm() < 0.01 * exact.norm()
 
 
 NORM, SHARES = (

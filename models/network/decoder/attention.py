@@ -19,9 +19,9 @@ from sceneleapultra.models.network.low_rank import add_product
 from sceneleapultra.utils.core.names import unknown_name
 
 AttentionBackend = Literal["sdpa", "flash_attn"]
-# Normalized queries and keys give logits of a few units: exp(-200) of them is nothing.
-_SAME_SET_LOGIT = 200.0
-_SET_CHANNELS = 8  # flash-attn wants head sizes in multiples of it
+# Normalized queries and keys give logits of a few units: exp(-100) of them is nothing.
+_OTHER_SET_LOGIT = 100.0
+_SET_CHANNELS = 16  # bits of a set's number; flash-attn wants head sizes in multiples of 8
 
 
 def require_backend(attention: AttentionBackend) -> None:
@@ -179,10 +179,11 @@ def with_sets_in_channels(
 ) -> tuple[Float[Tensor, "b g h f"], Float[Tensor, "b g h f"]]:
     """Append channels whose products make grasps of one set outweigh all others, for kernels that take no mask.
 
-    The products add ``_SAME_SET_LOGIT`` to logits that are scaled by ``e ** -0.5`` where the numbers are equal.
+    A channel for each bit of the set's number, of either sign: each in which two sets differ takes
+    ``_OTHER_SET_LOGIT`` off logits that are scaled by ``e ** -0.5``. There may be as many sets as grasps.
     """
-    number = nn.functional.one_hot(set_id + 1, _SET_CHANNELS).to(q.dtype)
-    code = number * (_SAME_SET_LOGIT * q.shape[-1] ** 0.5) ** 0.5
+    bits = (set_id[..., None] + 1) >> torch.arange(_SET_CHANNELS, device=set_id.device) & 1
+    code = (2 * bits - 1).to(q.dtype) * (0.5 * _OTHER_SET_LOGIT * q.shape[-1] ** 0.5) ** 0.5
     code = code[:, :, None].expand(*q.shape[:-1], _SET_CHANNELS)
     return torch.cat([q, code], dim=-1), torch.cat([k, code], dim=-1)
 

@@ -350,3 +350,17 @@ def test_no_time_below_the_smallest_is_asked_about(path_name):
 def test_unknown_spacing_names_the_nearest():
     with pytest.raises(ValueError, match="Did you mean 'trailing'"):
         time_grid(CosineProcess(), 3, "trailling", torch.zeros(1))
+
+
+@pytest.mark.parametrize("path", ["cosine", "flow", "edm", "linear"])
+def test_no_noise_is_stirred_in_outside_of_its_range(path: str) -> None:
+    """Not even what rounding to single precision leaves of a step to the level where one is already."""
+    process = PATHS[path]
+    start = noise(50).float()
+    ends = [
+        replace(EDM_HEUN, churn=churn, churn_range=(1e6, 1e7))(
+            lambda x, t: MIXTURE.expected_x0_of(process)(x.double(), t.double()).float(), process, start, None
+        ).x0
+        for churn in (0.0, 20.0)
+    ]
+    assert_close(*ends, atol=0, rtol=0)
