@@ -32,6 +32,30 @@ class GenerateSettings:
     grasps: GraspSettings
     synthesis: Synthesis
 
+    def __post_init__(self) -> None:
+        _refuse_below("", self, seed=0, views=0)
+        _refuse_below(
+            "camera.", self.camera, width=1, height=1, object_points=1, table_points=0, oversampling=1
+        )
+        _refuse_below("grasps.", self.grasps, successes=1, max_attempts=0, batch=1)
+        _refuse_below("grasps.robustness.", self.grasps.robustness, trials=0)
+
+
+def _refuse_below(prefix: str, settings: object, **least: int) -> None:
+    """Make sure that whole numbers are large enough, before any work begins.
+
+    Args:
+        prefix: of the settings' names on the command line.
+        settings: holds them as attributes.
+        least: the smallest value that each may have.
+
+    Raises:
+        ValueError: one is smaller.
+    """
+    for name, smallest in least.items():
+        if (value := getattr(settings, name)) < smallest:
+            raise ValueError(f"{prefix}{name}={value}: expected a whole number of at least {smallest}.")
+
 
 @dataclass(frozen=True)
 class SceneReport:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sceneleapultra.datasets.store.hdf5 import open_hdf5
 from sceneleapultra.datasets.store.schema import parts_folder
@@ -45,12 +46,14 @@ class Share:
         """Return the file of this shard: ``all-00003-of-00016.h5``."""
         return whole.with_name(f"{whole.stem}-{self.number:05d}-of-{self.of:05d}{whole.suffix}")
 
-    def scenes(self, count: int) -> range:
+    def scenes(self, count: Any) -> range:
         """Return which of ``count`` scenes are in this shard.
 
         Raises:
-            ValueError: fewer scenes than shards.
+            ValueError: no whole number of at least 1, or fewer scenes than shards.
         """
+        if type(count) is not int or count < 1:
+            raise ValueError(f"scenes={count}: expected a whole number of at least 1.")
         if count < self.of and self.of > 1:
             raise ValueError(f"shard={self.number}/{self.of}: {count} scenes cannot fill {self.of} shards.")
         return range(self.number * count // self.of, (self.number + 1) * count // self.of)

@@ -45,6 +45,12 @@ def test_every_scene_is_in_one_share() -> None:
         assert [i for number in range(of) for i in Share(number, of).scenes(count)] == list(range(count))
 
 
+@pytest.mark.parametrize("count", ["two", 1.5, None, True, 0, -3])
+def test_scenes_are_a_whole_number(count: object) -> None:
+    with pytest.raises(ValueError, match=rf"scenes={count}: expected a whole number of at least 1"):
+        Share(0, 1).scenes(count)
+
+
 @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
 def test_merged_shards_are_the_store_of_one_program(
     shards: list[Path], tmp_path: Path, finished_store: Path, order: slice

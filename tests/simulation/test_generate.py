@@ -72,6 +72,23 @@ def assert_same(one: SceneRecord, other: SceneRecord) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize(
+    ("override", "least"),
+    [
+        ("seed=-1", 0),
+        ("views=-1", 0),
+        ("camera.width=-3", 1),
+        ("grasps.batch=0", 1),  # would go on for ever
+        ("grasps.successes=0", 1),
+        ("grasps.max_attempts=-5", 0),
+        ("grasps.robustness.trials=-1", 0),
+    ],
+)
+def test_numbers_too_small_are_refused_before_work_begins(override: str, least: int) -> None:
+    with pytest.raises(ValueError, match=rf"{override}: expected a whole number of at least {least}\."):
+        settings(override)
+
+
 def test_two_workers_make_what_one_makes_in_order(
     hand: Hand, small: GenerateSettings, records: list[SceneRecord]
 ) -> None:
