@@ -67,6 +67,11 @@ def plan(
     if up is None and chosen.frame == "world":
         up = (0.0, 0.0, 1.0)
     lift = approach if up is None else np.array(up, dtype=float)
+    if not 0.0 < (length := float(np.linalg.norm(lift))) < np.inf:
+        raise ValueError(
+            f"--up: expected a direction against gravity, got {' '.join(f'{x:g}' for x in lift)}. In the frame of a "
+            "camera, with no way back along the approach, pass one: --up X Y Z."
+        )
     currents = adapter.currents(loaded, np.full(loaded.num_joints, squeeze_nm), motors)
     trajectory = plan_waypoints(
         adapter,
@@ -74,7 +79,7 @@ def plan(
         T,
         (chosen.pregrasp_qpos, qpos, chosen.squeeze_qpos),
         approach_m=approach,
-        lift_m=lift_m * lift / np.linalg.norm(lift),
+        lift_m=lift_m * lift / length,
         squeeze_nm=squeeze_nm,
         frame=chosen.frame,
     )

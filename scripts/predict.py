@@ -113,6 +113,8 @@ def predict(
         raise ValueError(f"--num-grasps: expected at least 1, got {num_grasps}.")
     if best is not None and not 1 <= best <= num_grasps:
         raise ValueError(f"--best: expected 1 to {num_grasps}, the number of grasps, got {best}.")
+    if seed < 0:
+        raise ValueError(f"--seed: expected 0 or more, got {seed}.")
     if hypotheses != 1 and completion is None:
         raise ValueError(
             f"--hypotheses {hypotheses}: they are of a completion, and none is named. Pass --completion CHECKPOINT."
@@ -218,7 +220,7 @@ def predict(
 def _refuse(kind: str, input: Path, settings: dict[str, Any]) -> None:
     """Refuse settings that would be passed over for an input of this kind."""
     if given := [f"--{name}" for name, value in settings.items() if value is not None]:
-        raise ValueError(f"{' '.join(given)}: without a meaning for {kind}, as {input} is. Leave it away.")
+        raise ValueError(f"{' '.join(given)}: no meaning for {kind}, which {input} is. Leave it out.")
 
 
 def _check_settings(sampling: dict[str, Any], protocol: str) -> None:

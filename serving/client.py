@@ -90,10 +90,8 @@ class GraspClient:
             except urllib.error.HTTPError as error:
                 with error:
                     refusal = ServiceRefusal(error.code, _sentence(error.read(), error))
-                    later = error.headers.get("Retry-After", "")
-                    wait_s = (
-                        float(later) if later.isdecimal() else _WAIT_S
-                    )  # what stands between may name a date
+                    later = error.headers.get("Retry-After", "")  # what stands between may name a date
+                    wait_s = float(later) if later.isdecimal() else _WAIT_S
                 if error.code not in _LATER or not left:
                     raise refusal from error
             except TimeoutError as error:

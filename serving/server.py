@@ -26,6 +26,8 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         ValueError: another program does, or there is no such address.
     """
+    if not 0 <= port <= 65535:
+        raise ValueError(f"--port {port}: expected 0 to 65535; 0 for a free one.")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=128)

@@ -78,6 +78,7 @@ def folder(tmp_path: Path) -> Path:
         (("two.npz", "--mask", "above-table"), "--mask: there is no file above-table."),
         (("two.npz", "--mask", "mask7.npy"), "expected booleans, one per point, shape (120, 160)"),
         (("two.npz", "--mask", "logits.npy"), "expected booleans, or 0 and 1; got float64"),
+        (("one.npz", "--seed", "-1"), "--seed: expected 0 or more, got -1."),
         (("one.npz", "--up", "0", "0", "0"), "up must point against gravity"),
         (("one.npz", "--viewpoint", "nan", "0", "0"), "viewpoint: expected three finite numbers"),
         (("km.npy", "--mask", "all"), "points must be in metres"),
@@ -86,10 +87,10 @@ def folder(tmp_path: Path) -> Path:
         ((SCENE, "--object", "9"), "there is no 9. Name one: --object N."),
         ((SCENE, "--any-object"), "--any-object chooses in what a camera saw."),
         (("none.h5", "--object", "1"), "none.h5"),
-        ((SCENE, "--at", "0.1", "0", "0.05"), "--at: without a meaning for a data set"),
-        (("box.obj", "--up", "0", "1", "0", "--object", "2"), "--up --object: without a meaning for a mesh"),
-        (("box.obj", "--viewpoint", "0", "0", "1"), "--viewpoint: without a meaning for a mesh"),
-        (("one.npz", "--repair"), "--repair: without a meaning for what a camera saw"),
+        ((SCENE, "--at", "0.1", "0", "0.05"), "--at: no meaning for a data set"),
+        (("box.obj", "--up", "0", "1", "0", "--object", "2"), "--up --object: no meaning for a mesh"),
+        (("box.obj", "--viewpoint", "0", "0", "1"), "--viewpoint: no meaning for a mesh"),
+        (("one.npz", "--repair"), "--repair: no meaning for what a camera saw"),
     ],
 )
 def test_mistakes_that_need_no_model(

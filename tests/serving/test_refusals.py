@@ -262,6 +262,7 @@ def test_limits_and_tokens_that_are_none_are_sentences(tmp_path: Path) -> None:
             "--host 0.0.0.0 is reached from other machines: pass --token-file",
         ),
         (("leap_table", "--port", "-1"), "--port -1"),
+        (("leap_table", "--port", "70000"), "--port 70000: expected 0 to 65535"),
         (
             ("leap_table", "--engine", "onnxruntime"),
             "leap_table is a checkpoint. Export it: sceneleap export",

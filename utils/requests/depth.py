@@ -94,7 +94,12 @@ def intrinsics_of(found: Any, source: str) -> Any:
                     else found[name]
                 )
                 # Open3D writes its matrix column by column; the last row of one that is written so is cx cy 1.
-                K = np.asarray(K, dtype=float).ravel()
+                try:
+                    K = np.asarray(K, dtype=float).ravel()
+                except (TypeError, ValueError):
+                    raise ValueError(
+                        f"{source}: expected fx, fy, cx and cy, or the numbers of {name}; got {K!s:.60}."
+                    ) from None
                 return K.reshape(3, 3).T if K.size == 9 and K[2] == K[5] == 0.0 and K[6] > 0.0 else K
     known = found if not isinstance(found, dict) else ", ".join(map(str, found))
     raise ValueError(f"{source}: expected fx, fy, cx and cy (or ppx and ppy), or K; got {known}.")

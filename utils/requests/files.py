@@ -117,7 +117,13 @@ def _read_npz(path: Path) -> dict[str, Any]:
             f"{', '.join(found) or 'none'}."
         )
     if "depth_scale" in found:
-        found["depth_scale"] = float(found["depth_scale"])
+        scale = found["depth_scale"]
+        if scale.size != 1 or scale.dtype.kind not in "fiu":
+            raise ValueError(
+                f"{path}, depth_scale: expected one number, the metres of one unit, got {scale.dtype} of shape "
+                f"{scale.shape}."
+            )
+        found["depth_scale"] = float(scale.item())
     return found
 
 

@@ -10,6 +10,7 @@ from sceneleapultra.hands import Hand
 from sceneleapultra.hands.adapters import HandAdapter, HandTrajectory, load_adapter, plan_waypoints
 from sceneleapultra.hands.adapters.files import read_grasp, read_trajectory, trajectory_to_dict
 from sceneleapultra.hands.adapters.messages import joint_state, joint_trajectory, moveit_grasp
+from sceneleapultra.scripts import hand as program
 
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -174,3 +175,10 @@ def test_grasps_that_are_not_for_this_hand_are_refused(
     np.savez(tmp_path / "grasps.npz", **arrays)
     with pytest.raises(ValueError, match=sentence):
         read_grasp(tmp_path / "grasps.npz", number, tuple(leap.joint_names))
+
+
+@pytest.mark.parametrize("up", [(0.0, 0.0, 0.0), (0.0, float("nan"), 1.0)])
+def test_a_lift_has_a_direction(up: tuple[float, float, float], tmp_path: Path) -> None:
+    np.savez(tmp_path / "grasps.npz", **grasp_arrays())
+    with pytest.raises(ValueError, match=r"^--up: expected a direction against gravity, got 0 "):
+        program.plan(tmp_path / "grasps.npz", up=up, output=tmp_path / "plan.json")

@@ -84,7 +84,10 @@ def test_what_is_odd_is_said_with_both_numbers(settings: dict[str, Any], sentenc
         ({"up": (0.0, 0.0, 0.0)}, r"up must point against gravity, got \(0.0, 0.0, 0.0\)\. Leave it away"),
         ({"up": (0.0, float("nan"), 0.0)}, "up: expected three finite numbers"),
         ({"viewpoint": (0.0, 0.0, float("nan"))}, "viewpoint: expected three finite numbers"),
-        ({"points": np.full((19200, 3), np.nan)}, "none of 19,200 points holds a surface"),
+        (
+            {"points": np.full((19200, 3), np.nan)},
+            "19,200 of 19,200 points hold no surface .*; nothing is left",
+        ),
     ],
 )
 def test_what_is_impossible_is_refused(settings: dict[str, Any], sentence: str) -> None:

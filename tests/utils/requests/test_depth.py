@@ -68,6 +68,11 @@ def test_files_without_intrinsics(tmp_path: Path) -> None:
         read_intrinsics([str(tmp_path / "c.json")])
     with pytest.raises(ValueError, match=r"expected fx, fy, cx and cy .* got width"):
         intrinsics_of({"width": 3}, "c.json")
+    for K in ("foo", [[1, 2], [3]], {"a": 1}):
+        with pytest.raises(
+            ValueError, match=r"^c\.json: expected fx, fy, cx and cy, or the numbers of K; got"
+        ):
+            intrinsics_of({"K": K}, "c.json")
 
 
 def test_whole_numbers_need_their_unit() -> None:

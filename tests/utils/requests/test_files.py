@@ -90,6 +90,13 @@ def test_arrays_that_do_not_fit(changed: dict[str, Any], sentence: str, tmp_path
         read_sensor(tmp_path / "c.npz", None, None)
 
 
+@pytest.mark.parametrize("scale", [np.ones(2), np.array("mm"), np.array(True)])
+def test_the_unit_of_depth_is_one_number(scale: np.ndarray, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", depth=np.ones((2, 2), np.uint16), K=np.eye(3), depth_scale=scale)
+    with pytest.raises(ValueError, match=r"d\.npz, depth_scale: expected one number, .* got .* of shape"):
+        read_sensor(tmp_path / "d.npz", None, None)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
