@@ -219,8 +219,8 @@ def predict(
 
 def _refuse(kind: str, input: Path, settings: dict[str, Any]) -> None:
     """Refuse settings that would be passed over for an input of this kind."""
-    if given := [f"--{name}" for name, value in settings.items() if value is not None]:
-        raise ValueError(f"{' '.join(given)}: no meaning for {kind}, which {input} is. Leave it out.")
+    if options := [f"--{name}" for name, value in settings.items() if value is not None]:
+        raise ValueError(f"{' '.join(options)}: no meaning for {kind}, which {input} is. Leave it out.")
 
 
 def _check_settings(sampling: dict[str, Any], protocol: str) -> None:
