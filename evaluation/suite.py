@@ -27,7 +27,7 @@ from sceneleapultra.evaluation.folders import (
 )
 from sceneleapultra.evaluation.gallery import galleries
 from sceneleapultra.evaluation.items import Item, subsample_points
-from sceneleapultra.evaluation.methods.base import Method
+from sceneleapultra.evaluation.methods.base import Method, check_names
 from sceneleapultra.evaluation.methods.model import ModelMethod
 from sceneleapultra.evaluation.methods.training_index import TrainingIndex
 from sceneleapultra.evaluation.part_prompts import PROMPTS, PartPrompt, without_prompt
@@ -263,6 +263,7 @@ class ModelTest:
         model, baselines = self.sampler(temperature), self.baselines()
         if self.by_part:
             baselines = [*without_prompt(model, cfg.prompt, self.hand, self.protocol), *baselines]
+        check_names([model, *self.with_errors(model), *baselines])
         results: list[GraspResults] = []
         drawn: list[Gallery] = []
         for split in cfg.splits:

@@ -44,6 +44,20 @@ class Method(Protocol):
         ...
 
 
+def check_names(methods: Sequence[Method]) -> None:
+    """Make sure that every method has a row of its own.
+
+    Raises:
+        ValueError: two have one name, by which results are kept.
+    """
+    names = [method.name for method in methods]
+    if shared := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"baselines: two methods are called '{shared[0]}', and results are kept by name. Take one out "
+            "(~baselines.<key>) and test it in a run of its own, or name another model otherwise (name=...)."
+        )
+
+
 def unscored(grasps: Grasps) -> Proposal:
     """Return a proposal of a method that does not rank its grasps."""
     return Proposal(grasps, np.full(len(grasps), np.nan))

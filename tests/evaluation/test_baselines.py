@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from sceneleapultra.evaluation.items import Item
+from sceneleapultra.evaluation.methods.base import check_names
 from sceneleapultra.evaluation.methods.baselines import GeneratorAttempts, NearestObject, RandomTrainingGrasp
 from sceneleapultra.evaluation.methods.model import other_model
 from sceneleapultra.evaluation.methods.nearest_view import NearestView
@@ -162,3 +163,12 @@ def test_another_model_is_a_baseline_of_its_own_name_and_of_the_same_hand(hand: 
     other = Hand(replace(hand.description, name="other"))
     with pytest.raises(ValueError, match="is a model of the hand leap_right, the test's is other"):
         other_model(**settings, hand=other, device="cpu")
+
+
+def test_every_method_has_a_row_of_its_own() -> None:
+    one, other = GeneratorAttempts(seed=0), GeneratorAttempts(seed=1)
+    check_names([one])
+    with pytest.raises(
+        ValueError, match=r"two methods are called 'generator, its tries', and results are kept by"
+    ):
+        check_names([one, other])
