@@ -122,9 +122,9 @@ class GraspRequest:
         flat = cloud.points.reshape(-1, 3)
         index, left = valid_points(flat, eye)
         if len(index) == 0:
-            raise ValueError(
-                f"{cloud.source}: {', '.join(describe_invalid(left, cloud.size))}; nothing is left."
-            )
+            counts = ", ".join(f"{count:,} {what}" for what, count in left.items())
+            why = f" ({counts})" if counts else ""
+            raise ValueError(f"{cloud.source}: none of {cloud.size:,} points holds a surface{why}.")
         view = View(flat[index], _pixels(cloud, index), cloud.grid, cloud.source, eye)
         _check_metres(view.points, eye, cloud.source)
         notes = [*describe_invalid(left, cloud.size)]

@@ -86,7 +86,7 @@ def test_what_is_odd_is_said_with_both_numbers(settings: dict[str, Any], sentenc
         ({"viewpoint": (0.0, 0.0, float("nan"))}, "viewpoint: expected three finite numbers"),
         (
             {"points": np.full((19200, 3), np.nan)},
-            "19,200 of 19,200 points hold no surface .*; nothing is left",
+            r"none of 19,200 points holds a surface \(19,200 not finite\)\.$",
         ),
     ],
 )
