@@ -93,13 +93,13 @@ def intrinsics_of(found: Any, source: str) -> Any:
                     if isinstance(found[name], dict) and "data" in found[name]
                     else found[name]
                 )
-                # Open3D writes its matrix column by column; the last row of one that is written so is cx cy 1.
                 try:
                     K = np.asarray(K, dtype=float).ravel()
                 except (TypeError, ValueError):
                     raise ValueError(
                         f"{source}: expected fx, fy, cx and cy, or the numbers of {name}; got {K!s:.60}."
                     ) from None
+                # Open3D writes its matrix column by column; the last row of one that is written so is cx cy 1.
                 return K.reshape(3, 3).T if K.size == 9 and K[2] == K[5] == 0.0 and K[6] > 0.0 else K
     known = found if not isinstance(found, dict) else ", ".join(map(str, found))
     raise ValueError(f"{source}: expected fx, fy, cx and cy (or ppx and ppy), or K; got {known}.")
